@@ -1,0 +1,61 @@
+"""Errors a user can cause. Each says in one sentence what is wrong, and in another what to type next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AutoresearchError(Exception):
+    """The root of the tree; caught once, at the edge of the command line."""
+
+    kind: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.fix}" if self.fix else self.message
+
+
+class MachineError(AutoresearchError):
+    """The machine failed (disk full, process killed, lost GPU); nothing was decided about the idea."""
+
+    kind = "machine"
+
+
+class UsageError(AutoresearchError):
+    """The words of a command are off."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+class NoSession(AutoresearchError):
+    """There is no session here."""
+
+    kind = "no_session"
+    exit_code = 3
+
+
+class IntegrityError(AutoresearchError):
+    """Something that must not change has changed: an immutable file, the journal, the history."""
+
+    kind = "integrity"
+    exit_code = 4
+
+
+class PreconditionError(AutoresearchError):
+    """The state of the folder does not allow this now; nothing was recorded."""
+
+    kind = "precondition"
+    exit_code = 5
+
+
+class StopReached(AutoresearchError):
+    """A stop condition holds: no further experiment is started."""
+
+    kind = "stop"
+    exit_code = 6

@@ -1,0 +1,94 @@
+"""The METRIC grammar and the direction of a metric.
+
+This module needs nothing but the standard library and Python 3.8, because `scripts/parse-metrics.sh` runs it as a
+file: one grammar, one parser.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+PREFIX = "METRIC "
+MAX_LINE = 4096
+"""Characters: a longer line that starts with METRIC is malformed."""
+
+_LINE = re.compile(r"METRIC ([A-Za-z_][A-Za-z0-9_.\-]*)=([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[ \t]*")
+
+Direction = Literal["lower", "higher"]
+
+
+class MetricError(ValueError):
+    """A line starts with METRIC and is not `METRIC name=number`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured, and which way is better."""
+
+    name: str
+    direction: Direction
+    unit: str = ""
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether `a` is strictly better than `b`."""
+        return self.gain(a, b) > 0
+
+    def gain(self, new: float, old: float) -> float:
+        """How much better `new` is than `old`, in the metric's unit; positive is better."""
+        return old - new if self.direction == "lower" else new - old
+
+
+def parse_metric_line(line: str) -> tuple[str, float]:
+    """Return name and value of one METRIC line; raise `MetricError` that quotes the line when it is malformed."""
+    match = _LINE.fullmatch(line.rstrip("\r\n")) if len(line) <= MAX_LINE else None
+    if match is None:
+        raise MetricError(
+            f"not a metric: {line[:120].rstrip()!r}; print METRIC name=number with nothing after it"
+        )
+    value = float(match[2])
+    if not math.isfinite(value):
+        raise MetricError(f"not a finite number: {line[:120].rstrip()!r}")
+    return match[1], value
+
+
+def parse_metrics(lines: str | Iterable[str]) -> dict[str, float]:
+    """Return the METRIC values a run printed; a repeated name keeps its last value.
+
+    `lines` is the whole output, or its lines. Raises `MetricError` naming the first malformed METRIC line.
+    """
+    metrics: dict[str, float] = {}
+    for line in lines.splitlines() if isinstance(lines, str) else lines:
+        if line.startswith(PREFIX):
+            name, value = parse_metric_line(line)
+            metrics[name] = value
+    return metrics
+
+
+def _main(argv: list[str]) -> int:
+    """Filter standard input: `name=value` lines, or with a name as argument that value alone."""
+    if len(argv) > 1 or (argv and argv[0].startswith("-")):
+        print("usage: parse-metrics.sh [NAME] < output", file=sys.stderr)
+        return 2
+    try:
+        metrics = parse_metrics(line.decode("utf-8", "replace") for line in sys.stdin.buffer)
+    except MetricError as error:
+        print(f"parse-metrics: {error}", file=sys.stderr)
+        return 1
+    wanted = {argv[0]: metrics.get(argv[0])} if argv else metrics
+    missing = [name for name, value in wanted.items() if value is None]
+    if missing or not wanted:
+        what = f"no line METRIC {missing[0]}=..." if missing else "no METRIC line"
+        print(f"parse-metrics: {what} in the output", file=sys.stderr)
+        return 1
+    for name, value in wanted.items():
+        print(f"{value!r}" if argv else f"{name}={value!r}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""How much the metric moves when nothing changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Run-to-run spread of one commit, pooled over the commits that were run more than once."""
+
+    sd: float | None
+    """Standard deviation of one run, in the metric's unit; None while no commit was run twice."""
+    dof: int
+    """Degrees of freedom: runs beyond the first of each commit."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every repeat gave the same value, so that one run is the whole truth."""
+        return self.dof > 0 and self.sd == 0.0
+
+    def digits(self) -> int:
+        """Return how many decimals of the metric carry information: down to a tenth of the noise, from 1 to 6."""
+        if not self.sd:
+            return 6
+        return min(6, max(1, 1 - math.floor(math.log10(self.sd))))
+
+
+def pooled(groups: Iterable[Sequence[float]]) -> Noise:
+    """Return the noise pooled from groups of repeats: the square root of summed squares over summed dof."""
+    squares, dof = 0.0, 0
+    for values in groups:
+        if len(values) > 1:
+            if min(values) != max(values):
+                mean = math.fsum(values) / len(values)
+                squares += math.fsum((value - mean) ** 2 for value in values)
+            dof += len(values) - 1
+    return Noise(math.sqrt(squares / dof) if dof else None, dof)
+
+
+def mad_confidence(best_gain: float, values: Sequence[float]) -> float | None:
+    """Return |best gain| / MAD of all values, the field's usual figure; None below three values or with no spread.
+
+    It is written for other readers of the journal. No decision rests on it: the spread of *different* ideas is not
+    the noise of one.
+    """
+    if len(values) < 3:
+        return None
+    middle = median(values)
+    mad = median(abs(value - middle) for value in values)
+    return abs(best_gain) / mad if mad > 0 else None

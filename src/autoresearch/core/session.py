@@ -1,0 +1,328 @@
+"""The state of a session: a fold over its journal. Nobody assigns to it; every number that anyone sees comes from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from autoresearch.core.errors import IntegrityError
+from autoresearch.core.metrics import Metric
+from autoresearch.core.noise import Noise, mad_confidence, pooled
+from autoresearch.core.words import OUTCOMES, STATUSES, Outcome, Status
+
+SCHEMA = 1
+"""Version of the journal that this package writes."""
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a session with one metric and one baseline; from a `config` line."""
+
+    number: int
+    name: str
+    metric: Metric
+    branch: str | None = None
+    tag: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Immutable path -> hash of its content when the session began."""
+    keep_untracked: tuple[str, ...] = ()
+    """Paths that lay untracked inside the mutable paths at the beginning: a person's, never committed."""
+    timestamp: int | None = None
+
+
+@dataclass(slots=True)
+class Experiment:
+    """One commit of the mutable files with its runs. Built by `replay` and left alone afterwards."""
+
+    number: int
+    segment: int
+    commit: str | None
+    parent: str | None = None
+    description: str = ""
+    status: Status | None = None
+    """None while there is no verdict: running, or interrupted."""
+    outcome: Outcome | None = None
+    metric: float | None = None
+    """The value it is judged by: the mean of its unbiased runs; None when there is none, never 0."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+    screened: bool = False
+    """Whether `values[0]` only chose this experiment for confirmation, and is therefore left out of its mean."""
+    repeats: dict[int, float] = field(default_factory=dict)
+    """Seed -> value of runs made after the verdict, to compare others with."""
+    reason: str = ""
+    asi: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str | None = None
+    manifest: str | None = None
+    env: dict[str, Any] = field(default_factory=dict)
+    started: int | None = None
+    finished: int | None = None
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """Every value of this commit by its seed, the screening run included."""
+        return {**dict(zip(self.seeds, self.values, strict=False)), **self.repeats}
+
+    @property
+    def unbiased(self) -> tuple[float, ...]:
+        """The runs that no decision selected: without the screening run when there are others."""
+        fresh = self.values[1:] if self.screened and len(self.values) > 1 else self.values
+        return (*fresh, *self.repeats.values())
+
+    @property
+    def reference(self) -> float | None:
+        """What a candidate is compared with: the mean of the unbiased runs, never the best one."""
+        runs = self.unbiased
+        if not self.repeats or not runs:
+            return self.metric
+        return sum(runs) / len(runs)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything one journal says."""
+
+    segments: tuple[Segment, ...]
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def segment(self) -> Segment:
+        """The segment in force, the last one."""
+        return self.segments[-1]
+
+    @property
+    def metric(self) -> Metric:
+        return self.segment.metric
+
+    @cached_property
+    def current(self) -> tuple[Experiment, ...]:
+        """The experiments of the segment in force."""
+        number = self.segment.number
+        return tuple(e for e in self.experiments if e.segment == number)
+
+    @cached_property
+    def baseline(self) -> Experiment | None:
+        return next((e for e in self.current if e.status == "keep"), None)
+
+    @cached_property
+    def incumbent(self) -> Experiment | None:
+        """The kept experiment that new ones are compared with: the last keep."""
+        return next((e for e in reversed(self.current) if e.status == "keep"), None)
+
+    @cached_property
+    def best(self) -> Experiment | None:
+        """The kept experiment with the best reference value; with equal values the earlier one."""
+        kept = [e for e in self.current if e.status == "keep" and e.reference is not None]
+        sign = 1 if self.metric.direction == "lower" else -1
+        return min(kept, key=lambda e: sign * e.reference, default=None)  # type: ignore[operator]
+
+    @cached_property
+    def unfinished(self) -> Experiment | None:
+        """The experiment that was started and has no verdict: it is running now, or was interrupted."""
+        return next((e for e in reversed(self.experiments) if e.status is None), None)
+
+    @cached_property
+    def last(self) -> Experiment | None:
+        return self.experiments[-1] if self.experiments else None
+
+    @property
+    def next_number(self) -> int:
+        return max((e.number for e in self.experiments), default=0) + 1
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Pooled from repeats of the same commit in this segment; screening runs left out where they are biased."""
+        return pooled(e.unbiased for e in self.current if len(e.values) + len(e.repeats) > 1)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many experiments of this segment have each status."""
+        counts = dict.fromkeys(STATUSES, 0)
+        for e in self.current:
+            if e.status is not None:
+                counts[e.status] += 1
+        return counts
+
+    @cached_property
+    def failures_in_a_row(self) -> int:
+        """How many of the last experiments failed; a machine's failure is not counted."""
+        count = 0
+        for e in reversed(self.current):
+            if e.outcome == "killed" or e.status is None:
+                continue
+            if e.status not in ("crash", "checks_failed"):
+                break
+            count += 1
+        return count
+
+    @property
+    def gain(self) -> float | None:
+        """Best against baseline in the metric's unit, positive is better; None before the baseline."""
+        first, best = self.baseline, self.best
+        if first is None or best is None or first.reference is None or best.reference is None:
+            return None
+        return self.metric.gain(best.reference, first.reference)
+
+    @cached_property
+    def confidence(self) -> float | None:
+        """|best gain| / MAD as other tools of the field write it."""
+        values = [e.metric for e in self.current if e.metric is not None]
+        return mad_confidence(self.gain, values) if self.gain is not None else None
+
+    def find(self, number: int) -> Experiment | None:
+        """Return the latest experiment with this number, or None."""
+        return next((e for e in reversed(self.experiments) if e.number == number), None)
+
+    def tried(self, fingerprint: str) -> Experiment | None:
+        """Return the experiment of this segment that had this code, or None; what a machine failed does not count."""
+        for e in self.current:
+            if e.fingerprint == fingerprint and e.outcome != "killed":
+                return e
+        return None
+
+
+def replay(events: Iterable[tuple[int, Event]]) -> Session:
+    """Fold the journal, given as (line number, object), into a session.
+
+    Raises `IntegrityError` that names the line for what cannot be understood: an unknown status, a wrong type, a
+    second verdict on one experiment, a journal of a newer schema. Lines of a type unknown here belong to other tools
+    and are passed over.
+    """
+    segments: list[Segment] = []
+    experiments: dict[tuple[int, int], Experiment] = {}
+    newest: dict[int, Experiment] = {}
+    for line, event in events:
+        kind = event.get("type", "run" if "run" in event else None)
+        try:
+            if kind == "config":
+                segments.append(_segment(event, len(segments)))
+            elif kind == "start":
+                experiment = _start(event, _current(segments))
+                key = (experiment.segment, experiment.number)
+                if key in experiments:
+                    raise ValueError(f"experiment {experiment.number} starts twice")
+                experiments[key] = newest[experiment.number] = experiment
+            elif kind == "run":
+                number = _int(event, "run")
+                key = (event.get("segment", _current(segments)), number)
+                started = experiments.get(key)
+                if started is not None and started.status is not None:
+                    raise ValueError(f"experiment {number} has two verdicts")
+                experiments[key] = newest[number] = _verdict(event, started, key)
+            elif kind == "repeat":
+                _known(newest, event).repeats[_int(event, "seed")] = _number(event, "value")
+            elif kind == "note":
+                _known(newest, event).asi.update(_mapping(event, "asi"))
+        except (ValueError, TypeError, KeyError) as error:
+            raise IntegrityError(
+                f"autoresearch.jsonl line {line}: {error.args[0] if error.args else error}",
+                f"look at it with: sed -n {line}p autoresearch.jsonl",
+            ) from None
+    if not segments:
+        segments.append(Segment(0, "", Metric("metric", "lower")))
+    return Session(tuple(segments), tuple(experiments.values()))
+
+
+def _current(segments: list[Segment]) -> int:
+    return segments[-1].number if segments else 0
+
+
+def _segment(event: Event, index: int) -> Segment:
+    if event.get("schema", SCHEMA) > SCHEMA:
+        raise ValueError(
+            f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch"
+        )
+    direction = event.get("bestDirection", "lower")
+    if direction not in ("lower", "higher"):
+        raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")
+    metric = Metric(str(event["metricName"]), direction, str(event.get("metricUnit") or ""))
+    return Segment(
+        number=event.get("segment", index),
+        name=str(event.get("name", "")),
+        metric=metric,
+        branch=event.get("branch"),
+        tag=event.get("tag"),
+        sha256=event.get("sha256") or {},
+        keep_untracked=tuple(event.get("keep_untracked") or ()),
+        timestamp=event.get("timestamp"),
+    )
+
+
+def _start(event: Event, segment: int) -> Experiment:
+    return Experiment(
+        number=_int(event, "experiment"),
+        segment=event.get("segment", segment),
+        commit=event["commit"],
+        parent=event.get("parent"),
+        description=event.get("description", ""),
+        asi=dict(event.get("asi") or {}),
+        fingerprint=event.get("fingerprint"),
+        started=event.get("timestamp"),
+    )
+
+
+def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> Experiment:
+    status = event["status"]
+    if status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
+    outcome = event.get("outcome")
+    if outcome is None:
+        outcome = "ok" if status in ("keep", "discard") else status
+    elif outcome not in OUTCOMES:
+        raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
+    metric = event.get("metric")
+    if metric is not None:
+        metric = _number(event, "metric")
+    values = tuple(event.get("values") or (() if metric is None else (metric,)))
+    base = started or Experiment(number=key[1], segment=key[0], commit=event.get("commit"))
+    return replace(
+        base,
+        parent=event.get("parent") or base.parent,
+        description=event.get("description", base.description),
+        status=status,
+        outcome=outcome,
+        metric=metric,
+        metrics=event.get("metrics") or {},
+        values=values,
+        seeds=tuple(event.get("seeds") or ()),
+        screened=bool(event.get("screened", False)),
+        reason=event.get("reason", ""),
+        asi={**base.asi, **(event.get("asi") or {})},
+        manifest=event.get("manifest"),
+        env=event.get("env") or {},
+        finished=event.get("timestamp"),
+    )
+
+
+def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
+    number = _int(event, "experiment")
+    if number not in newest:
+        raise ValueError(f"there is no experiment {number}")
+    return newest[number]
+
+
+def _int(event: Event, key: str) -> int:
+    value = event.get(key)
+    if type(value) is not int:
+        raise ValueError(f"{key} is {value!r}; it must be a whole number")
+    return value
+
+
+def _number(event: Event, key: str) -> float:
+    value = event.get(key)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{key} is {value!r}; it must be a finite number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _mapping(event: Event, key: str) -> dict[str, Any]:
+    value = event.get(key)
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is {value!r}; it must be an object")
+    return value

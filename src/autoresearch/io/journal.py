@@ -1,0 +1,103 @@
+"""The journal `autoresearch.jsonl`: append, fsync, read. `append` is the only function that writes it.
+
+This module needs nothing but the standard library and Python 3.8, because `scripts/log-experiment.sh` runs it as a
+file. POSIX only (`flock`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAME = "autoresearch.jsonl"
+
+
+class JournalError(ValueError):
+    """The journal cannot be read or written; the message names the line."""
+
+
+def append(path: Path, event: dict[str, Any]) -> None:
+    """Append one event as one line: lock, drop a torn tail, one write, fsync.
+
+    A tail without a newline is what a kill in the middle of a write leaves: it is dropped when it is not a whole
+    object, and ended with a newline when it is. If the write fails (disk full) the file is as it was before.
+    Raises `OSError`, or `ValueError` for a value that JSON does not know (NaN).
+    """
+    line = (json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n").encode(
+        "utf-8", "backslashreplace"
+    )
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        end = _whole_end(descriptor)
+        size = os.fstat(descriptor).st_size
+        if end < size:
+            tail = os.pread(descriptor, size - end, end)
+            if _is_object(tail):
+                line = tail + b"\n" + line
+            os.ftruncate(descriptor, end)
+        try:
+            written = os.pwrite(descriptor, line, end)
+            if written != len(line):
+                raise OSError(28, "No space left on device", str(path))
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, end)
+            raise
+        if end == 0:
+            _fsync_folder(path)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each line; a torn last line is passed over.
+
+    Raises `JournalError` that names the line when any other line is not a JSON object.
+    """
+    data = path.read_bytes()
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                return
+            raise JournalError(f"{path.name} line {number} is not JSON ({error})") from None
+        if not isinstance(event, dict):
+            raise JournalError(f"{path.name} line {number} is not a JSON object")
+        yield number, event
+
+
+def _whole_end(descriptor: int) -> int:
+    """Return the offset after the last newline."""
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        step = min(end, 65536)
+        block = os.pread(descriptor, step, end - step)
+        at = block.rfind(b"\n")
+        if at >= 0:
+            return end - step + at + 1
+        end -= step
+    return 0
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
