@@ -235,9 +235,7 @@ def _current(segments: list[Segment]) -> int:
 
 def _segment(event: Event, index: int) -> Segment:
     if event.get("schema", SCHEMA) > SCHEMA:
-        raise ValueError(
-            f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch"
-        )
+        raise ValueError(f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch")
     direction = event.get("bestDirection", "lower")
     if direction not in ("lower", "higher"):
         raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")
@@ -286,7 +284,7 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         parent=event.get("parent") or base.parent,
         description=event.get("description", base.description),
         status=status,
-        outcome=outcome,
+        outcome=outcome,  # type: ignore[arg-type]
         metric=metric,
         metrics=event.get("metrics") or {},
         values=values,
@@ -316,7 +314,7 @@ def _int(event: Event, key: str) -> int:
 
 def _number(event: Event, key: str) -> float:
     value = event.get(key)
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise ValueError(f"{key} is {value!r}; it must be a finite number")
     return float(value)  # type: ignore[arg-type]
 

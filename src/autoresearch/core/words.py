@@ -7,9 +7,7 @@ from typing import Literal, Tuple, get_args  # noqa: UP035
 Status = Literal["keep", "discard", "crash", "checks_failed"]
 """What was decided on an experiment."""
 
-Outcome = Literal[
-    "ok", "crash", "oom", "timeout", "over_budget", "no_metric", "tampered", "checks_failed", "killed"
-]
+Outcome = Literal["ok", "crash", "oom", "timeout", "over_budget", "no_metric", "tampered", "checks_failed", "killed"]
 """What happened to a run."""
 
 STATUSES: Tuple[str, ...] = get_args(Status)  # noqa: UP006
