@@ -1,4 +1,4 @@
-"""The state of a session: a fold over its journal. Nobody assigns to it; every number that anyone sees comes from it."""
+"""The state of a session: a fold over its journal. Every number that anyone sees comes from here."""
 
 from __future__ import annotations
 

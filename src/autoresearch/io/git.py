@@ -1,0 +1,276 @@
+"""Git as the engine uses it: the real program, told to run no hooks and to change only what is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError
+
+_INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+"""Variables that git sets for its hooks; with them our commands would act on another repository."""
+
+_IDENTITY = ("-c", "user.name=autoresearch", "-c", "user.email=autoresearch@localhost")
+
+
+class GitError(MachineError):
+    """A git command failed for a reason that is not the user's; the message has what git said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A path that differs from HEAD, relative to the top of the repository."""
+
+    path: str
+    staged: bool
+    untracked: bool = False
+
+
+class Git:
+    """One repository, seen from a workspace folder in it."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises `PreconditionError` when git is missing or `root` is in no repository."""
+        if shutil.which("git") is None:
+            raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
+        self.root = root
+        found = self._process(["rev-parse", "--show-toplevel", "--show-prefix"], cwd=root)
+        if found.returncode:
+            said = found.stderr.decode("utf-8", "replace").strip()
+            if "dubious ownership" in said:
+                raise PreconditionError(
+                    f"git refuses {root}: it belongs to another user",
+                    f"git config --global --add safe.directory {root}",
+                )
+            raise PreconditionError(f"{root} is not in a git repository", "start one with: git init && git commit")
+        top, prefix = (found.stdout.decode("utf-8", "surrogateescape").split("\n") + [""])[:2]
+        if not top:
+            raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
+        self.top = Path(top)
+        self.prefix = prefix
+        """Path of the workspace from the top of the repository: empty, or ending in a slash."""
+
+    # --- asking ---
+
+    def head(self) -> str | None:
+        """Return the full hash of HEAD; None before the first commit."""
+        return self.resolve("HEAD")
+
+    def resolve(self, revision: str) -> str | None:
+        """Return the full hash of a commit, or None when there is none of this name."""
+        done = self._process(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
+        return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def branch(self) -> str | None:
+        """Return the checked-out branch; None when HEAD is detached."""
+        done = self._process(["symbolic-ref", "--quiet", "--short", "HEAD"])
+        return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def parents(self, commit: str) -> list[str]:
+        return self._text("rev-list", "--parents", "-n", "1", commit).split()[1:]
+
+    def subject(self, commit: str) -> str:
+        return self._text("log", "-1", "--format=%s", commit).strip()
+
+    def changes(self) -> list[Change]:
+        """Return what differs from HEAD in the whole repository, untracked files that git does not ignore included."""
+        out = self._run(
+            "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none"
+        )
+        changes = []
+        for entry in out.stdout.split(b"\0"):
+            if entry:
+                code, path = entry[:2].decode(), os.fsdecode(entry[3:])
+                changes.append(Change(path, staged=code[0] not in " ?", untracked=code == "??"))
+        return changes
+
+    def changed(self, old: str, new: str) -> list[str]:
+        """Return the paths that differ between two commits, relative to the top."""
+        out = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).stdout
+        return [os.fsdecode(path) for path in out.split(b"\0") if path]
+
+    def diff(self, old: str, new: str) -> str:
+        """Return the change between two commits as a patch."""
+        done = self._run("diff", "--no-color", "--no-ext-diff", "--binary", old, new)
+        return done.stdout.decode("utf-8", "replace")
+
+    def files(self, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
+        """Return path -> content for every file of `commit` under `paths`, all relative to the top."""
+        out = self._run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
+        names, hashes = [], []
+        for entry in out.split(b"\0"):
+            if entry:
+                about, _, name = entry.partition(b"\t")
+                kind, sha = about.split()[1:3]
+                if kind == b"blob":
+                    names.append(os.fsdecode(name))
+                    hashes.append(sha)
+        return dict(zip(names, self._blobs(hashes), strict=True))
+
+    def ignored(self, path: str) -> bool:
+        return self._process(["check-ignore", "-q", "--", path]).returncode == 0
+
+    def tracked(self, paths: Sequence[str]) -> list[str]:
+        """Return the tracked files under `paths`, relative to the top."""
+        out = self._run("ls-files", "-z", "--full-name", "--", *paths).stdout
+        return [os.fsdecode(path) for path in out.split(b"\0") if path]
+
+    def path_of(self, name: str) -> Path:
+        """Return where git keeps one of its own files (`info/exclude`, `index.lock`) for this work tree."""
+        return self.top / self._text("rev-parse", "--git-path", name).strip()
+
+    # --- changing ---
+
+    def commit(self, paths: Iterable[str], message: str) -> str:
+        """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
+        listed = b"\0".join(os.fsencode(path) for path in paths)
+        self._run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
+        who = () if self._has_identity else _IDENTITY
+        self._run(*who, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-",
+                  input=message.encode("utf-8", "replace"))  # fmt: skip
+        return self._text("rev-parse", "HEAD").strip()
+
+    def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
+        """Point `ref` at `new`; with `old` only when it points there now."""
+        self._run("update-ref", ref, new, *([old] if old else []))
+
+    def create_branch(self, name: str) -> None:
+        """Create a branch at HEAD and check it out; work tree and index stay as they are."""
+        self._run("switch", "-q", "-c", name)
+
+    def go_back(self, branch: str, commit: str, parent: str) -> list[str]:
+        """Set `branch` from `commit` back to `parent` and return the files that were left as they are.
+
+        With the branch checked out, only files that the commit changed are touched, and of these only those whose
+        content is still the commit's: whatever was edited since stays in the folder and is returned. A reset that was
+        interrupted half-way is completed by calling this again.
+        """
+        if self.branch() != branch:
+            self.update_ref(f"refs/heads/{branch}", parent, commit)
+            return []
+        if self._process(["reset", "-q", "--keep", parent]).returncode == 0:
+            return []
+        paths = self.changed(parent, commit)
+        theirs, ours = self.files(commit, paths), self.files(parent, paths)
+        self._run("reset", "-q", "--mixed", parent)
+        restore, left = [], []
+        for path in paths:
+            now = _content(self.top / path)
+            if now == ours.get(path):
+                continue
+            if now is None or now == theirs.get(path):
+                restore.append(path)
+            else:
+                left.append(path)
+        known = [path for path in restore if path in ours]
+        if known:
+            listed = b"\0".join(os.fsencode(path) for path in known)
+            self._run("checkout", "-q", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
+        for path in set(restore) - set(known):
+            (self.top / path).unlink(missing_ok=True)
+        return left
+
+    def restore(self, commit: str, paths: Sequence[str]) -> None:
+        """Write the files of `commit` under `paths` into the folder, without moving HEAD."""
+        self._run("restore", "-q", f"--source={commit}", "--worktree", "--", *paths)
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules that are here too.
+
+        Nothing in the repository changes: an index of its own is used, and no work tree is registered.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        index = folder.parent / f"{folder.name}.index"
+        env = {"GIT_INDEX_FILE": str(index)}
+        try:
+            self._run("read-tree", commit, env=env)
+            self._run("checkout-index", "-q", "-a", "-f", f"--prefix={folder}/", env=env)
+        finally:
+            index.unlink(missing_ok=True)
+        if (self.top / ".gitmodules").exists():
+            for sha, path in self._submodules(commit):
+                if (self.top / path / ".git").exists():
+                    Git(self.top / path).export(sha, folder / path)
+
+    # --- inside ---
+
+    def _submodules(self, commit: str) -> list[tuple[str, str]]:
+        out = self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
+        entries = (entry.partition(b"\t") for entry in out.split(b"\0") if entry.startswith(b"160000 "))
+        return [(about.split()[2].decode(), os.fsdecode(path)) for about, _, path in entries]
+
+    def _blobs(self, hashes: list[bytes]) -> list[bytes]:
+        out = self._run("cat-file", "--batch", input=b"".join(sha + b"\n" for sha in hashes)).stdout
+        blobs, at = [], 0
+        for _ in hashes:
+            end = out.index(b"\n", at)
+            size = int(out[at:end].split()[2])
+            blobs.append(out[end + 1 : end + 1 + size])
+            at = end + size + 2
+        return blobs
+
+    @cached_property
+    def _has_identity(self) -> bool:
+        return bool(os.environ.get("GIT_COMMITTER_EMAIL") or self._process(["config", "user.email"]).stdout.strip())
+
+    def _text(self, *args: str) -> str:
+        return self._run(*args).stdout.decode("utf-8", "surrogateescape")
+
+    def _run(
+        self, *args: str, input: bytes | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        done = self._process(args, input=input, env=env)
+        if done.returncode:
+            raise _explained(args, done.stderr.decode("utf-8", "replace"))
+        return done
+
+    def _process(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        clean = {key: value for key, value in os.environ.items() if key not in _INHERITED}
+        clean |= {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", **(env or {})}
+        if args[0] in ("status", "diff", "diff-tree", "ls-files"):
+            clean["GIT_OPTIONAL_LOCKS"] = "0"
+        command = ["git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
+                   "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false", *args]  # fmt: skip
+        return subprocess.run(
+            command,
+            cwd=cwd or self.top,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            env=clean,
+            # A signal from the terminal is for the engine, which ends git's work in order.
+            start_new_session=True,
+        )
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _explained(args: Sequence[str], said: str) -> AutoresearchError:
+    line = next((line for line in said.splitlines() if line.startswith(("fatal:", "error:"))), said.strip())
+    command = "git " + next((a for a in args if not a.startswith("-") and "=" not in a), "")
+    if ".lock" in said and "exists" in said:
+        return PreconditionError(f"{command}: another git process holds a lock", "wait for it, or see: git status")
+    if "ermission denied" in said:
+        return PreconditionError(
+            f"{command}: no permission to write in this repository", "check who owns the folder .git"
+        )
+    if "No space left" in said:
+        return MachineError(f"{command}: no space left on the device", "free some space, then: autoresearch resume")
+    return GitError(f"{command} failed: {line}", "see: git status")

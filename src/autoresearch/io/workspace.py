@@ -1,0 +1,157 @@
+"""The folder of a session: where its files are, and who may work in it now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch.core.errors import IntegrityError, NoSession, PreconditionError
+from autoresearch.core.session import Event, Session, replay
+from autoresearch.io import journal
+
+IGNORED = (
+    ".autoresearch/",
+    "autoresearch.jsonl",
+    "autoresearch.md",
+    "autoresearch.ideas.md",
+    "results.tsv",
+    "STOP",
+)
+"""What a session writes beside the task's files; git is told to ignore it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder with `autoresearch.jsonl`."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.root / journal.NAME
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".autoresearch"
+
+    @property
+    def scratch(self) -> Path:
+        """Snapshots of running experiments; emptied by the next command after a kill."""
+        return self.state / "scratch"
+
+    @property
+    def running(self) -> Path:
+        """Says which process measures what right now."""
+        return self.state / "running.json"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.root / "STOP"
+
+    def run_dir(self, experiment: int, seed: int) -> Path:
+        return self.state / "runs" / str(experiment) / str(seed)
+
+    def session(self) -> Session:
+        """Return the session that the journal describes; raise `NoSession` or `IntegrityError`."""
+        try:
+            return replay(journal.read(self.journal))
+        except FileNotFoundError:
+            raise no_session(self.root) from None
+        except journal.JournalError as error:
+            raise IntegrityError(str(error), "remove or correct that line; nothing else was touched") from None
+        except PermissionError:
+            raise PreconditionError(f"{self.journal.name} cannot be read: no permission", "check its owner") from None
+
+    def append(self, event: Event) -> None:
+        """Append one event to the journal; raise `PreconditionError` when that is not permitted here."""
+        try:
+            journal.append(self.journal, event)
+        except PermissionError:
+            raise PreconditionError(f"no permission to write {self.journal.name}", "check who owns it") from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for a command that changes it; raise `PreconditionError` when another one does."""
+        from filelock import FileLock, Timeout
+
+        try:
+            self.state.mkdir(exist_ok=True)
+            if not os.access(self.state, os.W_OK) or not os.access(self.journal, os.W_OK):
+                raise PermissionError
+            held = FileLock(self.state / "lock", timeout=0)
+            held.acquire()
+        except Timeout:
+            now = self.busy() or {}
+            what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
+            raise PreconditionError(f"{what} is running here", "wait for it; see: autoresearch status") from None
+        except PermissionError:
+            raise PreconditionError(f"no permission to write in {self.root}", "check who owns the folder") from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def busy(self) -> dict[str, Any] | None:
+        """Return what `running.json` says, or None when nothing is being measured by a living process."""
+        from autoresearch.io.process import alive
+
+        try:
+            now: dict[str, Any] = json.loads(self.running.read_text())
+            return now if alive(now["pid"], now["created"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def find(start: Path) -> Workspace:
+    """Return the workspace that `start` is in; raise `NoSession` when there is none up to the root."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / journal.NAME).is_file():
+            return Workspace(folder)
+    raise no_session(start)
+
+
+def no_session(folder: Path) -> NoSession:
+    return NoSession(f"no autoresearch.jsonl in {folder} or above it", "start with: autoresearch init --task pretrain")
+
+
+def write_atomic(path: Path, text: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it."""
+    content = text.encode("utf-8") if isinstance(text, str) else text
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder that we made, also when a run took away the permission to."""
+
+    def allow(function: Any, path: str, _error: Any) -> None:
+        with contextlib.suppress(OSError):
+            Path(path).parent.chmod(0o700)
+            Path(path).chmod(0o700)
+            function(path)
+
+    for _ in range(3):
+        if not folder.exists():
+            return
+        shutil.rmtree(folder, onerror=allow)
+        if folder.exists():
+            time.sleep(0.05)  # something may still be closing its files in there
