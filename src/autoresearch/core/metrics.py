@@ -49,10 +49,10 @@ def parse_metric_line(line: str) -> tuple[str, float]:
     """Return name and value of one METRIC line; raise `MetricError` that quotes the line when it is malformed."""
     match = _LINE.fullmatch(line.rstrip("\r\n")) if len(line) <= MAX_LINE else None
     if match is None:
-        raise MetricError(f"not a metric: {line[:120].rstrip()!r}; print METRIC name=number with nothing after it")
+        raise MetricError(f"not a metric: {line[:120]!r}; print METRIC name=number with nothing after it")
     value = float(match[2])
     if not math.isfinite(value):
-        raise MetricError(f"not a finite number: {line[:120].rstrip()!r}")
+        raise MetricError(f"not a finite number: {line[:120]!r}")
     return match[1], value
 
 
