@@ -6,6 +6,9 @@ import ast
 import hashlib
 from collections.abc import Mapping
 
+_UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What `ast` raises for text that it cannot take; MemoryError is its parser's word for nested too deeply."""
+
 
 def _canonical(path: str, content: bytes) -> bytes:
     """Return what must be equal for two versions of one file to count as the same code.
@@ -20,7 +23,7 @@ def _canonical(path: str, content: bytes) -> bytes:
     if path.endswith(".py"):
         try:
             return ast.dump(_without_docstrings(ast.parse(text))).encode()
-        except (SyntaxError, ValueError, RecursionError):
+        except _UNPARSED:
             pass
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()).encode()
 
@@ -39,7 +42,7 @@ def fingerprint(files: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
         code = _canonical(path, files[path])
-        digest.update(f"{path}\0{len(code)}\0".encode())
+        digest.update(f"{path}\0{len(code)}\0".encode("utf-8", "surrogateescape"))
         digest.update(code)
     return digest.hexdigest()
 
@@ -53,7 +56,7 @@ def code_size(files: Mapping[str, bytes]) -> int:
             try:
                 size += sum(1 for _ in ast.walk(_without_docstrings(ast.parse(text))))
                 continue
-            except (SyntaxError, ValueError, RecursionError):
+            except _UNPARSED:
                 pass
         size += len(text.split())
     return size
@@ -69,4 +72,6 @@ def syntax_error(path: str, content: bytes) -> str | None:
         return f"{path} line {error.lineno}: {error.msg}"
     except ValueError as error:
         return f"{path}: {error}"
+    except (RecursionError, MemoryError):
+        return f"{path}: nested too deeply for Python's parser"
     return None

@@ -6,6 +6,7 @@ file: one grammar, one parser.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import sys
@@ -17,7 +18,8 @@ PREFIX = "METRIC "
 MAX_LINE = 4096
 """Characters: a longer line that starts with METRIC is malformed."""
 
-_LINE = re.compile(r"METRIC ([A-Za-z_][A-Za-z0-9_.\-]*)=([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[ \t]*")
+_LINE = re.compile(r"METRIC ([A-Za-z_][A-Za-z0-9_.\-]*)=([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[ \t]*", re.ASCII)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 Direction = Literal["lower", "higher"]
 
@@ -47,20 +49,21 @@ def parse_metric_line(line: str) -> tuple[str, float]:
     """Return name and value of one METRIC line; raise `MetricError` that quotes the line when it is malformed."""
     match = _LINE.fullmatch(line.rstrip("\r\n")) if len(line) <= MAX_LINE else None
     if match is None:
-        raise MetricError(f"not a metric: {line[:120].rstrip()!r}; print METRIC name=number with nothing after it")
+        raise MetricError(f"not a metric: {line[:120]!r}; print METRIC name=number with nothing after it")
     value = float(match[2])
     if not math.isfinite(value):
-        raise MetricError(f"not a finite number: {line[:120].rstrip()!r}")
+        raise MetricError(f"not a finite number: {line[:120]!r}")
     return match[1], value
 
 
 def parse_metrics(lines: str | Iterable[str]) -> dict[str, float]:
     """Return the METRIC values a run printed; a repeated name keeps its last value.
 
-    `lines` is the whole output, or its lines. Raises `MetricError` naming the first malformed METRIC line.
+    `lines` is the whole output, or its lines. In a whole output a line ends where a text file's does (LF, CRLF or
+    CR), and at no other character. Raises `MetricError` naming the first malformed METRIC line.
     """
     metrics: dict[str, float] = {}
-    for line in lines.splitlines() if isinstance(lines, str) else lines:
+    for line in _LINE_END.split(lines) if isinstance(lines, str) else lines:
         if line.startswith(PREFIX):
             name, value = parse_metric_line(line)
             metrics[name] = value
@@ -73,7 +76,7 @@ def _main(argv: list[str]) -> int:
         print("usage: parse-metrics.sh [NAME] < output", file=sys.stderr)
         return 2
     try:
-        metrics = parse_metrics(line.decode("utf-8", "replace") for line in sys.stdin.buffer)
+        metrics = parse_metrics(io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
     except MetricError as error:
         print(f"parse-metrics: {error}", file=sys.stderr)
         return 1

@@ -26,6 +26,8 @@ class Noise:
         """Return how many decimals of the metric carry information: down to a tenth of the noise, from 1 to 6."""
         if not self.sd:
             return 6
+        if math.isinf(self.sd):
+            return 1
         return min(6, max(1, 1 - math.floor(math.log10(self.sd))))
 
 
@@ -35,15 +37,24 @@ def pooled(groups: Iterable[Sequence[float]]) -> Noise:
     for values in groups:
         if len(values) > 1:
             if min(values) != max(values):
-                mean = math.fsum(values) / len(values)
-                squares += math.fsum((value - mean) ** 2 for value in values)
+                squares += _squares(values)
             dof += len(values) - 1
     return Noise(math.sqrt(squares / dof) if dof else None, dof)
 
 
-def mad_confidence(best_gain: float, values: Sequence[float]) -> float | None:
-    """Return |best gain| / MAD of all values, the field's usual figure; None below three values or with no spread.
+def _squares(values: Sequence[float]) -> float:
+    """Return the summed squared deviations from the mean; infinite when an exploded value makes them too large."""
+    try:
+        mean = math.fsum(values) / len(values)
+        return math.fsum((value - mean) ** 2 for value in values)
+    except OverflowError:
+        return math.inf
 
+
+def mad_confidence(best_gain: float, values: Sequence[float]) -> float | None:
+    """Return |best gain| / MAD of all values, the field's usual figure.
+
+    None below three values, with no spread, or when it is too large for a number.
     It is written for other readers of the journal. No decision rests on it: the spread of *different* ideas is not
     the noise of one.
     """
@@ -51,4 +62,5 @@ def mad_confidence(best_gain: float, values: Sequence[float]) -> float | None:
         return None
     middle = median(values)
     mad = median(abs(value - middle) for value in values)
-    return abs(best_gain) / mad if mad > 0 else None
+    confidence = abs(best_gain) / mad if mad > 0 else math.inf
+    return confidence if math.isfinite(confidence) else None

@@ -1,4 +1,4 @@
-"""The state of a session: a fold over its journal. Every number that anyone sees comes from here."""
+"""The state of a session: a fold over its journal. Nobody assigns to it; every number anyone sees comes from it."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
                 experiments[key] = newest[experiment.number] = experiment
             elif kind == "run":
                 number = _int(event, "run")
-                key = (event.get("segment", _current(segments)), number)
+                key = (_segment_of(event, _current(segments)), number)
                 started = experiments.get(key)
                 if started is not None and started.status is not None:
                     raise ValueError(f"experiment {number} has two verdicts")
@@ -219,9 +219,10 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
                 _known(newest, event).repeats[_int(event, "seed")] = _number(event, "value")
             elif kind == "note":
                 _known(newest, event).asi.update(_mapping(event, "asi"))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise IntegrityError(
-                f"autoresearch.jsonl line {line}: {error.args[0] if error.args else error}",
+                f"autoresearch.jsonl line {line}: {what}",
                 f"look at it with: sed -n {line}p autoresearch.jsonl",
             ) from None
     if not segments:
@@ -241,27 +242,27 @@ def _segment(event: Event, index: int) -> Segment:
         raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")
     metric = Metric(str(event["metricName"]), direction, str(event.get("metricUnit") or ""))
     return Segment(
-        number=event.get("segment", index),
-        name=str(event.get("name", "")),
+        number=_segment_of(event, index),
+        name=_text(event, "name") or "",
         metric=metric,
-        branch=event.get("branch"),
-        tag=event.get("tag"),
-        sha256=event.get("sha256") or {},
+        branch=_text(event, "branch"),
+        tag=_text(event, "tag"),
+        sha256=_mapping(event, "sha256", {}),
         keep_untracked=tuple(event.get("keep_untracked") or ()),
-        timestamp=event.get("timestamp"),
+        timestamp=_seconds(event),
     )
 
 
 def _start(event: Event, segment: int) -> Experiment:
     return Experiment(
         number=_int(event, "experiment"),
-        segment=event.get("segment", segment),
-        commit=event["commit"],
-        parent=event.get("parent"),
-        description=event.get("description", ""),
-        asi=dict(event.get("asi") or {}),
-        fingerprint=event.get("fingerprint"),
-        started=event.get("timestamp"),
+        segment=_segment_of(event, segment),
+        commit=_text(event, "commit") if event["commit"] is not None else None,
+        parent=_text(event, "parent"),
+        description=_text(event, "description") or "",
+        asi=dict(_mapping(event, "asi", {})),
+        fingerprint=_text(event, "fingerprint"),
+        started=_seconds(event),
     )
 
 
@@ -269,7 +270,7 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     status = event["status"]
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
-    outcome = event.get("outcome")
+    outcome = _text(event, "outcome")
     if outcome is None:
         outcome = "ok" if status in ("keep", "discard") else status
     elif outcome not in OUTCOMES:
@@ -277,24 +278,26 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     metric = event.get("metric")
     if metric is not None:
         metric = _number(event, "metric")
-    values = tuple(event.get("values") or (() if metric is None else (metric,)))
-    base = started or Experiment(number=key[1], segment=key[0], commit=event.get("commit"))
+    values = tuple(_finite("values", value) for value in _list(event, "values"))
+    if not values and metric is not None:
+        values = (metric,)
+    base = started or Experiment(number=key[1], segment=key[0], commit=_text(event, "commit"))
     return replace(
         base,
-        parent=event.get("parent") or base.parent,
-        description=event.get("description", base.description),
+        parent=_text(event, "parent") or base.parent,
+        description=_text(event, "description") or base.description,
         status=status,
         outcome=outcome,  # type: ignore[arg-type]
         metric=metric,
-        metrics=event.get("metrics") or {},
+        metrics=_measured(_mapping(event, "metrics", {})),
         values=values,
-        seeds=tuple(event.get("seeds") or ()),
+        seeds=tuple(_whole("seeds", seed) for seed in _list(event, "seeds")),
         screened=bool(event.get("screened", False)),
-        reason=event.get("reason", ""),
-        asi={**base.asi, **(event.get("asi") or {})},
-        manifest=event.get("manifest"),
-        env=event.get("env") or {},
-        finished=event.get("timestamp"),
+        reason=_text(event, "reason") or "",
+        asi={**base.asi, **_mapping(event, "asi", {})},
+        manifest=_text(event, "manifest"),
+        env=_mapping(event, "env", {}),
+        finished=_seconds(event),
     )
 
 
@@ -305,22 +308,61 @@ def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
     return newest[number]
 
 
+def _segment_of(event: Event, otherwise: int) -> int:
+    return otherwise if event.get("segment") is None else _int(event, "segment")
+
+
 def _int(event: Event, key: str) -> int:
-    value = event.get(key)
+    return _whole(key, event.get(key))
+
+
+def _whole(key: str, value: object) -> int:
     if type(value) is not int:
         raise ValueError(f"{key} is {value!r}; it must be a whole number")
     return value
 
 
 def _number(event: Event, key: str) -> float:
-    value = event.get(key)
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+    return _finite(key, event.get(key))
+
+
+def _finite(key: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{key} is {value!r}; it must be a finite number")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
-def _mapping(event: Event, key: str) -> dict[str, Any]:
+def _list(event: Event, key: str) -> list[Any]:
     value = event.get(key)
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{key} is {value!r}; it must be a list")
+    return value or []
+
+
+def _measured(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics that have a value; other tools write null for one that was not measured."""
+    return {name: _finite(f"metrics.{name}", value) for name, value in metrics.items() if value is not None}
+
+
+def _text(event: Event, key: str) -> str | None:
+    value = event.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key} is {value!r}; it must be text")
+    return value
+
+
+def _seconds(event: Event) -> int | None:
+    """Return the timestamp in whole seconds; other tools write milliseconds, which no date in seconds reaches."""
+    if event.get("timestamp") is None:
+        return None
+    value = int(_number(event, "timestamp"))
+    return value // 1000 if value > 10**11 else value
+
+
+def _mapping(event: Event, key: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+    value = event.get(key)
+    if value is None and otherwise is not None:
+        return otherwise
     if not isinstance(value, dict):
         raise ValueError(f"{key} is {value!r}; it must be an object")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[@-_])")
 
 
 def printable(text: str) -> str:
@@ -28,6 +28,6 @@ def one_line(text: str, limit: int = 200) -> str:
 def excerpt(output: str, lines: int = 8, width: int = 160) -> list[str]:
     """Return the last `lines` non-empty lines of a run's output, each escaped and cut to `width` characters."""
     # A carriage return redraws a line: only what was drawn last is kept.
-    kept = [line.rsplit("\r", 1)[-1] for line in output.replace("\r\n", "\n").split("\n")]
+    kept = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in output.split("\n")]
     kept = [line.rstrip() for line in kept if line.strip()][-lines:]
     return [one_line(line.replace("\t", "  "), width) for line in kept]

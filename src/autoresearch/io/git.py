@@ -48,11 +48,11 @@ class Git:
                     f"git config --global --add safe.directory {root}",
                 )
             raise PreconditionError(f"{root} is not in a git repository", "start one with: git init && git commit")
-        top, prefix = (found.stdout.decode("utf-8", "surrogateescape").split("\n") + [""])[:2]
+        top, _, prefix = found.stdout.decode("utf-8", "surrogateescape").partition("\n")
         if not top:
             raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
         self.top = Path(top)
-        self.prefix = prefix
+        self.prefix = prefix.rstrip("\n")
         """Path of the workspace from the top of the repository: empty, or ending in a slash."""
 
     # --- asking ---
@@ -65,6 +65,14 @@ class Git:
         """Return the full hash of a commit, or None when there is none of this name."""
         done = self._process(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
         return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        return self._process(["merge-base", "--is-ancestor", old, new]).returncode == 0
+
+    def missing(self, commits: Iterable[str]) -> set[str]:
+        """Return those of `commits` that are not in the repository."""
+        out = self._run("cat-file", "--batch-check", input="".join(f"{c}\n" for c in commits).encode()).stdout.decode()
+        return {line.removesuffix(" missing") for line in out.splitlines() if line.endswith(" missing")}
 
     def branch(self) -> str | None:
         """Return the checked-out branch; None when HEAD is detached."""
@@ -80,7 +88,7 @@ class Git:
     def changes(self) -> list[Change]:
         """Return what differs from HEAD in the whole repository, untracked files that git does not ignore included."""
         out = self._run(
-            "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none"
+            "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"
         )
         changes = []
         for entry in out.stdout.split(b"\0"):
@@ -123,6 +131,13 @@ class Git:
     def path_of(self, name: str) -> Path:
         """Return where git keeps one of its own files (`info/exclude`, `index.lock`) for this work tree."""
         return self.top / self._text("rev-parse", "--git-path", name).strip()
+
+    def unfinished_operation(self) -> str | None:
+        """Return the name of a merge, rebase or the like that waits for its end, or None."""
+        known = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase",
+                 "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert"}  # fmt: skip
+        folder = self.top / self._text("rev-parse", "--git-dir").strip()
+        return next((name for file, name in known.items() if (folder / file).exists()), None)
 
     # --- changing ---
 
@@ -180,7 +195,7 @@ class Git:
         self._run("restore", "-q", f"--source={commit}", "--worktree", "--", *paths)
 
     def export(self, commit: str, folder: Path) -> None:
-        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules that are here too.
+        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules too.
 
         Nothing in the repository changes: an index of its own is used, and no work tree is registered.
         """

@@ -23,14 +23,14 @@ def hash_files(root: Path, paths: Iterable[str]) -> dict[str, str]:
     return hashes
 
 
-def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Return one phrase for each path that changed, is missing, or is new."""
-    told = []
+def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """Return path -> what happened to it (`is missing`, `is new`, `has changed`) for each path that differs."""
+    told = {}
     for path in sorted({*expected, *found}):
         if path not in found:
-            told.append(f"{path} is missing")
+            told[path] = "is missing"
         elif path not in expected:
-            told.append(f"{path} is new")
+            told[path] = "is new"
         elif expected[path] != found[path]:
-            told.append(f"{path} has changed")
+            told[path] = "has changed"
     return told

@@ -6,10 +6,12 @@ file. POSIX only (`flock`).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,14 @@ def append(path: Path, event: dict[str, Any]) -> None:
         end = _whole_end(descriptor)
         size = os.fstat(descriptor).st_size
         if end < size:
-            tail = os.pread(descriptor, size - end, end)
-            if _is_object(tail):
-                line = tail + b"\n" + line
-            os.ftruncate(descriptor, end)
+            if _is_object(os.pread(descriptor, size - end, end)):
+                line, end = b"\n" + line, size
+            else:
+                os.ftruncate(descriptor, end)
         try:
             written = os.pwrite(descriptor, line, end)
             if written != len(line):
-                raise OSError(28, "No space left on device", str(path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, end)
@@ -66,11 +68,13 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             event = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
             raise JournalError(f"{path.name} line {number} is not JSON ({error})") from None
         if not isinstance(event, dict):
+            if number == len(lines):
+                return
             raise JournalError(f"{path.name} line {number} is not a JSON object")
         yield number, event
 
@@ -91,13 +95,15 @@ def _whole_end(descriptor: int) -> int:
 def _is_object(text: bytes) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
 def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # The line itself is safe by now: a folder that cannot be opened or synced must not report it as lost.
+    with suppress(OSError):
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -228,7 +228,7 @@ def kill_run(run_id: str) -> int:
 def alive(pid: int, created: float) -> bool:
     """Whether the process with this number is still the one that was created then (seconds since the epoch)."""
     try:
-        return abs(psutil.Process(pid).create_time() - created) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - created) < 1.0)
     except psutil.Error:
         return False
 

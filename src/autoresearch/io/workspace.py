@@ -21,8 +21,12 @@ IGNORED = (
     ".autoresearch/",
     "autoresearch.jsonl",
     "autoresearch.md",
+    "autoresearch.sh",
+    "autoresearch.checks.sh",
     "autoresearch.ideas.md",
     "results.tsv",
+    "results.csv",
+    "progress.png",
     "STOP",
 )
 """What a session writes beside the task's files; git is told to ignore it."""
@@ -51,6 +55,11 @@ class Workspace:
     def running(self) -> Path:
         """Says which process measures what right now."""
         return self.state / "running.json"
+
+    @property
+    def git_marker(self) -> Path:
+        """Is there exactly while the engine changes the repository."""
+        return self.state / "git-at-work"
 
     @property
     def stop_file(self) -> Path:
@@ -98,6 +107,13 @@ class Workspace:
             yield
         finally:
             held.release()
+
+    @contextlib.contextmanager
+    def changing_git(self) -> Iterator[None]:
+        """Mark that git is changing the repository for us, so that a later command knows whose lock it finds."""
+        self.git_marker.touch()
+        yield
+        self.git_marker.unlink(missing_ok=True)
 
     def busy(self) -> dict[str, Any] | None:
         """Return what `running.json` says, or None when nothing is being measured by a living process."""

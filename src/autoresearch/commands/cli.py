@@ -1,0 +1,51 @@
+"""The command line: `autoresearch COMMAND`. Each command is a small function in a module of this folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from autoresearch import __version__
+from autoresearch.commands import edge, experiments, history, outputs, workspaces
+from autoresearch.core.errors import PreconditionError
+
+app = typer.Typer(
+    name="autoresearch",
+    help="Machine-learning research one experiment at a time: measured honestly, never lost.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    folder: Annotated[Path | None, typer.Option("-C", metavar="DIR", help="Work in DIR.", show_default=False)] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"autoresearch {__version__}")
+        raise typer.Exit
+    if folder is not None:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise PreconditionError(f"{folder}: {error.strerror}", "give an existing folder with -C") from None
+
+
+for module in (workspaces, experiments, history, outputs):
+    module.register(app)
+
+
+def main() -> NoReturn:
+    """Entry point of the program `autoresearch`."""
+    edge.run(app, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The edge of the command line: one way to print, one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from autoresearch.core.errors import AutoresearchError, UsageError
+from autoresearch.core.text import printable
+from autoresearch.engine.measure import Tick
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+
+
+def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str]) -> None:
+    """Print a result: the object on stdout with `--json`, else the lines."""
+    if as_json:
+        sys.stdout.write(json.dumps(view, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        for line in lines:
+            sys.stdout.write(printable(line) + "\n")
+    sys.stdout.flush()
+
+
+def remark(text: str) -> None:
+    """Print prose on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def here() -> Path:
+    """Return the folder that the command works on: the current one, which `-C` has set."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder does not exist any more", "cd to another one") from None
+
+
+def progress() -> Tick:
+    """Return a tick that shows what is going on: a line that redraws on a terminal, else a line for each phase."""
+    state = {"phase": "", "width": 0}
+
+    def tick(phase: str, seconds: float) -> None:
+        if sys.stderr.isatty():
+            text = f"\r{phase} {seconds:5.0f} s "
+            state["width"] = len(text)
+            print(text, end="", file=sys.stderr, flush=True)
+        elif phase != state["phase"]:
+            print(f"{time.strftime('%H:%M:%S')} {phase}", file=sys.stderr, flush=True)
+        state["phase"] = phase
+
+    return tick
+
+
+def clear_progress() -> None:
+    """Remove the line that `progress` draws."""
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def run(app: typer.Typer, argv: list[str]) -> NoReturn:
+    """Run the command line and leave with the exit code of the contract; no traceback for what a user can cause."""
+    as_json = "--json" in argv
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=argv, prog_name="autoresearch", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except AutoresearchError as error:
+        _fail(error, as_json)
+    except KeyboardInterrupt:
+        _fail(AutoresearchError("interrupted", "see: autoresearch resume"), as_json)
+    except BrokenPipeError:
+        # The reader of our output is gone, as with `| head`: there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        _fail(AutoresearchError(what, "correct that and try again; autoresearch resume repairs a session"), as_json)
+    except Exception as error:
+        if _is_usage(error):
+            _fail(_as_usage(error), as_json)
+        raise
+
+
+def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
+    clear_progress()
+    if as_json:
+        told = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
+        print(json.dumps(told, ensure_ascii=False), flush=True)
+    remark(f"autoresearch: {error}")
+    sys.exit(error.exit_code)
+
+
+def _is_usage(error: Exception) -> bool:
+    # typer carries its own copy of click or uses the package, by version: the class is found through typer.
+    return any(isinstance(error, kind) for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def _as_usage(error: Any) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "autoresearch"
+    return UsageError(error.format_message().rstrip("."), f"see: {path} --help")
+
+
+Command = Callable[..., None]

@@ -1,0 +1,179 @@
+"""Commands that read a session and annotate it: `status`, `log`, `show`, `resume`, `check`, `note`, `ideas`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autoresearch.commands import views
+from autoresearch.commands.brief import brief, brief_lines
+from autoresearch.commands.edge import JsonFlag, emit, here, remark
+from autoresearch.commands.experiments import AsiOption, pairs
+from autoresearch.core.errors import AutoresearchError, PreconditionError, UsageError
+from autoresearch.core.session import Session
+from autoresearch.core.text import one_line
+from autoresearch.core.words import STATUSES
+from autoresearch.engine import ideas as backlog
+from autoresearch.engine.experiment import wall_clock
+from autoresearch.engine.guard import check_all
+from autoresearch.engine.repair import repair
+from autoresearch.io.git import Git
+from autoresearch.io.workspace import Workspace, find
+
+Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (status, log, show, resume, check, note, ideas):
+        app.command()(command)
+
+
+def status(as_json: JsonFlag = False) -> None:
+    """Tell where the session is: best, baseline, noise, what runs, what to type next.
+
+    Example: autoresearch status --json
+    """
+    workspace = find(here())
+    session = workspace.session()
+    view = views.status_view(session, workspace.busy())
+    emit(as_json, view, views.status_lines(session, view))
+
+
+def log(
+    last: Annotated[int, typer.Option(min=1, help="How many of the latest to show.")] = 20,
+    status: Annotated[str, typer.Option(metavar="STATUS", help=f"Only these: {', '.join(STATUSES)}.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the table of experiments, the latest last.
+
+    Example: autoresearch log --last 50 --status keep
+    """
+    if status and status not in STATUSES:
+        raise UsageError(f"there is no status {status!r}", f"choose one of: {', '.join(STATUSES)}")
+    session = find(here()).session()
+    chosen = [e for e in session.experiments if not status or e.status == status]
+    rows = [views.brief_view(session, e) for e in chosen[-last:]]
+    emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
+
+
+def show(
+    n: Number,
+    diff: Annotated[bool, typer.Option("--diff", help="Print the change as a patch, too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell everything about one experiment.
+
+    Example: autoresearch show 5 --diff
+    """
+    workspace = find(here())
+    session = workspace.session()
+    experiment = session.find(n)
+    if experiment is None:
+        raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
+    folder = workspace.run_dir(n, 0).parent
+    view = views.experiment_view(session, experiment)
+    view["files"] = str(folder) if folder.is_dir() else None
+    lines = views.show_lines(session, view)
+    if diff:
+        view["diff"] = _diff(workspace, experiment.parent, experiment.commit)
+        lines += ["", *view["diff"].splitlines()]
+    emit(as_json, view, lines)
+
+
+def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
+    git = Git(workspace.root)
+    if not parent or not commit:
+        return ""
+    if git.missing({parent, commit}):
+        raise PreconditionError("the commits of this experiment are not in the repository", "see: autoresearch check")
+    return git.diff(parent, commit)
+
+
+def resume(
+    short: Annotated[bool, typer.Option("--brief", help="Only what is needed to go on.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Repair what a kill left, then say what a fresh agent must know to go on.
+
+    Example: autoresearch resume --brief
+    """
+    from autoresearch.io.taskfile import load
+
+    workspace = find(here())
+    busy, done = workspace.busy(), ()
+    if busy is None:
+        with workspace.lock():
+            repaired = repair(workspace, Git(workspace.root), wall_clock())
+        session, done = repaired.session, repaired.done
+    else:
+        session = workspace.session()
+    files = {}
+    try:
+        task = load(workspace.root)
+        files = {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
+                 "command": task.run.command, "limit_s": task.run.limit_s, "policy": task.keep.policy}  # fmt: skip
+    except AutoresearchError as error:
+        done = (*done, str(error))
+    view = {**brief(session, busy, files, backlog.open_ideas(workspace), short=short), "repaired": list(done)}
+    emit(
+        as_json,
+        view,
+        [*(f"repaired: {one_line(line, 300)}" for line in done), *brief_lines(session, view, short=short)],
+    )
+
+
+def check(as_json: JsonFlag = False) -> None:
+    """Check the guard: branch, immutable files, journal and commits are what they should be.
+
+    Example: autoresearch check
+    """
+    from autoresearch.io.taskfile import load
+
+    workspace = find(here())
+    session = workspace.session()
+    wrong = check_all(workspace, Git(workspace.root), session, load(workspace.root))
+    if wrong:
+        for error in wrong[1:]:
+            remark(f"also: {error}")
+        raise wrong[0]
+    told = f"{len(session.experiments)} experiments; branch, immutable files, journal and commits are as they should be"
+    emit(as_json, {"ok": True, "experiments": len(session.experiments)}, [told])
+
+
+def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
+    """Add what was learned to an experiment; it survives a revert.
+
+    Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
+    """
+    workspace = find(here())
+    given = pairs(asi)
+    if not given:
+        raise UsageError("nothing to note", 'say it with: --asi result="..."')
+    if workspace.session().find(n) is None:
+        raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
+    workspace.append({"type": "note", "experiment": n, "asi": given, "timestamp": wall_clock()})
+    session: Session = workspace.session()
+    experiment = session.find(n)
+    assert experiment is not None
+    emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])
+
+
+def ideas(
+    add: Annotated[str, typer.Option(metavar="TEXT", help="Add an idea to the backlog.")] = "",
+    done: Annotated[int | None, typer.Option(metavar="K", help="Mark idea K as done.", show_default=False)] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the backlog of ideas (autoresearch.ideas.md), or add to it.
+
+    Example: autoresearch ideas --add "try a shorter warmdown"
+    """
+    workspace = find(here())
+    if add:
+        backlog.add(workspace, add)
+    if done is not None:
+        backlog.mark_done(workspace, done)
+    listed = backlog.read(workspace)
+    view = {"ideas": [{"number": idea.number, "text": idea.text, "done": idea.done} for idea in listed]}
+    lines = [f"{idea.number:>3}  {'done  ' if idea.done else ''}{one_line(idea.text, 300)}" for idea in listed]
+    emit(as_json, view, lines or ['no ideas yet; add one with: autoresearch ideas --add "..."'])

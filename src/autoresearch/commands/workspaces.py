@@ -1,0 +1,167 @@
+"""Commands around a workspace: `quickstart`, `init`, `doctor`, `tasks`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from autoresearch.commands.edge import JsonFlag, clear_progress, emit, here, progress, remark
+from autoresearch.core.errors import AutoresearchError
+from autoresearch.engine.experiment import setup_workspace, wall_clock
+from autoresearch.engine.setup import Choice
+from autoresearch.engine.setup import init as make_workspace
+from autoresearch.io import assets, taskfile
+
+Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of the workspace.", show_default=True)]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (quickstart, init, doctor, tasks):
+        app.command()(command)
+
+
+def init(
+    folder: Folder = Path(),
+    task: Annotated[str, typer.Option(metavar="NAME", help="The task; see: autoresearch tasks.")] = "pretrain",
+    tag: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the session and of its branch.", show_default="today")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="S", help="Text: climbmix, python, or a path.", show_default=False)
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="P", help="auto, full, small or tiny.", show_default=False)
+    ] = None,
+    command: Annotated[str | None, typer.Option(help="What an experiment runs.", show_default=False)] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The METRIC that counts.", show_default=False)
+    ] = None,
+    direction: Annotated[
+        Literal["lower", "higher"] | None, typer.Option(help="Which way is better.", show_default=False)
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the metric.", show_default=False)] = None,
+    mutable: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="What experiments may change; may be repeated.", show_default=False),
+    ] = None,
+    immutable: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="What must not change; may be repeated.", show_default=False),
+    ] = None,
+    checks: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Tests that must pass.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Wall clock of one run.", show_default=False)
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Training budget of one run.", show_default=False)] = None,
+    policy: Annotated[
+        Literal["confirm", "greedy"] | None, typer.Option(help="How gains are judged.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Most fresh seeds that confirm.", show_default=False)
+    ] = None,
+    no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a workspace: from a task in a new folder, or around an existing repository.
+
+    Example: autoresearch init lab --task pretrain --profile tiny
+
+    Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
+    """
+    choice = Choice(
+        task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
+        unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
+        seconds=seconds, policy=policy, seeds=seeds,
+    )  # fmt: skip
+    workspace = make_workspace(here() / folder, choice, wall_clock())
+    loaded = taskfile.load(workspace.root)
+    segment = workspace.session().segment
+    if not no_setup:
+        try:
+            setup_workspace(workspace, progress())
+        except AutoresearchError as error:
+            remark(f"the workspace is made, but {error.message}")
+            raise AutoresearchError(error.message, f"then: cd {folder} && autoresearch baseline") from None
+        finally:
+            clear_progress()
+    view = {
+        "workspace": str(workspace.root),
+        "branch": segment.branch,
+        "tag": segment.tag,
+        "task": loaded.task.name,
+        "metric": loaded.metric.name,
+        "direction": loaded.metric.direction,
+        "mutable": list(loaded.files.mutable),
+        "immutable": list(loaded.files.immutable),
+        "options": loaded.options,
+        "next": "autoresearch baseline",
+    }
+    lines = [
+        f"{workspace.root} is ready: task {loaded.task.name}, branch {segment.branch}",
+        f"metric     {loaded.metric.name}, {loaded.metric.direction} is better",
+        f"mutable    {', '.join(loaded.files.mutable)}",
+        f"immutable  {', '.join(loaded.files.immutable)}",
+    ]
+    lines += [f"linked     {', '.join(loaded.files.link)}"] if loaded.files.link else []
+    go = "" if workspace.root == here().resolve() else f"cd {folder} && "
+    emit(as_json, view, [*lines, f"next       {go}autoresearch baseline"])
+
+
+def tasks(as_json: JsonFlag = False) -> None:
+    """List the tasks that `init --task` knows.
+
+    Example: autoresearch tasks
+    """
+    rows = []
+    for name in assets.task_names():
+        text = (assets.task_folder(name) / taskfile.NAME).read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+        metric = table["metric"]
+        row = {"name": name, "title": table["task"].get("title", ""), "profiles": list(table.get("profile", {}))}
+        rows.append({**row, "metric": metric["name"], "direction": metric["direction"]})
+    lines = [f"{row['name']:<12} {row['title']}" for row in rows]
+    emit(as_json, {"tasks": rows}, [*lines, "start one with: autoresearch init DIR --task NAME"])
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check the machine and the workspace; each problem comes with its fix.
+
+    Example: autoresearch doctor
+    """
+    from autoresearch.engine.doctor import examine
+
+    checks = examine(here())
+    view = {
+        "ok": all(c.ok for c in checks),
+        "checks": [{"name": c.name, "ok": c.ok, "found": c.found, "fix": c.fix} for c in checks],
+    }
+    lines = [
+        f"{'ok ' if c.ok else 'BAD' if c.needed else '-  '} {c.name:<11} {c.found}" + (f"; {c.fix}" if c.fix else "")
+        for c in checks
+    ]
+    emit(as_json, view, lines)
+    if any(c.needed and not c.ok for c in checks):
+        raise typer.Exit(1)
+
+
+def quickstart(
+    folder: Folder = Path("quickstart"),
+    experiments: Annotated[int, typer.Option(min=1, max=1000, help="Experiments after the baseline.")] = 4,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Training budget of one run.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """A first session from nothing: data, a baseline, a few real experiments by a small sampler, a table and a plot.
+
+    Needs no key, no GPU and no network.
+
+    Example: autoresearch quickstart
+    """
+    from autoresearch.commands.quickstart import run_quickstart
+
+    run_quickstart(here() / folder, experiments, seconds, seed, as_json)

@@ -1,0 +1,233 @@
+"""One experiment: guard, commit, measure, decide, record, move git. In this order, so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError
+from autoresearch.core.fingerprint import fingerprint
+from autoresearch.core.session import Event, Experiment, Session
+from autoresearch.core.text import excerpt
+from autoresearch.engine import candidate as candidates
+from autoresearch.engine.guard import check_branch, check_command, check_immutable, check_stop, mutable_paths
+from autoresearch.engine.judge import SCREENING_SEED, Clock, Runs, failure, judge, repeat_line, run_line
+from autoresearch.engine.measure import Bench, Measurement, Tick, check, environment, measure
+from autoresearch.engine.repair import killed, ref_of, repair, settle
+from autoresearch.io.git import Git
+from autoresearch.io.process import run_limited, signals_interrupt
+from autoresearch.io.taskfile import load
+from autoresearch.io.workspace import Workspace, write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one command did: the experiment with its verdict, the session after it, and remarks."""
+
+    experiment: Experiment
+    session: Session
+    last: Measurement
+    """The run that decided, for its excerpt."""
+    remarks: tuple[str, ...] = ()
+
+
+def attempt(
+    root: Workspace,
+    description: str,
+    asi: Mapping[str, Any],
+    clock: Clock,
+    *,
+    again: int | None = None,
+    tick: Tick | None = None,
+) -> Report:
+    """Measure the change on top of the incumbent and keep or discard it (`try`).
+
+    Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
+    when it was cut short; then nothing was decided.
+    """
+    with root.lock(), signals_interrupt():
+        git = Git(root.root)
+        session, remarks = _ready(root, git, clock)
+        task = load(root.root)
+        check_stop(root, session, task.stop, clock())
+        check_branch(git, session)
+        check_immutable(root, session, task)
+        bench = Bench(root, git, task, tick)
+        check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
+        if again is not None:
+            description = description or f"again {again}: {candidates.restore(git, session, task, again)}"
+        found = candidates.find_candidate(git, session, task, description, again=again is not None)
+        number = session.next_number
+        with root.changing_git():
+            commit = found.commit or git.commit(found.paths, _message(found.description, asi))
+        start: Event = {
+            "type": "start",
+            "experiment": number,
+            "commit": commit,
+            "parent": found.parent,
+            "seed": SCREENING_SEED,
+            "description": found.description,
+            "asi": dict(asi),
+            "fingerprint": found.fingerprint,
+            "timestamp": clock(),
+        }
+        root.append(start)
+        runs = Runs(bench, commit, number)
+        with _interruptible(root, git, number, clock):
+            with root.changing_git():
+                git.update_ref(ref_of(session, number), commit)
+            write_atomic(root.state / "runs" / str(number) / "diff.patch", git.diff(found.parent, commit))
+            runs.run(SCREENING_SEED)
+            status, reason = judge(runs, session, found.simpler, clock)
+            record = run_line(runs, session, start, status, reason, clock())
+            root.append(record)
+        return _conclude(root, git, number, runs, remarks)
+
+
+def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> Report:
+    """Measure the commit at the tip as the session's baseline, or give an existing baseline more seeds.
+
+    Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
+    """
+    with root.lock(), signals_interrupt():
+        git = Git(root.root)
+        session, remarks = _ready(root, git, clock)
+        task = load(root.root)
+        check_stop(root, session, task.stop, clock())
+        check_branch(git, session)
+        check_immutable(root, session, task)
+        bench = Bench(root, git, task, tick)
+        check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
+        wanted = range(1, (seeds or (task.keep.seeds if task.keep.policy == "confirm" else 1)) + 1)
+        if session.baseline is not None:
+            return _more_seeds(bench, session, session.baseline, wanted, clock, remarks, asked=seeds is not None)
+        if candidates.edited(git, session, task):
+            what = ", ".join(task.files.mutable)
+            raise PreconditionError(
+                f"{what} has changes that are not committed", "commit them, or put them aside: git stash"
+            )
+        setup(bench)
+        number, commit = session.next_number, git.head() or ""
+        code = fingerprint(git.files(commit, mutable_paths(git, task)))
+        start: Event = {"type": "start", "experiment": number, "commit": commit, "parent": None, "seed": 1,
+                        "description": "baseline", "asi": {}, "fingerprint": code, "timestamp": clock()}  # fmt: skip
+        root.append(start)
+        runs = Runs(bench, commit, number)
+        with _interruptible(root, git, number, clock):
+            with root.changing_git():
+                git.update_ref(ref_of(session, number), commit)
+            for seed in wanted:
+                if runs.failed is None:
+                    runs.run(seed)
+            if runs.failed is None:
+                failed = check(bench, commit, number, 1)
+                if failed:
+                    runs.failed = Measurement("checks_failed", reason=failed)
+            status, reason = failure(runs.failed) if runs.failed else ("keep", "baseline")
+            root.append(run_line(runs, session, start, status, reason, clock()))
+        report = _conclude(root, git, number, runs, remarks)
+        if runs.failed is not None:
+            told = "".join(f"\n  | {line}" for line in runs.failed.excerpt[-3:])
+            raise AutoresearchError(f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}{told}",
+                                    "correct it, commit, and run: autoresearch baseline")  # fmt: skip
+        return report
+
+
+def setup(bench: Bench) -> None:
+    """Run the task's setup command (prepare data) in the workspace; raise `AutoresearchError` when it fails."""
+    command = bench.task.run.setup
+    if command is None:
+        return
+    bench.workspace.state.mkdir(exist_ok=True)
+    env = environment(bench, "setup", bench.workspace.state, 0, 0)
+    del env["AUTORESEARCH_RUN_DIR"]
+    tick = bench.tick
+    inform = None if tick is None else lambda seconds: tick("setup", seconds)
+    log = bench.workspace.state / "setup.log"
+    ended = run_limited(command, cwd=bench.workspace.root, log=log, limit_s=24 * 3600, env=env, tick=inform)
+    if ended.code != 0:
+        last = (excerpt(ended.tail, lines=1) or [f"exited with {ended.code}"])[0]
+        raise AutoresearchError(f"setup failed: {last}", f"try it by hand: {command}")
+
+
+def setup_workspace(root: Workspace, tick: Tick | None = None) -> None:
+    """Run the setup command of a workspace's task, as `init` does."""
+    with root.lock(), signals_interrupt():
+        setup(Bench(root, Git(root.root), load(root.root), tick))
+
+
+def _ready(root: Workspace, git: Git, clock: Clock) -> tuple[Session, list[str]]:
+    repaired = repair(root, git, clock())
+    return repaired.session, list(repaired.done)
+
+
+def _more_seeds(
+    bench: Bench, session: Session, first: Experiment, wanted: range, clock: Clock, remarks: list[str], *, asked: bool
+) -> Report:
+    """Run the seeds that the baseline does not have yet, to know the noise better."""
+    missing = [seed for seed in wanted if seed not in first.by_seed]
+    if not missing:
+        extra = f" with {len(first.by_seed)} seeds" if asked else ""
+        raise PreconditionError(
+            f"the baseline is there{extra}: experiment {first.number}", 'next: autoresearch try -m "..."'
+        )
+    last = None
+    for seed in missing:
+        last = measure(bench, first.commit or "", first.number, seed)
+        if last.value is None:
+            raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
+        bench.workspace.append(repeat_line(first.number, seed, last.value, clock()))
+    session = bench.workspace.session()
+    experiment = session.baseline
+    assert experiment is not None and last is not None
+    return Report(experiment, session, last, tuple(remarks))
+
+
+def _conclude(root: Workspace, git: Git, number: int, runs: Runs, remarks: list[str]) -> Report:
+    """Move git as the verdict says, and report from the journal alone."""
+    session = root.session()
+    experiment = session.find(number)
+    assert experiment is not None
+    with root.changing_git():
+        remarks += settle(git, session, experiment)
+    last = runs.failed or runs.last
+    assert last is not None
+    return Report(experiment, session, last, tuple(remarks))
+
+
+@contextlib.contextmanager
+def _interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Iterator[None]:
+    """Record an experiment as killed when the machine or a person ends it between `start` and verdict."""
+    try:
+        yield
+    except BaseException as error:
+        by_hand = isinstance(error, KeyboardInterrupt)
+        reason = "interrupted by a signal" if by_hand else f"the machine failed: {error}"
+        told = f"experiment {number} was cut short, {reason}; nothing was decided"
+        try:
+            experiment = root.session().unfinished
+            if experiment is not None and experiment.number == number:
+                root.append(killed(root, experiment, clock(), reason))
+            repaired = repair(root, git, clock()).session.find(number)
+        except (OSError, AutoresearchError):
+            raise MachineError(told, "when the machine is well again: autoresearch resume") from error
+        if by_hand or isinstance(error, MachineError | OSError):
+            first = repaired is None or repaired.parent is None
+            again = "autoresearch baseline" if first else f"autoresearch try --again {number}"
+            raise MachineError(told, f"measure it with: {again}") from error
+        raise
+
+
+def _message(description: str, asi: Mapping[str, Any]) -> str:
+    """Return the commit message: the description, and what the agent said of it."""
+    told = "".join(f"\n{key}: {value}" for key, value in asi.items())
+    return f"{description}\n" + (f"\n{told.lstrip()}\n" if told else "")
+
+
+def wall_clock() -> int:
+    """Return the time now in whole seconds since the epoch."""
+    import time
+
+    return int(time.time())

@@ -1,0 +1,153 @@
+"""Finish what a kill interrupted, from what the journal says. Every command that changes something begins with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from autoresearch.core.session import Experiment, Session
+from autoresearch.io.git import Git
+from autoresearch.io.process import kill_run
+from autoresearch.io.workspace import Workspace, remove_tree
+
+GIT_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """The session after the repair, and what was done, a sentence each."""
+
+    session: Session
+    done: tuple[str, ...]
+
+
+def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
+    """Bring journal, branch and folders in line; the caller holds the workspace lock.
+
+    An experiment with a `start` and no verdict was interrupted: nothing was decided, so it is recorded as `killed` with
+    whatever was measured, and the branch goes back to its parent. A verdict whose git move is missing gets it.
+    """
+    done: list[str] = []
+    _end_orphans(workspace, done)
+    _unlock(workspace, git, done)
+    remove_tree(workspace.scratch)
+    session = workspace.session()
+    interrupted = session.unfinished
+    if interrupted is not None:
+        workspace.append(killed(workspace, interrupted, now, "interrupted before its verdict"))
+        session = workspace.session()
+        again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
+        done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
+    if session.last is not None:
+        done += settle(git, session, session.last)
+    return Repaired(session, tuple(done))
+
+
+def settle(git: Git, session: Session, experiment: Experiment) -> list[str]:
+    """Do what git still owes to a verdict: the ref that keeps the commit, and the way back unless it was kept.
+
+    Safe to call again. Returns a sentence for each thing that was done and that a person should know.
+    """
+    done = []
+    commit, branch = experiment.commit and git.resolve(experiment.commit), session.segment.branch
+    if commit is None or branch is None or experiment.started is None:
+        return []  # a line that another tool wrote: its git is its own
+    ref = ref_of(session, experiment.number)
+    if git.resolve(ref) != commit:
+        git.update_ref(ref, commit)
+    tip = git.resolve(f"refs/heads/{branch}")
+    if experiment.status != "keep" and experiment.parent and tip == commit:
+        left = git.go_back(branch, commit, experiment.parent)
+        if left:
+            done.append(f"kept your later edits of {', '.join(left)}; they began from the change that was taken back")
+    return done
+
+
+def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) -> dict[str, object]:
+    """Return the `run` line of an experiment that the machine or a person ended: no decision, no value."""
+    values = _measured(workspace, experiment)
+    return {
+        "run": experiment.number,
+        "commit": (experiment.commit or "")[:7],
+        "metric": None,
+        "metrics": {},
+        "status": "crash",
+        "description": experiment.description,
+        "timestamp": now,
+        "segment": experiment.segment,
+        "confidence": None,
+        "asi": experiment.asi,
+        "outcome": "killed",
+        "reason": reason,
+        "values": list(values.values()),
+        "seeds": list(values),
+        "parent": experiment.parent,
+    }
+
+
+def ref_of(session: Session, number: int) -> str:
+    """Return the ref that keeps an experiment's commit reachable."""
+    return f"refs/autoresearch/{session.segment.tag or 'session'}/{number}"
+
+
+def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
+    """Return the values of the runs that were complete when the experiment was interrupted."""
+    values = {}
+    folder = workspace.run_dir(experiment.number, 0).parent
+    for path in sorted(folder.glob("*/result.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            result = json.loads(path.read_text())
+            if result["outcome"] == "ok" and result["commit"] == experiment.commit:
+                values[int(result["seed"])] = float(result["value"])
+    return values
+
+
+def _end_orphans(workspace: Workspace, done: list[str]) -> None:
+    """End the processes of a run whose engine is gone."""
+    try:
+        run_id = json.loads(workspace.running.read_text())["run_id"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        run_id = ""
+    count = kill_run(run_id) if run_id else 0
+    if count:
+        done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
+    workspace.running.unlink(missing_ok=True)
+
+
+def _unlock(workspace: Workspace, git: Git, done: list[str]) -> None:
+    """Remove the locks of a git command of ours that was killed, once no git is at work in this repository.
+
+    The marker is there exactly while the engine changes the repository; without it a lock is somebody else's.
+    """
+    marker = workspace.git_marker
+    if not marker.exists():
+        return
+    session = workspace.session()
+    for _ in range(50):
+        if not _git_at_work(git):
+            break
+        time.sleep(0.1)
+    else:
+        return
+    refs = [f"refs/heads/{session.segment.branch}.lock", f"{ref_of(session, session.next_number - 1)}.lock"]
+    for name in (*GIT_LOCKS, *refs):
+        lock = git.path_of(name)
+        with contextlib.suppress(OSError):
+            if lock.exists() and lock.stat().st_mtime >= marker.stat().st_mtime - 1:
+                lock.unlink()
+                done.append(f"removed {name}, left by a git command that was killed")
+    marker.unlink(missing_ok=True)
+
+
+def _git_at_work(git: Git) -> bool:
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"] == "git" and process.cwd().startswith(str(git.top)):
+                return True
+    return False

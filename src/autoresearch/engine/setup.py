@@ -1,0 +1,313 @@
+"""`init`: make a workspace from a task, in a new repository or around an existing one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch.core.errors import PreconditionError, UsageError
+from autoresearch.core.session import SCHEMA
+from autoresearch.engine.guard import check_command, outside
+from autoresearch.io import assets, journal, taskfile
+from autoresearch.io.git import Git
+from autoresearch.io.hardware import detect
+from autoresearch.io.integrity import hash_files
+from autoresearch.io.taskfile import TaskFile
+from autoresearch.io.workspace import IGNORED, Workspace, write_atomic
+
+LINKABLE = (".venv", "venv", "node_modules")
+"""Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
+
+NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person asked `init` for; None and empty mean the task's own value."""
+
+    task: str
+    tag: str | None = None
+    source: str | None = None
+    profile: str | None = None
+    command: str | None = None
+    metric: str | None = None
+    direction: str | None = None
+    unit: str | None = None
+    mutable: tuple[str, ...] = ()
+    immutable: tuple[str, ...] = ()
+    checks: str | None = None
+    limit_s: float | None = None
+    seconds: float | None = None
+    """The training budget of one run."""
+    policy: str | None = None
+    seeds: int | None = None
+
+
+def init(folder: Path, choice: Choice, now: int) -> Workspace:
+    """Make `folder` a workspace and return it; what is there already is neither changed nor committed.
+
+    A new or empty folder becomes a repository of its own. Any other must be in a repository with a commit and without
+    changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
+    """
+    source = assets.task_folder(choice.task)
+    new = not folder.exists() or not any(folder.iterdir())
+    if (folder / journal.NAME).exists():
+        raise PreconditionError(f"{folder} has a session already", "see it with: autoresearch status")
+    if new and choice.mutable:
+        raise PreconditionError(f"{folder} is empty", "go to the repository that has the files to change")
+    git = None if new else _existing(folder)
+    tag = choice.tag or _free_tag(git, now)
+    branch = f"autoresearch/{tag}"
+    _check_tag(tag, folder if folder.is_dir() else Path.cwd())
+    if git is not None and git.resolve(f"refs/heads/{branch}"):
+        raise PreconditionError(f"the branch {branch} exists", "choose another name with: --tag NAME")
+    text = _configured(source, choice, git)
+    task = taskfile.parse(text)
+    ours = _files(source, text)
+    if git is not None:
+        _check_existing(git, folder, ours, task)
+    check_command(Workspace(folder), task.run.command, os.environ.get("PATH", os.defpath)) if git is not None else None
+    git = git or _new_repository(folder)
+    workspace = Workspace(folder.resolve())
+    for name, content in ours.items():
+        if not (folder / name).exists():
+            write_atomic(folder / name, content)
+    _exclude(git, new)
+    commit = [f"{git.prefix}{name}" for name in ours]
+    if new:
+        git.commit(commit, f"autoresearch: task {task.task.name}")
+    git.create_branch(branch)
+    if not new:
+        git.commit(commit, f"autoresearch: task {task.task.name}")
+    _write_helpers(workspace, task)
+    untracked = {c.path for c in git.changes() if c.untracked}
+    theirs = untracked - set(outside(git, task, untracked))
+    workspace.state.mkdir(exist_ok=True)
+    journal.append(
+        workspace.journal,
+        {
+            "type": "config",
+            "schema": SCHEMA,
+            "segment": 0,
+            "name": task.task.title or task.task.name,
+            "metricName": task.metric.name,
+            "metricUnit": task.metric.unit,
+            "bestDirection": task.metric.direction,
+            "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
+            "sha256": hash_files(workspace.root, task.files.immutable),
+            "branch": branch,
+            "tag": tag,
+            "keep_untracked": sorted(theirs),
+            "timestamp": now,
+        },
+    )
+    return workspace
+
+
+def _existing(folder: Path) -> Git:
+    git = Git(folder)
+    if git.head() is None:
+        raise PreconditionError(
+            "the repository has no commit yet", 'make one first: git add . && git commit -m "start"'
+        )
+    if git.branch() is None:
+        raise PreconditionError("HEAD is detached", "go to a branch first: git switch NAME")
+    operation = git.unfinished_operation()
+    if operation:
+        raise PreconditionError(
+            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
+        )
+    return git
+
+
+def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFile) -> None:
+    """Refuse what would touch a person's files: changes, files of the same name, a mutable path that is not tracked."""
+    changed = [c for c in git.changes() if not c.untracked]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise PreconditionError(
+            f"{changed[0].path}{more} has changes that are not committed", "commit them, or: git stash"
+        )
+    for name, content in ours.items():
+        if (folder / name).exists() and (folder / name).read_bytes() != content:
+            raise PreconditionError(f"{name} is there already and differs", f"rename it: git mv {name} my-{name}")
+    for path in task.files.mutable:
+        if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
+            what = "is not tracked by git" if (folder / path).exists() else "does not exist"
+            raise PreconditionError(
+                f"{path} {what}", f"git add {shlex.quote(path)} && git commit, or correct --mutable"
+            )
+
+
+def _new_repository(folder: Path) -> Git:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise PreconditionError(f"no repository could be made in {folder}: {done.stderr.strip()}", "check who owns it")
+    return Git(folder)
+
+
+def _check_tag(tag: str, folder: Path) -> None:
+    command = ["git", "check-ref-format", f"refs/heads/autoresearch/{tag}"]
+    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
+        raise UsageError(f"{tag!r} cannot be part of a branch name", "use letters, digits, - and _")
+
+
+def _free_tag(git: Git | None, now: int) -> str:
+    """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists."""
+    today = time.localtime(now)
+    tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
+    names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
+    return next(name for name in names if git is None or not git.resolve(f"refs/heads/autoresearch/{name}"))
+
+
+def _configured(source: Path, choice: Choice, git: Git | None) -> str:
+    """Return the task's toml with what the person chose in it; comments stay."""
+    import tomlkit
+
+    document: Any = tomlkit.parse((source / taskfile.NAME).read_text(encoding="utf-8"))
+    profiles = document.pop("profile", {})
+    options = document.get("options", {})
+    if "profile" in options:
+        name = choice.profile or "auto"
+        name = detect().profile() if name == "auto" else name
+        if name not in profiles:
+            raise UsageError(f"there is no profile {name!r}", f"choose one of: auto, {', '.join(profiles)}")
+        options["profile"] = name
+        chosen = profiles[name]
+        document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
+        options["source"] = _source(choice.source or str(chosen.get("source", options["source"])))
+    elif choice.profile or choice.source:
+        raise UsageError(f"the task {choice.task} has no profiles and no source", "leave out --profile and --source")
+    if choice.seconds is not None:
+        document["run"]["budget"] = _inline({"seconds": choice.seconds})
+    _set(document, "metric", name=choice.metric, direction=choice.direction, unit=choice.unit)
+    _set(document, "run", command=choice.command, checks=choice.checks, limit_s=choice.limit_s)
+    _set(document, "keep", policy=choice.policy, seeds=choice.seeds)
+    if choice.mutable:
+        document["files"]["mutable"] = [_relative(path, git) for path in choice.mutable]
+    if not document["files"]["mutable"]:
+        raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
+    if choice.task == "command":
+        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(choice, name) is None]
+        if missing:
+            raise UsageError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
+            )
+    if git is not None:
+        mutable = tuple(document["files"]["mutable"])
+        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in choice.immutable)]
+        fixed += [path for path in _named_files(choice.command, git) if path not in fixed]
+        document["files"]["immutable"] = [path for path in fixed if not taskfile.within(path, mutable)]
+        linked = [
+            name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")
+        ]
+        if linked:
+            document["files"]["link"] = linked
+    return tomlkit.dumps(document)
+
+
+def _set(document: Any, table: str, **values: object) -> None:
+    document[table].update({key: value for key, value in values.items() if value is not None})
+
+
+def _inline(values: dict[str, float]) -> Any:
+    import tomlkit
+
+    table = tomlkit.inline_table()
+    table.update({key: int(value) if value == int(value) else value for key, value in values.items()})
+    return table
+
+
+def _source(source: str) -> str:
+    """Return a source as the task reads it: a known name as it is, a path made absolute."""
+    if source in ("climbmix", "python"):
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise PreconditionError(f"there is no {path}", "give --source python, climbmix, or a folder or file of text")
+    return str(path.resolve())
+
+
+def _relative(path: str, git: Git | None) -> str:
+    """Return a path that was given from the current folder relative to the workspace."""
+    if git is None:
+        return path
+    root = (git.top / git.prefix).resolve()
+    target = Path(os.path.normpath(root / path))
+    try:
+        return target.relative_to(root).as_posix()
+    except ValueError:
+        raise UsageError(f"{path} is outside {root}", "name a path inside the workspace") from None
+
+
+def _named_files(command: str | None, git: Git) -> list[str]:
+    """Return the tracked files that a command names: the benchmark itself must not be part of an experiment."""
+    with contextlib.suppress(ValueError):
+        words = [word.removeprefix("./") for word in shlex.split(command or "")]
+        root = git.top / git.prefix
+        return [
+            w
+            for w in words
+            if not w.startswith(("-", "/")) and (root / w).is_file() and git.tracked([f"{git.prefix}{w}"])
+        ]
+    return []
+
+
+def _files(source: Path, text: str) -> dict[str, bytes]:
+    """Return name -> content of what `init` writes and commits."""
+    ours = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for path in sorted(source.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return ours | {taskfile.NAME: text.encode()}
+
+
+def _exclude(git: Git, new: bool) -> None:
+    """Tell git to ignore what a session writes, in the repository's own exclude file: nothing of the user's changes."""
+    path = git.path_of("info/exclude")
+    known = path.read_text().splitlines() if path.exists() else []
+    wanted = [f"/{git.prefix}{name}" for name in IGNORED] + (list(NEVER_TRACKED) if new else [])
+    missing = [line for line in wanted if line not in known]
+    if missing:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write("\n".join(["# autoresearch", *missing, ""]))
+
+
+def _write_helpers(workspace: Workspace, task: TaskFile) -> None:
+    """Write the living document and the benchmark by hand, unless they are there."""
+    metric, way = task.metric, "low" if task.metric.direction == "lower" else "high"
+    unit = f" ({metric.unit})" if metric.unit else ""
+    document = f"""# {task.task.title or task.task.name}
+
+Goal: make `{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}.
+Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
+
+## What has been learned
+
+## What to try next
+"""
+    script = f"""#!/usr/bin/env bash
+# The benchmark by hand. An experiment is: autoresearch try -m "what changes"
+set -euo pipefail
+cd "$(dirname "$0")"
+{task.run.command}
+"""
+    for name, content in (("autoresearch.md", document), ("autoresearch.sh", script)):
+        if not (workspace.root / name).exists() and name not in task.run.command:
+            write_atomic(workspace.root / name, content)
+    with contextlib.suppress(OSError):
+        (workspace.root / "autoresearch.sh").chmod(0o755)
+
+
+def _list(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
