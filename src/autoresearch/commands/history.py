@@ -101,7 +101,8 @@ def resume(
     from autoresearch.io.taskfile import load
 
     workspace = find(here())
-    busy, done = workspace.busy(), ()
+    busy = workspace.busy()
+    done: tuple[str, ...] = ()
     if busy is None:
         with workspace.lock():
             repaired = repair(workspace, Git(workspace.root), wall_clock())

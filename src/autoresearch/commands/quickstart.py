@@ -12,6 +12,7 @@ from autoresearch.commands.edge import clear_progress, emit, progress, remark
 from autoresearch.core.errors import PreconditionError
 from autoresearch.core.session import Session
 from autoresearch.engine.experiment import attempt, baseline, setup_workspace, wall_clock
+from autoresearch.engine.measure import Tick
 from autoresearch.engine.sampler import propose
 from autoresearch.engine.setup import Choice, init
 from autoresearch.io.taskfile import load
@@ -69,7 +70,7 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
     emit(as_json, view, lines)
 
 
-def _experiments(workspace: Workspace, session: Session, count: int, rng: random.Random, tick: object) -> Session:
+def _experiments(workspace: Workspace, session: Session, count: int, rng: random.Random, tick: Tick) -> Session:
     """Let the sampler propose `count` changes and measure each."""
     mutable = workspace.root / load(workspace.root).files.mutable[0]
     tried: set[str] = set()
@@ -82,7 +83,7 @@ def _experiments(workspace: Workspace, session: Session, count: int, rng: random
         write_atomic(mutable, proposal.source)
         report = attempt(
             workspace, proposal.description, {"family": "constant", "name": proposal.name}, wall_clock, tick=tick
-        )  # type: ignore[arg-type]
+        )
         session = report.session
         _tell(session, report.experiment.number)
     return session
