@@ -128,13 +128,8 @@ def test_a_long_way_down_from_a_poor_baseline_is_shown() -> None:
 def test_the_axes_say_what_is_measured_and_a_crash_lies_on_the_bad_side(direction: str, side: float) -> None:
     axes = axes_of(session((1.0, "keep", "b"), (None, "crash", "c"), direction=direction, metricUnit="nats"))
     assert axes.get_ylabel() == f"val_bpb (nats), {direction} is better"
-    crosses = [
-        c for c in axes.collections if c.get_transform() is axes.get_xaxis_transform() or len(c.get_paths()) == 1
-    ]
-    heights = [
-        float(c.get_offsets()[0][1]) for c in crosses if len(c.get_offsets()) == 1 and c.get_offsets()[0][0] == 2
-    ]
-    assert heights and abs(heights[0] - side) < 0.1
+    offsets = [xy for collection in axes.collections for xy in collection.get_offsets()]
+    assert [abs(float(y) - side) < 0.1 for x, y in offsets if x == 2] == [True]
 
 
 def test_the_title_counts_and_the_best_is_labelled() -> None:
