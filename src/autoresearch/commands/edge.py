@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,7 +13,6 @@ import typer
 
 from autoresearch.core.errors import AutoresearchError, UsageError
 from autoresearch.core.text import printable
-from autoresearch.engine.measure import Tick
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
@@ -40,28 +38,6 @@ def here() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         raise UsageError("the current folder does not exist any more", "cd to another one") from None
-
-
-def progress() -> Tick:
-    """Return a tick that shows what is going on: a line that redraws on a terminal, else a line for each phase."""
-    state = {"phase": "", "width": 0}
-
-    def tick(phase: str, seconds: float) -> None:
-        if sys.stderr.isatty():
-            text = f"\r{phase} {seconds:5.0f} s "
-            state["width"] = len(text)
-            print(text, end="", file=sys.stderr, flush=True)
-        elif phase != state["phase"]:
-            print(f"{time.strftime('%H:%M:%S')} {phase}", file=sys.stderr, flush=True)
-        state["phase"] = phase
-
-    return tick
-
-
-def clear_progress() -> None:
-    """Remove the line that `progress` draws."""
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def run(app: typer.Typer, argv: list[str]) -> NoReturn:
@@ -90,7 +66,6 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
 
 
 def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
-    clear_progress()
     if as_json:
         told = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
         print(json.dumps(told, ensure_ascii=False), flush=True)
@@ -107,6 +82,3 @@ def _as_usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autoresearch"
     return UsageError(error.format_message().rstrip("."), f"see: {path} --help")
-
-
-Command = Callable[..., None]

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from autoresearch.commands import views
-from autoresearch.commands.edge import JsonFlag, clear_progress, emit, here, progress
+from autoresearch.commands.display import Display
+from autoresearch.commands.edge import JsonFlag, emit, here
 from autoresearch.core.errors import UsageError
 from autoresearch.engine.experiment import Report, attempt, wall_clock
 from autoresearch.engine.experiment import baseline as run_baseline
@@ -33,13 +34,15 @@ def baseline(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure what is at the tip as experiment 1, several times to know the noise.
+    """Measure the starting point and its noise.
 
+    The commit at the tip becomes experiment 1, run several times.
     Called again with more seeds it measures the missing ones.
 
     Example: autoresearch baseline --seeds 3
     """
-    report = run_baseline(find(here()), seeds, wall_clock, tick=progress())
+    with Display() as display:
+        report = run_baseline(find(here()), seeds, wall_clock, tick=display.tick)
     _tell(report, as_json)
 
 
@@ -52,11 +55,14 @@ def try_(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the edit of the mutable files (or the one commit on top) and keep it or take it back.
+    """Run one experiment.
+
+    Measures the edit of the mutable files, or the one commit on top, and keeps it or takes it back.
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
     """
-    report = attempt(find(here()), message.strip(), pairs(asi), wall_clock, again=again, tick=progress())
+    with Display() as display:
+        report = attempt(find(here()), message.strip(), pairs(asi), wall_clock, again=again, tick=display.tick)
     _tell(report, as_json)
 
 
@@ -75,6 +81,5 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
 
 
 def _tell(report: Report, as_json: bool) -> None:
-    clear_progress()
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
     emit(as_json, view, views.verdict_lines(report.session, view))

@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: JsonFlag = False) -> None:
-    """Tell where the session is: best, baseline, noise, what runs, what to type next.
+    """Tell where the session is.
+
+    Best, baseline, noise, what runs, and what to type next.
 
     Example: autoresearch status --json
     """
@@ -45,7 +47,9 @@ def log(
     status: Annotated[str, typer.Option(metavar="STATUS", help=f"Only these: {', '.join(STATUSES)}.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the table of experiments, the latest last.
+    """Print the table of experiments.
+
+    The latest comes last.
 
     Example: autoresearch log --last 50 --status keep
     """
@@ -62,7 +66,7 @@ def show(
     diff: Annotated[bool, typer.Option("--diff", help="Print the change as a patch, too.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell everything about one experiment.
+    """Tell all about one experiment.
 
     Example: autoresearch show 5 --diff
     """
@@ -94,7 +98,9 @@ def resume(
     short: Annotated[bool, typer.Option("--brief", help="Only what is needed to go on.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Repair what a kill left, then say what a fresh agent must know to go on.
+    """Repair, and tell how to go on.
+
+    Finishes what a kill interrupted, then says what a fresh agent must know.
 
     Example: autoresearch resume --brief
     """
@@ -125,7 +131,9 @@ def resume(
 
 
 def check(as_json: JsonFlag = False) -> None:
-    """Check the guard: branch, immutable files, journal and commits are what they should be.
+    """Check that nothing was tampered with.
+
+    Branch, immutable files, journal and commits.
 
     Example: autoresearch check
     """
@@ -143,7 +151,9 @@ def check(as_json: JsonFlag = False) -> None:
 
 
 def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
-    """Add what was learned to an experiment; it survives a revert.
+    """Write down what was learned.
+
+    Notes belong to an experiment and survive a take-back.
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
@@ -165,7 +175,9 @@ def ideas(
     done: Annotated[int | None, typer.Option(metavar="K", help="Mark idea K as done.", show_default=False)] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show the backlog of ideas (autoresearch.ideas.md), or add to it.
+    """Show the backlog, or add to it.
+
+    The ideas are in autoresearch.ideas.md, which can be edited by hand, too.
 
     Example: autoresearch ideas --add "try a shorter warmdown"
     """

@@ -24,7 +24,9 @@ def export(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Write all experiments as a table: results.tsv as the field writes it, or everything as CSV.
+    """Write the experiments as a table.
+
+    As results.tsv in the habit of the field, or everything as CSV.
 
     Example: autoresearch export --format csv -o experiments.csv
     """
@@ -45,7 +47,9 @@ def plot(
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "progress.png",
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw all experiments, the kept ones, and the best so far, as a PNG.
+    """Draw the progress as a PNG.
+
+    All experiments, the kept ones, the best so far.
 
     Example: autoresearch plot -o progress.png
     """

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from autoresearch.commands import views
-from autoresearch.commands.edge import clear_progress, emit, progress, remark
+from autoresearch.commands.display import Display
+from autoresearch.commands.edge import emit
 from autoresearch.core.errors import PreconditionError
 from autoresearch.core.session import Session
-from autoresearch.engine.experiment import attempt, baseline, setup_workspace, wall_clock
-from autoresearch.engine.measure import Tick
+from autoresearch.engine.experiment import Report, attempt, baseline, setup_workspace, wall_clock
 from autoresearch.engine.sampler import propose
 from autoresearch.engine.setup import Choice, init
 from autoresearch.io.taskfile import load
@@ -27,74 +27,61 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
     if folder.exists() and any(folder.iterdir()):
         raise PreconditionError(f"{folder} is not empty", "go on there with autoresearch status, or name a new folder")
     began = time.monotonic()
-    tick = progress()
-    remark(f"1/4 a workspace in {folder} (task pretrain, profile tiny, the text of the Python installation)")
-    choice = Choice(
-        "pretrain", tag="quickstart", source="python", profile="tiny", seconds=seconds, seeds=BASELINE_SEEDS
-    )
-    workspace = init(folder, choice, wall_clock())
-    os.chdir(workspace.root)
-    setup_workspace(workspace, tick)
-    clear_progress()
-    remark(f"2/4 the baseline, {BASELINE_SEEDS} runs of {seconds:g} s")
-    report = baseline(workspace, BASELINE_SEEDS, wall_clock, tick=tick)
-    _tell(report.session, report.experiment.number)
-    remark(f"3/4 {experiments} experiments; the sampler changes one constant of train.py at a time")
-    session = _experiments(workspace, report.session, experiments, random.Random(seed), tick)
-    remark("4/4 the plot")
-    plot = _plot(session, workspace.root / "progress.png")
+    with Display(total=1 + BASELINE_SEEDS + experiments) as display:
+        display.say(f"1/4 a workspace in {folder}: task pretrain, profile tiny, the text of the Python installation")
+        choice = Choice("pretrain", tag="quickstart", source="python", profile="tiny", seconds=seconds, seeds=2)
+        workspace = init(folder, choice, wall_clock())
+        os.chdir(workspace.root)
+        setup_workspace(workspace, display.tick)
+        display.say(f"2/4 the baseline, {BASELINE_SEEDS} runs of {seconds:g} s", steps=1)
+        report = baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick)
+        _tell(display, report, BASELINE_SEEDS)
+        display.say(f"3/4 {experiments} experiments; the sampler changes one constant of train.py at a time")
+        session = _experiments(workspace, report.session, experiments, random.Random(seed), display)
+        display.say("4/4 the plot")
+        plot = _plot(session, workspace.root / "progress.png")
     rows = [views.brief_view(session, e) for e in session.experiments]
-    status = views.status_view(session, None)
-    view = {
-        **status,
-        "workspace": str(workspace.root),
-        "plot": plot,
-        "log": rows,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    status, took = views.status_view(session, None), round(time.monotonic() - began, 1)
     lines = [
         "",
         *views.log_lines(session, rows),
         "",
-        *views.status_lines(session, status)[3:-1],
-        f"plot         {plot or 'no matplotlib: pip install autoresearch[plot]'}",
-        f"took         {time.monotonic() - began:.0f} s",
+        *views.status_lines(session, status)[2:-1],
+        f"plot         {plot or 'not drawn: pip install autoresearch[plot]'}",
+        f"took         {took:.0f} s",
         "",
         "What next:",
         f"  cd {folder}",
-        "  autoresearch show 2 --diff           what an experiment changed and how it was judged",
-        '  edit train.py, then autoresearch try -m "your idea"',
-        "  start your coding agent in this folder and ask it for /autoresearch, or to follow program.md",
-        "  autoresearch init lab --task pretrain     a real session: your hardware's profile, five-minute runs",
+        "  autoresearch show 2 --diff        what an experiment changed, and how it was judged",
+        '  autoresearch try -m "my idea"     after an edit of train.py',
+        "  tell your coding agent, started in this folder, to follow program.md",
+        "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",
     ]
-    emit(as_json, view, lines)
+    emit(as_json, {**status, "workspace": str(workspace.root), "plot": plot, "log": rows, "seconds": took}, lines)
 
 
-def _experiments(workspace: Workspace, session: Session, count: int, rng: random.Random, tick: Tick) -> Session:
+def _experiments(workspace: Workspace, session: Session, count: int, rng: random.Random, display: Display) -> Session:
     """Let the sampler propose `count` changes and measure each."""
     mutable = workspace.root / load(workspace.root).files.mutable[0]
     tried: set[str] = set()
     for _ in range(count):
         proposal = propose(mutable.read_text(encoding="utf-8"), tried, rng)
         if proposal is None:
-            remark("the sampler has tried every constant")
+            display.say("the sampler has tried every constant")
             break
         tried.add(proposal.description)
         write_atomic(mutable, proposal.source)
-        report = attempt(
-            workspace, proposal.description, {"family": "constant", "name": proposal.name}, wall_clock, tick=tick
-        )
+        asi = {"family": "constant", "name": proposal.name}
+        report = attempt(workspace, proposal.description, asi, wall_clock, tick=display.tick)
         session = report.session
-        _tell(session, report.experiment.number)
+        _tell(display, report, 1)
     return session
 
 
-def _tell(session: Session, number: int) -> None:
-    clear_progress()
-    experiment = session.find(number)
-    assert experiment is not None
-    value = views.number(session, experiment.metric)
-    remark(f"    {number}. {experiment.description}: {value}, {experiment.status} ({experiment.reason})")
+def _tell(display: Display, report: Report, steps: int) -> None:
+    session, e = report.session, report.experiment
+    value = views.number(session, e.metric)
+    display.say(f"    {e.number}. {e.description}: {value}, {e.status} ({e.reason})", steps=steps)
 
 
 def _plot(session: Session, path: Path) -> str | None:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from autoresearch.commands.edge import JsonFlag, clear_progress, emit, here, progress, remark
+from autoresearch.commands.display import Display
+from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.core.errors import AutoresearchError
 from autoresearch.engine.experiment import setup_workspace, wall_clock
 from autoresearch.engine.setup import Choice
@@ -67,7 +68,9 @@ def init(
     no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a workspace: from a task in a new folder, or around an existing repository.
+    """Make a workspace.
+
+    From a task in a new folder, or around an existing repository with --task command.
 
     Example: autoresearch init lab --task pretrain --profile tiny
 
@@ -83,12 +86,11 @@ def init(
     segment = workspace.session().segment
     if not no_setup:
         try:
-            setup_workspace(workspace, progress())
+            with Display() as display:
+                setup_workspace(workspace, display.tick)
         except AutoresearchError as error:
             remark(f"the workspace is made, but {error.message}")
             raise AutoresearchError(error.message, f"then: cd {folder} && autoresearch baseline") from None
-        finally:
-            clear_progress()
     view = {
         "workspace": str(workspace.root),
         "branch": segment.branch,
@@ -113,7 +115,7 @@ def init(
 
 
 def tasks(as_json: JsonFlag = False) -> None:
-    """List the tasks that `init --task` knows.
+    """List the tasks for init.
 
     Example: autoresearch tasks
     """
@@ -129,7 +131,9 @@ def tasks(as_json: JsonFlag = False) -> None:
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check the machine and the workspace; each problem comes with its fix.
+    """Check machine and workspace.
+
+    Each problem comes with its fix.
 
     Example: autoresearch doctor
     """
@@ -156,9 +160,10 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
-    """A first session from nothing: data, a baseline, a few real experiments by a small sampler, a table and a plot.
+    """Show a whole first session.
 
-    Needs no key, no GPU and no network.
+    Makes a workspace on the text of the Python installation, measures a baseline, lets a small sampler run a few real
+    experiments, prints the table and draws the plot. Needs no key, no GPU and no network.
 
     Example: autoresearch quickstart
     """

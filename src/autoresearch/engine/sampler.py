@@ -35,7 +35,8 @@ class Proposal:
 def constants(source: str) -> list[Constant]:
     """Return the named floating-point constants of a Python file: upper case, top level, a plain positive literal.
 
-    Whole numbers are left alone: they are shapes, and most changes of one shape alone do not run.
+    Whole numbers are left alone: they are shapes, and most changes of one shape alone do not run. So are seconds
+    (`..._S`): they say how often to print, not how to train.
     """
     found = []
     for node in ast.parse(source).body:
@@ -48,7 +49,9 @@ def constants(source: str) -> list[Constant]:
         if len(targets) != 1 or not isinstance(targets[0], ast.Name) or not isinstance(value, ast.Constant):
             continue
         name, number = targets[0].id, value.value
-        if name.isupper() and type(number) is float and number > 0 and value.lineno == value.end_lineno:
+        if not name.isupper() or name.endswith("_S") or value.lineno != value.end_lineno:
+            continue
+        if type(number) is float and number > 0:
             found.append(Constant(name, number, value.lineno, value.col_offset, value.end_col_offset or 0))
     return found
 

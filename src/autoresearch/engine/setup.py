@@ -189,6 +189,8 @@ def _configured(source: Path, choice: Choice, git: Git | None) -> str:
     if choice.seconds is not None:
         document["run"]["budget"] = _inline({"seconds": choice.seconds})
     _set(document, "metric", name=choice.metric, direction=choice.direction, unit=choice.unit)
+    if choice.command is not None:
+        _set(document, "task", title=f"{document['metric']['name']} of {choice.command}")
     _set(document, "run", command=choice.command, checks=choice.checks, limit_s=choice.limit_s)
     _set(document, "keep", policy=choice.policy, seeds=choice.seeds)
     if choice.mutable:
