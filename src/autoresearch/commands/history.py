@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.commands.experiments import AsiOption, pairs
 from autoresearch.core.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.core.session import Session
-from autoresearch.core.text import one_line
+from autoresearch.core.text import excerpt, one_line
 from autoresearch.core.words import STATUSES
 from autoresearch.engine import ideas as backlog
 from autoresearch.engine.experiment import wall_clock
@@ -78,11 +79,22 @@ def show(
     folder = workspace.run_dir(n, 0).parent
     view = views.experiment_view(session, experiment)
     view["files"] = str(folder) if folder.is_dir() else None
+    view["output"] = _last_output(folder) if experiment.outcome not in (None, "ok") else []
     lines = views.show_lines(session, view)
     if diff:
         view["diff"] = _diff(workspace, experiment.parent, experiment.commit)
         lines += ["", *view["diff"].splitlines()]
     emit(as_json, view, lines)
+
+
+def _last_output(folder: Path) -> list[str]:
+    """Return the end of what the latest run of an experiment printed, escaped and bounded."""
+    logs = sorted(folder.glob("*/*.log"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        return []
+    with logs[-1].open("rb") as file:
+        file.seek(max(0, logs[-1].stat().st_size - 2**16))
+        return excerpt(file.read().decode("utf-8", "replace"), lines=20)
 
 
 def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:

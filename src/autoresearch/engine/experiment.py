@@ -129,9 +129,8 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
             root.append(run_line(runs, session, start, status, reason, clock()))
         report = _conclude(root, git, number, runs, remarks)
         if runs.failed is not None:
-            told = "".join(f"\n  | {line}" for line in runs.failed.excerpt[-3:])
-            raise AutoresearchError(f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}{told}",
-                                    "correct it, commit, and run: autoresearch baseline")  # fmt: skip
+            told = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
+            raise AutoresearchError(told, f"see: autoresearch show {number}; correct it, commit, and measure again")
         return report
 
 
@@ -192,6 +191,10 @@ def _conclude(root: Workspace, git: Git, number: int, runs: Runs, remarks: list[
     assert experiment is not None
     with root.changing_git():
         remarks += settle(git, session, experiment)
+    weights = runs.bench.task.run.weights
+    if weights is not None and experiment.status != "keep":
+        for path in root.run_dir(number, 0).parent.glob(f"*/{weights}"):
+            path.unlink()
     last = runs.failed or runs.last
     assert last is not None
     return Report(experiment, session, last, tuple(remarks))

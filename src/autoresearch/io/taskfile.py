@@ -55,6 +55,8 @@ class Run(_Table):
     evaluate: str | None = None
     checks: str | None = None
     budget: Budget | None = None
+    weights: Annotated[str, Field(pattern=r"^[\w.\-]+$")] | None = None
+    """Name of the file that a run leaves its weights in; deleted again unless the experiment is kept."""
     limit_s: Annotated[float, Field(gt=0)] = 600
     checks_limit_s: Annotated[float, Field(gt=0)] = 300
 
