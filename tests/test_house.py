@@ -1,0 +1,255 @@
+"""The rules of the house, checked on the tracked files. Each rule is also shown a bad example that it must catch."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "autoresearch"
+LAYERS = ("core", "io", "engine", "commands")
+"""Each may import itself and what stands before it."""
+NOT_IN_CORE = {"os", "time", "random", "subprocess", "pathlib", "datetime"}
+LAZY_IN_CORE = {"scipy", "numpy"}
+SHELL_SIDE = {"autoresearch.core.metrics", "autoresearch.core.words", "autoresearch.io.journal"}
+"""What the shell helpers run with a bare python3."""
+MAX_LINES = 400
+MAX_TASK_LINES = 650
+
+
+def tracked(pattern: str = "*") -> list[Path]:
+    """Return the tracked files; in a copy without git, all files but those of environments and caches."""
+    done = subprocess.run(["git", "ls-files", "-z", "--", pattern], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode == 0:
+        paths = [ROOT / name for name in done.stdout.split("\0") if name]
+    else:
+        hidden = {".venv", "__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+        paths = [path for path in ROOT.rglob(pattern) if not hidden & set(path.relative_to(ROOT).parts)]
+    return [path for path in paths if path.is_file()]
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {module_of(path) for path in MODULES}
+
+
+def imports(source: str, module: str) -> Iterator[tuple[int, str, bool]]:
+    """Yield (line, imported module, whether at module level) for each import, also by name at run time."""
+    tree = ast.parse(source)
+    inner = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        found: list[str] = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(module.split(".")[: -node.level]) if node.level else ""
+            base = ".".join(part for part in (base, node.module or "") if part)
+            # `from package import module` imports the module, not only the package.
+            found = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in NAMES else base for alias in node.names]
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0]
+            if called in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                found = [str(first.value)]
+        for name in found:
+            yield node.lineno, name, node not in inner
+
+
+def layer_offences(source: str, module: str) -> list[str]:
+    """Return what in a module breaks the layering, one line each."""
+    offences = []
+    layer = module.split(".")[1] if module.count(".") else ""
+    below = LAYERS[: LAYERS.index(layer) + 1] if layer in LAYERS else ()
+    for line, name, top in imports(source, module):
+        root = name.split(".")[0]
+        bad = root == "torch"
+        if root == "autoresearch":
+            target = name.split(".")[1] if "." in name else ""
+            bad |= target in LAYERS and target not in below
+        if layer == "core":
+            bad |= root in NOT_IN_CORE
+            foreign = root not in sys.stdlib_module_names and root != "autoresearch"
+            bad |= foreign and (top or root not in LAZY_IN_CORE)
+        if module in SHELL_SIDE:
+            bad |= root not in sys.stdlib_module_names and name not in SHELL_SIDE
+        if bad:
+            offences.append(f"{module} line {line} imports {name}")
+    return offences
+
+
+def test_imports_point_down() -> None:
+    offences = [o for path in MODULES for o in layer_offences(path.read_text("utf-8"), module_of(path))]
+    assert offences == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("autoresearch.core.x", "from autoresearch.io import journal"),
+        ("autoresearch.core.x", "from ..io.journal import append"),
+        ("autoresearch.core.x", "def f():\n    import autoresearch.engine.judge"),
+        ("autoresearch.core.x", "import os.path"),
+        ("autoresearch.core.x", "def f():\n    from time import time"),
+        ("autoresearch.core.x", "from datetime import date"),
+        ("autoresearch.core.x", "import numpy"),
+        ("autoresearch.core.x", "def f():\n    import pydantic"),
+        ("autoresearch.io.x", "from autoresearch import engine, core"),
+        ("autoresearch.io.x", "import autoresearch.commands.cli"),
+        ("autoresearch.engine.x", "from autoresearch.commands import edge"),
+        ("autoresearch.commands.x", "def f():\n    import torch"),
+        ("autoresearch.engine.x", "def f():\n    from torch.nn import Linear"),
+        ("autoresearch.engine.x", "import importlib\ndef f():\n    return importlib.import_module('torch')"),
+        ("autoresearch.x", "from autoresearch.core.words import STATUSES"),
+        ("autoresearch.core.metrics", "from autoresearch.core.session import replay"),
+        ("autoresearch.io.journal", "import filelock"),
+    ],
+)
+def test_an_import_that_points_up_is_found(module: str, source: str) -> None:
+    assert layer_offences(source, module) != []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("autoresearch.core.x", "import math\nfrom autoresearch.core import words\nfrom . import noise"),
+        ("autoresearch.core.x", "def f():\n    from scipy import stats"),
+        ("autoresearch.io.x", "import psutil\nfrom autoresearch.core.errors import UsageError"),
+        ("autoresearch.commands.x", "from autoresearch import __version__\nfrom autoresearch.engine import judge"),
+        ("autoresearch.engine.x", "from importlib.util import find_spec\nfind_spec('torch')"),
+        ("autoresearch.io.journal", "import json\nfrom autoresearch.core.words import STATUSES"),
+    ],
+)
+def test_an_import_that_points_down_passes(module: str, source: str) -> None:
+    assert layer_offences(source, module) == []
+
+
+def too_long(lines: int, path: str) -> bool:
+    task = re.fullmatch(r"assets/tasks/[^/]+/(prepare|train)\.py", path)
+    return lines >= MAX_TASK_LINES if task else path.startswith("src/") and lines > MAX_LINES
+
+
+def test_no_module_is_two_modules() -> None:
+    assert [
+        f"{path.relative_to(ROOT)}: {lines} lines"
+        for path in tracked("*.py")
+        if too_long(lines := len(path.read_text("utf-8").splitlines()), path.relative_to(ROOT).as_posix())
+    ] == []
+
+
+def test_a_module_that_is_too_long_is_found() -> None:
+    assert too_long(401, "src/autoresearch/core/x.py") and not too_long(400, "src/autoresearch/core/x.py")
+    assert too_long(650, "assets/tasks/a/train.py") and not too_long(649, "assets/tasks/a/prepare.py")
+    assert not too_long(2000, "tests/test_x.py")
+
+
+# Spelled with brackets and pieces, so that this file does not contain what it forbids.
+HOSTS = "|".join(
+    name.replace("/", r"\.")
+    for name in ("pypi/org", "pythonhosted/org", "npmjs/org", "npmjs/com", "anaconda/org", "crates/io", "rubygems/org")
+)
+REGISTRY = re.compile(rf"(?<![\w-])(?:[\w-]+\.)*(?:{HOSTS})(?![\w-])")
+BUILD_MACHINE = re.compile(r"(?<![\w.~$}{\])*/-])/(?:[w]ork|[r]oot|[h]ome/\w+|[U]sers/\w+|[t]mp/wt|[b]uilds?)/\w")
+
+
+def place_offences(text: str) -> list[str]:
+    return [match[0] for pattern in (REGISTRY, BUILD_MACHINE) for match in pattern.finditer(text)]
+
+
+def test_no_tracked_file_names_a_registry_or_a_place_of_the_build_machine() -> None:
+    found = {
+        str(path.relative_to(ROOT)): place_offences(path.read_bytes().decode("utf-8", "replace")) for path in tracked()
+    }
+    assert {path: offences for path, offences in found.items() if offences} == {}
+
+
+@pytest.mark.parametrize("host", ["pypi/org", "files/pythonhosted/org", "registry/npmjs/org", "conda/anaconda/org"])
+@pytest.mark.parametrize("before", ["", '"', "https://", "index-url = https://", "https://user@"])
+def test_a_registry_is_found(before: str, host: str) -> None:
+    assert place_offences(f"a\n{before}{host.replace('/', '.')}/simple") != []
+
+
+@pytest.mark.parametrize("folder", ["work", "root", "home me", "Users me", "tmp wt"])
+@pytest.mark.parametrize("before", ["", " ", '"', "=", "(", "`", "cwd: "])
+def test_a_place_of_a_machine_is_found(before: str, folder: str) -> None:
+    assert place_offences("\n" + before + "/".join(["", *folder.split(), "x.py"])) != []
+
+
+def test_other_paths_and_hosts_pass() -> None:
+    fine = "https://example.org/work/x src/root/x ~/work/x $HOME/work/x /workspace/x ./work/x"
+    assert place_offences(fine + " happypypi.organic a/home/me/x") == []
+
+
+def test_the_lock_file_is_not_tracked() -> None:
+    # It would pin the registry of the machine that made it.
+    assert [path.name for path in tracked() if path.name == "uv.lock" and (ROOT / ".git").exists()] == []
+
+
+INLINE = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s*<?([^\s>]+)", re.M)
+
+
+def prose(markdown: str) -> str:
+    """Return markdown without its code, in which brackets mean something else."""
+    markdown = re.sub(r"^( *)(```+|~~~+)[^\n]*\n.*?^ *\2[`~]* *$", "", markdown, flags=re.M | re.S)
+    return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", markdown)
+
+
+def slugs(markdown: str) -> set[str]:
+    """Return the anchors that the headings of a page have on GitHub."""
+    headings = re.findall(r"^#+\s+(.+?)\s*#*$", re.sub(r"^```.*?^```", "", markdown, flags=re.M | re.S), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def dead_links(markdown: str, folder: Path) -> list[str]:
+    """Return the relative links of a page in `folder` that lead nowhere."""
+    dead = []
+    text = prose(markdown)
+    for target in INLINE.findall(text) + REFERENCE.findall(text):
+        if re.match(r"[a-z][a-z0-9+.-]*:|//", target, flags=re.I):
+            continue
+        file, _, anchor = target.partition("#")
+        page = folder / file if file else None
+        if page is not None and not page.exists():
+            dead.append(target)
+            continue
+        text_there = markdown if page is None else page.read_text("utf-8") if page.suffix == ".md" else ""
+        if anchor and text_there and anchor.lower() not in slugs(text_there):
+            dead.append(target)
+    return dead
+
+
+def test_every_relative_link_in_a_tracked_page_leads_somewhere() -> None:
+    found = {str(page.relative_to(ROOT)): dead_links(page.read_text("utf-8"), page.parent) for page in tracked("*.md")}
+    assert {page: links for page, links in found.items() if links} == {}
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "here.md").write_text("# A Title: of it\n")
+    page = """# Top
+[a](gone.md) ![b](gone.png "title") [c](here.md) [d](here.md#a-title-of-it) [e](here.md#other) [f](#top) [g](#gone)
+[![badge](gone.svg)](here.md) [h](https://example.org/x) [i](mailto:a@b) `[j](code.md)` [k][ref] <https://x.org>
+
+```sh
+[l](fenced.md)
+```
+
+[ref]: gone-reference.md
+"""
+    assert sorted(dead_links(page, tmp_path)) == sorted(
+        ["gone.md", "gone.png", "here.md#other", "#gone", "gone.svg", "gone-reference.md"]
+    )
