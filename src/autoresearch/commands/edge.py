@@ -20,11 +20,16 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON o
 def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str]) -> None:
     """Print a result: the object on stdout with `--json`, else the lines."""
     if as_json:
-        sys.stdout.write(json.dumps(view, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(_json(view) + "\n")
     else:
         for line in lines:
             sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
+
+
+def _json(view: dict[str, Any]) -> str:
+    """Return one line of JSON; half a surrogate pair, which no terminal could take, comes out as its escape."""
+    return json.dumps(view, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace").decode()
 
 
 def remark(text: str) -> None:
@@ -68,7 +73,7 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
 def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
     if as_json:
         told = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
-        print(json.dumps(told, ensure_ascii=False), flush=True)
+        print(_json(told), flush=True)
     remark(f"autoresearch: {error}")
     sys.exit(error.exit_code)
 

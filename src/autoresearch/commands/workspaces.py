@@ -16,7 +16,7 @@ from autoresearch.engine.setup import Choice
 from autoresearch.engine.setup import init as make_workspace
 from autoresearch.io import assets, taskfile
 
-Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of the workspace.", show_default=True)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
 
 
 def register(app: typer.Typer) -> None:
