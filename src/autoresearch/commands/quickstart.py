@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
         f"took         {took:.0f} s",
         "",
         "What next:",
+        *_activation(),
         f"  cd {folder}",
         "  autoresearch show 2 --diff        what an experiment changed, and how it was judged",
         '  autoresearch try -m "my idea"     after an edit of train.py',
@@ -58,6 +60,12 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
         "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",
     ]
     emit(as_json, {**status, "workspace": str(workspace.root), "plot": plot, "log": rows, "seconds": took}, lines)
+
+
+def _activation() -> list[str]:
+    """Return the line that puts `autoresearch` on the path, when only `uv run` does so now."""
+    script = Path(sys.prefix) / "bin" / "activate"
+    return [f"  source {script}"] if "UV_RUN_RECURSION_DEPTH" in os.environ and script.exists() else []
 
 
 def _experiments(workspace: Workspace, session: Session, count: int, rng: random.Random, display: Display) -> Session:

@@ -49,6 +49,9 @@ def judge(runs: Runs, session: Session, simpler: bool, clock: Clock) -> tuple[St
             runs.failed = Measurement("checks_failed", reason=failed)
     incumbent = session.incumbent
     assert incumbent is not None
+    if runs.first is not None and runs.failed is None and _differ(runs.first.manifest, incumbent.manifest):
+        told = "data or evaluator are not those of the incumbent: its number cannot be compared"
+        runs.failed = Measurement("killed", reason=told)
     known, unbiased = incumbent.by_seed, [*incumbent.unbiased]
     while runs.failed is None:
         step = next_step(_evidence(runs, session, incumbent, known, unbiased, simpler), runs.bench.task.rules)
@@ -87,6 +90,10 @@ def _evidence(
         memory_mb=runs.first.metrics.get("peak_vram_mb") if runs.first else None,
         code_removed=simpler,
     )
+
+
+def _differ(mine: str | None, theirs: str | None) -> bool:
+    return mine is not None and theirs is not None and mine != theirs
 
 
 def failure(measurement: Measurement) -> tuple[Status, str]:

@@ -1,0 +1,36 @@
+"""The newcomer's first command, for real: data, training, evaluation, verdicts, table and plot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_quickstart_ends_with_verdicts_on_real_trainings_and_a_picture(tmp_path: Path) -> None:
+    env = {**os.environ, "AUTORESEARCH_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "autoresearch.commands.cli", "quickstart", "first", "--experiments", "2"]
+    done = subprocess.run(
+        [*command, "--seconds", "2", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    view = json.loads(done.stdout)
+    assert view["experiments"] == 3
+    assert view["baseline"]["experiment"] == 1
+    baseline, *others = view["log"]
+    # An untrained model of this vocabulary is at about 3.7 bits per byte, uniform bytes at 8.
+    assert 0.5 < baseline["metric"] < 3.7
+    assert all(row["status"] in ("keep", "discard", "crash") and row["description"] for row in others)
+    assert Path(view["plot"]).read_bytes().startswith(b"\x89PNG")
+    curve = Path(view["workspace"], ".autoresearch/runs/1/1/curve.jsonl").read_text().splitlines()
+    assert len(curve) > 1
+    assert "4/4" in done.stderr
+    again = subprocess.run([*command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert again.returncode == 5
+    assert "is not empty" in again.stderr
