@@ -78,11 +78,12 @@ def measure(bench: Bench, commit: str, experiment: int, seed: int) -> Measuremen
         elif result is None:
             env["AUTORESEARCH_RESULT"] = str(run_dir / "result.json")
             env["AUTORESEARCH_TRAIN_SECONDS"] = f"{ended.seconds:.3f}"
-            (run_dir / "result.json").unlink(missing_ok=True)
+            _make_room(run_dir / "result.json")
             with snapshot(bench, commit, "evaluate") as folder:
                 judged = _run(bench, "evaluate", bench.task.run.evaluate or "", folder, run_dir / "evaluate.log", env)
             result = _from_evaluator(bench.task, run_dir / "result.json", judged, ended)
     record = {**asdict(result), "experiment": experiment, "seed": seed, "commit": commit}
+    _make_room(run_dir / "result.json")
     write_atomic(run_dir / "result.json", json.dumps(record, allow_nan=False, indent=1) + "\n")
     return result
 
@@ -145,7 +146,20 @@ def _run(bench: Bench, what: str, command: str, folder: Path, log: Path, env: di
     limit = bench.task.run.checks_limit_s if what == "checks" else bench.task.run.limit_s
     tick = bench.tick
     inform = None if tick is None else lambda seconds: tick(what, seconds)
+    _make_room(log)
     return run_limited(command, cwd=folder, log=log, limit_s=limit, env=env, tick=inform)
+
+
+def _make_room(path: Path) -> None:
+    """Make way for a file of ours in the folder of a run, where the command may have put or taken anything."""
+    folder = path.parent
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    path.unlink(missing_ok=True)
 
 
 def _ended_badly(ended: Exit, limit_s: float) -> Measurement | None:
