@@ -126,7 +126,11 @@ def snapshot(bench: Bench, commit: str, name: str) -> Iterator[Path]:
     """Give the workspace folder as `commit` has it, in a copy that is gone afterwards."""
     folder = bench.workspace.scratch / name
     remove_tree(folder)
+    barrier = bench.workspace.scratch / ".git"
     try:
+        # Git looks upwards for a repository. It stops here also when a command has cleared its environment.
+        barrier.parent.mkdir(parents=True, exist_ok=True)
+        barrier.write_text("gitdir: /dev/null\n")
         bench.git.export(commit, folder)
         root = folder / bench.git.prefix
         for path in bench.task.files.link:
@@ -140,6 +144,7 @@ def snapshot(bench: Bench, commit: str, name: str) -> Iterator[Path]:
         yield root
     finally:
         remove_tree(folder)
+        barrier.unlink(missing_ok=True)
 
 
 def _run(bench: Bench, what: str, command: str, folder: Path, log: Path, env: dict[str, str]) -> Exit:
