@@ -5,7 +5,7 @@
 The evaluator imports `build_model` from here, loads the saved weights strictly, and calls the model on int64
 [B, T] ids; it must return logits [B, T, VOCAB_SIZE], each depending on its own row up to its own place only.
 
-B rows of a batch, T tokens of a row, D width of the residual stream, H heads, K width of a head, V vocabulary.
+B rows, T tokens of a row, D width of the residual stream, H heads, K width of a head, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import time
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from prepare import (
     MAX_SEQ_LEN,
     PROFILE,
@@ -28,6 +26,7 @@ from prepare import (
     pick_device,
     seed_everything,
 )
+from torch import Tensor, nn
 
 # ------------------------------------------------------------------------------------------------------------
 # Hyperparameters
@@ -111,7 +110,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Uniform matrices of standard deviation D ** -0.5; what writes to the residual stream starts at 0."""
+        """Uniform matrices of standard deviation D ** -0.5; what writes to the stream starts at 0."""
         nn.init.normal_(self.embedding.weight)
         nn.init.normal_(self.head.weight, std=0.001)
         bound = INIT_SCALE * (3 / WIDTH) ** 0.5
@@ -132,7 +131,7 @@ class GPT(nn.Module):
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether this device multiplies bfloat16 in hardware: CUDA from sm80 on, CPUs with AVX-512 BF16 or AMX."""
+    """Whether the device multiplies bfloat16 in hardware: CUDA from sm80 on, CPUs with AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -179,7 +178,9 @@ class Optimizer:
         for p in model.blocks.parameters():
             shapes.setdefault(p.shape, []).append(p)
         self.matrices = list(shapes.values())  # matrices of one shape are updated as one batch
-        self.momenta = [torch.zeros(len(group), *group[0].shape, device=group[0].device) for group in self.matrices]
+        self.momenta = [
+            torch.zeros(len(group), *group[0].shape, device=group[0].device) for group in self.matrices
+        ]
         scale = (WIDTH / 768) ** -0.5
         self.tables = [(model.embedding.weight, EMBEDDING_LR * scale), (model.head.weight, HEAD_LR * scale)]
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p, _ in self.tables]
@@ -228,7 +229,8 @@ def main() -> None:
     parts = BATCH_ROWS_TOTAL // BATCH_ROWS  # forward passes of one optimiser step
     check_every = 1 if device.type == "cpu" else 10  # reading the loss waits for the device
     tokens_seen, step, last_line, mean = 0, 0, time.monotonic(), math.nan
-    print(f"model     {DEPTH} layers x {WIDTH}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+    weights = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"model     {DEPTH} layers x {WIDTH}, {weights:.2f} M parameters, on {device.type}", flush=True)
     loader = make_dataloader(BATCH_ROWS, MAX_SEQ_LEN, "train", device)
     for part, (x, y, progress) in enumerate(loader, 1):
         loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())

@@ -1,0 +1,171 @@
+"""Whole runs: the real train.py with a small model, in processes of their own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ASSETS, Workspace, new_workspace
+
+METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Workspace:
+    """Prepared, with a budget of 6 steps."""
+    folder = tmp_path_factory.mktemp("run")
+    made = new_workspace(folder / "ws", text_file, "steps = 6", folder / "cache")
+    done = made.run("prepare.py")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def engine_run(workspace: Workspace, run_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return workspace.run("train.py", AUTORESEARCH_RUN_DIR=str(run_dir), AUTORESEARCH_SEED="3", **env)
+
+
+def evaluation(workspace: Workspace, run_dir: Path, **env: str) -> dict[str, object]:
+    """The result as the engine reads it."""
+    target = run_dir / "from-engine.json"
+    given = {"AUTORESEARCH_RUN_DIR": str(run_dir), "AUTORESEARCH_RESULT": str(target), **env}
+    done = workspace.run("prepare.py", "evaluate", **given)
+    assert done.returncode == 0, done.stderr
+    return json.loads(target.read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a run under the engine."""
+    run_dir = tmp_path_factory.mktemp("trained")
+    done = engine_run(workspace, run_dir)
+    assert done.returncode == 0, done.stderr
+    assert "METRIC" not in done.stdout
+    return run_dir
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(
+    workspace: Workspace, trained: Path
+) -> None:
+    done = workspace.run("train.py", AUTORESEARCH_SEED="3")
+    assert done.returncode == 0, done.stderr
+    block = done.stdout[done.stdout.index("---\n") :]
+    metrics = {name: float(value) for name, value in METRIC.findall(block)}
+    assert re.search(rf"^val_bpb: +{metrics['val_bpb']:.6f}$", block, re.MULTILINE)
+    assert 0 < metrics["val_bpb"] < 6
+    assert metrics["num_steps"] == 6
+    result = evaluation(workspace, trained, AUTORESEARCH_TRAIN_SECONDS="30.5")
+    assert result["outcome"] == "ok"
+    assert result["reason"] is None
+    assert result["split"] == "search"
+    assert result["metrics"]["val_bpb"] == metrics["val_bpb"]
+    assert result["metrics"]["total_seconds"] == 30.5
+    assert all(math.isfinite(value) for value in result["metrics"].values())
+    assert len(result["manifest"]) == 64
+    curve = [json.loads(line) for line in (trained / "curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curve] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_another_seed_and_the_locked_split_give_other_scores(workspace: Workspace, trained: Path) -> None:
+    first = evaluation(workspace, trained)["metrics"]["val_bpb"]
+    target = trained / "locked.json"
+    given = {"AUTORESEARCH_RUN_DIR": str(trained), "AUTORESEARCH_RESULT": str(target)}
+    assert workspace.run("prepare.py", "evaluate", "--split", "locked", **given).returncode == 0
+    locked = json.loads(target.read_text())
+    assert (locked["outcome"], locked["split"]) == ("ok", "locked")
+    assert locked["metrics"]["val_bpb"] != first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "outcome", "words"),
+    [
+        (r"is_causal=True", "is_causal=False", "tampered", "later tokens"),
+        (r'(WIDTH = .*"tiny": )64', r"\g<1>96", "crash", "do not fit"),
+        (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
+        (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
+    ],
+)
+def test_the_evaluator_judges_the_committed_file(
+    workspace: Workspace,
+    trained: Path,
+    tmp_path: Path,
+    pattern: str,
+    replacement: str,
+    outcome: str,
+    words: str | None,
+) -> None:
+    second = Workspace(tmp_path / "second", workspace.env)
+    second.folder.mkdir()
+    for path in workspace.folder.iterdir():
+        if path.is_file():
+            (second.folder / path.name).write_bytes(path.read_bytes())
+    second.edit("train.py", pattern, replacement)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    for name in ("model.pt", "clock.json", "summary.json"):
+        (run_dir / name).write_bytes((trained / name).read_bytes())
+    result = evaluation(second, run_dir)
+    assert result["outcome"] == outcome
+    assert result["metrics"].get("val_bpb", 9.0) > 1
+    assert bool(result["metrics"]) == (outcome == "ok")
+    if words:
+        assert words in result["reason"]
+
+
+def test_a_run_without_finish_has_no_metric(workspace: Workspace, tmp_path: Path) -> None:
+    result = evaluation(workspace, tmp_path)
+    assert result["outcome"] == "no_metric"
+    assert "finish" in result["reason"]
+
+
+@pytest.mark.slow
+def test_changed_data_is_refused(workspace: Workspace, trained: Path) -> None:
+    [path] = Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("search.bin")
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before[:-2] + b"\0\0")
+        assert evaluation(workspace, trained)["outcome"] == "tampered"
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_the_run_at_once(workspace: Workspace, tmp_path: Path) -> None:
+    bad = new_workspace(tmp_path / "ws", "unused", "steps = 6", tmp_path)
+    bad.edit("train.py", r"MATRIX_LR = [\d.]+", 'MATRIX_LR = float("inf")')
+    (bad.folder / "autoresearch.toml").write_bytes((workspace.folder / "autoresearch.toml").read_bytes())
+    done = bad.run("train.py", AUTORESEARCH_CACHE=workspace.env["AUTORESEARCH_CACHE"])
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "the loss is nan" in line
+    assert not (bad.folder / ".autoresearch" / "by-hand" / "model.pt").exists()
+
+
+# The files themselves
+
+
+def test_the_task_file_is_complete() -> None:
+    table = tomllib.loads((ASSETS / "autoresearch.toml").read_text())
+    assert table["files"]["mutable"] == ["train.py"]
+    assert all((ASSETS / name).is_file() for group in table["files"].values() for name in group)
+    assert set(table["profile"]) == {"full", "small", "tiny"}
+    for profile in table["profile"].values():
+        assert set(profile) == {"budget", "limit_s", "source"}
+        assert profile["limit_s"] > profile["budget"]["seconds"]
+
+
+def test_the_hyperparameters_are_plain_literals_on_one_line_each() -> None:
+    found = {}
+    for line in (ASSETS / "train.py").read_text().splitlines():
+        if match := re.fullmatch(r"([A-Z][A-Z0-9_]+) = ([\d.e-]+)  # \S.*", line):
+            found[match[1]] = ast.literal_eval(match[2])
+    assert {"MATRIX_LR", "EMBEDDING_LR", "HEAD_LR", "WARMDOWN", "WEIGHT_DECAY", "ROPE_BASE"} <= set(found)
+    assert sum(isinstance(value, float) for value in found.values()) >= 12
