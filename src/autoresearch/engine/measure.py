@@ -212,10 +212,13 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
         return _from_output(task, judged)
     try:
         found: dict[str, Any] = json.loads(path.read_text())
-        outcome, metrics = found["outcome"], dict(found.get("metrics") or {})
+        outcome, manifest = found["outcome"], found.get("manifest")
+        metrics = {name: value for name, value in (found.get("metrics") or {}).items() if value is not None}
         if outcome not in OUTCOMES or not all(_finite(value) for value in metrics.values()):
             raise ValueError(f"outcome {outcome!r}, metrics {metrics!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(manifest, str | None):
+            raise ValueError(f"manifest {manifest!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = one_line(f"the evaluator wrote a result that cannot be read: {error}")
         return Measurement("no_metric", reason=reason, seconds=trained.seconds)
     value = metrics.pop(task.metric.name, None)
@@ -224,11 +227,14 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
         outcome, reason = "no_metric", f"the evaluator gave no {task.metric.name}"
     told = () if outcome == "ok" else tuple(excerpt(trained.tail, lines=4))
     value = value if outcome == "ok" else None
-    return Measurement(outcome, value, metrics, reason, trained.seconds, found.get("manifest"), told)
+    return Measurement(outcome, value, metrics, reason, trained.seconds, manifest, told)
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _signal_name(number: int) -> str:
