@@ -162,6 +162,7 @@ def new_repo(root: Path) -> Repo:
     repo.write("src/run.sh", "echo METRIC total_ms=100\n")
     repo.write("src/judge.sh", "echo METRIC total_ms=100\n")
     repo.write("src/other.txt", "other\n")
+    repo.write("src/base", "10000\n")
     repo.commit("start")
     return repo
 
