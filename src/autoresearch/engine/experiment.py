@@ -74,11 +74,10 @@ def attempt(
             "timestamp": clock(),
         }
         root.append(start)
-        runs = Runs(bench, commit, number)
+        runs = Runs(bench, commit, number, parent=found.parent)
         with _interruptible(root, git, number, clock):
             with root.changing_git():
                 git.update_ref(ref_of(session, number), commit)
-            write_atomic(root.state / "runs" / str(number) / "diff.patch", git.diff(found.parent, commit))
             runs.run(SCREENING_SEED)
             status, reason = judge(runs, session, found.simpler, clock)
             record = run_line(runs, session, start, status, reason, clock())

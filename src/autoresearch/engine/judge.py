@@ -26,13 +26,14 @@ class Runs:
     bench: Bench
     commit: str
     number: int
+    parent: str | None = None
     values: dict[int, float] = field(default_factory=dict)
     first: Measurement | None = None
     failed: Measurement | None = None
     last: Measurement | None = None
 
     def run(self, seed: int) -> Measurement:
-        self.last = measure(self.bench, self.commit, self.number, seed)
+        self.last = measure(self.bench, self.commit, self.number, seed, parent=self.parent)
         self.first = self.first or self.last
         if self.last.value is not None:
             self.values[seed] = self.last.value

@@ -61,13 +61,17 @@ class Bench:
     tick: Tick | None = None
 
 
-def measure(bench: Bench, commit: str, experiment: int, seed: int) -> Measurement:
+def measure(bench: Bench, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> Measurement:
     """Run `commit` with `seed` and return its measurement, which is also written as `result.json`.
+
+    With `parent`, what the commit changes is written beside it as `diff.patch`.
 
     The command runs in a snapshot of the commit. With an evaluator, a second process in a second, untouched snapshot
     decides; what the command printed is then not looked at. Raises `MachineError` when the machine fails.
     """
     run_dir = _fresh_run_dir(bench.workspace, experiment, seed)
+    if parent is not None:
+        write_atomic(run_dir / "diff.patch", bench.git.diff(parent, commit))
     with _announced(bench.workspace, experiment, seed) as run_id:
         env = environment(bench, run_id, run_dir, experiment, seed)
         with snapshot(bench, commit, "train") as folder:
@@ -78,11 +82,12 @@ def measure(bench: Bench, commit: str, experiment: int, seed: int) -> Measuremen
         elif result is None:
             env["AUTORESEARCH_RESULT"] = str(run_dir / "result.json")
             env["AUTORESEARCH_TRAIN_SECONDS"] = f"{ended.seconds:.3f}"
-            (run_dir / "result.json").unlink(missing_ok=True)
+            _make_room(run_dir / "result.json")
             with snapshot(bench, commit, "evaluate") as folder:
                 judged = _run(bench, "evaluate", bench.task.run.evaluate or "", folder, run_dir / "evaluate.log", env)
             result = _from_evaluator(bench.task, run_dir / "result.json", judged, ended)
     record = {**asdict(result), "experiment": experiment, "seed": seed, "commit": commit}
+    _make_room(run_dir / "result.json")
     write_atomic(run_dir / "result.json", json.dumps(record, allow_nan=False, indent=1) + "\n")
     return result
 
@@ -125,7 +130,11 @@ def snapshot(bench: Bench, commit: str, name: str) -> Iterator[Path]:
     """Give the workspace folder as `commit` has it, in a copy that is gone afterwards."""
     folder = bench.workspace.scratch / name
     remove_tree(folder)
+    barrier = bench.workspace.scratch / ".git"
     try:
+        # Git looks upwards for a repository. It stops here also when a command has cleared its environment.
+        barrier.parent.mkdir(parents=True, exist_ok=True)
+        barrier.write_text("gitdir: /dev/null\n")
         bench.git.export(commit, folder)
         root = folder / bench.git.prefix
         for path in bench.task.files.link:
@@ -139,13 +148,27 @@ def snapshot(bench: Bench, commit: str, name: str) -> Iterator[Path]:
         yield root
     finally:
         remove_tree(folder)
+        barrier.unlink(missing_ok=True)
 
 
 def _run(bench: Bench, what: str, command: str, folder: Path, log: Path, env: dict[str, str]) -> Exit:
     limit = bench.task.run.checks_limit_s if what == "checks" else bench.task.run.limit_s
     tick = bench.tick
     inform = None if tick is None else lambda seconds: tick(what, seconds)
+    _make_room(log)
     return run_limited(command, cwd=folder, log=log, limit_s=limit, env=env, tick=inform)
+
+
+def _make_room(path: Path) -> None:
+    """Make way for a file of ours in the folder of a run, where the command may have put or taken anything."""
+    folder = path.parent
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    path.unlink(missing_ok=True)
 
 
 def _ended_badly(ended: Exit, limit_s: float) -> Measurement | None:
@@ -193,10 +216,13 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
         return _from_output(task, judged)
     try:
         found: dict[str, Any] = json.loads(path.read_text())
-        outcome, metrics = found["outcome"], dict(found.get("metrics") or {})
+        outcome, manifest = found["outcome"], found.get("manifest")
+        metrics = {name: value for name, value in (found.get("metrics") or {}).items() if value is not None}
         if outcome not in OUTCOMES or not all(_finite(value) for value in metrics.values()):
             raise ValueError(f"outcome {outcome!r}, metrics {metrics!r}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(manifest, str | None):
+            raise ValueError(f"manifest {manifest!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = one_line(f"the evaluator wrote a result that cannot be read: {error}")
         return Measurement("no_metric", reason=reason, seconds=trained.seconds)
     value = metrics.pop(task.metric.name, None)
@@ -205,11 +231,14 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
         outcome, reason = "no_metric", f"the evaluator gave no {task.metric.name}"
     told = () if outcome == "ok" else tuple(excerpt(trained.tail, lines=4))
     value = value if outcome == "ok" else None
-    return Measurement(outcome, value, metrics, reason, trained.seconds, found.get("manifest"), told)
+    return Measurement(outcome, value, metrics, reason, trained.seconds, manifest, told)
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _signal_name(number: int) -> str:

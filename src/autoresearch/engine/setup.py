@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None and git.resolve(f"refs/heads/{branch}"):
         raise PreconditionError(f"the branch {branch} exists", "choose another name with: --tag NAME")
-    text = _configured(source, choice, git)
+    text = _own(folder, choice, git) or _configured(source, choice, git)
     task = taskfile.parse(text)
     ours = _files(source, text)
     if git is not None:
@@ -84,7 +84,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     if new:
         git.commit(commit, f"autoresearch: task {task.task.name}")
     git.create_branch(branch)
-    if not new:
+    if not new and any(change.path in commit for change in git.changes()):
         git.commit(commit, f"autoresearch: task {task.task.name}")
     _write_helpers(workspace, task)
     untracked = {c.path for c in git.changes() if c.untracked}
@@ -137,7 +137,10 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
         )
     for name, content in ours.items():
         if (folder / name).exists() and (folder / name).read_bytes() != content:
-            raise PreconditionError(f"{name} is there already and differs", f"rename it: git mv {name} my-{name}")
+            fix = f"rename it: git mv {name} my-{name}"
+            if name == taskfile.NAME and task.task.name == "command":
+                fix = f"leave out the options to use it as it is, or {fix}"
+            raise PreconditionError(f"{name} is there already and differs", fix)
     for path in task.files.mutable:
         if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
             what = "is not tracked by git" if (folder / path).exists() else "does not exist"
@@ -166,6 +169,15 @@ def _free_tag(git: Git | None, now: int) -> str:
     tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
     names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
     return next(name for name in names if git is None or not git.resolve(f"refs/heads/autoresearch/{name}"))
+
+
+def _own(folder: Path, choice: Choice, git: Git | None) -> str | None:
+    """Return the task file that a person wrote and committed here, when no option says anything else."""
+    said = (value for name, value in asdict(choice).items() if name not in ("task", "tag"))
+    if git is None or choice.task != "command" or any(said) or not git.tracked([f"{git.prefix}{taskfile.NAME}"]):
+        return None
+    taskfile.load(folder)
+    return (folder / taskfile.NAME).read_text(encoding="utf-8")
 
 
 def _configured(source: Path, choice: Choice, git: Git | None) -> str:

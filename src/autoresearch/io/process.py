@@ -204,7 +204,8 @@ class _Output:
 
     def _collect(self, block: bytes) -> None:
         prefix = PREFIX.encode()
-        *lines, rest = block.split(b"\n")
+        # A carriage return ends a line, too, as it does for `parse_metrics`: progress is drawn with it.
+        *lines, rest = block.replace(b"\r", b"\n").split(b"\n")
         for line in lines:
             whole = bytes(self._line) + line if self._line else line
             if whole.startswith(prefix):

@@ -1,0 +1,247 @@
+"""Fixtures that every test may use: a real repository, a laboratory with a baseline, the program itself."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoresearch.commands import edge
+from autoresearch.commands.cli import app
+from autoresearch.core.session import Session
+from autoresearch.io.workspace import Workspace
+
+BENCH = """#!/usr/bin/env bash
+# The benchmark: whatever the mutable script says, in this very shell.
+source src/run.sh
+"""
+
+TAG = "t"
+
+
+@dataclass(frozen=True)
+class Called:
+    """What one command said and how it left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout."""
+        assert self.out.count("\n") == 1 and self.out.endswith("\n"), self
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+def call(*args: str, cwd: Path) -> Called:
+    """Run the command line in this process: the same code as the program, without the start of Python."""
+    out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+    code: object = None
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            edge.run(app, [*args])
+    except SystemExit as left:
+        code = left.code
+    finally:
+        os.chdir(before)
+    assert isinstance(code, int)
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+def cli(*args: str, cwd: Path, env: Mapping[str, str] | None = None, **popen: Any) -> Called:
+    """Run the real program in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "autoresearch.commands.cli", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        **popen,
+    )
+    return Called(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A real git repository."""
+
+    root: Path
+
+    def git(self, *args: str, check: bool = True) -> str:
+        done = subprocess.run(["git", *args], cwd=self.root, capture_output=True, text=True, errors="surrogateescape")
+        assert not check or done.returncode == 0, done
+        return done.stdout.strip("\n")
+
+    def write(self, name: str, content: str, mode: int | None = None) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        if mode is not None:
+            path.chmod(mode)
+        return path
+
+    def commit(self, message: str = "a commit") -> str:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--no-verify", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+    def call(self, *args: str) -> Called:
+        return call(*args, cwd=self.root)
+
+
+@dataclass(frozen=True)
+class Lab(Repo):
+    """A repository that `init` made a workspace; its metric is what `src/run.sh` prints."""
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.root)
+
+    @property
+    def session(self) -> Session:
+        return self.workspace.session()
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        lines = (self.root / "autoresearch.jsonl").read_text().splitlines()
+        return [e for e in map(json.loads, lines) if kind is None or e.get("type", "run") == kind]
+
+    def edit(self, script: str) -> None:
+        self.write("src/run.sh", script)
+
+    def prints(self, value: float | str) -> None:
+        """Make the mutable script print this value of the metric."""
+        self.edit(f"echo METRIC total_ms={value}\n")
+
+    def attempt(self, script: str | None = None, *more: str) -> Called:
+        """Edit the mutable script and measure it."""
+        if script is not None:
+            self.edit(script)
+        return self.call("try", "-m", "a change", *more)
+
+    def ref(self, number: int) -> str:
+        return self.git("rev-parse", "--verify", "--quiet", f"refs/autoresearch/{TAG}/{number}", check=False)
+
+    def assert_clean(self) -> None:
+        """The branch is at the incumbent, the folder equals it, and nothing of a run is left."""
+        incumbent = self.session.incumbent
+        assert incumbent is not None
+        assert self.git("branch", "--show-current") == f"autoresearch/{TAG}"
+        assert self.git("rev-parse", "HEAD") == incumbent.commit
+        assert self.git("status", "--porcelain") == ""
+        assert not self.workspace.running.exists() and not self.workspace.git_marker.exists()
+        assert not self.workspace.scratch.exists() or not [*self.workspace.scratch.iterdir()]
+
+
+Maker = Callable[..., Lab]
+
+
+def new_repo(root: Path) -> Repo:
+    root.mkdir(parents=True)
+    repo = Repo(root)
+    repo.git("init", "-q", "-b", "main")
+    repo.git("config", "user.name", "A Person")
+    repo.git("config", "user.email", "person@example.org")
+    repo.write("bench.sh", BENCH)
+    repo.write("README.md", "read me\n")
+    repo.write("judge.sh", "source src/judge.sh\n")
+    repo.write("src/run.sh", "echo METRIC total_ms=100\n")
+    repo.write("src/judge.sh", "echo METRIC total_ms=100\n")
+    repo.write("src/other.txt", "other\n")
+    repo.write("src/base", "10000\n")
+    repo.commit("start")
+    return repo
+
+
+INIT = ("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms",
+        "--direction", "lower", "--mutable", "src", "--tag", TAG)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_neutral_git(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing of the machine's own git configuration, nor of an outer repository, reaches a test."""
+    empty = tmp_path_factory.mktemp("git") / "config"
+    empty.write_text("")
+    for name in [name for name in os.environ if name.startswith(("GIT_", "AUTORESEARCH_"))]:
+        del os.environ[name]
+    os.environ.update(GIT_CONFIG_GLOBAL=str(empty), GIT_CONFIG_SYSTEM=str(empty))
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    """A repository with a benchmark, a mutable folder, and one commit."""
+    return new_repo(tmp_path / "repo")
+
+
+def task_file(**tables: Mapping[str, object]) -> str:
+    """Return the text of a task file: the lab's, with the given keys of each table put over it."""
+    task: dict[str, dict[str, object]] = {
+        "task": {"name": "lab"},
+        "metric": {"name": "total_ms", "direction": "lower"},
+        "run": {"command": "bash bench.sh"},
+        "files": {"mutable": ["src"], "immutable": ["bench.sh", "autoresearch.toml"]},
+    }
+    for name, table in tables.items():
+        task[name] = {**task.get(name, {}), **table}
+    lines = []
+    for name, keys in task.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="session")
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...], str], Path]:
+    made: dict[tuple[tuple[str, ...], str], Path] = {}
+
+    def template(options: tuple[str, ...], tables: str) -> Path:
+        if (options, tables) not in made:
+            folder = tmp_path_factory.mktemp("template") / "lab"
+            lab = new_repo(folder)
+            if tables != "{}":
+                lab.write("autoresearch.toml", task_file(**json.loads(tables)))
+                lab.commit("the task")
+            init = (*INIT, *options) if tables == "{}" else ("init", ".", "--task", "command", "--tag", TAG)
+            for words in (init, ("baseline",)):
+                done = lab.call(*words)
+                assert done.code == 0, done
+            made[options, tables] = folder
+        return made[options, tables]
+
+    return template
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path, _templates: Callable[[tuple[str, ...], str], Path]) -> Maker:
+    """Return a function that makes a lab from options of `init`, or from tables of a task file of its own.
+
+    A baseline of 100 is measured, three times the same.
+    """
+
+    def make(*options: str, **tables: Mapping[str, object]) -> Lab:
+        root = tmp_path / "lab"
+        shutil.copytree(_templates(options, json.dumps(tables)), root, symlinks=True)
+        lab = Lab(root)
+        lab.git("status")  # the copy's files have other inodes than the index knows
+        return lab
+
+    return make
+
+
+@pytest.fixture
+def lab(make_lab: Maker) -> Lab:
+    """A workspace with a baseline of exactly 100, lower is better."""
+    return make_lab()
