@@ -93,7 +93,7 @@ class Profile:
 PROFILES = {  # full packs as karpathy/autoresearch does: what is cropped from a document is dropped
     "full": Profile(2048, 8192, 2**24, 32, 8 * 10**9, 10**9, 20, False, 600.0),
     "small": Profile(1024, 4096, 2**20, 16, 10**9, 2 * 10**8, 4, True, 300.0),
-    "tiny": Profile(256, 2048, 2**15, 32, 32 * 10**6, 8 * 10**6, 1, True, 120.0),
+    "tiny": Profile(256, 2048, 2**15, 16, 32 * 10**6, 8 * 10**6, 1, True, 120.0),
 }
 
 
@@ -844,13 +844,11 @@ class Evaluator:
         self.rows, self.bytes = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(token_bytes)
 
     def logits(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """model(x), [B, T, V] on the device. Verdict when it is anything else, or not finite."""
+        """model(x), [B, T, V] on the device. Verdict when it is anything else."""
         out, shape = model(x.to(self.device)), (*x.shape, len(self.bytes))
         if tuple(getattr(out, "shape", ())) != shape:
             got = f"shape {tuple(out.shape)}" if hasattr(out, "shape") else type(out).__name__
             raise Verdict("tampered", f"the model must return logits of shape {shape}, and returned {got}")
-        if not self.isfinite(out).all():
-            raise Verdict("no_metric", "the model's logits are not finite")
         return out
 
     def row_nats(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -861,7 +859,10 @@ class Evaluator:
             row = row.float()  # [T, V]
             nats = self.logsumexp(row, -1) - row.gather(-1, targets[:, None].to(self.device))[:, 0]
             sums.append(nats.cpu().double()[self.bytes[targets] > 0].sum())
-        return self.torch.stack(sums)
+        total = self.torch.stack(sums)
+        if not self.isfinite(total).all():
+            raise Verdict("no_metric", "the model's logits are not finite")
+        return total
 
     def score(self, model: Callable[[Tensor], Tensor], batch_size: int) -> tuple[float, Tensor]:
         """(bits per byte, nats of each row). Out of memory, it halves the batch; Verdict oom at 1."""
@@ -904,7 +905,7 @@ class Evaluator:
         for kept, what in ((mask, "other rows"), (torch.arange(x.shape[1]) < ends[:, None], "later tokens")):
             change = (self.logits(model, torch.where(kept, x, other)).float() - base).abs().amax(-1)  # [B, T]
             worst = change[kept.to(self.device)].max().item()
-            if worst > PROBE_TOLERANCE:
+            if not worst <= PROBE_TOLERANCE:  # not a number is refused as well
                 raise Verdict(
                     "tampered", f"logits depend on {what}: when these changed, they changed by {worst:.3g}"
                 )
@@ -952,8 +953,6 @@ def load_model(folder: Path, weights: Path) -> nn.Module:
 
 def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict[str, float]:
     """The metrics of the run in `folder`. Raises Verdict when it has none, TaskError without data."""
-    import torch
-
     data = prepared(config)
     for name, digest in read_json(data / "manifest.json")["sha256"].items():
         needed = name != "locked.bin" or split == "locked"  # the engine may keep the locked split away
@@ -972,6 +971,8 @@ def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict
         raise Verdict("no_metric", "train.py ended without calling finish(model)") from None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Verdict("tampered", "clock.json or summary.json is not as prepare.py writes it") from None
+    import torch
+
     device, tokenizer = pick_device(), Tokenizer.load(data / "tokenizer.json")
     evaluator = Evaluator(open_rows(data / f"{split}.bin"), tokenizer.token_bytes(), device)
     try:
