@@ -59,6 +59,11 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------------------------------
 
 HERE = Path(__file__).resolve().parent
+# torch's threads sleep while they wait for each other. Spinning, they lose a time slice at each operation when
+# another program keeps a core busy: ten times slower on two cores. torch reads this when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+FORMAT = 1  # of what `build` writes; prepared data of another number is not used
 SPLITS = ("train", "search", "locked")
 SPECIAL_TOKENS = ("<|bos|>", "<|user|>", "<|assistant|>", "<|end|>")
 # GPT-4's pattern, but at most two digits in a token, as nanochat has it for small vocabularies.
@@ -122,6 +127,7 @@ class Config:
         """Where the data of these options lives; no file of the source is read to tell."""
         python = sys.version if self.source == "python" else ""
         parts = (
+            FORMAT,
             asdict(self.profile),
             self.source,
             self.column,
@@ -206,7 +212,8 @@ class Progress:
             print(f"{self.label:<10}{text}", end="\r" if self.tty else "\n", flush=True)
 
     def done(self, text: str) -> None:
-        print(f"{self.label:<10}{text}  ({time.monotonic() - self.start:.1f} s)".ljust(78), flush=True)
+        line = f"{self.label:<10}{text}  ({time.monotonic() - self.start:.1f} s)"
+        print(line.ljust(78) if self.tty else line, flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -254,6 +261,7 @@ def climbmix_shards(count: int) -> list[Path]:
 
     def download(name: str) -> None:
         try:
+            (folder / name).unlink(missing_ok=True)
             hf_hub_download(CLIMBMIX, name, repo_type="dataset", local_dir=folder)
             if not whole_parquet(folder / name):
                 raise OSError("what arrived is not a whole parquet file")
@@ -568,6 +576,7 @@ def build(config: Config, folder: Path) -> None:
             if key not in splits:
                 left -= size
                 yield text
+                progress.update(f"{(profile.tokenizer_bytes - left) / 1e6:.0f} MB read")
             if left < 0:
                 return
 
@@ -891,6 +900,8 @@ class Evaluator:
         x, other = self.rows[drawn[0], :-1], self.rows[drawn[1], :-1]  # [B, T]
         other = torch.where(other == x, (x + 1) % len(self.bytes), other)
         base = self.logits(model, x).float().clone()
+        if not self.isfinite(base).all():
+            raise Verdict("no_metric", "the model's logits are not finite")
         drift = (self.row_nats(base, self.rows[drawn[0], 1:]) - nats[drawn[0]]).abs().max().item() / x.shape[
             1
         ]
@@ -966,7 +977,11 @@ def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict
         measured = {"training_seconds": clock["seconds"], **({"total_seconds": lived} if lived else {})}
         measured |= {"total_tokens_M": clock["tokens"] / 1e6, "num_steps": clock["steps"]}
         known = {"val_bpb", *measured}
-        reported = {k: v for k, v in list(summary.items())[:32] if k not in known and math.isfinite(v)}
+        reported = {
+            k: v
+            for k, v in list(summary.items())[:32]
+            if k not in known and k.isidentifier() and math.isfinite(v)
+        }
     except TaskError:
         raise Verdict("no_metric", "train.py ended without calling finish(model)") from None
     except (KeyError, TypeError, ValueError, AttributeError):

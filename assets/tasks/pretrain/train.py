@@ -14,8 +14,6 @@ import math
 import sys
 import time
 
-import torch
-import torch.nn.functional as F
 from prepare import (
     MAX_SEQ_LEN,
     PROFILE,
@@ -26,6 +24,11 @@ from prepare import (
     pick_device,
     seed_everything,
 )
+
+# isort: split
+# prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # ------------------------------------------------------------------------------------------------------------
