@@ -86,8 +86,8 @@ def test_the_locked_split_is_scored_apart(workspace: Workspace, trained: Path) -
 @pytest.mark.parametrize(
     ("pattern", "replacement", "outcome", "words"),
     [
-        (r"is_causal=True", "is_causal=False", "tampered", "later tokens"),
-        (r'(WIDTH = .*"tiny": )64', r"\g<1>96", "crash", "do not fit"),
+        (r"triu\(1\)", "triu(2)", "tampered", "later tokens"),
+        (r'(WIDTH = .*"tiny": )64', r"\g<1>128", "crash", "do not fit"),
         (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
         (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
     ],
