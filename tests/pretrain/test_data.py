@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import io
 import json
 import random
+import threading
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -196,7 +200,9 @@ def test_a_failed_download_names_the_shard_and_the_way_out(
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(prepare.TaskError, match=r"2 of 2 shards .*shard_00000\.parquet.*--source python"):
+    with pytest.raises(
+        prepare.TaskError, match=r"2 of 2 shards did not arrive, first shard_00000\.parquet.*--source python"
+    ):
         prepare.prepare(config(prepare, "climbmix", shards=1))
 
 
@@ -243,3 +249,59 @@ def test_training_without_data_says_what_to_run(tmp_path: Path) -> None:
     done = workspace.run("prepare.py", "info")
     assert done.returncode == 1
     assert done.stderr == "error: the data is not prepared; run: python prepare.py\n"
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of a hub as a download needs: the files of one dataset, by name."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, with_body: bool) -> None:
+        name = self.path.split("?")[0].rsplit("/", 1)[-1]
+        self.asked.append(self.path)
+        body = self.files.get(name, b"")
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_shards_are_downloaded_once_from_the_endpoint_that_is_set(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for name, numbers in (("shard_00000", range(90)), ("shard_06542", range(90, 160))):
+        pq.write_table(pa.table({"text": [story(n) for n in numbers]}), tmp_path / f"{name}.parquet")
+        Hub.files[f"{name}.parquet"] = (tmp_path / f"{name}.parquet").read_bytes()
+    workspace = new_workspace(tmp_path / "ws", "climbmix", "steps = 3", tmp_path / "cache")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf")}
+    try:
+        done = workspace.run("prepare.py", "--shards", "1", **endpoint)
+        assert done.returncode == 0, done.stderr
+        assert any("karpathy/climbmix-400b-shuffle" in path for path in Hub.asked)
+        count = len(Hub.asked)
+        again = workspace.run("prepare.py", "--shards", "1", "--force", **endpoint)
+        assert again.returncode == 0, again.stderr
+        assert len(Hub.asked) == count
+        del Hub.files["shard_06542.parquet"]
+        (tmp_path / "cache" / "climbmix" / "shard_06542.parquet").write_bytes(b"PAR1 and no more")
+        failed = workspace.run("prepare.py", "--shards", "1", "--force", **endpoint)
+        assert failed.returncode == 1
+        assert failed.stderr.splitlines()[-1].startswith(
+            "error: 1 of 2 shards did not arrive, first shard_06542"
+        )
+    finally:
+        server.shutdown()

@@ -73,22 +73,21 @@ def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(
 
 
 @pytest.mark.slow
-def test_another_seed_and_the_locked_split_give_other_scores(workspace: Workspace, trained: Path) -> None:
-    first = evaluation(workspace, trained)["metrics"]["val_bpb"]
+def test_the_locked_split_is_scored_apart(workspace: Workspace, trained: Path) -> None:
     target = trained / "locked.json"
     given = {"AUTORESEARCH_RUN_DIR": str(trained), "AUTORESEARCH_RESULT": str(target)}
     assert workspace.run("prepare.py", "evaluate", "--split", "locked", **given).returncode == 0
     locked = json.loads(target.read_text())
     assert (locked["outcome"], locked["split"]) == ("ok", "locked")
-    assert locked["metrics"]["val_bpb"] != first
+    assert 0 < locked["metrics"]["val_bpb"] < 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "replacement", "outcome", "words"),
     [
-        (r"is_causal=True", "is_causal=False", "tampered", "later tokens"),
-        (r'(WIDTH = .*"tiny": )64', r"\g<1>96", "crash", "do not fit"),
+        (r"triu\(1\)", "triu(2)", "tampered", "later tokens"),
+        (r'(WIDTH = .*"tiny": )64', r"\g<1>128", "crash", "do not fit"),
         (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
         (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
     ],

@@ -59,6 +59,11 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------------------------------
 
 HERE = Path(__file__).resolve().parent
+# torch's threads sleep while they wait for each other. Spinning, they lose a time slice at every step when
+# another program keeps a core busy: ten times slower on two cores. torch reads this when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+FORMAT = 1  # of what `build` writes; prepared data of another number is not used
 SPLITS = ("train", "search", "locked")
 SPECIAL_TOKENS = ("<|bos|>", "<|user|>", "<|assistant|>", "<|end|>")
 # GPT-4's pattern, but at most two digits in a token, as nanochat has it for small vocabularies.
@@ -66,6 +71,7 @@ SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
+DEFAULTS = {"profile": "tiny", "source": "python", "column": "text", "shards": 0}  # [options]
 PACK_BUFFER = 1000  # documents among which the best fit is looked for
 SLACK_FACTOR, SLACK_S = 1.1, 2.0  # training may take this factor of its seconds, and these seconds more
 PROBE_TOLERANCE = 1e-3  # change of a logit; the same kernel on the same shape gives 0
@@ -93,7 +99,7 @@ class Profile:
 PROFILES = {  # full packs as karpathy/autoresearch does: what is cropped from a document is dropped
     "full": Profile(2048, 8192, 2**24, 32, 8 * 10**9, 10**9, 20, False, 600.0),
     "small": Profile(1024, 4096, 2**20, 16, 10**9, 2 * 10**8, 4, True, 300.0),
-    "tiny": Profile(256, 2048, 2**15, 32, 32 * 10**6, 8 * 10**6, 1, True, 120.0),
+    "tiny": Profile(256, 2048, 2**15, 16, 32 * 10**6, 8 * 10**6, 1, True, 120.0),
 }
 
 
@@ -120,16 +126,8 @@ class Config:
 
     def data_dir(self) -> Path:
         """Where the data of these options lives; no file of the source is read to tell."""
-        python = sys.version if self.source == "python" else ""
-        parts = (
-            asdict(self.profile),
-            self.source,
-            self.column,
-            self.shards,
-            SPLIT_PATTERN,
-            PACK_BUFFER,
-            python,
-        )
+        source = (self.source, self.column, self.shards, sys.version if self.source == "python" else "")
+        parts = (FORMAT, asdict(self.profile), SPLIT_PATTERN, PACK_BUFFER, source)
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
         return cache_dir() / "pretrain" / f"{self.profile_name}-{key}"
 
@@ -142,20 +140,12 @@ def read_config(path: Path) -> Config:
     """Options and budget of autoresearch.toml. Raises TaskError when it is missing or malformed."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        options = {
-            "profile": "tiny",
-            "source": "python",
-            "column": "text",
-            "shards": 0,
-            **table.get("options", {}),
-        }
+        options = DEFAULTS | table.get("options", {})
         [(kind, amount)] = table["run"]["budget"].items()
         profile, source, column, shards = (options[k] for k in ("profile", "source", "column", "shards"))
         return Config(str(profile), str(source), str(column), int(shards), kind, float(amount))
     except FileNotFoundError:
-        raise TaskError(
-            f"{path} is missing; make a workspace with: autoresearch init --task pretrain"
-        ) from None
+        raise TaskError(f"{path} is missing; begin with: autoresearch init --task pretrain") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise TaskError(f"{path} cannot be used ({error}); compare it with the task's original") from None
 
@@ -176,9 +166,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise TaskError(
-            f"{path} is missing or damaged; make the data with: python prepare.py --force"
-        ) from None
+        raise TaskError(f"{path} is missing or damaged; run: python prepare.py --force") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -206,7 +194,8 @@ class Progress:
             print(f"{self.label:<10}{text}", end="\r" if self.tty else "\n", flush=True)
 
     def done(self, text: str) -> None:
-        print(f"{self.label:<10}{text}  ({time.monotonic() - self.start:.1f} s)".ljust(78), flush=True)
+        line = f"{self.label:<10}{text}  ({time.monotonic() - self.start:.1f} s)"
+        print(line.ljust(78) if self.tty else line, flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -228,9 +217,7 @@ def source_files(config: Config) -> list[Path]:
         return sorted(p for p in found if PYTHON_SKIPS.isdisjoint(p.relative_to(root).parts))
     path, kinds = Path(config.source), ", ".join(SUFFIXES)
     if not path.exists():
-        raise TaskError(
-            f"source {path} does not exist; give climbmix, python, or the path of a file or folder"
-        )
+        raise TaskError(f"source {path} does not exist; give climbmix, python, or a file or folder of text")
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
         raise TaskError(f"{path} is of no known kind; rename or convert it to one of: {kinds}")
     if files := sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
@@ -254,6 +241,7 @@ def climbmix_shards(count: int) -> list[Path]:
 
     def download(name: str) -> None:
         try:
+            (folder / name).unlink(missing_ok=True)
             hf_hub_download(CLIMBMIX, name, repo_type="dataset", local_dir=folder)
             if not whole_parquet(folder / name):
                 raise OSError("what arrived is not a whole parquet file")
@@ -291,9 +279,7 @@ def read_documents(path: Path, column: str) -> Iterator[str]:
             with pq.ParquetFile(path) as table:
                 names = table.schema_arrow.names
                 if column not in names:
-                    raise TaskError(
-                        f"{path} has no column {column!r}; give --column, one of: {', '.join(names)}"
-                    )
+                    raise TaskError(f"{path} has no column {column!r}; give --column: {', '.join(names)}")
                 for batch in table.iter_batches(batch_size=1024, columns=[column]):
                     yield from (str(text) for text in batch.column(0).to_pylist() if text is not None)
             return
@@ -317,9 +303,7 @@ def jsonl_text(line: str, column: str, where: str) -> str:
         text = json.loads(line)[column]
         if isinstance(text, str):
             return text
-    raise TaskError(
-        f"{where} is no JSON object with a text under {column!r}; repair it or give --column NAME"
-    )
+    raise TaskError(f"{where} is not JSON with a text under {column!r}; repair it or give --column NAME")
 
 
 def cut(text: str, limit: int) -> Iterator[str]:
@@ -568,6 +552,7 @@ def build(config: Config, folder: Path) -> None:
             if key not in splits:
                 left -= size
                 yield text
+                progress.update(f"{(profile.tokenizer_bytes - left) / 1e6:.0f} MB read")
             if left < 0:
                 return
 
@@ -578,24 +563,19 @@ def build(config: Config, folder: Path) -> None:
 
     progress = Progress("rows")
     counts = {split: {"documents": 0, "bytes": 0, "tokens": 0, "rows": 0} for split in SPLITS}
-    width, eval_rows = profile.seq_len + 1, profile.eval_tokens // profile.seq_len
+    width = profile.seq_len + 1
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
-        packers = {
-            split: Packer(
-                stack.enter_context((folder / f"{split}.bin").open("wb")),
-                width,
-                math.inf if split == "train" else eval_rows,
-                profile.cut_long,
-            )
-            for split in SPLITS
-        }
+        packers = {}
+        for split in SPLITS:
+            file = stack.enter_context((folder / f"{split}.bin").open("wb"))
+            most = math.inf if split == "train" else profile.eval_tokens // profile.seq_len
+            packers[split] = Packer(file, width, most, profile.cut_long)
         batch: list[tuple[str, str]] = []  # (split, text): a bounded number of documents is in memory
 
         def flush() -> None:
-            for (split, _), ids in zip(
-                batch, pool.map(tokenizer.encode, (text for _, text in batch)), strict=True
-            ):
+            encoded = pool.map(tokenizer.encode, [text for _, text in batch])
+            for (split, _), ids in zip(batch, encoded, strict=True):
                 packers[split].add(ids)
                 counts[split]["tokens"] += len(ids)
             batch.clear()
@@ -776,9 +756,8 @@ def peak_ram_mb() -> float:
     with suppress(ImportError):
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            2**20 if sys.platform == "darwin" else 2**10
-        )
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     return 0.0
 
 
@@ -839,18 +818,17 @@ class Evaluator:
     def __init__(self, rows: np.ndarray, token_bytes: np.ndarray, device: torch.device) -> None:
         import torch
 
-        self.torch, self.device = torch, device
+        self.torch, self.tensor, self.device = torch, torch.Tensor, device
         self.logsumexp, self.isfinite = torch.logsumexp, torch.isfinite
         self.rows, self.bytes = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(token_bytes)
 
     def logits(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """model(x), [B, T, V] on the device. Verdict when it is anything else, or not finite."""
+        """model(x), [B, T, V] on the device. Verdict when it is anything else."""
         out, shape = model(x.to(self.device)), (*x.shape, len(self.bytes))
-        if tuple(getattr(out, "shape", ())) != shape:
-            got = f"shape {tuple(out.shape)}" if hasattr(out, "shape") else type(out).__name__
+        plain = type(out) is self.tensor  # a subclass could bring its own arithmetic
+        if not plain or tuple(out.shape) != shape:
+            got = f"shape {tuple(out.shape)}" if plain else type(out).__name__
             raise Verdict("tampered", f"the model must return logits of shape {shape}, and returned {got}")
-        if not self.isfinite(out).all():
-            raise Verdict("no_metric", "the model's logits are not finite")
         return out
 
     def row_nats(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -861,18 +839,19 @@ class Evaluator:
             row = row.float()  # [T, V]
             nats = self.logsumexp(row, -1) - row.gather(-1, targets[:, None].to(self.device))[:, 0]
             sums.append(nats.cpu().double()[self.bytes[targets] > 0].sum())
-        return self.torch.stack(sums)
+        total = self.torch.stack(sums)
+        if not self.isfinite(total).all():
+            raise Verdict("no_metric", "the model's logits are not finite")
+        return total
 
     def score(self, model: Callable[[Tensor], Tensor], batch_size: int) -> tuple[float, Tensor]:
         """(bits per byte, nats of each row). Out of memory, it halves the batch; Verdict oom at 1."""
         nats, done = self.torch.zeros(len(self.rows), dtype=self.torch.float64), 0
         while done < len(self.rows):
-            batch = self.rows[done : done + batch_size]
+            x, y = self.rows[done : done + batch_size, :-1], self.rows[done : done + batch_size, 1:]
             try:
-                nats[done : done + len(batch)] = self.row_nats(
-                    self.logits(model, batch[:, :-1]), batch[:, 1:]
-                )
-                done += len(batch)
+                nats[done : done + len(x)] = self.row_nats(self.logits(model, x), y)
+                done += len(x)
             except self.torch.OutOfMemoryError:
                 if batch_size == 1:
                     raise Verdict("oom", "evaluation of a single row does not fit in memory") from None
@@ -890,24 +869,19 @@ class Evaluator:
         x, other = self.rows[drawn[0], :-1], self.rows[drawn[1], :-1]  # [B, T]
         other = torch.where(other == x, (x + 1) % len(self.bytes), other)
         base = self.logits(model, x).float().clone()
-        drift = (self.row_nats(base, self.rows[drawn[0], 1:]) - nats[drawn[0]]).abs().max().item() / x.shape[
-            1
-        ]
+        if not self.isfinite(base).all():
+            raise Verdict("no_metric", "the model's logits are not finite")
+        again = self.row_nats(base, self.rows[drawn[0], 1:])
+        drift = (again - nats[drawn[0]]).abs().max().item() / x.shape[1]
         if drift > 0.01:
-            raise Verdict(
-                "tampered", f"a row's score changed by {drift:.3g} nats a token when it was seen again"
-            )
+            raise Verdict("tampered", f"a row seen again has another score, by {drift:.3g} nats a token")
         mask = torch.tensor([i % 2 == 0 for i in rng.sample(range(count), count)])[:, None].expand_as(x)
-        ends = torch.tensor(
-            [rng.randrange(1, max(x.shape[1], 2)) for _ in range(count)]
-        )  # another in each row
-        for kept, what in ((mask, "other rows"), (torch.arange(x.shape[1]) < ends[:, None], "later tokens")):
+        ends = torch.tensor([[rng.randrange(1, max(x.shape[1], 2))] for _ in range(count)])  # [B, 1]
+        for kept, what in ((mask, "other rows"), (torch.arange(x.shape[1]) < ends, "later tokens")):
             change = (self.logits(model, torch.where(kept, x, other)).float() - base).abs().amax(-1)  # [B, T]
             worst = change[kept.to(self.device)].max().item()
-            if worst > PROBE_TOLERANCE:
-                raise Verdict(
-                    "tampered", f"logits depend on {what}: when these changed, they changed by {worst:.3g}"
-                )
+            if not worst <= PROBE_TOLERANCE:  # not a number is refused as well
+                raise Verdict("tampered", f"logits depend on {what}, with which they changed by {worst:.3g}")
 
 
 def check_clock(clock: dict[str, float], config: Config, lived: float | None) -> None:
@@ -916,15 +890,10 @@ def check_clock(clock: dict[str, float], config: Config, lived: float | None) ->
     `lived` is the life of the training process in seconds, seen from outside. The clock may not claim more;
     and the process may live no longer than its budget with the profile's allowance for all else.
     """
-    seconds, used, budget = (
-        max(clock["seconds"], clock["finished_after"]),
-        clock[config.budget_kind],
-        config.budget,
-    )
+    seconds = max(clock["seconds"], clock["finished_after"])
+    used, budget = clock[config.budget_kind], config.budget
     if lived is not None and seconds > lived + 1.0:
-        raise Verdict(
-            "tampered", f"the clock shows {seconds:.1f} s, but the process lived only {lived:.1f} s"
-        )
+        raise Verdict("tampered", f"the clock shows {seconds:.1f} s, but the process lived {lived:.1f} s")
     if config.budget_kind == "seconds":
         limit = SLACK_FACTOR * budget + SLACK_S
         if seconds > limit or (lived is not None and lived > limit + config.profile.startup_s):
@@ -944,34 +913,31 @@ def load_model(folder: Path, weights: Path) -> nn.Module:
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise Verdict(
-            "crash", f"the weights do not fit build_model(): {' '.join(str(error).split())[:200]}"
-        ) from None
+        text = " ".join(str(error).split())[:200]
+        raise Verdict("crash", f"the weights do not fit build_model(): {text}") from None
     return model.eval()
 
 
 def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict[str, float]:
     """The metrics of the run in `folder`. Raises Verdict when it has none, TaskError without data."""
-    import torch
-
     data = prepared(config)
     for name, digest in read_json(data / "manifest.json")["sha256"].items():
         needed = name != "locked.bin" or split == "locked"  # the engine may keep the locked split away
         if needed and sha256_file(data / name) != digest:
-            raise Verdict(
-                "tampered", f"{name} is not what was prepared; make it again: python prepare.py --force"
-            )
+            raise Verdict("tampered", f"{name} is not what was prepared; run: python prepare.py --force")
     try:
         clock, summary = read_json(folder / "clock.json"), read_json(folder / "summary.json")
         check_clock(clock, config, lived)
         measured = {"training_seconds": clock["seconds"], **({"total_seconds": lived} if lived else {})}
         measured |= {"total_tokens_M": clock["tokens"] / 1e6, "num_steps": clock["steps"]}
-        known = {"val_bpb", *measured}
-        reported = {k: v for k, v in list(summary.items())[:32] if k not in known and math.isfinite(v)}
+        reported = {k: v for k, v in summary.items() if k.isidentifier() and math.isfinite(v)}
+        reported = {k: reported[k] for k in sorted(reported.keys() - measured.keys() - {"val_bpb"})[:32]}
     except TaskError:
         raise Verdict("no_metric", "train.py ended without calling finish(model)") from None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Verdict("tampered", "clock.json or summary.json is not as prepare.py writes it") from None
+    import torch
+
     device, tokenizer = pick_device(), Tokenizer.load(data / "tokenizer.json")
     evaluator = Evaluator(open_rows(data / f"{split}.bin"), tokenizer.token_bytes(), device)
     try:
@@ -981,9 +947,7 @@ def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict
             evaluator.probe(model, nats, config.profile.eval_batch)
     except (Verdict, KeyboardInterrupt):
         raise
-    except (
-        BaseException
-    ) as error:  # of the trainer's code: whatever it raises, SystemExit too, is its failure
+    except BaseException as error:  # whatever the trainer's code raises, SystemExit too, is its failure
         outcome = "oom" if isinstance(error, torch.OutOfMemoryError) else "crash"
         text = " ".join(str(error).split())[:200]
         raise Verdict(outcome, f"evaluating the model raised {type(error).__name__}: {text}") from None
@@ -1040,10 +1004,7 @@ def main(arguments: list[str]) -> None:
 
 def report(config: Config, folder: Path) -> None:
     counts = read_json(folder / "manifest.json")["splits"]
-    print(
-        f"ready     {config.source}: "
-        + ", ".join(f"{split} {counts[split]['rows']} rows" for split in SPLITS)
-    )
+    print(f"ready     {config.source}: " + ", ".join(f"{s} {counts[s]['rows']} rows" for s in SPLITS))
     print(f"data      {folder}\nmanifest  {manifest_hash(folder)}")
     if config.data_dir() != CONFIG.data_dir():
         print("note      train.py reads its options from autoresearch.toml, and they differ from these")
