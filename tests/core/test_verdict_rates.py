@@ -7,7 +7,6 @@ from random import Random
 import pytest
 
 from autoresearch.core.metrics import Metric
-from autoresearch.core.noise import pooled
 from autoresearch.core.verdict import Evidence, Rules, Step, next_step
 
 LOWER = Metric("loss", "lower")
@@ -26,7 +25,7 @@ def decide(
     for _ in range(4 * rules.seeds + 4):
         values = tuple(theirs.values())
         reference = math.fsum(values) / len(values)
-        evidence = Evidence(metric, ours, theirs, reference, incumbent_unbiased=values, code_removed=code_removed)
+        evidence = Evidence(metric, ours, theirs, reference, groups=(values,), code_removed=code_removed)
         step = next_step(evidence, rules)
         if step.action in ("keep", "discard"):
             return step, len(ours), len(theirs) - len(seeds)

@@ -70,18 +70,25 @@ class Experiment:
         return {**dict(zip(self.seeds, self.values, strict=False)), **self.repeats}
 
     @property
-    def unbiased(self) -> tuple[float, ...]:
-        """The runs that no decision selected: without the screening run when there are others."""
-        fresh = self.values[1:] if self.screened and len(self.values) > 1 else self.values
-        return (*fresh, *self.repeats.values())
+    def fresh(self) -> tuple[float, ...]:
+        """The runs without the screening run, when there are others: what its spread is estimated from."""
+        own = self.values[1:] if self.screened and len(self.values) > 1 else self.values
+        return (*own, *self.repeats.values())
+
+    @property
+    def pairs(self) -> dict[int, float]:
+        """Seed -> value of the runs that others may be compared with: those that did not decide on this experiment.
+
+        A kept experiment was kept because its runs were good, so they flatter it; only its later runs do not. Nothing
+        was decided on the baseline's runs.
+        """
+        return dict(self.repeats) if self.screened else self.by_seed
 
     @property
     def reference(self) -> float | None:
-        """What a candidate is compared with: the mean of the unbiased runs, never the best one."""
-        runs = self.unbiased
-        if not self.repeats or not runs:
-            return self.metric
-        return sum(runs) / len(runs)
+        """What a candidate is compared with: the mean of its runs, of `pairs` alone if there are any."""
+        runs = tuple(self.pairs.values()) or self.fresh
+        return math.fsum(runs) / len(runs) if runs else self.metric
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ class Session:
     @cached_property
     def noise(self) -> Noise:
         """Pooled from repeats of the same commit in this segment; screening runs left out where they are biased."""
-        return pooled(e.unbiased for e in self.current if len(e.values) + len(e.repeats) > 1)
+        return pooled(e.fresh for e in self.current if len(e.values) + len(e.repeats) > 1)
 
     @cached_property
     def counts(self) -> dict[str, int]:

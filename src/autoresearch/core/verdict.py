@@ -14,9 +14,13 @@ from typing import Literal
 from autoresearch.core.metrics import Metric
 from autoresearch.core.noise import Noise, pooled
 
-SCREEN_Z = 0.5
-"""A screening run must gain this many standard errors to be worth confirming: it lets 31 % of changes without effect
-and 99 % of gains of three standard deviations go on."""
+SCREEN_Z = 0.8
+"""A screening run must gain this many standard errors to be worth confirming: about a fifth of the changes without
+effect and 97 % of gains of three standard deviations go on."""
+
+REFERENCE_RUNS = 8
+"""Candidates are confirmed on seeds that are new to both until the incumbent has this many runs. A reference of few
+runs has a luck of its own, which every later candidate would meet again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,13 @@ class Evidence:
     candidate: Mapping[int, float]
     """Seed -> value of the candidate in the order of running; the first is the screening run."""
     incumbent: Mapping[int, float]
-    """Seed -> value of the incumbent, all its runs."""
+    """Seed -> value of the incumbent's runs that did not decide on it."""
     reference: float
-    """The incumbent's reference value: the mean of its unbiased runs."""
-    others: tuple[tuple[float, ...], ...] = ()
-    """Groups of repeats of every other commit of the segment, for the noise."""
-    incumbent_unbiased: tuple[float, ...] = ()
+    """The incumbent's reference value."""
+    taken: frozenset[int] = frozenset()
+    """Seeds that the incumbent has run at all: another run of one of them would tell nothing new."""
+    groups: tuple[tuple[float, ...], ...] = ()
+    """Repeats of each other commit of the segment, the incumbent too: the noise is pooled from them."""
     memory_mb: float | None = None
     code_removed: bool = False
     """Whether the change only takes code away."""
@@ -86,12 +91,12 @@ def _by_one_run(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> 
 
 
 def _confirm(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> Step:
-    """Screen on one run; then decide on fresh seeds alone, each paired with the incumbent's run of that seed."""
+    """Screen on one run; then decide on fresh seeds alone, each of which the incumbent runs, too."""
     unit = _unit(evidence)
     simpler = rules.simplicity and evidence.code_removed
     fresh = list(evidence.candidate)[1:]
     if not fresh:
-        spread = noise.sd * math.sqrt(1 + 1 / max(1, len(evidence.incumbent_unbiased))) if noise.sd else 0.0
+        spread = noise.sd * math.sqrt(1 + 1 / max(1, len(evidence.incumbent))) if noise.sd else 0.0
         floor = -spread if simpler else SCREEN_Z * spread
         if gain < floor or (gain <= 0 and not simpler):
             by = f" against a noise of {noise.sd:.2g}" if noise.sd else ""
@@ -101,11 +106,11 @@ def _confirm(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> Ste
     unpaired = [seed for seed in fresh if seed not in evidence.incumbent]
     if unpaired:
         return Step("run_incumbent", "the incumbent has no run of this seed", unpaired[0], noise)
-    gains = [evidence.metric.gain(evidence.candidate[seed], evidence.incumbent[seed]) for seed in fresh]
-    mean, n = math.fsum(gains) / len(gains), len(gains)
+    n, reference = len(fresh), math.fsum(evidence.incumbent.values()) / len(evidence.incumbent)
+    mean = evidence.metric.gain(math.fsum(evidence.candidate[seed] for seed in fresh) / n, reference)
     told = f"{n} fresh seed{'s' if n > 1 else ''}"
     if noise.sd is not None:
-        error = noise.sd * math.sqrt(2 / n)
+        error = noise.sd * math.sqrt(1 / n + 1 / len(evidence.incumbent))
         # alpha is shared out over the looks, so that looking several times does not raise it
         needed = _student(1 - rules.alpha / rules.seeds, noise.dof) * error
         with_noise = f"noise {noise.sd:.2g}, needed {needed:.2g}"
@@ -127,18 +132,19 @@ def _noise(evidence: Evidence) -> Noise:
     """Pool all repeats. The screening run was selected for being good, so it is left out, with one exception: a
     fresh seed that gives its very value shows, when nothing else is known, that the metric repeats exactly."""
     values = tuple(evidence.candidate.values())
-    noise = pooled([*evidence.others, evidence.incumbent_unbiased, values[1:]])
+    noise = pooled([*evidence.groups, values[1:]])
     if noise.dof == 0 and len(values) > 1 and len(set(values)) == 1:
         return pooled([values])
     return noise
 
 
 def _fresh_seed(evidence: Evidence) -> int:
-    """Return the next seed: one that the incumbent has already run when there is one, else a new one."""
-    for seed in evidence.incumbent:
-        if seed not in evidence.candidate:
-            return seed
-    return max([*evidence.incumbent, *evidence.candidate]) + 1
+    """Return the candidate's next seed: a new one, or one of the incumbent's when these are many enough."""
+    if len(evidence.incumbent) >= REFERENCE_RUNS:
+        for seed in evidence.incumbent:
+            if seed not in evidence.candidate:
+                return seed
+    return max([*evidence.taken, *evidence.incumbent, *evidence.candidate]) + 1
 
 
 def _student(quantile: float, dof: int) -> float:

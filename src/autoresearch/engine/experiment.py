@@ -19,7 +19,7 @@ from autoresearch.engine.repair import killed, ref_of, repair, settle
 from autoresearch.io.git import Git
 from autoresearch.io.process import run_limited, signals_interrupt
 from autoresearch.io.taskfile import load
-from autoresearch.io.workspace import Workspace, write_atomic
+from autoresearch.io.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from autoresearch.core.noise import mad_confidence
 from autoresearch.core.session import Event, Experiment, Session
@@ -53,9 +53,8 @@ def judge(runs: Runs, session: Session, simpler: bool, clock: Clock) -> tuple[St
     if runs.first is not None and runs.failed is None and _differ(runs.first.manifest, incumbent.manifest):
         told = "data or evaluator are not those of the incumbent: its number cannot be compared"
         runs.failed = Measurement("killed", reason=told)
-    known, unbiased = incumbent.by_seed, [*incumbent.unbiased]
     while runs.failed is None:
-        step = next_step(_evidence(runs, session, incumbent, known, unbiased, simpler), runs.bench.task.rules)
+        step = next_step(_evidence(runs, session, incumbent, simpler), runs.bench.task.rules)
         if step.action in ("keep", "discard"):
             return step.action, step.reason
         assert step.seed is not None
@@ -67,27 +66,22 @@ def judge(runs: Runs, session: Session, simpler: bool, clock: Clock) -> tuple[St
             told = f"the incumbent's run of seed {step.seed} failed: {repeat.reason}"
             runs.failed = Measurement("killed", reason=told, excerpt=repeat.excerpt)
         else:
-            known[step.seed] = repeat.value
-            unbiased.append(repeat.value)
+            incumbent = replace(incumbent, repeats={**incumbent.repeats, step.seed: repeat.value})
             runs.bench.workspace.append(repeat_line(incumbent.number, step.seed, repeat.value, clock()))
     return failure(runs.failed)
 
 
-def _evidence(
-    runs: Runs,
-    session: Session,
-    incumbent: Experiment,
-    known: Mapping[int, float],
-    unbiased: list[float],
-    simpler: bool,
-) -> Evidence:
+def _evidence(runs: Runs, session: Session, incumbent: Experiment, simpler: bool) -> Evidence:
+    others = [e.fresh for e in session.current if e.number != incumbent.number]
+    reference = incumbent.reference
+    assert reference is not None
     return Evidence(
         metric=session.metric,
         candidate=runs.values,
-        incumbent=known,
-        reference=sum(unbiased) / len(unbiased),
-        others=tuple(e.unbiased for e in session.current if e is not incumbent and len(e.unbiased) > 1),
-        incumbent_unbiased=tuple(unbiased),
+        incumbent=incumbent.pairs,
+        reference=reference,
+        taken=frozenset(incumbent.by_seed),
+        groups=tuple(group for group in (*others, incumbent.fresh) if len(group) > 1),
         memory_mb=runs.first.metrics.get("peak_vram_mb") if runs.first else None,
         code_removed=simpler,
     )
