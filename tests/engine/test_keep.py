@@ -116,7 +116,7 @@ class TestConfirm:
         noisy.attempt()
         run = run_of(noisy)
         assert run["status"] == "keep" and run["screened"]
-        assert run["seeds"][:2] == [1, 2] and len(run["seeds"]) > 1
+        assert run["seeds"][:2] == [1, 4] and len(run["seeds"]) > 1  # the baseline has run 1, 2 and 3
         assert run["metric"] == sum(run["values"][1:]) / len(run["values"][1:])
         noisy.assert_clean()
 
@@ -135,8 +135,8 @@ class TestConfirm:
         had = set(noisy.session.incumbent.by_seed)  # type: ignore[union-attr]
         set_base(noisy, 94)
         noisy.attempt()
-        run, repeats = run_of(noisy), noisy.events("repeat")
-        assert repeats and {r["experiment"] for r in repeats} == {2}
+        run, repeats = run_of(noisy), [r for r in noisy.events("repeat") if r["experiment"] == 2]
+        assert repeats
         assert set(run["seeds"][1:]) <= had | {r["seed"] for r in repeats}
         assert not had & {r["seed"] for r in repeats}
         noisy.assert_clean()
