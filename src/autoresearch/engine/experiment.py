@@ -190,8 +190,7 @@ def _conclude(root: Workspace, git: Git, number: int, runs: Runs, remarks: list[
     session = root.session()
     experiment = session.find(number)
     assert experiment is not None
-    with root.changing_git():
-        remarks += settle(git, session, experiment)
+    remarks += settle(root, git, session, experiment)
     last = runs.failed or runs.last
     assert last is not None
     return Report(experiment, session, last, tuple(remarks))
