@@ -11,7 +11,8 @@ from autoresearch.core.session import Session
 from autoresearch.engine.guard import mutable_paths, outside
 from autoresearch.engine.repair import ref_of
 from autoresearch.io.git import Change, Git
-from autoresearch.io.taskfile import TaskFile
+from autoresearch.io.taskfile import TaskFile, within
+from autoresearch.io.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,22 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     ]
 
 
-def restore(git: Git, session: Session, task: TaskFile, number: int) -> str:
-    """Write the mutable files of experiment `number` into the folder and return its description."""
+def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> str:
+    """Write the mutable files of experiment `number` into the folder and return its description.
+
+    They may be there already: a kill comes between this and the commit.
+    """
     experiment = session.find(number)
     commit = git.resolve(ref_of(session, number))
     if experiment is None or commit is None:
         raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
-    if edited(git, session, task):
-        raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
     paths = mutable_paths(git, task)
-    git.restore(commit, [p for p in paths if git.files(commit, [p])])
+    edits, version = edited(git, session, task), git.files(commit, paths)
+    if edits and _in_folder(git, git.files("HEAD", paths), edits) != version:
+        raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
+    if not edits:
+        with root.changing_git():
+            git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in version)])
     return experiment.description
 
 

@@ -57,7 +57,8 @@ def attempt(
         bench = Bench(root, git, task, tick)
         check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
         if again is not None:
-            description = description or f"again {again}: {candidates.restore(git, session, task, again)}"
+            earlier = candidates.restore(root, git, session, task, again)
+            description = description or f"again {again}: {earlier}"
         found = candidates.find_candidate(git, session, task, description, again=again is not None)
         number = session.next_number
         with root.changing_git():
@@ -188,8 +189,7 @@ def _conclude(root: Workspace, git: Git, number: int, runs: Runs, remarks: list[
     session = root.session()
     experiment = session.find(number)
     assert experiment is not None
-    with root.changing_git():
-        remarks += settle(git, session, experiment)
+    remarks += settle(root, git, session, experiment)
     weights = runs.bench.task.run.weights
     if weights is not None and experiment.status != "keep":
         for path in root.run_dir(number, 0).parent.glob(f"*/{weights}"):
@@ -215,6 +215,9 @@ def _interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Iter
             repaired = repair(root, git, clock()).session.find(number)
         except (OSError, AutoresearchError):
             raise MachineError(told, "when the machine is well again: autoresearch resume") from error
+        if repaired is not None and repaired.outcome != "killed":
+            told = f"interrupted after the verdict on experiment {number}: {repaired.status}"
+            raise MachineError(told, f"see: autoresearch show {number}") from error
         if by_hand or isinstance(error, MachineError | OSError):
             first = repaired is None or repaired.parent is None
             again = "autoresearch baseline" if first else f"autoresearch try --again {number}"

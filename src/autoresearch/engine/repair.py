@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -33,7 +34,7 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
     """
     done: list[str] = []
     _end_orphans(workspace, done)
-    _unlock(workspace, git, done)
+    git_was_killed = _unlock(workspace, git, done)
     remove_tree(workspace.scratch)
     session = workspace.session()
     interrupted = session.unfinished
@@ -43,28 +44,36 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
         again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
         done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
     if session.last is not None:
-        done += settle(git, session, session.last)
+        done += settle(workspace, git, session, session.last, after_kill=git_was_killed)
+    if git_was_killed:  # only now: until here, a kill leaves the same to do again
+        workspace.git_marker.unlink(missing_ok=True)
     return Repaired(session, tuple(done))
 
 
-def settle(git: Git, session: Session, experiment: Experiment) -> list[str]:
+def settle(
+    workspace: Workspace, git: Git, session: Session, experiment: Experiment, *, after_kill: bool = False
+) -> list[str]:
     """Do what git still owes to a verdict: the ref that keeps the commit, and the way back unless it was kept.
 
     Safe to call again. Returns a sentence for each thing that was done and that a person should know.
     """
-    done = []
     commit, branch = experiment.commit and git.resolve(experiment.commit), session.segment.branch
     if commit is None or branch is None or experiment.started is None:
         return []  # a line that another tool wrote: its git is its own
     ref = ref_of(session, experiment.number)
-    if git.resolve(ref) != commit:
-        git.update_ref(ref, commit)
-    tip = git.resolve(f"refs/heads/{branch}")
-    if experiment.status != "keep" and experiment.parent and tip == commit:
-        left = git.go_back(branch, commit, experiment.parent)
-        if left:
-            done.append(f"kept your later edits of {', '.join(left)}; they began from the change that was taken back")
-    return done
+    kept = git.resolve(ref) == commit
+    stays = experiment.status == "keep" or not experiment.parent or git.resolve(f"refs/heads/{branch}") != commit
+    if kept and stays:
+        return []
+    left: list[str] = []
+    with workspace.changing_git():
+        if not kept:
+            git.update_ref(ref, commit)
+        if not stays:
+            left = git.go_back(branch, commit, experiment.parent or "", after_kill=after_kill)
+    if not left:
+        return []
+    return [f"kept your later edits of {', '.join(left)}; they began from the change that was taken back"]
 
 
 def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) -> dict[str, object]:
@@ -85,6 +94,7 @@ def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) 
         "reason": reason,
         "values": list(values.values()),
         "seeds": list(values),
+        "screened": experiment.parent is not None and len(values) > 1,
         "parent": experiment.parent,
     }
 
@@ -95,15 +105,15 @@ def ref_of(session: Session, number: int) -> str:
 
 
 def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
-    """Return the values of the runs that were complete when the experiment was interrupted."""
+    """Return the values of the runs that were complete when the experiment was interrupted, the screening run first."""
     values = {}
     folder = workspace.run_dir(experiment.number, 0).parent
-    for path in sorted(folder.glob("*/result.json")):
+    for path in folder.glob("*/result.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
             result = json.loads(path.read_text())
             if result["outcome"] == "ok" and result["commit"] == experiment.commit:
                 values[int(result["seed"])] = float(result["value"])
-    return values
+    return dict(sorted(values.items()))
 
 
 def _end_orphans(workspace: Workspace, done: list[str]) -> None:
@@ -120,34 +130,37 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     workspace.running.unlink(missing_ok=True)
 
 
-def _unlock(workspace: Workspace, git: Git, done: list[str]) -> None:
-    """Remove the locks of a git command of ours that was killed, once no git is at work in this repository.
+def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
+    """Remove the locks of a git command of ours that was killed, and return whether one may have been.
 
-    The marker is there exactly while the engine changes the repository; without it a lock is somebody else's.
+    The marker is there exactly while the engine changes the repository; a lock without it, or older, is somebody
+    else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    if not marker.exists():
-        return
-    session = workspace.session()
+    if not marker.exists() and not workspace.scratch.exists():
+        return False
     for _ in range(50):
         if not _git_at_work(git):
             break
         time.sleep(0.1)
     else:
-        return
+        return False
+    if not marker.exists():
+        return False
+    session = workspace.session()
     refs = [f"refs/heads/{session.segment.branch}.lock", f"{ref_of(session, session.next_number - 1)}.lock"]
     for name in (*GIT_LOCKS, *refs):
         lock = git.path_of(name)
         with contextlib.suppress(OSError):
-            if lock.exists() and lock.stat().st_mtime >= marker.stat().st_mtime - 1:
+            if lock.exists() and lock.stat().st_mtime >= marker.stat().st_mtime:
                 lock.unlink()
                 done.append(f"removed {name}, left by a git command that was killed")
-    marker.unlink(missing_ok=True)
+    return True
 
 
 def _git_at_work(git: Git) -> bool:
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
-            if process.info["name"] == "git" and process.cwd().startswith(str(git.top)):
+            if process.info["name"] == "git" and Path(process.cwd()).is_relative_to(git.top):
                 return True
     return False

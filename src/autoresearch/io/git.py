@@ -158,36 +158,41 @@ class Git:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""
         self._run("switch", "-q", "-c", name)
 
-    def go_back(self, branch: str, commit: str, parent: str) -> list[str]:
+    def go_back(self, branch: str, commit: str, parent: str, *, after_kill: bool = False) -> list[str]:
         """Set `branch` from `commit` back to `parent` and return the files that were left as they are.
 
         With the branch checked out, only files that the commit changed are touched, and of these only those whose
-        content is still the commit's: whatever was edited since stays in the folder and is returned. A reset that was
-        interrupted half-way is completed by calling this again.
+        content is still the commit's: whatever was edited since stays in the folder and is returned. `after_kill` says
+        that an earlier call may have been stopped half-way: then the index proves nothing, and a file that holds only
+        the beginning of the parent's version was being written by git.
         """
         if self.branch() != branch:
             self.update_ref(f"refs/heads/{branch}", parent, commit)
             return []
+        if after_kill:
+            self._run("reset", "-q", "--mixed")
         if self._process(["reset", "-q", "--keep", parent]).returncode == 0:
             return []
         paths = self.changed(parent, commit)
         theirs, ours = self.files(commit, paths), self.files(parent, paths)
-        self._run("reset", "-q", "--mixed", parent)
         restore, left = [], []
         for path in paths:
-            now = _content(self.top / path)
-            if now == ours.get(path):
+            now, before = _content(self.top / path), ours.get(path)
+            if now == before:
                 continue
-            if now is None or now == theirs.get(path):
+            half_written = after_kill and now is not None and before is not None and before.startswith(now)
+            if now is None or now == theirs.get(path) or half_written:
                 restore.append(path)
             else:
                 left.append(path)
+        # The files first and HEAD last: until HEAD has moved, the next command knows that this is still to be done.
         known = [path for path in restore if path in ours]
         if known:
             listed = b"\0".join(os.fsencode(path) for path in known)
-            self._run("checkout", "-q", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
+            self._run("checkout", "-q", "--pathspec-from-file=-", "--pathspec-file-nul", parent, input=listed)
         for path in set(restore) - set(known):
             (self.top / path).unlink(missing_ok=True)
+        self._run("reset", "-q", "--mixed", parent)
         return left
 
     def restore(self, commit: str, paths: Sequence[str]) -> None:
@@ -258,7 +263,7 @@ class Git:
             clean["GIT_OPTIONAL_LOCKS"] = "0"
         command = ["git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
                    "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false", *args]  # fmt: skip
-        return subprocess.run(
+        done = subprocess.run(
             command,
             cwd=cwd or self.top,
             input=input,
@@ -268,6 +273,9 @@ class Git:
             # A signal from the terminal is for the engine, which ends git's work in order.
             start_new_session=True,
         )
+        if done.returncode < 0:  # it has answered nothing: not "no", either
+            raise GitError(f"{_name(args)} was killed by signal {-done.returncode}", "autoresearch resume")
+        return done
 
 
 def _content(path: Path) -> bytes | None:
@@ -277,9 +285,13 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
+def _name(args: Sequence[str]) -> str:
+    return "git " + next((a for a in args if not a.startswith("-") and "=" not in a), "")
+
+
 def _explained(args: Sequence[str], said: str) -> AutoresearchError:
     line = next((line for line in said.splitlines() if line.startswith(("fatal:", "error:"))), said.strip())
-    command = "git " + next((a for a in args if not a.startswith("-") and "=" not in a), "")
+    command = _name(args)
     if ".lock" in said and "exists" in said:
         return PreconditionError(f"{command}: another git process holds a lock", "wait for it, or see: git status")
     if "ermission denied" in said:

@@ -217,19 +217,26 @@ class _Output:
 
 def kill_run(run_id: str) -> int:
     """Kill every process that carries this run's mark in its environment; return how many there were."""
-    marked = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(RUN_ID) == run_id:
-                marked.append(process)
-    _kill(marked)
-    return len(marked)
+    count = 0
+    for _ in range(100):  # one that is about to be killed may still start another
+        marked = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and process.environ().get(RUN_ID) == run_id:
+                    marked.append(process)
+        if not marked:
+            break
+        _kill(marked)
+        count += len(marked)
+    return count
 
 
 def alive(pid: int, created: float) -> bool:
     """Whether the process with this number is still the one that was created then (seconds since the epoch)."""
     try:
-        return bool(abs(psutil.Process(pid).create_time() - created) < 1.0)
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < 1.0
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

@@ -111,8 +111,15 @@ class Workspace:
     @contextlib.contextmanager
     def changing_git(self) -> Iterator[None]:
         """Mark that git is changing the repository for us, so that a later command knows whose lock it finds."""
-        self.git_marker.touch()
-        yield
+        was_there = self.git_marker.exists()
+        if not was_there:
+            self.git_marker.touch()
+        try:
+            yield
+        except PreconditionError:
+            if not was_there:  # git has refused, and left nothing behind
+                self.git_marker.unlink(missing_ok=True)
+            raise
         self.git_marker.unlink(missing_ok=True)
 
     def busy(self) -> dict[str, Any] | None:
