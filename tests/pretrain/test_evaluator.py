@@ -96,6 +96,15 @@ def has_a_smaller_vocabulary(x: Any) -> Any:
     return honest(x)[..., :-4]
 
 
+def brings_its_own_arithmetic(x: Any) -> Any:
+    import torch
+
+    class Flattering(torch.Tensor):
+        pass
+
+    return honest(x).as_subclass(Flattering)
+
+
 class Remembers:
     """Better on every row that it has met before."""
 
@@ -122,6 +131,7 @@ class Remembers:
         (is_not_a_number, "no_metric", "not finite"),
         (returns_a_loss, "tampered", "must return logits"),
         (returns_a_pair, "tampered", "must return logits"),
+        (brings_its_own_arithmetic, "tampered", "must return logits"),
         (has_a_smaller_vocabulary, "tampered", "must return logits"),
     ],
 )
