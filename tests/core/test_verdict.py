@@ -133,6 +133,7 @@ def session(rng: random.Random, effects: list[float], rules: Rules) -> tuple[lis
     incumbent = {seed: run(level) for seed in (1, 2, 3)}
     unbiased = [*incumbent.values()]
     groups: list[tuple[float, ...]] = []
+    chosen_on: frozenset[int] = frozenset()
     kept = []
     for effect in effects:
         candidate = {1: run(level - effect)}
@@ -146,6 +147,7 @@ def session(rng: random.Random, effects: list[float], rules: Rules) -> tuple[lis
                     reference=sum(unbiased) / len(unbiased),
                     others=tuple(groups),
                     incumbent_unbiased=tuple(unbiased),
+                    incumbent_chosen_on=chosen_on,
                 ),
                 rules,
             )
@@ -162,7 +164,7 @@ def session(rng: random.Random, effects: list[float], rules: Rules) -> tuple[lis
         fresh = [*candidate.values()][1:] or [*candidate.values()]
         if step.action == "keep":
             groups.append(tuple(unbiased))
-            level, incumbent, unbiased = level - effect, candidate, fresh
+            level, incumbent, unbiased, chosen_on = level - effect, candidate, fresh, frozenset(candidate)
         elif len(fresh) > 1:
             groups.append(tuple(fresh))
     return kept, runs
@@ -178,11 +180,27 @@ def test_under_no_effect_confirm_keeps_far_less_than_greedy(seed: int) -> None:
     assert runs < 3 * len(nothing), runs
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_gains_of_three_standard_deviations_are_mostly_kept(seed: int) -> None:
-    effects = [3.0 if n % 10 == 9 else 0.0 for n in range(300)]
-    kept, _ = session(random.Random(seed), effects, Rules())
-    real = [k for k, effect in zip(kept, effects, strict=True) if effect]
-    false = [k for k, effect in zip(kept, effects, strict=True) if not effect]
-    assert sum(real) / len(real) >= 0.7, sum(real) / len(real)
-    assert sum(false) / len(false) <= 0.02, sum(false) / len(false)
+def test_gains_of_three_standard_deviations_are_mostly_kept() -> None:
+    effects = [3.0 if n % 10 == 9 else 0.0 for n in range(100)]
+    real, false = [], []
+    for n in range(20):
+        kept, _ = session(random.Random(n), effects, Rules())
+        real += [k for k, effect in zip(kept, effects, strict=True) if effect]
+        false += [k for k, effect in zip(kept, effects, strict=True) if not effect]
+    assert sum(real) / len(real) > 0.6, sum(real) / len(real)
+    assert sum(false) / len(false) < 0.01, sum(false) / len(false)
+
+
+def test_the_runs_that_got_the_incumbent_kept_are_not_compared_with() -> None:
+    step = next_step(
+        Evidence(
+            metric=LOWER,
+            candidate={1: 9.0},
+            incumbent={**NOISY, 4: 10.0},
+            reference=10.0,
+            incumbent_unbiased=tuple(NOISY.values()),
+            incumbent_chosen_on=frozenset({1, 2, 3}),
+        ),
+        Rules(),
+    )
+    assert (step.action, step.seed) == ("run_candidate", 4)

@@ -45,6 +45,8 @@ class Evidence:
     others: tuple[tuple[float, ...], ...] = ()
     """Groups of repeats of every other commit of the segment, for the noise."""
     incumbent_unbiased: tuple[float, ...] = ()
+    incumbent_chosen_on: frozenset[int] = frozenset()
+    """Seeds of the runs that got the incumbent kept: its luck is in them, so nothing is paired with them."""
     memory_mb: float | None = None
     code_removed: bool = False
     """Whether the change only takes code away."""
@@ -136,7 +138,7 @@ def _noise(evidence: Evidence) -> Noise:
 def _fresh_seed(evidence: Evidence) -> int:
     """Return the next seed: one that the incumbent has already run when there is one, else a new one."""
     for seed in evidence.incumbent:
-        if seed not in evidence.candidate:
+        if seed not in evidence.candidate and seed not in evidence.incumbent_chosen_on:
             return seed
     return max([*evidence.incumbent, *evidence.candidate]) + 1
 

@@ -84,6 +84,7 @@ def _evidence(
         reference=sum(unbiased) / len(unbiased),
         others=tuple(e.unbiased for e in session.current if e is not incumbent and len(e.unbiased) > 1),
         incumbent_unbiased=tuple(unbiased),
+        incumbent_chosen_on=frozenset(incumbent.seeds if incumbent is not session.baseline else ()),
         memory_mb=runs.first.metrics.get("peak_vram_mb") if runs.first else None,
         code_removed=simpler,
     )
