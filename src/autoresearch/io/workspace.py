@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoresearch.core.errors import IntegrityError, NoSession, PreconditionError
+from autoresearch.core.errors import AutoresearchError, IntegrityError, NoSession, PreconditionError
 from autoresearch.core.session import Event, Session, replay
 from autoresearch.io import journal
 
@@ -101,6 +101,10 @@ class Workspace:
             now = self.busy() or {}
             what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
             raise PreconditionError(f"{what} is running here", "wait for it; see: autoresearch status") from None
+        except FileExistsError:
+            raise PreconditionError(
+                f"{self.state} is a file", "move it away: the session needs a folder there"
+            ) from None
         except PermissionError:
             raise PreconditionError(f"no permission to write in {self.root}", "check who owns the folder") from None
         try:
@@ -110,9 +114,16 @@ class Workspace:
 
     @contextlib.contextmanager
     def changing_git(self) -> Iterator[None]:
-        """Mark that git is changing the repository for us, so that a later command knows whose lock it finds."""
+        """Mark that git is changing the repository for us, so that a later command knows whose lock it finds.
+
+        A git that failed has removed its locks, and what stopped it may be another's; one that was killed has not.
+        """
         self.git_marker.touch()
-        yield
+        try:
+            yield
+        except AutoresearchError:
+            self.git_marker.unlink(missing_ok=True)
+            raise
         self.git_marker.unlink(missing_ok=True)
 
     def busy(self) -> dict[str, Any] | None:
