@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoresearch.core.errors import PreconditionError
+from autoresearch.core.errors import IntegrityError, PreconditionError
 from autoresearch.core.fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.core.session import Session
 from autoresearch.engine.guard import mutable_paths, outside
@@ -36,6 +36,10 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
     if not tip:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
+    if incumbent is None or incumbent.reference is None:
+        raise IntegrityError(
+            "the last kept experiment has no metric to compare with", "correct its line in autoresearch.jsonl"
+        )
     edits = edited(git, session, task)
     head = git.head() or ""
     if head == tip:
@@ -87,6 +91,9 @@ def restore(git: Git, session: Session, task: TaskFile, number: int) -> str:
         raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
     if edited(git, session, task):
         raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
+    incumbent = session.incumbent
+    if incumbent is None or git.head() != git.resolve(incumbent.commit or ""):
+        raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
     paths = mutable_paths(git, task)
     git.restore(commit, [p for p in paths if git.files(commit, [p])])
     return experiment.description
