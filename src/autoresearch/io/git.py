@@ -36,8 +36,7 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         """Raises `PreconditionError` when git is missing or `root` is in no repository."""
-        if shutil.which("git") is None:
-            raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
+        require_git()
         self.root = root
         found = self._process(["rev-parse", "--show-toplevel", "--show-prefix"], cwd=root)
         if found.returncode:
@@ -65,6 +64,10 @@ class Git:
         """Return the full hash of a commit, or None when there is none of this name."""
         done = self._process(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
         return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def refs(self, folder: str) -> list[str]:
+        """Return the refs in `folder`, and the ref of that name itself."""
+        return self._text("for-each-ref", "--format=%(refname)", folder).splitlines()
 
     def is_ancestor(self, old: str, new: str) -> bool:
         return self._process(["merge-base", "--is-ancestor", old, new]).returncode == 0
@@ -268,6 +271,12 @@ class Git:
             # A signal from the terminal is for the engine, which ends git's work in order.
             start_new_session=True,
         )
+
+
+def require_git() -> None:
+    """Raise `PreconditionError` when there is no git."""
+    if shutil.which("git") is None:
+        raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
 
 
 def _content(path: Path) -> bytes | None:
