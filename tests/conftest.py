@@ -158,6 +158,7 @@ def new_repo(root: Path) -> Repo:
     repo.git("config", "user.email", "person@example.org")
     repo.write("bench.sh", BENCH)
     repo.write("README.md", "read me\n")
+    repo.write("tests/test_it.sh", "true\n")
     repo.write("judge.sh", "source src/judge.sh\n")
     repo.write("src/run.sh", "echo METRIC total_ms=100\n")
     repo.write("src/judge.sh", "echo METRIC total_ms=100\n")

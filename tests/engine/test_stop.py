@@ -49,7 +49,7 @@ def test_hours_are_counted_by_the_clock_that_is_passed_in(make_lab: Maker) -> No
     started = session.current[0].started
     assert started is not None
     check_stop(lab.workspace, session, stop, started + 7199)
-    with pytest.raises(StopReached, match="2.0 hours"):
+    with pytest.raises(StopReached, match=r"2\.0 hours"):
         check_stop(lab.workspace, session, stop, started + 7200)
     lab.prints(1)
     with pytest.raises(StopReached):
