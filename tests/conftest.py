@@ -142,7 +142,7 @@ class Lab(Repo):
         assert incumbent is not None
         assert self.git("branch", "--show-current") == f"autoresearch/{TAG}"
         assert self.git("rev-parse", "HEAD") == incumbent.commit
-        assert self.git("status", "--porcelain") == ""
+        assert self.git("status", "--porcelain", "--ignore-submodules=dirty") == ""
         assert not self.workspace.running.exists() and not self.workspace.git_marker.exists()
         assert not self.workspace.scratch.exists() or not [*self.workspace.scratch.iterdir()]
 

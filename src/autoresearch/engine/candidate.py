@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from autoresearch.core.errors import IntegrityError, PreconditionError
 from autoresearch.core.fingerprint import code_size, fingerprint, syntax_error
@@ -76,11 +77,12 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     if foreign:
         raise dirty(foreign)
     theirs = {*session.segment.keep_untracked}
-    return [
-        c.path
-        for c in changes
-        if c.path not in roots and not (c.untracked and (c.path in theirs or c.path.endswith("/")))
-    ]
+    return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
+
+
+def _not_code(path: str, theirs: set[str]) -> bool:
+    """Whether an untracked path is no part of a change: a person's, another repository, or what Python caches."""
+    return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
 
 
 def restore(git: Git, session: Session, task: TaskFile, number: int) -> str:

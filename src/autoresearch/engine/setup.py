@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -131,7 +132,8 @@ def _existing(folder: Path) -> Git:
 
 def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFile) -> None:
     """Refuse what would touch a person's files: changes, files of the same name, a mutable path that is not tracked."""
-    changed = [c for c in git.changes() if not c.untracked]
+    changes = git.changes()
+    changed = [c for c in changes if not c.untracked]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise PreconditionError(
@@ -143,9 +145,9 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
             if name == taskfile.NAME and task.task.name == "command":
                 fix = f"leave out the options to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
+    untracked = {c.path for c in changes if c.untracked}
     for path in _own_words(task.run.command):
-        given = path in HELPERS or taskfile.within(path, task.files.link)
-        if (folder / path).is_file() and not given and not git.tracked([f"{git.prefix}{path}"]):
+        if f"{git.prefix}{path}" in untracked and path not in HELPERS:
             raise PreconditionError(
                 f"{path} is not tracked by git, so no run would have it",
                 f"git add {shlex.quote(path)} && git commit",
@@ -314,7 +316,8 @@ def _exclude(git: Git, new: bool) -> None:
     """Tell git to ignore what a session writes, in the repository's own exclude file: nothing of the user's changes."""
     path = git.path_of("info/exclude")
     known = path.read_text().splitlines() if path.exists() else []
-    wanted = [f"/{git.prefix}{name}" for name in IGNORED] + (list(NEVER_TRACKED) if new else [])
+    prefix = re.sub(r"([\\*?\[])", r"\\\1", git.prefix)
+    wanted = [f"/{prefix}{name}" for name in IGNORED] + (list(NEVER_TRACKED) if new else [])
     missing = [line for line in wanted if line not in known]
     if missing:
         path.parent.mkdir(parents=True, exist_ok=True)

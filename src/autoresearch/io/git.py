@@ -12,10 +12,13 @@ from pathlib import Path
 
 from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError
 
-_INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
-"""Variables that git sets for its hooks; with them our commands would act on another repository."""
+_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
+              "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS",
+              "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"}  # fmt: skip
+"""Variables that git sets for its hooks, or that change what a path means; with them our commands would act on
+another repository or on other files."""
 
-_IDENTITY = ("-c", "user.name=autoresearch", "-c", "user.email=autoresearch@localhost")
+_IDENTITY = {"user.name": "autoresearch", "user.email": "autoresearch@localhost"}
 
 
 class GitError(MachineError):
@@ -124,7 +127,8 @@ class Git:
         return dict(zip(names, self._blobs(hashes), strict=True))
 
     def ignored(self, path: str) -> bool:
-        return self._process(["check-ignore", "-q", "--", path]).returncode == 0
+        # check-ignore takes no pattern, and fails when it is told so
+        return self._process(["--no-literal-pathspecs", "check-ignore", "-q", "--", path]).returncode == 0
 
     def tracked(self, paths: Sequence[str]) -> list[str]:
         """Return the tracked files under `paths`, relative to the top."""
@@ -148,8 +152,8 @@ class Git:
         """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
         listed = b"\0".join(os.fsencode(path) for path in paths)
         self._run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
-        who = () if self._has_identity else _IDENTITY
-        self._run(*who, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-",
+        self._run(*self._identity, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim",
+                  "-F", "-",
                   input=message.encode("utf-8", "replace"))  # fmt: skip
         return self._text("rev-parse", "HEAD").strip()
 
@@ -159,7 +163,7 @@ class Git:
 
     def create_branch(self, name: str) -> None:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""
-        self._run("switch", "-q", "-c", name)
+        self._run("switch", "-q", "--no-track", "-c", name)
 
     def go_back(self, branch: str, commit: str, parent: str) -> list[str]:
         """Set `branch` from `commit` back to `parent` and return the files that were left as they are.
@@ -233,8 +237,10 @@ class Git:
         return blobs
 
     @cached_property
-    def _has_identity(self) -> bool:
-        return bool(os.environ.get("GIT_COMMITTER_EMAIL") or self._process(["config", "user.email"]).stdout.strip())
+    def _identity(self) -> list[str]:
+        """Options for what the user has not told git about himself; variables of the environment come before them."""
+        missing = [key for key in _IDENTITY if not self._process(["config", key]).stdout.strip()]
+        return [word for key in missing for word in ("-c", f"{key}={_IDENTITY[key]}")]
 
     def _text(self, *args: str) -> str:
         return self._run(*args).stdout.decode("utf-8", "surrogateescape")
