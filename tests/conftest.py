@@ -142,7 +142,7 @@ class Lab(Repo):
         assert incumbent is not None
         assert self.git("branch", "--show-current") == f"autoresearch/{TAG}"
         assert self.git("rev-parse", "HEAD") == incumbent.commit
-        assert self.git("status", "--porcelain") == ""
+        assert self.git("status", "--porcelain", "--ignore-submodules=dirty") == ""
         assert not self.workspace.running.exists() and not self.workspace.git_marker.exists()
         assert not self.workspace.scratch.exists() or not [*self.workspace.scratch.iterdir()]
 
@@ -158,6 +158,7 @@ def new_repo(root: Path) -> Repo:
     repo.git("config", "user.email", "person@example.org")
     repo.write("bench.sh", BENCH)
     repo.write("README.md", "read me\n")
+    repo.write("tests/test_it.sh", "true\n")
     repo.write("judge.sh", "source src/judge.sh\n")
     repo.write("src/run.sh", "echo METRIC total_ms=100\n")
     repo.write("src/judge.sh", "echo METRIC total_ms=100\n")

@@ -95,14 +95,11 @@ def plain_best_fit(documents: list[list[int]], width: int, size: int) -> list[li
 
 
 @pytest.mark.parametrize("size", [7, 1000])
-def test_packing_equals_a_plain_best_fit(
-    prepare: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_packing_equals_a_plain_best_fit(prepare: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(prepare, "PACK_BUFFER", size)
     rng = random.Random(size)
     documents = [
-        [9999, *(rng.randrange(9000) for _ in range(rng.choice([1, 2, 5, 15, 31, 32, 33, 90])))]
-        for _ in range(1500)
+        [9999, *(rng.randrange(9000) for _ in range(rng.choice([1, 2, 5, 15, 31, 32, 33, 90])))] for _ in range(1500)
     ]
     rows = pack(prepare, documents, 33, cut_long=False)
     assert len(rows) > 500
@@ -300,8 +297,6 @@ def test_shards_are_downloaded_once_from_the_endpoint_that_is_set(tmp_path: Path
         (tmp_path / "cache" / "climbmix" / "shard_06542.parquet").write_bytes(b"PAR1 and no more")
         failed = workspace.run("prepare.py", "--shards", "1", "--force", **endpoint)
         assert failed.returncode == 1
-        assert failed.stderr.splitlines()[-1].startswith(
-            "error: 1 of 2 shards did not arrive, first shard_06542"
-        )
+        assert failed.stderr.splitlines()[-1].startswith("error: 1 of 2 shards did not arrive, first shard_06542")
     finally:
         server.shutdown()

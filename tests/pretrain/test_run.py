@@ -50,9 +50,7 @@ def trained(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(
-    workspace: Workspace, trained: Path
-) -> None:
+def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(workspace: Workspace, trained: Path) -> None:
     done = workspace.run("train.py", AUTORESEARCH_SEED="3")
     assert done.returncode == 0, done.stderr
     block = done.stdout[done.stdout.index("---\n") :]

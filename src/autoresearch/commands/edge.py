@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -20,16 +21,21 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON o
 def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str]) -> None:
     """Print a result: the object on stdout with `--json`, else the lines."""
     if as_json:
-        sys.stdout.write(_json(view) + "\n")
+        sys.stdout.write(_object(view) + "\n")
     else:
         for line in lines:
             sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 
-def _json(view: dict[str, Any]) -> str:
-    """Return one line of JSON; half a surrogate pair, which no terminal could take, comes out as its escape."""
-    return json.dumps(view, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace").decode()
+def _object(view: dict[str, Any]) -> str:
+    """Return a view as JSON that standard output can carry: escaped where its encoding, or a file name, needs that."""
+    text = json.dumps(view, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(view, allow_nan=False)
+    return text
 
 
 def remark(text: str) -> None:
@@ -48,6 +54,9 @@ def here() -> Path:
 def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     """Run the command line and leave with the exit code of the contract; no traceback for what a user can cause."""
     as_json = "--json" in argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows few characters is no error
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name="autoresearch", standalone_mode=False)
@@ -73,7 +82,7 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
 def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
     if as_json:
         told = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
-        print(_json(told), flush=True)
+        print(_object(told), flush=True)
     remark(f"autoresearch: {error}")
     sys.exit(error.exit_code)
 

@@ -75,7 +75,8 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--asi {pair!r} is not KEY=VALUE", 'write it as: --asi hypothesis="..."')
         try:
             found[key.strip()] = json.loads(value, parse_constant=lambda name: name)
-        except ValueError:
+            json.dumps(found, allow_nan=False)  # 1e999 reads as infinity, which the journal cannot hold
+        except (ValueError, RecursionError):
             found[key.strip()] = value
     return found
 

@@ -17,7 +17,7 @@ from autoresearch.core.text import excerpt, one_line
 from autoresearch.core.words import STATUSES
 from autoresearch.engine import ideas as backlog
 from autoresearch.engine.experiment import wall_clock
-from autoresearch.engine.guard import check_all
+from autoresearch.engine.guard import check_all, check_branch
 from autoresearch.engine.repair import repair
 from autoresearch.io.git import Git
 from autoresearch.io.workspace import Workspace, find
@@ -153,7 +153,9 @@ def check(as_json: JsonFlag = False) -> None:
 
     workspace = find(here())
     session = workspace.session()
-    wrong = check_all(workspace, Git(workspace.root), session, load(workspace.root))
+    git = Git(workspace.root)
+    check_branch(git, session)  # first: another branch has no task file
+    wrong = check_all(workspace, git, session, load(workspace.root))
     if wrong:
         for error in wrong[1:]:
             remark(f"also: {error}")

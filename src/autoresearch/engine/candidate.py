@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from autoresearch.core.errors import PreconditionError
+from autoresearch.core.errors import IntegrityError, PreconditionError
 from autoresearch.core.fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.core.session import Session
 from autoresearch.engine.guard import mutable_paths, outside
@@ -37,6 +38,10 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
     if not tip:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
+    if incumbent is None or incumbent.reference is None:
+        raise IntegrityError(
+            "the last kept experiment has no metric to compare with", "correct its line in autoresearch.jsonl"
+        )
     edits = edited(git, session, task)
     head = git.head() or ""
     if head == tip:
@@ -73,11 +78,12 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     if foreign:
         raise dirty(foreign)
     theirs = {*session.segment.keep_untracked}
-    return [
-        c.path
-        for c in changes
-        if c.path not in roots and not (c.untracked and (c.path in theirs or c.path.endswith("/")))
-    ]
+    return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
+
+
+def _not_code(path: str, theirs: set[str]) -> bool:
+    """Whether an untracked path is no part of a change: a person's, another repository, or what Python caches."""
+    return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
 
 
 def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> str:
@@ -89,6 +95,9 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     commit = git.resolve(ref_of(session, number))
     if experiment is None or commit is None:
         raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
+    incumbent = session.incumbent
+    if incumbent is None or git.head() != git.resolve(incumbent.commit or ""):
+        raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
     paths = mutable_paths(git, task)
     edits, version = edited(git, session, task), git.files(commit, paths)
     if edits and _in_folder(git, git.files("HEAD", paths), edits) != version:

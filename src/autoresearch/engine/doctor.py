@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.core.errors import AutoresearchError, NoSession
-from autoresearch.engine.guard import check_all
+from autoresearch.engine.guard import check_all, check_branch
 from autoresearch.io.git import Git
 from autoresearch.io.hardware import detect
 from autoresearch.io.taskfile import load
@@ -124,7 +124,9 @@ def _workspace(folder: Path) -> list[Check]:
         return [Check("workspace", True, "none here; start one with: autoresearch quickstart")]
     try:
         session = workspace.session()
-        wrong = check_all(workspace, Git(workspace.root), session, load(workspace.root))
+        git = Git(workspace.root)
+        check_branch(git, session)  # first: another branch has no task file
+        wrong = check_all(workspace, git, session, load(workspace.root))
     except AutoresearchError as error:
         return [Check("workspace", False, error.message, error.fix)]
     if wrong:

@@ -50,9 +50,9 @@ def attempt(
     with root.lock(), signals_interrupt():
         git = Git(root.root)
         session, remarks = _ready(root, git, clock)
+        check_branch(git, session)
         task = load(root.root)
         check_stop(root, session, task.stop, clock())
-        check_branch(git, session)
         check_immutable(root, session, task)
         bench = Bench(root, git, task, tick)
         check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
@@ -94,9 +94,9 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
     with root.lock(), signals_interrupt():
         git = Git(root.root)
         session, remarks = _ready(root, git, clock)
+        check_branch(git, session)
         task = load(root.root)
         check_stop(root, session, task.stop, clock())
-        check_branch(git, session)
         check_immutable(root, session, task)
         bench = Bench(root, git, task, tick)
         check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])

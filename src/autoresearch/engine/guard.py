@@ -65,12 +65,19 @@ def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> N
     """Raise `IntegrityError` naming the immutable files that are not what they were when the session began."""
     found = hash_files(workspace.root, {*task.files.immutable, *(p for p in session.segment.sha256)})
     told = differences(session.segment.sha256, found)
+    told = {path: what for path, what in told.items() if what != "is new" or _counts(workspace, task, path)}
     if told:
         first = next(iter(told))
         fix = f"git checkout {_tip(session)[:12]} -- {shlex.quote(first)}"
         raise IntegrityError(
             "; ".join(f"{path} {what}" for path, what in [*told.items()][:5]) + " (immutable)", f"put it back: {fix}"
         )
+
+
+def _counts(workspace: Workspace, task: TaskFile, path: str) -> bool:
+    """Whether a new file in an immutable folder reaches a run: git tracks it, or the folder is linked."""
+    git = Git(workspace.root)
+    return within(path, task.files.link) or bool(git.tracked([f"{git.prefix}{path}"]))
 
 
 def check_command(workspace: Workspace, command: str, path: str) -> None:

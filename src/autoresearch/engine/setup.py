@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -15,8 +16,9 @@ from typing import Any
 from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.core.session import SCHEMA
 from autoresearch.engine.guard import check_command, outside
+from autoresearch.engine.measure import HELPERS
 from autoresearch.io import assets, journal, taskfile
-from autoresearch.io.git import Git
+from autoresearch.io.git import Git, require_git
 from autoresearch.io.hardware import detect
 from autoresearch.io.integrity import hash_files
 from autoresearch.io.taskfile import TaskFile
@@ -57,6 +59,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
     """
     source = assets.task_folder(choice.task)
+    require_git()
     new = not folder.exists() or not any(folder.iterdir())
     if (folder / journal.NAME).exists():
         raise PreconditionError(f"{folder} has a session already", "see it with: autoresearch status")
@@ -66,8 +69,8 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     tag = choice.tag or _free_tag(git, now)
     branch = f"autoresearch/{tag}"
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
-    if git is not None and git.resolve(f"refs/heads/{branch}"):
-        raise PreconditionError(f"the branch {branch} exists", "choose another name with: --tag NAME")
+    if git is not None:
+        _check_names(git, tag, branch)
     text = _own(folder, choice, git) or _configured(source, choice, git)
     task = taskfile.parse(text)
     ours = _files(source, text)
@@ -129,7 +132,8 @@ def _existing(folder: Path) -> Git:
 
 def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFile) -> None:
     """Refuse what would touch a person's files: changes, files of the same name, a mutable path that is not tracked."""
-    changed = [c for c in git.changes() if not c.untracked]
+    changes = git.changes()
+    changed = [c for c in changes if not c.untracked]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise PreconditionError(
@@ -141,6 +145,13 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
             if name == taskfile.NAME and task.task.name == "command":
                 fix = f"leave out the options to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
+    untracked = {c.path for c in changes if c.untracked}
+    for path in _own_words(task.run.command):
+        if f"{git.prefix}{path}" in untracked and path not in HELPERS:
+            raise PreconditionError(
+                f"{path} is not tracked by git, so no run would have it",
+                f"git add {shlex.quote(path)} && git commit",
+            )
     for path in task.files.mutable:
         if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
             what = "is not tracked by git" if (folder / path).exists() else "does not exist"
@@ -163,12 +174,29 @@ def _check_tag(tag: str, folder: Path) -> None:
         raise UsageError(f"{tag!r} cannot be part of a branch name", "use letters, digits, - and _")
 
 
+def _check_names(git: Git, tag: str, branch: str) -> None:
+    """Refuse a tag whose branch or whose experiments are there, or that no branch can have beside those there are."""
+    other = "choose another name with: --tag NAME"
+    parts = branch.split("/")
+    for name in ("/".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        if git.resolve(f"refs/heads/{name}"):
+            fix = other if "/" in name else f"rename it: git branch -m {name} my-{name}"
+            raise PreconditionError(f"the branch {name} exists", fix)
+    for folder in (f"refs/heads/{branch}", f"refs/autoresearch/{tag}"):
+        if git.refs(folder):
+            raise PreconditionError(f"there is something of this name already: {git.refs(folder)[0]}", other)
+
+
 def _free_tag(git: Git | None, now: int) -> str:
     """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists."""
     today = time.localtime(now)
     tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
     names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
-    return next(name for name in names if git is None or not git.resolve(f"refs/heads/autoresearch/{name}"))
+    return next(
+        name
+        for name in names
+        if git is None or not git.refs(f"refs/heads/autoresearch/{name}") + git.refs(f"refs/autoresearch/{name}")
+    )
 
 
 def _own(folder: Path, choice: Choice, git: Git | None) -> str | None:
@@ -264,14 +292,15 @@ def _relative(path: str, git: Git | None) -> str:
 
 def _named_files(command: str | None, git: Git) -> list[str]:
     """Return the tracked files that a command names: the benchmark itself must not be part of an experiment."""
+    root = git.top / git.prefix
+    return [w for w in _own_words(command) if (root / w).is_file() and git.tracked([f"{git.prefix}{w}"])]
+
+
+def _own_words(command: str | None) -> list[str]:
+    """Return the words of a command that could be paths inside the workspace."""
     with contextlib.suppress(ValueError):
         words = [word.removeprefix("./") for word in shlex.split(command or "")]
-        root = git.top / git.prefix
-        return [
-            w
-            for w in words
-            if not w.startswith(("-", "/")) and (root / w).is_file() and git.tracked([f"{git.prefix}{w}"])
-        ]
+        return [word for word in words if len(word) < 256 and not word.startswith(("-", "/", "../"))]
     return []
 
 
@@ -289,7 +318,8 @@ def _exclude(git: Git, new: bool) -> None:
     """Tell git to ignore what a session writes, in the repository's own exclude file: nothing of the user's changes."""
     path = git.path_of("info/exclude")
     known = path.read_text().splitlines() if path.exists() else []
-    wanted = [f"/{git.prefix}{name}" for name in IGNORED] + (list(NEVER_TRACKED) if new else [])
+    prefix = re.sub(r"([\\*?\[])", r"\\\1", git.prefix)
+    wanted = [f"/{prefix}{name}" for name in IGNORED] + (list(NEVER_TRACKED) if new else [])
     missing = [line for line in wanted if line not in known]
     if missing:
         path.parent.mkdir(parents=True, exist_ok=True)

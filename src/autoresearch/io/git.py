@@ -12,10 +12,13 @@ from pathlib import Path
 
 from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError
 
-_INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
-"""Variables that git sets for its hooks; with them our commands would act on another repository."""
+_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
+              "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS",
+              "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"}  # fmt: skip
+"""Variables that git sets for its hooks, or that change what a path means; with them our commands would act on
+another repository or on other files."""
 
-_IDENTITY = ("-c", "user.name=autoresearch", "-c", "user.email=autoresearch@localhost")
+_IDENTITY = {"user.name": "autoresearch", "user.email": "autoresearch@localhost"}
 
 
 class GitError(MachineError):
@@ -36,8 +39,7 @@ class Git:
 
     def __init__(self, root: Path) -> None:
         """Raises `PreconditionError` when git is missing or `root` is in no repository."""
-        if shutil.which("git") is None:
-            raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
+        require_git()
         self.root = root
         found = self._process(["rev-parse", "--show-toplevel", "--show-prefix"], cwd=root)
         if found.returncode:
@@ -65,6 +67,10 @@ class Git:
         """Return the full hash of a commit, or None when there is none of this name."""
         done = self._process(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
         return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def refs(self, folder: str) -> list[str]:
+        """Return the refs in `folder`, and the ref of that name itself."""
+        return self._text("for-each-ref", "--format=%(refname)", folder).splitlines()
 
     def is_ancestor(self, old: str, new: str) -> bool:
         return self._process(["merge-base", "--is-ancestor", old, new]).returncode == 0
@@ -121,7 +127,8 @@ class Git:
         return dict(zip(names, self._blobs(hashes), strict=True))
 
     def ignored(self, path: str) -> bool:
-        return self._process(["check-ignore", "-q", "--", path]).returncode == 0
+        # check-ignore takes no pattern, and fails when it is told so
+        return self._process(["--no-literal-pathspecs", "check-ignore", "-q", "--", path]).returncode == 0
 
     def tracked(self, paths: Sequence[str]) -> list[str]:
         """Return the tracked files under `paths`, relative to the top."""
@@ -145,8 +152,8 @@ class Git:
         """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
         listed = b"\0".join(os.fsencode(path) for path in paths)
         self._run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
-        who = () if self._has_identity else _IDENTITY
-        self._run(*who, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-",
+        self._run(*self._identity, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim",
+                  "-F", "-",
                   input=message.encode("utf-8", "replace"))  # fmt: skip
         return self._text("rev-parse", "HEAD").strip()
 
@@ -156,7 +163,7 @@ class Git:
 
     def create_branch(self, name: str) -> None:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""
-        self._run("switch", "-q", "-c", name)
+        self._run("switch", "-q", "--no-track", "-c", name)
 
     def go_back(self, branch: str, commit: str, parent: str, *, after_kill: bool = False) -> list[str]:
         """Set `branch` from `commit` back to `parent` and return the files that were left as they are.
@@ -235,8 +242,10 @@ class Git:
         return blobs
 
     @cached_property
-    def _has_identity(self) -> bool:
-        return bool(os.environ.get("GIT_COMMITTER_EMAIL") or self._process(["config", "user.email"]).stdout.strip())
+    def _identity(self) -> list[str]:
+        """Options for what the user has not told git about himself; variables of the environment come before them."""
+        missing = [key for key in _IDENTITY if not self._process(["config", key]).stdout.strip()]
+        return [word for key in missing for word in ("-c", f"{key}={_IDENTITY[key]}")]
 
     def _text(self, *args: str) -> str:
         return self._run(*args).stdout.decode("utf-8", "surrogateescape")
@@ -276,6 +285,12 @@ class Git:
         if done.returncode < 0:  # it has answered nothing: not "no", either
             raise GitError(f"{_name(args)} was killed by signal {-done.returncode}", "autoresearch resume")
         return done
+
+
+def require_git() -> None:
+    """Raise `PreconditionError` when there is no git."""
+    if shutil.which("git") is None:
+        raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
 
 
 def _content(path: Path) -> bytes | None:

@@ -101,6 +101,10 @@ class Workspace:
             now = self.busy() or {}
             what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
             raise PreconditionError(f"{what} is running here", "wait for it; see: autoresearch status") from None
+        except FileExistsError:
+            raise PreconditionError(
+                f"{self.state} is a file", "move it away: the session needs a folder there"
+            ) from None
         except PermissionError:
             raise PreconditionError(f"no permission to write in {self.root}", "check who owns the folder") from None
         try:
