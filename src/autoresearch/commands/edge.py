@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from autoresearch.core.errors import AutoresearchError, UsageError
 from autoresearch.core.text import printable
-from autoresearch.engine.measure import Tick
+
+if TYPE_CHECKING:
+    from autoresearch.engine.measure import Tick
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 

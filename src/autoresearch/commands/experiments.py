@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autoresearch.commands import views
 from autoresearch.commands.edge import JsonFlag, clear_progress, emit, here, progress
 from autoresearch.core.errors import UsageError
-from autoresearch.engine.experiment import Report, attempt, wall_clock
-from autoresearch.engine.experiment import baseline as run_baseline
 from autoresearch.io.workspace import find
+
+if TYPE_CHECKING:
+    from autoresearch.engine.experiment import Report
 
 AsiOption = Annotated[
     list[str] | None,
@@ -39,7 +40,9 @@ def baseline(
 
     Example: autoresearch baseline --seeds 3
     """
-    report = run_baseline(find(here()), seeds, wall_clock, tick=progress())
+    from autoresearch.engine.experiment import baseline, wall_clock
+
+    report = baseline(find(here()), seeds, wall_clock, tick=progress())
     _tell(report, as_json)
 
 
@@ -56,6 +59,8 @@ def try_(
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
     """
+    from autoresearch.engine.experiment import attempt, wall_clock
+
     report = attempt(find(here()), message.strip(), pairs(asi), wall_clock, again=again, tick=progress())
     _tell(report, as_json)
 

@@ -15,9 +15,6 @@ from autoresearch.core.session import Session
 from autoresearch.core.text import one_line
 from autoresearch.core.words import STATUSES
 from autoresearch.engine import ideas as backlog
-from autoresearch.engine.experiment import wall_clock
-from autoresearch.engine.guard import check_all
-from autoresearch.engine.repair import repair
 from autoresearch.io.git import Git
 from autoresearch.io.workspace import Workspace, find
 
@@ -98,6 +95,8 @@ def resume(
 
     Example: autoresearch resume --brief
     """
+    from autoresearch.engine.experiment import wall_clock
+    from autoresearch.engine.repair import repair
     from autoresearch.io.taskfile import load
 
     workspace = find(here())
@@ -129,6 +128,7 @@ def check(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch check
     """
+    from autoresearch.engine.guard import check_all
     from autoresearch.io.taskfile import load
 
     workspace = find(here())
@@ -147,6 +147,8 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
+    from autoresearch.engine.experiment import wall_clock
+
     workspace = find(here())
     given = pairs(asi)
     if not given:
