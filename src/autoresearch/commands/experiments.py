@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +11,10 @@ from autoresearch.commands import views
 from autoresearch.commands.display import Display
 from autoresearch.commands.edge import JsonFlag, emit, here
 from autoresearch.core.errors import UsageError
-from autoresearch.engine.experiment import Report, attempt, wall_clock
-from autoresearch.engine.experiment import baseline as run_baseline
 from autoresearch.io.workspace import find
+
+if TYPE_CHECKING:
+    from autoresearch.engine.experiment import Report
 
 AsiOption = Annotated[
     list[str] | None,
@@ -41,8 +42,10 @@ def baseline(
 
     Example: autoresearch baseline --seeds 3
     """
+    from autoresearch.engine.experiment import baseline, wall_clock
+
     with Display() as display:
-        report = run_baseline(find(here()), seeds, wall_clock, tick=display.tick)
+        report = baseline(find(here()), seeds, wall_clock, tick=display.tick)
     _tell(report, as_json)
 
 
@@ -61,6 +64,8 @@ def try_(
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
     """
+    from autoresearch.engine.experiment import attempt, wall_clock
+
     with Display() as display:
         report = attempt(find(here()), message.strip(), pairs(asi), wall_clock, again=again, tick=display.tick)
     _tell(report, as_json)

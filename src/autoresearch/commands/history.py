@@ -16,9 +16,6 @@ from autoresearch.core.session import Session
 from autoresearch.core.text import excerpt, one_line
 from autoresearch.core.words import STATUSES
 from autoresearch.engine import ideas as backlog
-from autoresearch.engine.experiment import wall_clock
-from autoresearch.engine.guard import check_all, check_branch
-from autoresearch.engine.repair import repair
 from autoresearch.io.git import Git
 from autoresearch.io.workspace import Workspace, find
 
@@ -116,6 +113,8 @@ def resume(
 
     Example: autoresearch resume --brief
     """
+    from autoresearch.engine.experiment import wall_clock
+    from autoresearch.engine.repair import repair
     from autoresearch.io.taskfile import load
 
     workspace = find(here())
@@ -149,6 +148,7 @@ def check(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch check
     """
+    from autoresearch.engine.guard import check_all, check_branch
     from autoresearch.io.taskfile import load
 
     workspace = find(here())
@@ -171,6 +171,8 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
+    from autoresearch.engine.experiment import wall_clock
+
     workspace = find(here())
     given = pairs(asi)
     if not given:

@@ -11,10 +11,6 @@ import typer
 from autoresearch.commands.display import Display
 from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.core.errors import AutoresearchError
-from autoresearch.engine.experiment import setup_workspace, wall_clock
-from autoresearch.engine.setup import Choice
-from autoresearch.engine.setup import init as make_workspace
-from autoresearch.io import assets, taskfile
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
 
@@ -76,12 +72,16 @@ def init(
 
     Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
     """
-    choice = Choice(
+    from autoresearch.engine import setup
+    from autoresearch.engine.experiment import setup_workspace, wall_clock
+    from autoresearch.io import taskfile
+
+    choice = setup.Choice(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, policy=policy, seeds=seeds,
     )  # fmt: skip
-    workspace = make_workspace(here() / folder, choice, wall_clock())
+    workspace = setup.init(here() / folder, choice, wall_clock())
     loaded = taskfile.load(workspace.root)
     segment = workspace.session().segment
     if not no_setup:
@@ -119,6 +119,8 @@ def tasks(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch tasks
     """
+    from autoresearch.io import assets, taskfile
+
     rows = []
     for name in assets.task_names():
         text = (assets.task_folder(name) / taskfile.NAME).read_text(encoding="utf-8")

@@ -137,7 +137,7 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    if not marker.exists() and not workspace.scratch.exists():
+    if not marker.exists() and not (workspace.scratch.is_dir() and any(workspace.scratch.iterdir())):
         return False
     for _ in range(50):
         if not _git_at_work(git):

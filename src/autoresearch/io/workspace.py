@@ -128,10 +128,10 @@ class Workspace:
 
     def busy(self) -> dict[str, Any] | None:
         """Return what `running.json` says, or None when nothing is being measured by a living process."""
-        from autoresearch.io.process import alive
-
         try:
             now: dict[str, Any] = json.loads(self.running.read_text())
+            from autoresearch.io.process import alive
+
             return now if alive(now["pid"], now["created"]) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
