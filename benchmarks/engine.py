@@ -39,7 +39,7 @@ class Figure:
 
     name: str
     bytecode: str
-    """`cached` as in an installed package, or `not written` (PYTHONDONTWRITEBYTECODE=1: modules may be compiled anew)."""
+    """`cached` as in an installed package, or `not written` (PYTHONDONTWRITEBYTECODE=1)."""
     n: int
     median: float
     min: float
@@ -95,8 +95,8 @@ def make_workspace(folder: Path, env: dict[str, str], files: int) -> Path:
         path.write_text("".join(f"value_{k} = {rng.random()}\n" for k in range(40)))
     (folder / "number.txt").write_text("100\n")
     (folder / "bench.sh").write_text('echo "METRIC loss=$(cat number.txt)"\n')
-    for command in (("init", "-q", "-b", "main"), ("config", "user.name", "a"), ("config", "user.email", "a@example.org"),
-                    ("add", "."), ("commit", "-q", "-m", "start")):  # fmt: skip
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "start")):
         subprocess.run(["git", *command], cwd=folder, env=env, check=True)
     run(folder, env, "init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "loss",
         "--direction", "lower", "--mutable", "number.txt", "--tag", "bench")  # fmt: skip
@@ -135,7 +135,8 @@ def synthetic(experiments: int, tip: str, rng: random.Random) -> Iterator[dict[s
         yield {"run": number, "commit": commit[:7], "metric": sum(fresh) / len(fresh) if fresh else None,
                "metrics": {"peak_vram_mb": round(rng.gauss(45000, 500), 1), "mfu_percent": 39.8} if runs else {},
                "status": fate, "description": description, "timestamp": now, "segment": 0, "confidence": 2.1,
-               "asi": asi, "outcome": "crash" if fate == "crash" else "ok", "reason": " ".join(rng.choices(WORDS, k=10)),
+               "asi": asi, "outcome": "crash" if fate == "crash" else "ok",
+               "reason": " ".join(rng.choices(WORDS, k=10)),
                "values": values, "seeds": [*range(1, runs + 1)], "screened": runs > 1,
                "parent": incumbent and incumbent[1], "manifest": "0" * 64, "seconds": 301.5, "env": env}  # fmt: skip
         if fate == "keep":
@@ -148,7 +149,10 @@ def synthetic(experiments: int, tip: str, rng: random.Random) -> Iterator[dict[s
                    "timestamp": now}  # fmt: skip
 
 
-WORDS = ["attention", "batch", "bias", "clip", "cosine", "decay", "depth", "dropout", "embedding", "gate", "head", "init", "layer", "lr", "mlp", "momentum", "muon", "norm", "optimizer", "residual", "rotary", "schedule", "softcap", "warmup", "weight", "width", "window"]
+WORDS = """
+attention batch bias clip cosine decay depth dropout embedding gate head init layer lr mlp momentum
+muon norm optimizer residual rotary schedule softcap warmup weight width window
+""".split()
 
 
 # --- figures ---
@@ -234,7 +238,8 @@ def main() -> None:
     elif options.markdown:
         command = f"python benchmarks/engine.py --markdown --runs {options.runs}"
         print("# How long the engine itself takes\n")
-        print("\n".join(f"- {key}: {value}" for key, value in {**told, "command": f"`{command}`"}.items()))
+        told |= {"command": f"`{command}`"}
+        print("\n".join(f"- {key}: {value}" for key, value in told.items()))
         print("\nWall time of whole processes, in seconds. Bytecode `cached` is how an installed package starts; `not "
               "written`\nis `PYTHONDONTWRITEBYTECODE=1`, where modules may be compiled anew at each start.\n")  # fmt: skip
         print("\n".join(table(figures)))

@@ -83,7 +83,7 @@ def test_the_csv_has_every_field_and_leaves_what_is_absent_empty() -> None:
         "screened": "true",
     }
     assert (first["commit"], first["parent"], first["fingerprint"], first["manifest"]) == ("c0", "p0", "f", "m")
-    assert (first["started"], first["finished"], float(first["reference"])) == ("10", "20", 0.4)
+    assert (first["started"], first["finished"], float(first["reference"])) == ("10", "20", 0.5)
     assert [key for key, value in second.items() if value] == [
         *("experiment", "segment", "status", "outcome", "screened", "commit")
     ]

@@ -89,20 +89,21 @@ def _not_code(path: str, theirs: set[str]) -> bool:
 def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> str:
     """Write the mutable files of experiment `number` into the folder and return its description.
 
-    They may be there already: a kill comes between this and the commit.
+    They may be there already, or in a commit that waits: a kill can come before the commit and behind it.
     """
     experiment = session.find(number)
     commit = git.resolve(ref_of(session, number))
     if experiment is None or commit is None:
         raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
-    incumbent = session.incumbent
-    if incumbent is None or git.head() != git.resolve(incumbent.commit or ""):
-        raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
     paths = mutable_paths(git, task)
     edits, version = edited(git, session, task), git.files(commit, paths)
-    if edits and _in_folder(git, git.files("HEAD", paths), edits) != version:
+    here = git.files("HEAD", paths)
+    if edits and _in_folder(git, here, edits) != version:
         raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
-    if not edits:
+    incumbent = session.incumbent
+    if here != version and (incumbent is None or git.head() != git.resolve(incumbent.commit or "")):
+        raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
+    if not edits and here != version:
         with root.changing_git():
             git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in version)])
     return experiment.description
