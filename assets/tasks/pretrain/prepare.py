@@ -339,11 +339,7 @@ def documents(files: list[Path], config: Config) -> Iterator[tuple[int, str, int
                 if left < 0:
                     return
                 if text.strip():
-                    yield (
-                        int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()),
-                        data.decode(),
-                        len(data),
-                    )
+                    yield (int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()), data.decode(), len(data))
 
 
 def held_out(files: list[Path], config: Config) -> dict[int, str]:
@@ -401,12 +397,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         tokens = [base64.b64encode(token).decode() for token in self.tokens]
-        own = {
-            "vocab_size": self.vocab_size,
-            "pattern": self.pattern,
-            "special": self.special,
-            "tokens": tokens,
-        }
+        own = {"vocab_size": self.vocab_size, "pattern": self.pattern, "special": self.special, "tokens": tokens}
         write_json(path, own)
 
     def encode(self, text: str) -> np.ndarray:

@@ -14,16 +14,7 @@ import math
 import sys
 import time
 
-from prepare import (
-    MAX_SEQ_LEN,
-    PROFILE,
-    VOCAB_SIZE,
-    finish,
-    log_step,
-    make_dataloader,
-    pick_device,
-    seed_everything,
-)
+from prepare import MAX_SEQ_LEN, PROFILE, VOCAB_SIZE, finish, log_step, make_dataloader, pick_device, seed_everything
 
 # isort: split
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
