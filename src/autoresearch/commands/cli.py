@@ -44,7 +44,12 @@ for module in (workspaces, experiments, history, outputs):
 
 def main() -> NoReturn:
     """Entry point of the program `autoresearch`."""
-    edge.run(app, sys.argv[1:])
+    try:
+        edge.run(app, sys.argv[1:])
+    except SystemExit as end:
+        # Freeing what a long session holds, object by object, takes longer than the command itself may.
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -285,27 +285,25 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     metric = event.get("metric")
     if metric is not None:
         metric = _number(event, "metric")
-    values = tuple(_finite("values", value) for value in _list(event, "values"))
+    values = tuple([_finite("values", value) for value in _list(event, "values")])
     if not values and metric is not None:
         values = (metric,)
-    base = started or Experiment(number=key[1], segment=key[0], commit=_text(event, "commit"))
-    return replace(
-        base,
-        parent=_text(event, "parent") or base.parent,
-        description=_text(event, "description") or base.description,
-        status=status,
-        outcome=outcome,  # type: ignore[arg-type]
-        metric=metric,
-        metrics=_measured(_mapping(event, "metrics", {})),
-        values=values,
-        seeds=tuple(_whole("seeds", seed) for seed in _list(event, "seeds")),
-        screened=bool(event.get("screened", False)),
-        reason=_text(event, "reason") or "",
-        asi={**base.asi, **_mapping(event, "asi", {})},
-        manifest=_text(event, "manifest"),
-        env=_mapping(event, "env", {}),
-        finished=_seconds(event),
-    )
+    e = started or Experiment(number=key[1], segment=key[0], commit=_text(event, "commit"))
+    e.parent = _text(event, "parent") or e.parent
+    e.description = _text(event, "description") or e.description
+    e.status = status
+    e.outcome = outcome  # type: ignore[assignment]
+    e.metric = metric
+    e.metrics = _measured(_mapping(event, "metrics", {}))
+    e.values = values
+    e.seeds = tuple([_whole("seeds", seed) for seed in _list(event, "seeds")])
+    e.screened = bool(event.get("screened", False))
+    e.reason = _text(event, "reason") or ""
+    e.asi.update(_mapping(event, "asi", {}))
+    e.manifest = _text(event, "manifest")
+    e.env = _mapping(event, "env", {})
+    e.finished = _seconds(event)
+    return e
 
 
 def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
@@ -334,9 +332,11 @@ def _number(event: Event, key: str) -> float:
 
 
 def _finite(key: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{key} is {value!r}; it must be a finite number")
-    return float(value)
+    if type(value) is float or type(value) is int:
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"{key} is {value!r}; it must be a finite number")
 
 
 def _list(event: Event, key: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """The journal `autoresearch.jsonl`: append, fsync, read. `append` is the only function that writes it.
 
-This module needs nothing but the standard library and Python 3.8, because `scripts/log-experiment.sh` runs it as a
-file. POSIX only (`flock`).
+This module needs nothing but the standard library and Python 3.8, because `scripts/log-experiment.sh` runs it with a
+bare python3. POSIX only (`flock`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+try:  # twice as fast on a long journal; the shell helpers do without
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
 
 NAME = "autoresearch.jsonl"
 
@@ -61,13 +66,12 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises `JournalError` that names the line when any other line is not a JSON object.
     """
-    data = path.read_bytes()
-    lines = data.split(b"\n")
+    lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            event = json.loads(line)
+            event = _parse(line)
         except (ValueError, RecursionError) as error:
             if number == len(lines):
                 return
@@ -77,6 +81,14 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 return
             raise JournalError(f"{path.name} line {number} is not a JSON object")
         yield number, event
+
+
+def _parse(line: bytes) -> Any:
+    """Return the JSON value of a line. What orjson refuses (a huge number, half a surrogate pair) json may accept."""
+    if orjson is not None:
+        with suppress(ValueError):
+            return orjson.loads(line)
+    return json.loads(line)
 
 
 def _whole_end(descriptor: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -71,7 +72,8 @@ class Workspace:
     def session(self) -> Session:
         """Return the session that the journal describes; raise `NoSession` or `IntegrityError`."""
         try:
-            return replay(journal.read(self.journal))
+            with _without_gc():
+                return replay(journal.read(self.journal))
         except FileNotFoundError:
             raise no_session(self.root) from None
         except journal.JournalError as error:
@@ -135,6 +137,19 @@ class Workspace:
             return now if alive(now["pid"], now["created"]) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+@contextlib.contextmanager
+def _without_gc() -> Iterator[None]:
+    """Keep the cycle collector out of reading a long journal: it would go through all of it again and again, and
+    there are no cycles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def find(start: Path) -> Workspace:
