@@ -240,8 +240,8 @@ def main() -> None:
         print("# How long the engine itself takes\n")
         told |= {"command": f"`{command}`"}
         print("\n".join(f"- {key}: {value}" for key, value in told.items()))
-        print("\nWall time of whole processes, in seconds. Bytecode `cached` is how an installed package starts; `not "
-              "written`\nis `PYTHONDONTWRITEBYTECODE=1`, where modules may be compiled anew at each start.\n")  # fmt: skip
+        print("\nWall time of whole processes, in seconds. Bytecode `cached` is how an installed package starts;")
+        print("`not written` is `PYTHONDONTWRITEBYTECODE=1`, where modules may be compiled anew at each start.\n")
         print("\n".join(table(figures)))
     else:
         print("\n".join([*(f"{key:<9} {value}" for key, value in told.items()), "", *table(figures)]))

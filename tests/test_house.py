@@ -20,7 +20,8 @@ LAZY_IN_CORE = {"scipy", "numpy"}
 SHELL_SIDE = {"autoresearch.core.metrics", "autoresearch.core.words", "autoresearch.io.journal"}
 """What the shell helpers run with a bare python3."""
 MAX_LINES = 400
-MAX_TASK_LINES = 650
+MAX_TASK_LINES = {"train": 650, "prepare": 1010}
+"""A task is read in one sitting, so each of its two programs is one file."""
 
 
 def tracked(pattern: str = "*") -> list[Path]:
@@ -140,7 +141,7 @@ def test_an_import_that_points_down_passes(module: str, source: str) -> None:
 
 def too_long(lines: int, path: str) -> bool:
     task = re.fullmatch(r"assets/tasks/[^/]+/(prepare|train)\.py", path)
-    return lines >= MAX_TASK_LINES if task else path.startswith("src/") and lines > MAX_LINES
+    return lines >= MAX_TASK_LINES[task[1]] if task else path.startswith("src/") and lines > MAX_LINES
 
 
 def test_no_module_is_two_modules() -> None:
@@ -153,7 +154,8 @@ def test_no_module_is_two_modules() -> None:
 
 def test_a_module_that_is_too_long_is_found() -> None:
     assert too_long(401, "src/autoresearch/core/x.py") and not too_long(400, "src/autoresearch/core/x.py")
-    assert too_long(650, "assets/tasks/a/train.py") and not too_long(649, "assets/tasks/a/prepare.py")
+    assert too_long(1010, "assets/tasks/a/prepare.py") and not too_long(1009, "assets/tasks/a/prepare.py")
+    assert too_long(650, "assets/tasks/a/train.py") and not too_long(649, "assets/tasks/a/train.py")
     assert not too_long(2000, "tests/test_x.py")
 
 

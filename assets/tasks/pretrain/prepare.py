@@ -59,9 +59,10 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------------------------------
 
 HERE = Path(__file__).resolve().parent
-# torch's threads sleep while they wait for each other. Spinning, they lose a time slice at every step when
-# another program keeps a core busy: ten times slower on two cores. torch reads this when it is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# torch's threads spin a moment while they wait for each other, then sleep. At libgomp's own count they lose a time
+# slice at every step when another program keeps a core busy; sleeping at once costs a third of the speed when none
+# does (benchmarks/results/threads.md). torch reads this when it is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 FORMAT = 1  # of what `build` writes; prepared data of another number is not used
 SPLITS = ("train", "search", "locked")
@@ -97,7 +98,7 @@ class Profile:
 
 
 PROFILES = {  # full packs as karpathy/autoresearch does: what is cropped from a document is dropped
-    "full": Profile(2048, 8192, 2**24, 32, 8 * 10**9, 10**9, 20, False, 600.0),
+    "full": Profile(2048, 8192, 40 * 524_288, 32, 8 * 10**9, 10**9, 20, False, 600.0),
     "small": Profile(1024, 4096, 2**20, 16, 10**9, 2 * 10**8, 4, True, 300.0),
     "tiny": Profile(256, 2048, 2**15, 16, 32 * 10**6, 8 * 10**6, 1, True, 120.0),
 }
@@ -338,11 +339,7 @@ def documents(files: list[Path], config: Config) -> Iterator[tuple[int, str, int
                 if left < 0:
                     return
                 if text.strip():
-                    yield (
-                        int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()),
-                        data.decode(),
-                        len(data),
-                    )
+                    yield (int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()), data.decode(), len(data))
 
 
 def held_out(files: list[Path], config: Config) -> dict[int, str]:
@@ -396,18 +393,11 @@ class Tokenizer:
     def load(cls, path: Path | None = None) -> Tokenizer:
         """From a tokenizer.json, by default this workspace's. Raises TaskError."""
         table = read_json(path or prepared(CONFIG) / "tokenizer.json")
-        return cls(
-            [base64.b64decode(token) for token in table["tokens"]], table["vocab_size"], table["pattern"]
-        )
+        return cls([base64.b64decode(token) for token in table["tokens"]], table["vocab_size"], table["pattern"])
 
     def save(self, path: Path) -> None:
         tokens = [base64.b64encode(token).decode() for token in self.tokens]
-        own = {
-            "vocab_size": self.vocab_size,
-            "pattern": self.pattern,
-            "special": self.special,
-            "tokens": tokens,
-        }
+        own = {"vocab_size": self.vocab_size, "pattern": self.pattern, "special": self.special, "tokens": tokens}
         write_json(path, own)
 
     def encode(self, text: str) -> np.ndarray:

@@ -14,16 +14,7 @@ import math
 import sys
 import time
 
-from prepare import (
-    MAX_SEQ_LEN,
-    PROFILE,
-    VOCAB_SIZE,
-    finish,
-    log_step,
-    make_dataloader,
-    pick_device,
-    seed_everything,
-)
+from prepare import MAX_SEQ_LEN, PROFILE, VOCAB_SIZE, finish, log_step, make_dataloader, pick_device, seed_everything
 
 # isort: split
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
@@ -192,9 +183,7 @@ class Optimizer:
         for p in model.blocks.parameters():
             shapes.setdefault(p.shape, []).append(p)
         self.matrices = list(shapes.values())  # matrices of one shape are updated as one batch
-        self.momenta = [
-            torch.zeros(len(group), *group[0].shape, device=group[0].device) for group in self.matrices
-        ]
+        self.momenta = [torch.zeros(len(group), *group[0].shape, device=group[0].device) for group in self.matrices]
         scale = (WIDTH / 768) ** -0.5
         self.tables = [(model.embedding.weight, EMBEDDING_LR * scale), (model.head.weight, HEAD_LR * scale)]
         self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p, _ in self.tables]
