@@ -283,7 +283,7 @@ class Lab:
             assert head not in commits
             assert self.git("rev-list", "--parents", "-n", "1", head).split() == [head, incumbent]
         known = {*commits, *([head] if waiting else [])}
-        begin = self.git("rev-list", f"{starts[1]['commit']}").splitlines() if starts else [head]
+        begin = self.git("rev-list", starts[1]["commit"] if starts else head).splitlines()
         assert {*self.git("rev-list", "--all").splitlines()} <= {*known, *begin}
 
         found = {self.version(commit) for commit in known} | {self.content} | self.given_up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -169,37 +170,39 @@ class Git:
         """Set `branch` from `commit` back to `parent` and return the files that were left as they are.
 
         With the branch checked out, only files that the commit changed are touched, and of these only those whose
-        content is still the commit's: whatever was edited since stays in the folder and is returned. `after_kill` says
+        content is still the commit's: whatever was edited since stays in the folder and is returned, and what was
+        staged since stays staged. `after_kill` says
         that an earlier call may have been stopped half-way: then the index proves nothing, and a file that holds only
         the beginning of the parent's version was being written by git.
         """
         if self.branch() != branch:
             self.update_ref(f"refs/heads/{branch}", parent, commit)
             return []
-        if after_kill:
-            self._run("reset", "-q", "--mixed")
-        if self._process(["reset", "-q", "--keep", parent]).returncode == 0:
-            return []
         paths = self.changed(parent, commit)
-        theirs, ours = self.files(commit, paths), self.files(parent, paths)
-        restore, left = [], []
-        for path in paths:
-            now, before = _content(self.top / path), ours.get(path)
-            if now == before:
-                continue
-            half_written = after_kill and now is not None and before is not None and before.startswith(now)
-            if now is None or now == theirs.get(path) or half_written:
+        if after_kill:
+            self._on(paths, "reset", "-q", commit)
+        staged = self._staged(commit)
+        if not staged and self._process(["reset", "-q", "--keep", parent]).returncode == 0:
+            return []
+        theirs, ours = self._entries(commit, paths), self._entries(parent, paths)
+        restore: list[str] = []
+        left: list[str] = []
+        for path, now in self._on_disk(paths).items():
+            if now is None or now == theirs.get(path):
                 restore.append(path)
-            else:
-                left.append(path)
+            elif now != ours.get(path):
+                half = after_kill and path in ours and self._begins(path, parent)
+                (restore if half else left).append(path)
         # The files first and HEAD last: until HEAD has moved, the next command knows that this is still to be done.
-        known = [path for path in restore if path in ours]
-        if known:
-            listed = b"\0".join(os.fsencode(path) for path in known)
-            self._run("checkout", "-q", "--pathspec-from-file=-", "--pathspec-file-nul", parent, input=listed)
-        for path in set(restore) - set(known):
-            (self.top / path).unlink(missing_ok=True)
-        self._run("reset", "-q", "--mixed", parent)
+        for path in restore:
+            if path not in ours:
+                self._remove(path)
+        for path in [path for path in left if not os.path.lexists(self.top / path)]:
+            left.remove(path)  # a folder was in its place, and was the commit's
+            restore.append(path)
+        self._on([path for path in restore if path in ours], "restore", "-q", f"--source={parent}", "--worktree")
+        self._on([path for path in paths if path not in staged], "reset", "-q", parent)
+        self.update_ref(f"refs/heads/{branch}", parent, commit)
         return left
 
     def restore(self, commit: str, paths: Sequence[str]) -> None:
@@ -225,6 +228,53 @@ class Git:
                     Git(self.top / path).export(sha, folder / path)
 
     # --- inside ---
+
+    def _on(self, paths: Sequence[str], *args: str) -> None:
+        """Run a command on exactly these paths, if there are any."""
+        if paths:
+            listed = b"\0".join(os.fsencode(path) for path in paths)
+            self._run(*args, "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
+
+    def _staged(self, commit: str) -> set[str]:
+        """Return the paths whose version in the index is not the commit's."""
+        out = self._run("diff-index", "--cached", "-z", "--name-only", "--no-renames", commit).stdout
+        return {os.fsdecode(path) for path in out.split(b"\0") if path}
+
+    def _entries(self, commit: str, paths: Sequence[str]) -> dict[str, tuple[bool, str]]:
+        """Return path -> (whether it is a link, hash of its content) for the files of a commit."""
+        out = self._run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
+        split = (entry.partition(b"\t") for entry in out.split(b"\0") if entry)
+        return {os.fsdecode(name): (about.startswith(b"120"), about.split()[2].decode()) for about, _, name in split}
+
+    def _on_disk(self, paths: Sequence[str]) -> dict[str, tuple[bool, str] | None]:
+        """Return the same for the files in the folder, with the line ends that git would store; None for no file."""
+        found: dict[str, tuple[bool, str] | None] = {}
+        for path in paths:
+            file = self.top / path
+            if file.is_symlink():
+                made = self._run("hash-object", "--stdin", input=os.fsencode(file.readlink()))
+            elif file.is_file():
+                made = self._run("hash-object", "--", path)
+            else:
+                found[path] = (False, "a folder") if file.exists() else None
+                continue
+            found[path] = (file.is_symlink(), made.stdout.decode().strip())
+        return found
+
+    def _begins(self, path: str, commit: str) -> bool:
+        """Whether a file holds only the beginning of a commit's version: git was writing it when it was killed."""
+        file = self.top / path
+        return file.is_file() and self.files(commit, [path])[path].startswith(file.read_bytes())
+
+    def _remove(self, path: str) -> None:
+        """Delete a file and the folders that are empty without it."""
+        file = self.top / path
+        with contextlib.suppress(NotADirectoryError):
+            file.unlink(missing_ok=True)
+        for folder in file.parents:
+            if folder == self.top or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
 
     def _submodules(self, commit: str) -> list[tuple[str, str]]:
         out = self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
@@ -291,13 +341,6 @@ def require_git() -> None:
     """Raise `PreconditionError` when there is no git."""
     if shutil.which("git") is None:
         raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def _name(args: Sequence[str]) -> str:
