@@ -158,7 +158,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 def quickstart(
     folder: Folder = Path("quickstart"),
     experiments: Annotated[int, typer.Option(min=1, max=1000, help="Experiments after the baseline.")] = 4,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Training budget of one run.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Training budget of one run.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
