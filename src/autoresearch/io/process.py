@@ -76,7 +76,7 @@ def run_limited(
     started = time.monotonic()
     code: int | None = None
     try:
-        with log.open("wb", buffering=0) as sink:
+        with log.open("wb", buffering=0) as sink, _signals_wait() as usual:
             process = subprocess.Popen(
                 ["bash", "-c", command],
                 cwd=cwd,
@@ -85,11 +85,13 @@ def run_limited(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=lambda: _in_child(usual),
             )
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, usual)
                 code = _pump(process, sink, output, started, limit_s, tick)
             finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
                 _kill_all(process, before)
             seconds = time.monotonic() - started
             output.drain(process, sink)
@@ -312,7 +314,25 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
-def _die_with_parent() -> None:
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[set[int]]:
+    """Hold back the signals that ask us to end, and give the usual mask.
+
+    One that came while a process is started, or its group is killed, would leave processes that nobody ends.
+    """
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield {int(number) for number in usual}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+
+
+def _in_child(mask: set[int]) -> None:
+    """Prepare the process that becomes the command."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
