@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -76,7 +77,7 @@ def run_limited(
     started = time.monotonic()
     code: int | None = None
     try:
-        with log.open("wb", buffering=0) as sink, _signals_wait() as usual:
+        with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
                 ["bash", "-c", command],
                 cwd=cwd,
@@ -85,14 +86,16 @@ def run_limited(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _in_child(usual),
+                preexec_fn=_die_with_parent,
             )
             try:
-                signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+                endings.release()
                 code = _pump(process, sink, output, started, limit_s, tick)
             finally:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-                _kill_all(process, before)
+                try:
+                    endings.hold()
+                finally:
+                    _kill_all(process, before)
             seconds = time.monotonic() - started
             output.drain(process, sink)
             output.finish(sink)
@@ -314,26 +317,43 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
-_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[set[int]]:
-    """Hold back the signals that ask us to end, and give the usual mask.
-
-    One that came while a process is started, or its group is killed, would leave processes that nobody ends.
-    """
-    usual = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield {int(number) for number in usual}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
-
-
-def _in_child(mask: set[int]) -> None:
-    """Prepare the process that becomes the command."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+def _die_with_parent() -> None:
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class _Endings:
+    """Holds back the signals that ask us to end, from entering to leaving, except between `release` and `hold`.
+
+    One that came while a process is started, or its group is killed, would leave processes that nobody ends. This is
+    done with handlers and not with a mask, since any other thread would take what the main thread has masked.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self.usual: dict[int, Any] = {}
+
+    def hold(self) -> None:
+        with contextlib.suppress(ValueError):  # not in the main thread, where no signal interrupts
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number not in self.usual:
+                    self.usual[number] = signal.signal(number, self._note) or signal.SIG_DFL
+
+    def release(self) -> None:
+        """Give the signals back to whom they were for, those that came meanwhile first."""
+        while self.usual:
+            signal.signal(*self.usual.popitem())
+        while self.came:
+            signal.raise_signal(self.came.pop())
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.came.append(number)
+
+    def __enter__(self) -> _Endings:
+        self.hold()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _oom_kills() -> int:
