@@ -77,3 +77,16 @@ def test_a_command_has_the_usual_signals(tmp_path: Path) -> None:
     blocked = "grep SigBlk /proc/self/status"
     before = Path("/proc/self/status").read_text().split("SigBlk:")[1].split()[0]
     assert run_limited(blocked, cwd=tmp_path, log=log, limit_s=60, env=dict(os.environ)).tail.split()[1] == before
+
+
+def test_a_session_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_interrupt():
+            command = f"kill -HUP {os.getpid()}; echo done"
+            ended = run_limited(command, cwd=tmp_path, log=tmp_path / "log", limit_s=60, env=dict(os.environ))
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert (ended.code, ended.tail) == (0, "done\n")
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)

@@ -248,14 +248,19 @@ def alive(pid: int, created: float) -> bool:
 
 @contextlib.contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `KeyboardInterrupt`, so that every way of ending cleans up the same way."""
+    """Turn SIGTERM and SIGHUP into `KeyboardInterrupt`, so that every way of ending cleans up the same way.
+
+    One that is ignored stays ignored: `nohup` is how a session outlives its terminal.
+    """
 
     def interrupt(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = {}
     with contextlib.suppress(ValueError):  # not in the main thread: the caller's signals are not ours
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -335,7 +340,7 @@ class _Endings:
     def hold(self) -> None:
         with contextlib.suppress(ValueError):  # not in the main thread, where no signal interrupts
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if number not in self.usual:
+                if number not in self.usual and signal.getsignal(number) != signal.SIG_IGN:
                     self.usual[number] = signal.signal(number, self._note) or signal.SIG_DFL
 
     def release(self) -> None:
