@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 
@@ -76,7 +77,7 @@ def run_limited(
     started = time.monotonic()
     code: int | None = None
     try:
-        with log.open("wb", buffering=0) as sink:
+        with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
                 ["bash", "-c", command],
                 cwd=cwd,
@@ -88,9 +89,13 @@ def run_limited(
                 preexec_fn=_die_with_parent,
             )
             try:
+                endings.release()
                 code = _pump(process, sink, output, started, limit_s, tick)
             finally:
-                _kill_all(process, before)
+                try:
+                    endings.hold()
+                finally:
+                    _kill_all(process, before)
             seconds = time.monotonic() - started
             output.drain(process, sink)
             output.finish(sink)
@@ -243,14 +248,19 @@ def alive(pid: int, created: float) -> bool:
 
 @contextlib.contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `KeyboardInterrupt`, so that every way of ending cleans up the same way."""
+    """Turn SIGTERM and SIGHUP into `KeyboardInterrupt`, so that every way of ending cleans up the same way.
+
+    One that is ignored stays ignored: `nohup` is how a session outlives its terminal.
+    """
 
     def interrupt(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     before = {}
     with contextlib.suppress(ValueError):  # not in the main thread: the caller's signals are not ours
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -314,6 +324,41 @@ def _adopt_orphans() -> None:
 
 def _die_with_parent() -> None:
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class _Endings:
+    """Holds back the signals that ask us to end, from entering to leaving, except between `release` and `hold`.
+
+    One that came while a process is started, or its group is killed, would leave processes that nobody ends. This is
+    done with handlers and not with a mask, since any other thread would take what the main thread has masked.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self.usual: dict[int, Any] = {}
+
+    def hold(self) -> None:
+        with contextlib.suppress(ValueError):  # not in the main thread, where no signal interrupts
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number not in self.usual and signal.getsignal(number) != signal.SIG_IGN:
+                    self.usual[number] = signal.signal(number, self._note) or signal.SIG_DFL
+
+    def release(self) -> None:
+        """Give the signals back to whom they were for, those that came meanwhile first."""
+        while self.usual:
+            signal.signal(*self.usual.popitem())
+        while self.came:
+            signal.raise_signal(self.came.pop())
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.came.append(number)
+
+    def __enter__(self) -> _Endings:
+        self.hold()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 def _oom_kills() -> int:
