@@ -48,7 +48,7 @@ def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
                 lines += [f"  {row['experiment']}: {one_line(row['reason'], 160)}"] if row["reason"] else []
                 lines += [f"  {row['experiment']}. {key}: {value}" for key, value in row["asi"].items()]
     if not short and len(view["kept"]) > 1:
-        kept = ", ".join(f"{r['experiment']} ({number(session, r['metric'])})" for r in view["kept"])
+        kept = ", ".join(f"{r['experiment']} ({number(session, r['value'])})" for r in view["kept"])
         lines += ["", f"kept: {kept}"]
     if view["ideas"]:
         lines += ["", "ideas:", *(f"  - {idea}" for idea in view["ideas"])]

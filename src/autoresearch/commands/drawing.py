@@ -128,8 +128,9 @@ def _disordered(done: Sequence[Experiment]) -> bool:
 
 
 def _value(e: Experiment) -> float:
-    assert e.metric is not None
-    return _drawable(e.metric)
+    value = e.reference if e.status == "keep" else e.metric
+    assert value is not None
+    return _drawable(value)
 
 
 def _drawable(value: float) -> float:
@@ -160,11 +161,11 @@ def _limits(values: Sequence[float], must: Sequence[float], band: Sequence[float
         reach = 50 * (upper - lower)
         must = [value for value in must[:-1] if not reach or abs(value - middle) <= reach] + list(must[-1:])
         # Where most values are equal the quartiles say nothing, and what was kept tells the scale.
-        spread = max(upper - lower, (max(must) - min(must)) / 3 if must else 0.0)
+        spread = max(upper - lower, (max(must) - min(must)) / 3 if must else 0.0, band[1] - band[0] if band else 0.0)
         if spread > 0:
             shown = [value for value in values if lower - 2.5 * spread <= value <= upper + 2.5 * spread]
     low, high = min(*shown, *must, shown[0]), max(*shown, *must, shown[0])
-    if band and (high == low or band[1] - band[0] < 2 * (high - low)):
+    if band:
         low, high = min(low, band[0]), max(high, band[1])
     pad = (high - low) * (0.1 if len(values) > 1 else 1.0) or abs(high) * 0.01 or 1.0
     return low - pad, high + pad

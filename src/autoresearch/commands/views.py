@@ -36,18 +36,24 @@ def brief_view(session: Session, e: Experiment) -> View:
         "status": e.status,
         "outcome": e.outcome,
         "metric": e.metric,
+        "value": value(e),
         "gain": gain(session, e),
         "commit": (e.commit or "")[:7],
         "description": e.description,
     }
 
 
+def value(e: Experiment) -> float | None:
+    """Return what an experiment stands for now: a kept one for its reference, which later runs refine."""
+    return e.reference if e.status == "keep" else e.metric
+
+
 def gain(session: Session, e: Experiment) -> float | None:
     """Return how much better than the baseline an experiment is; positive is better."""
-    first = session.baseline
-    if e.metric is None or first is None or first.reference is None or e.segment != session.segment.number:
+    first, mine = session.baseline, value(e)
+    if mine is None or first is None or first.reference is None or e.segment != session.segment.number:
         return None
-    return session.metric.gain(e.metric, first.reference)
+    return session.metric.gain(mine, first.reference)
 
 
 def status_view(session: Session, busy: View | None) -> View:
@@ -143,7 +149,7 @@ def log_lines(session: Session, rows: list[View]) -> list[str]:
         if row["outcome"] not in (None, "ok", status):
             status = f"{status}:{row['outcome']}"
         lines.append(
-            f"{row['experiment']:>5}  {status:<13}  {number(session, row['metric']):>12}  "
+            f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}  "
             f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}  {one_line(row['description'], 90)}"
         )
     return lines
@@ -155,7 +161,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     outcome = f" ({view['outcome']})" if view["outcome"] not in (None, "ok", view["status"]) else ""
     lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 300) or '-'}")
     lines.append(
-        f"metric    {number(session, view['metric'])}  gain over baseline {number(session, view['gain'], signed=True)}"
+        f"metric    {number(session, view['value'])}  gain over baseline {number(session, view['gain'], signed=True)}"
     )
     runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
@@ -190,7 +196,7 @@ def verdict_lines(session: Session, view: View) -> list[str]:
     lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 240)}"]
     if view["metric"] is not None:
         seeds = f" (mean of {len(view['runs'])} runs)" if view["status"] == "keep" and len(view["runs"]) > 1 else ""
-        lines.append(f"{session.metric.name}  {number(session, view['metric'])}{unit}{seeds}, "
+        lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "
                      f"{number(session, view['gain'], signed=True)} over the baseline")  # fmt: skip
     lines.append(f"noise  {noise_words(session)}")
     if view["best"]:
