@@ -33,7 +33,7 @@ def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> 
         )
 
 
-_RAISE = "that ends this session; start another with: autoresearch init --tag NAME"
+_RAISE = "for another session move autoresearch.jsonl away, then: autoresearch init --tag NAME"
 
 
 def check_branch(git: Git, session: Session) -> None:
