@@ -861,17 +861,21 @@ class Evaluator:
         base = self.logits(model, x).float().clone()
         if not self.isfinite(base).all():
             raise Verdict("no_metric", "the model's logits are not finite")
-        again = self.row_nats(base, self.rows[drawn[0], 1:])
-        drift = (again - nats[drawn[0]]).abs().max().item() / x.shape[1]
-        if drift > 0.01:
-            raise Verdict("tampered", f"a row seen again has another score, by {drift:.3g} nats a token")
         mask = torch.tensor([i % 2 == 0 for i in rng.sample(range(count), count)])[:, None].expand_as(x)
         ends = torch.tensor([[rng.randrange(1, max(x.shape[1], 2))] for _ in range(count)])  # [B, 1]
-        for kept, what in ((mask, "other rows"), (torch.arange(x.shape[1]) < ends, "later tokens")):
+
+        def same_where(kept: Tensor, what: str) -> None:
             change = (self.logits(model, torch.where(kept, x, other)).float() - base).abs().amax(-1)  # [B, T]
             worst = change[kept.to(self.device)].max().item()
             if not worst <= PROBE_TOLERANCE:  # not a number is refused as well
                 raise Verdict("tampered", f"logits depend on {what}, with which they changed by {worst:.3g}")
+
+        same_where(mask, "other rows")
+        again = self.row_nats(base, self.rows[drawn[0], 1:])
+        drift = (again - nats[drawn[0]]).abs().max().item() / x.shape[1]
+        if drift > 0.01:
+            raise Verdict("tampered", f"a row seen again has another score, by {drift:.3g} nats a token")
+        same_where(torch.arange(x.shape[1]) < ends, "later tokens")
 
 
 def check_clock(clock: dict[str, float], config: Config, lived: float | None) -> None:
