@@ -1,14 +1,10 @@
-"""The verdict: what `next_step` asks for, and how often it is fooled by luck."""
+"""The verdict: what `next_step` asks for."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 
-import pytest
-
 from autoresearch.core.metrics import Metric
-from autoresearch.core.session import Experiment
 from autoresearch.core.verdict import Evidence, Rules, Step, next_step
 
 LOWER = Metric("ms", "lower")
@@ -97,7 +93,9 @@ def test_a_minimum_gain_counts_under_both_policies() -> None:
         rules = Rules(policy=policy, minimum_gain=1.0)  # type: ignore[arg-type]
         assert ask({1: 9.5}, EXACT, rules).action == "discard"
         assert ask({1: 9.0}, EXACT, rules).action == "keep"
-    assert ask({1: 9.0, 2: 9.1, 3: 9.0, 4: 9.1}, {**NOISY, 4: 10.0}, Rules(minimum_gain=1.5)).action == "discard"
+    assert (
+        ask({1: 9.0, 2: 9.1, 3: 9.0, 4: 9.1}, {**NOISY, 4: 10.0}, Rules(minimum_gain=1.5, seeds=3)).action == "discard"
+    )
 
 
 def test_memory_at_the_limit_passes_and_above_it_does_not() -> None:
@@ -128,63 +126,3 @@ def test_without_any_repeat_a_gain_is_confirmed_until_the_noise_is_known() -> No
     step = ask({1: 9.0, 2: 9.1}, {1: 10.0})
     assert (step.action, step.seed) == ("run_incumbent", 2)
     assert ask({1: 9.0, 2: 9.0}, {1: 10.0, 2: 10.0}).action == "keep"
-
-
-def session(rng: random.Random, effects: list[float], rules: Rules) -> tuple[list[bool], int]:
-    """Run a session of experiments with these true gains and noise 1; return what was kept, and the runs it took."""
-
-    def run(level: float) -> float:
-        return level + rng.gauss(0, 1)
-
-    level, runs = 0.0, 3
-    incumbent = Experiment(1, 0, None, values=tuple(run(level) for _ in range(3)), seeds=(1, 2, 3))
-    past: list[Experiment] = []
-    kept = []
-    for number, effect in enumerate(effects, 2):
-        candidate = {1: run(level - effect)}
-        runs += 1
-        while True:
-            assert incumbent.reference is not None
-            groups = [e.fresh for e in (*past, incumbent) if len(e.fresh) > 1]
-            taken = frozenset(incumbent.by_seed)
-            evidence = Evidence(LOWER, candidate, incumbent.pairs, incumbent.reference, taken, tuple(groups))
-            step = next_step(evidence, rules)
-            if step.action in ("keep", "discard"):
-                break
-            runs += 1
-            assert step.seed is not None
-            if step.action == "run_candidate":
-                assert step.seed not in candidate
-                candidate[step.seed] = run(level - effect)
-            else:
-                assert step.seed not in incumbent.by_seed
-                incumbent.repeats[step.seed] = run(level)
-        kept.append(step.action == "keep")
-        done = Experiment(
-            number, 0, None, values=tuple(candidate.values()), seeds=tuple(candidate), screened=len(candidate) > 1
-        )
-        if step.action == "keep":
-            past.append(incumbent)
-            level, incumbent = level - effect, done
-        else:
-            past.append(done)
-    return kept, runs
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_under_no_effect_confirm_keeps_far_less_than_greedy(seed: int) -> None:
-    nothing = [0.0] * 300
-    confirmed, runs = session(random.Random(seed), nothing, Rules())
-    greedy = sum(sum(session(random.Random(f"{seed} {n}"), nothing[:30], Rules(policy="greedy"))[0]) for n in range(10))
-    assert sum(confirmed) <= 6, sum(confirmed)
-    assert sum(confirmed) * 4 < greedy, (sum(confirmed), greedy)
-    assert runs < 3 * len(nothing), runs
-
-
-def test_gains_of_three_standard_deviations_are_mostly_kept() -> None:
-    effects = [3.0 if n % 10 == 9 else 0.0 for n in range(300)]
-    verdicts = [session(random.Random(seed), effects, Rules())[0] for seed in (1, 2, 3)]
-    real = [k for kept in verdicts for k, effect in zip(kept, effects, strict=True) if effect]
-    false = [k for kept in verdicts for k, effect in zip(kept, effects, strict=True) if not effect]
-    assert sum(real) / len(real) >= 0.7, sum(real) / len(real)
-    assert sum(false) / len(false) <= 0.005, sum(false) / len(false)

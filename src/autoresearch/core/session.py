@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from autoresearch.core import fields
 from autoresearch.core.errors import IntegrityError
+from autoresearch.core.fields import (
+    finite,
+    list_at,
+    mapping_at,
+    number_at,
+    numbers,
+    seconds_at,
+    text_at,
+    whole,
+    whole_at,
+)
 from autoresearch.core.metrics import Metric
 from autoresearch.core.noise import Noise, mad_confidence, pooled
+from autoresearch.core.study import LOCKED, Study, fold
 from autoresearch.core.words import OUTCOMES, STATUSES, Outcome, Status
 
 SCHEMA = 1
 """Version of the journal that this package writes."""
 
-Event = dict[str, Any]
+Event = fields.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,16 @@ class Experiment:
     screened: bool = False
     """Whether `values[0]` only chose this experiment for confirmation, and is therefore left out of its mean."""
     repeats: dict[int, float] = field(default_factory=dict)
-    """Seed -> value of runs made after the verdict, to compare others with."""
+    """Seed -> value of runs made after the verdict on new seeds, to compare others with."""
+    elsewhere: dict[str, dict[int, float]] = field(default_factory=dict)
+    """The same of runs on other hardware than the experiment's own: hardware -> seed -> value."""
+    replicas: list[tuple[int, float]] = field(default_factory=list)
+    """(seed, value) of runs of a seed that had been run already. They tell whether a run can be reproduced, and are
+    in no mean and in no noise, since they are no new draw."""
+    measured_at: int = 0
+    """The newest experiment's number when this one was last run."""
+    simpler: bool = False
+    """Whether it has less code than its parent."""
     reason: str = ""
     asi: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
@@ -68,6 +90,21 @@ class Experiment:
     def by_seed(self) -> dict[int, float]:
         """Every value of this commit by its seed, the screening run included."""
         return {**dict(zip(self.seeds, self.values, strict=False)), **self.repeats}
+
+    @property
+    def hardware(self) -> str:
+        """The hardware that it was measured on; empty when the journal does not say."""
+        return hardware_of(self.env)
+
+    def on(self, hardware: str) -> Experiment:
+        """Return the experiment as this hardware saw it: with the runs made there, and no others.
+
+        Where the hardware is not known, here or in the journal, it is taken for the same.
+        """
+        if not hardware or not self.hardware or hardware == self.hardware:
+            return self
+        runs = self.elsewhere.get(hardware, {})
+        return replace(self, metric=None, values=(), seeds=(), screened=False, repeats=runs)
 
     @property
     def fresh(self) -> tuple[float, ...]:
@@ -97,6 +134,10 @@ class Session:
 
     segments: tuple[Segment, ...]
     experiments: tuple[Experiment, ...]
+    hardware: str = ""
+    """What the last run was measured on; empty when the journal does not say."""
+    studies: tuple[Study, ...] = ()
+    """What `confirm`, `replicate` and `ablate` did, the unfinished one included."""
 
     @property
     def segment(self) -> Segment:
@@ -144,8 +185,13 @@ class Session:
 
     @cached_property
     def noise(self) -> Noise:
-        """Pooled from repeats of the same commit in this segment; screening runs left out where they are biased."""
-        return pooled(e.fresh for e in self.current if len(e.values) + len(e.repeats) > 1)
+        """Pooled from repeats of the same commit in this segment on the present hardware; screening runs are left out
+        where they are biased."""
+        return self.noise_on(self.hardware)
+
+    def noise_on(self, hardware: str) -> Noise:
+        """Return the noise of runs on this hardware."""
+        return pooled(e.on(hardware).fresh for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -182,6 +228,16 @@ class Session:
         values = [e.metric for e in self.current if e.metric is not None]
         return mad_confidence(self.gain, values) if self.gain is not None else None
 
+    @property
+    def study(self) -> Study | None:
+        """The study that was begun and not ended: it runs now, or was interrupted."""
+        return self.studies[-1] if self.studies and self.studies[-1].outcome is None else None
+
+    @property
+    def locked(self) -> tuple[Study, ...]:
+        """The uses of the locked split; the more there are, the less its numbers are worth."""
+        return tuple(study for study in self.studies if study.split == LOCKED)
+
     def find(self, number: int) -> Experiment | None:
         """Return the latest experiment with this number, or None."""
         return next((e for e in reversed(self.experiments) if e.number == number), None)
@@ -204,6 +260,8 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
     segments: list[Segment] = []
     experiments: dict[tuple[int, int], Experiment] = {}
     newest: dict[int, Experiment] = {}
+    studies: dict[int, Study] = {}
+    env: Mapping[str, Any] = {}
     for line, event in events:
         kind = event.get("type", "run" if "run" in event else None)
         try:
@@ -216,16 +274,19 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
                     raise ValueError(f"experiment {experiment.number} starts twice")
                 experiments[key] = newest[experiment.number] = experiment
             elif kind == "run":
-                number = _int(event, "run")
+                number = whole_at(event, "run")
                 key = (_segment_of(event, _current(segments)), number)
                 started = experiments.get(key)
                 if started is not None and started.status is not None:
                     raise ValueError(f"experiment {number} has two verdicts")
-                experiments[key] = newest[number] = _verdict(event, started, key)
+                experiments[key] = newest[number] = verdict = _verdict(event, started, key)
+                env = verdict.env or env
             elif kind == "repeat":
-                _known(newest, event).repeats[_int(event, "seed")] = _number(event, "value")
+                env = _repeat(_known(newest, event), event, next(reversed(newest))) or env
+            elif kind in ("study", "study_run", "study_end"):
+                fold(studies, event)
             elif kind == "note":
-                _known(newest, event).asi.update(_mapping(event, "asi"))
+                _known(newest, event).asi.update(mapping_at(event, "asi"))
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise IntegrityError(
@@ -234,7 +295,7 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
             ) from None
     if not segments:
         segments.append(Segment(0, "", Metric("metric", "lower")))
-    return Session(tuple(segments), tuple(experiments.values()))
+    return Session(tuple(segments), tuple(experiments.values()), hardware_of(env), tuple(studies.values()))
 
 
 def _current(segments: list[Segment]) -> int:
@@ -250,26 +311,27 @@ def _segment(event: Event, index: int) -> Segment:
     metric = Metric(str(event["metricName"]), direction, str(event.get("metricUnit") or ""))
     return Segment(
         number=_segment_of(event, index),
-        name=_text(event, "name") or "",
+        name=text_at(event, "name") or "",
         metric=metric,
-        branch=_text(event, "branch"),
-        tag=_text(event, "tag"),
-        sha256=_mapping(event, "sha256", {}),
+        branch=text_at(event, "branch"),
+        tag=text_at(event, "tag"),
+        sha256=mapping_at(event, "sha256", {}),
         keep_untracked=tuple(event.get("keep_untracked") or ()),
-        timestamp=_seconds(event),
+        timestamp=seconds_at(event),
     )
 
 
 def _start(event: Event, segment: int) -> Experiment:
     return Experiment(
-        number=_int(event, "experiment"),
+        number=whole_at(event, "experiment"),
         segment=_segment_of(event, segment),
-        commit=_text(event, "commit") if event["commit"] is not None else None,
-        parent=_text(event, "parent"),
-        description=_text(event, "description") or "",
-        asi=dict(_mapping(event, "asi", {})),
-        fingerprint=_text(event, "fingerprint"),
-        started=_seconds(event),
+        commit=text_at(event, "commit") if event["commit"] is not None else None,
+        parent=text_at(event, "parent"),
+        description=text_at(event, "description") or "",
+        asi=dict(mapping_at(event, "asi", {})),
+        fingerprint=text_at(event, "fingerprint"),
+        simpler=event.get("simpler") is True,
+        started=seconds_at(event),
     )
 
 
@@ -277,99 +339,62 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     status = event["status"]
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
-    outcome = _text(event, "outcome")
+    outcome = text_at(event, "outcome")
     if outcome is None:
         outcome = "ok" if status in ("keep", "discard") else status
     elif outcome not in OUTCOMES:
         raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
     metric = event.get("metric")
     if metric is not None:
-        metric = _number(event, "metric")
-    values = tuple([_finite("values", value) for value in _list(event, "values")])
+        metric = number_at(event, "metric")
+    values = tuple([finite("values", value) for value in list_at(event, "values")])
     if not values and metric is not None:
         values = (metric,)
-    e = started or Experiment(number=key[1], segment=key[0], commit=_text(event, "commit"))
-    e.parent = _text(event, "parent") or e.parent
-    e.description = _text(event, "description") or e.description
+    e = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
+    e.parent = text_at(event, "parent") or e.parent
+    e.description = text_at(event, "description") or e.description
     e.status = status
     e.outcome = outcome  # type: ignore[assignment]
     e.metric = metric
-    e.metrics = _measured(_mapping(event, "metrics", {}))
+    e.metrics = numbers(mapping_at(event, "metrics", {}))
     e.values = values
-    e.seeds = tuple([_whole("seeds", seed) for seed in _list(event, "seeds")])
+    e.seeds = tuple([whole("seeds", seed) for seed in list_at(event, "seeds")])
     e.screened = bool(event.get("screened", False))
-    e.reason = _text(event, "reason") or ""
-    e.asi.update(_mapping(event, "asi", {}))
-    e.manifest = _text(event, "manifest")
-    e.env = _mapping(event, "env", {})
-    e.finished = _seconds(event)
+    e.reason = text_at(event, "reason") or ""
+    e.asi.update(mapping_at(event, "asi", {}))
+    e.manifest = text_at(event, "manifest")
+    e.env = mapping_at(event, "env", {})
+    e.finished = seconds_at(event)
+    e.measured_at = e.number
     return e
 
 
+def _repeat(e: Experiment, event: Event, now: int) -> Mapping[str, Any]:
+    """Take in a run made after the verdict, and return what the line says of the machine."""
+    seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
+    here = hardware_of(env) or e.hardware
+    runs = e.repeats if here == e.hardware or not e.hardware else e.elsewhere.setdefault(here, {})
+    if seed in (e.by_seed if runs is e.repeats else runs):
+        e.replicas.append((seed, value))
+    else:
+        runs[seed] = value
+    e.measured_at = max(now, e.measured_at)
+    return env
+
+
+def hardware_of(env: Mapping[str, Any]) -> str:
+    """Return what a value depends on of the machine in `env`: the GPU, or the CPU and its cores; empty for neither."""
+    if env.get("gpu"):
+        return str(env["gpu"])
+    return f"{env['cpu']}, {env.get('cores', '?')} cores" if env.get("cpu") else ""
+
+
 def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
-    number = _int(event, "experiment")
+    number = whole_at(event, "experiment")
     if number not in newest:
         raise ValueError(f"there is no experiment {number}")
     return newest[number]
 
 
 def _segment_of(event: Event, otherwise: int) -> int:
-    return otherwise if event.get("segment") is None else _int(event, "segment")
-
-
-def _int(event: Event, key: str) -> int:
-    return _whole(key, event.get(key))
-
-
-def _whole(key: str, value: object) -> int:
-    if type(value) is not int:
-        raise ValueError(f"{key} is {value!r}; it must be a whole number")
-    return value
-
-
-def _number(event: Event, key: str) -> float:
-    return _finite(key, event.get(key))
-
-
-def _finite(key: str, value: object) -> float:
-    if type(value) is float or type(value) is int:
-        number = float(value)
-        if math.isfinite(number):
-            return number
-    raise ValueError(f"{key} is {value!r}; it must be a finite number")
-
-
-def _list(event: Event, key: str) -> list[Any]:
-    value = event.get(key)
-    if value is not None and not isinstance(value, list):
-        raise ValueError(f"{key} is {value!r}; it must be a list")
-    return value or []
-
-
-def _measured(metrics: dict[str, Any]) -> dict[str, float]:
-    """Return the metrics that have a value; other tools write null for one that was not measured."""
-    return {name: _finite(f"metrics.{name}", value) for name, value in metrics.items() if value is not None}
-
-
-def _text(event: Event, key: str) -> str | None:
-    value = event.get(key)
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{key} is {value!r}; it must be text")
-    return value
-
-
-def _seconds(event: Event) -> int | None:
-    """Return the timestamp in whole seconds; other tools write milliseconds, which no date in seconds reaches."""
-    if event.get("timestamp") is None:
-        return None
-    value = int(_number(event, "timestamp"))
-    return value // 1000 if value > 10**11 else value
-
-
-def _mapping(event: Event, key: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
-    value = event.get(key)
-    if value is None and otherwise is not None:
-        return otherwise
-    if not isinstance(value, dict):
-        raise ValueError(f"{key} is {value!r}; it must be an object")
-    return value
+    return otherwise if event.get("segment") is None else whole_at(event, "segment")

@@ -18,9 +18,23 @@ SCREEN_Z = 0.8
 """A screening run must gain this many standard errors to be worth confirming: about a fifth of the changes without
 effect and 97 % of gains of three standard deviations go on."""
 
+FUTILE_Z = 0.5
+"""After the first fresh seed a mean gain below this many standard errors is given up, and below 1 more before the last:
+what is still so small is seldom confirmed, and most changes have no effect."""
+
 REFERENCE_RUNS = 8
 """Candidates are confirmed on seeds that are new to both until the incumbent has this many runs. A reference of few
 runs has a luck of its own, which every later candidate would meet again."""
+
+STALE_AFTER = 25
+"""Experiments after which the incumbent is run once more: a machine that has become slower must not speak against
+every new idea, nor one that has become faster for it."""
+
+SIMPLER_SEEDS = 3
+"""Fresh seeds after which less code that is not worse within noise is kept."""
+
+BASELINE_RUNS = 3
+"""Seeds of a baseline unless a person says otherwise: the least that tells a spread, and that its figure is rough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +42,8 @@ class Rules:
     """The `[keep]` table."""
 
     policy: Literal["confirm", "greedy"] = "confirm"
-    seeds: int = 3
-    alpha: float = 0.01
+    seeds: int = 5
+    alpha: float = 0.012
     minimum_gain: float = 0.0
     simplicity: bool = True
     max_memory_mb: float | None = None
@@ -44,15 +58,17 @@ class Evidence:
     """Seed -> value of the candidate in the order of running; the first is the screening run."""
     incumbent: Mapping[int, float]
     """Seed -> value of the incumbent's runs that did not decide on it."""
-    reference: float
-    """The incumbent's reference value."""
+    reference: float | None
+    """The incumbent's reference value; None when it has no run on this hardware."""
     taken: frozenset[int] = frozenset()
     """Seeds that the incumbent has run at all: another run of one of them would tell nothing new."""
     groups: tuple[tuple[float, ...], ...] = ()
     """Repeats of each other commit of the segment, the incumbent too: the noise is pooled from them."""
     memory_mb: float | None = None
     code_removed: bool = False
-    """Whether the change only takes code away."""
+    """Whether the change leaves less code than there was."""
+    stale: bool = False
+    """Whether the incumbent was last run long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +84,17 @@ class Step:
 def next_step(evidence: Evidence, rules: Rules) -> Step:
     """Return the next run to make, or the verdict with its reason."""
     metric, screening = evidence.metric, next(iter(evidence.candidate.values()))
-    gain = metric.gain(screening, evidence.reference)
     if rules.max_memory_mb is not None and (evidence.memory_mb or 0) > rules.max_memory_mb:
         return Step("discard", f"uses {evidence.memory_mb:.0f} MB, above the limit of {rules.max_memory_mb:.0f} MB")
     noise = _noise(evidence)
+    if evidence.reference is None:
+        return Step("run_incumbent", "the incumbent has no run on this hardware", _new_seed(evidence), noise)
+    gain = metric.gain(screening, evidence.reference)
     if rules.policy == "greedy" or noise.exact:
         return _by_one_run(gain, evidence, rules, noise)
-    return _confirm(gain, evidence, rules, noise)
+    if len(evidence.candidate) > 1:
+        return _confirm(evidence, rules, noise)
+    return _screen(gain, evidence, rules, noise)
 
 
 def _by_one_run(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> Step:
@@ -90,42 +110,62 @@ def _by_one_run(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> 
     return Step("discard", f"{_worse(gain, unit)} ({how})", noise=noise)
 
 
-def _confirm(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> Step:
-    """Screen on one run; then decide on fresh seeds alone, each of which the incumbent runs, too."""
-    unit = _unit(evidence)
+def _screen(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> Step:
+    """Say from the first run whether the change is worth more of them."""
+    if evidence.stale:
+        return Step("run_incumbent", "the incumbent was last run long ago", _new_seed(evidence), noise)
     simpler = rules.simplicity and evidence.code_removed
-    fresh = list(evidence.candidate)[1:]
-    if not fresh:
-        spread = noise.sd * math.sqrt(1 + 1 / max(1, len(evidence.incumbent))) if noise.sd else 0.0
-        floor = -spread if simpler else SCREEN_Z * spread
-        if gain < floor or (gain <= 0 and not simpler):
-            by = f" against a noise of {noise.sd:.2g}" if noise.sd else ""
-            return Step("discard", f"the first run is {_worse(gain, unit)}{by}", noise=noise)
-        return Step("run_candidate", "the first run is promising", _fresh_seed(evidence), noise)
+    spread = noise.sd * math.sqrt(1 + 1 / max(1, len(evidence.incumbent))) if noise.sd else 0.0
+    floor = -spread if simpler else SCREEN_Z * spread
+    if gain < floor or (gain <= 0 and not simpler):
+        return Step("discard", f"the first run is {_worse(gain, _unit(evidence))}{_against(noise)}", noise=noise)
+    return Step("run_candidate", "the first run is promising", _fresh_seed(evidence), noise)
 
+
+def _confirm(evidence: Evidence, rules: Rules, noise: Noise) -> Step:
+    """Decide on the fresh seeds alone, each of which the incumbent runs, too; look after each, stop when decided."""
+    fresh = list(evidence.candidate)[1:]
     unpaired = [seed for seed in fresh if seed not in evidence.incumbent]
     if unpaired:
         return Step("run_incumbent", "the incumbent has no run of this seed", unpaired[0], noise)
-    n, reference = len(fresh), math.fsum(evidence.incumbent.values()) / len(evidence.incumbent)
+    unit, n, m = _unit(evidence), len(fresh), len(evidence.incumbent)
+    simpler = rules.simplicity and evidence.code_removed
+    reference = math.fsum(evidence.incumbent.values()) / m
     mean = evidence.metric.gain(math.fsum(evidence.candidate[seed] for seed in fresh) / n, reference)
-    told = f"{n} fresh seed{'s' if n > 1 else ''}"
-    if noise.sd is not None:
-        error = noise.sd * math.sqrt(1 / n + 1 / len(evidence.incumbent))
-        # alpha is shared out over the looks, so that looking several times does not raise it
-        needed = _student(1 - rules.alpha / rules.seeds, noise.dof) * error
-        with_noise = f"noise {noise.sd:.2g}, needed {needed:.2g}"
-        if mean > 0 and mean >= needed and mean >= rules.minimum_gain:
-            return Step("keep", f"better by {mean:.4g}{unit} over {told} ({with_noise})", noise=noise)
-        if simpler and n == rules.seeds and mean >= -error:
-            return Step("keep", f"not worse within noise ({mean:+.4g}{unit} over {told}), and simpler", noise=noise)
-        if n >= rules.seeds or (mean <= 0 and not simpler):
-            if mean <= 0:
-                return Step("discard", f"not confirmed: {_worse(mean, unit)} over {told}", noise=noise)
-            return Step("discard", f"not confirmed: better by {mean:.4g}{unit} over {told} ({with_noise})", noise=noise)
-    elif n >= rules.seeds or mean <= 0:
-        # One fresh seed and no repeat of any commit: there is no noise to judge against.
-        return Step("discard", f"not confirmed: {_signed(mean, unit)} over {told}, noise unknown", noise=noise)
+    told = f"{_signed(mean, unit)} over {n} fresh seed{'s' if n > 1 else ''}"
+    if noise.sd is None:  # one fresh seed and no repeat of any commit: there is no noise to judge against
+        if n < rules.seeds and mean > 0:
+            return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
+        return Step("discard", f"not confirmed: {told}, noise unknown", noise=noise)
+    error = noise.sd * math.sqrt(1 / n + 1 / m)
+    needed = max(_student(1 - alpha_at(n, rules), noise.dof) * error, rules.minimum_gain)
+    told += f" (noise {noise.sd:.2g}, needed {needed:.2g})"
+    if mean > 0 and mean >= needed:
+        return Step("keep", told, noise=noise)
+    if simpler:
+        return _simpler(mean, error, n, evidence, rules, noise)
+    if n >= rules.seeds or mean < error * (FUTILE_Z + (n - 1) / (rules.seeds - 1)):
+        return Step("discard", f"not confirmed: {told}", noise=noise)
     return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
+
+
+def _simpler(mean: float, error: float, n: int, evidence: Evidence, rules: Rules, noise: Noise) -> Step:
+    """Keep less code when it is not worse within noise; a loss is given up as soon as it is twice that."""
+    told = f"{_signed(mean, _unit(evidence))} over {n} fresh seed{'s' if n > 1 else ''}"
+    if mean < -2 * error or (n >= min(SIMPLER_SEEDS, rules.seeds) and mean < -error):
+        return Step("discard", f"simpler, but {told}{_against(noise)}", noise=noise)
+    if n >= min(SIMPLER_SEEDS, rules.seeds):
+        return Step("keep", f"simpler, and not worse within noise: {told}{_against(noise)}", noise=noise)
+    return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
+
+
+def alpha_at(look: int, rules: Rules) -> float:
+    """Return the part of alpha that may be spent at a look, from 1 to `rules.seeds`; the parts add up to alpha.
+
+    Little is spent early, as O'Brien and Fleming (1979) do: the spent part grows with the square of the looks. Taking
+    the looks for independent, which they are not, errs on the safe side.
+    """
+    return rules.alpha * (2 * look - 1) / rules.seeds**2
 
 
 def _noise(evidence: Evidence) -> Noise:
@@ -144,6 +184,10 @@ def _fresh_seed(evidence: Evidence) -> int:
         for seed in evidence.incumbent:
             if seed not in evidence.candidate:
                 return seed
+    return _new_seed(evidence)
+
+
+def _new_seed(evidence: Evidence) -> int:
     return max([*evidence.taken, *evidence.incumbent, *evidence.candidate]) + 1
 
 
@@ -155,6 +199,10 @@ def _student(quantile: float, dof: int) -> float:
 
 def _unit(evidence: Evidence) -> str:
     return f" {evidence.metric.unit}" if evidence.metric.unit else ""
+
+
+def _against(noise: Noise) -> str:
+    return f" against a noise of {noise.sd:.2g}" if noise.sd else ""
 
 
 def _worse(gain: float, unit: str) -> str:

@@ -11,6 +11,7 @@ from autoresearch.core.errors import AutoresearchError, MachineError, Preconditi
 from autoresearch.core.fingerprint import fingerprint
 from autoresearch.core.session import Event, Experiment, Session
 from autoresearch.core.text import excerpt
+from autoresearch.core.verdict import BASELINE_RUNS
 from autoresearch.engine import candidate as candidates
 from autoresearch.engine.guard import check_branch, check_command, check_immutable, check_stop, mutable_paths
 from autoresearch.engine.judge import SCREENING_SEED, Clock, Runs, failure, judge, repeat_line, run_line
@@ -66,6 +67,7 @@ def attempt(
             "description": found.description,
             "asi": dict(asi),
             "fingerprint": found.fingerprint,
+            "simpler": found.simpler,
             "timestamp": clock(),
         }
         root.append(start)
@@ -88,7 +90,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
     with root.lock(), signals_interrupt():
         bench, session, remarks = _guarded(root, clock, tick)
         git, task = bench.git, bench.task
-        wanted = range(1, (seeds or (task.keep.seeds if task.keep.policy == "confirm" else 1)) + 1)
+        wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
             return _more_seeds(bench, session, session.baseline, wanted, clock, remarks, asked=seeds is not None)
         if candidates.edited(git, session, task):

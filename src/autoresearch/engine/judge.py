@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from autoresearch.core.evidence import gather
 from autoresearch.core.noise import mad_confidence
-from autoresearch.core.session import Event, Experiment, Session
-from autoresearch.core.verdict import Evidence, next_step
+from autoresearch.core.session import Event, Session, hardware_of
+from autoresearch.core.verdict import next_step
 from autoresearch.core.words import Status, status_of
 from autoresearch.engine.measure import Bench, Measurement, check, measure
 from autoresearch.io.hardware import detect
@@ -53,8 +54,12 @@ def judge(runs: Runs, session: Session, simpler: bool, clock: Clock) -> tuple[St
     if runs.first is not None and runs.failed is None and _differ(runs.first.manifest, incumbent.manifest):
         told = "data or evaluator are not those of the incumbent: its number cannot be compared"
         runs.failed = Measurement("killed", reason=told)
+    memory_mb = runs.first.metrics.get("peak_vram_mb") if runs.first else None
+    hardware = hardware_of(detect().env())
     while runs.failed is None:
-        step = next_step(_evidence(runs, session, incumbent, simpler), runs.bench.task.rules)
+        known = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware, memory_mb=memory_mb,
+                       simpler=simpler)  # fmt: skip
+        step = next_step(known, runs.bench.task.rules)
         if step.action in ("keep", "discard"):
             return step.action, step.reason
         assert step.seed is not None
@@ -66,25 +71,11 @@ def judge(runs: Runs, session: Session, simpler: bool, clock: Clock) -> tuple[St
             told = f"the incumbent's run of seed {step.seed} failed: {repeat.reason}"
             runs.failed = Measurement("killed", reason=told, excerpt=repeat.excerpt)
         else:
-            incumbent = replace(incumbent, repeats={**incumbent.repeats, step.seed: repeat.value})
             runs.bench.workspace.append(repeat_line(incumbent.number, step.seed, repeat.value, clock()))
+            session = runs.bench.workspace.session()
+            incumbent = session.incumbent
+            assert incumbent is not None
     return failure(runs.failed)
-
-
-def _evidence(runs: Runs, session: Session, incumbent: Experiment, simpler: bool) -> Evidence:
-    others = [e.fresh for e in session.current if e.number != incumbent.number]
-    reference = incumbent.reference
-    assert reference is not None
-    return Evidence(
-        metric=session.metric,
-        candidate=runs.values,
-        incumbent=incumbent.pairs,
-        reference=reference,
-        taken=frozenset(incumbent.by_seed),
-        groups=tuple(group for group in (*others, incumbent.fresh) if len(group) > 1),
-        memory_mb=runs.first.metrics.get("peak_vram_mb") if runs.first else None,
-        code_removed=simpler,
-    )
 
 
 def _differ(mine: str | None, theirs: str | None) -> bool:
@@ -97,8 +88,15 @@ def failure(measurement: Measurement) -> tuple[Status, str]:
 
 
 def repeat_line(experiment: int, seed: int, value: float, now: int) -> Event:
-    """Return a run made after the verdict as a journal line."""
-    return {"type": "repeat", "experiment": experiment, "seed": seed, "value": value, "timestamp": now}
+    """Return a run made after the verdict as a journal line, with the machine that it was made on."""
+    return {
+        "type": "repeat",
+        "experiment": experiment,
+        "seed": seed,
+        "value": value,
+        "env": detect().env(),
+        "timestamp": now,
+    }
 
 
 def run_line(runs: Runs, session: Session, start: Event, status: Status, reason: str, now: int) -> Event:

@@ -16,6 +16,8 @@ NAME = "autoresearch.toml"
 
 Scalar = str | int | float | bool
 
+_RULES = Rules()
+
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,8 +80,10 @@ class Files(_Table):
 
 class Keep(_Table):
     policy: Literal["confirm", "greedy"] = "confirm"
-    seeds: Annotated[int, Field(ge=1, le=64)] = 3
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    seeds: Annotated[int, Field(ge=1, le=64)] = _RULES.seeds
+    """Most fresh seeds behind a confirmation."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = _RULES.alpha
+    """How often a change without effect that reached confirmation may be kept."""
     minimum_gain: Annotated[float, Field(ge=0)] = 0.0
     simplicity: bool = True
     """Keep a change that only removes code when it is not worse within noise."""

@@ -1,0 +1,225 @@
+"""How often a policy is fooled by luck, and what it misses, in simulated sessions.
+
+    python benchmarks/verdicts.py [--json | --markdown] [--sessions N]
+
+The policy is the package's code. A session is a baseline and 50 experiments on a metric whose noise is 1. The policy
+does not know that: it estimates the noise from the session's own repeats, and all experiments share the runs of their
+incumbent, with its luck. Runs of one seed are independent (pairing 0), or share half of their variance (pairing 0.5).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+
+import autoresearch
+from autoresearch.core.evidence import gather
+from autoresearch.core.metrics import Metric
+from autoresearch.core.session import Experiment, Segment, Session
+from autoresearch.core.verdict import BASELINE_RUNS, Rules, next_step
+from autoresearch.io.hardware import detect
+
+EXPERIMENTS = 50
+METRIC = Metric("loss", "lower")
+SEGMENT = Segment(0, "simulated", METRIC)
+SCENARIOS = {
+    "no effect": {},
+    "10 % gain 3 sigma": {3.0: 5},
+    "10 % gain 3, 40 % lose 2 sigma": {3.0: 5, -2.0: 20},
+    "10 % gain 1.5 sigma": {1.5: 5},
+}
+"""Name -> true gain in units of the noise -> how many of the experiments have it; the others have no effect."""
+NULL, GAINS = [*SCENARIOS][:2]
+BOUNDS = {"false keeps": 0.2, "runs": 1.6, "false keeps with gains": 0.1, "gain of greedy's": 0.85}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one session ended with."""
+
+    false_keeps: int
+    """Kept experiments without a true gain."""
+    gain: float
+    """Summed true gains and losses of what was kept, in units of the noise."""
+    runs: int
+
+
+class Machine:
+    """Runs with noise 1, of which the part `pairing` is common to all runs of a seed."""
+
+    def __init__(self, rng: random.Random, pairing: float) -> None:
+        self.rng, self.common, self.own = rng, math.sqrt(pairing), math.sqrt(1 - pairing)
+        self.luck: dict[int, float] = {}
+        self.runs = 0
+
+    def run(self, level: float, seed: int) -> float:
+        self.runs += 1
+        if seed not in self.luck:
+            self.luck[seed] = self.rng.gauss(0, 1)
+        return level + self.common * self.luck[seed] + self.own * self.rng.gauss(0, 1)
+
+
+def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float) -> Outcome:
+    """Run one session of experiments with these true gains; `number` seeds its random numbers."""
+    machine = Machine(random.Random(number), pairing)
+    seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
+    level = 0.0
+    first = Experiment(1, 0, "1", status="keep", values=tuple(machine.run(level, seed) for seed in seeds),
+                       seeds=tuple(seeds), measured_at=1)  # fmt: skip
+    experiments, incumbent = [first], first
+    for n, effect in enumerate(effects, 2):
+        session = Session((SEGMENT,), tuple(experiments))
+        values = {1: machine.run(level - effect, 1)}
+        while (step := next_step(gather(session, incumbent, values, now=n), rules)).action not in ("keep", "discard"):
+            assert step.seed is not None
+            if step.action == "run_candidate":
+                assert step.seed not in values
+                values[step.seed] = machine.run(level - effect, step.seed)
+            else:
+                assert step.seed not in incumbent.by_seed
+                incumbent.repeats[step.seed] = machine.run(level, step.seed)
+                incumbent.measured_at = n
+        e = Experiment(n, 0, str(n), status=step.action, values=tuple(values.values()),  # type: ignore[arg-type]
+                       seeds=tuple(values), screened=len(values) > 1, measured_at=n)  # fmt: skip
+        experiments.append(e)
+        if step.action == "keep":
+            level, incumbent = level - effect, e
+    kept = [effect for e, effect in zip(experiments[1:], effects, strict=True) if e.status == "keep"]
+    return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs)
+
+
+def effects_of(scenario: str, number: int) -> list[float]:
+    """Return the true gain of each experiment of a session, in an order of its own."""
+    effects = [gain for gain, count in SCENARIOS[scenario].items() for _ in range(count)]
+    effects += [0.0] * (EXPERIMENTS - len(effects))
+    random.Random(f"effects {number}").shuffle(effects)
+    return effects
+
+
+def many(job: tuple[str, Rules, float, range]) -> list[Outcome]:
+    """Run a block of sessions."""
+    scenario, rules, pairing, numbers = job
+    name = f"{scenario} {rules.policy} {pairing}"
+    return [simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing) for n in numbers]
+
+
+def table(sessions: int, rules: Rules, scenarios: Sequence[str], processes: int = 2) -> list[dict[str, object]]:
+    """Return a row for each policy, scenario and pairing: means over the sessions, and the standard error of the
+    false keeps."""
+    greedy = Rules(policy="greedy")
+    cells = [
+        (scenario, pairing, policy) for scenario in scenarios for pairing in (0.0, 0.5) for policy in (greedy, rules)
+    ]
+    half = range(0, sessions, max(1, math.ceil(sessions / processes)))
+    blocks = [range(at, min(sessions, at + half.step)) for at in half]
+    jobs = [(scenario, policy, pairing, block) for scenario, pairing, policy in cells for block in blocks]
+    with ProcessPoolExecutor(processes) as pool:
+        results = [*pool.map(many, jobs)]
+    rows: list[dict[str, object]] = []
+    beside = 0.0
+    for k, (scenario, pairing, policy) in enumerate(cells):
+        outcomes = [o for block in results[k * len(blocks) : (k + 1) * len(blocks)] for o in block]
+        false = [o.false_keeps for o in outcomes]
+        gain = statistics.fmean(o.gain for o in outcomes)
+        beside = gain if policy.policy == "greedy" else beside
+        rows.append(
+            {
+                "scenario": scenario,
+                "pairing": pairing,
+                "policy": policy.policy,
+                "false_keeps": round(statistics.fmean(false), 4),
+                "false_keeps_error": round(statistics.stdev(false) / math.sqrt(len(false)), 4)
+                if len(false) > 1
+                else None,
+                "true_gain": round(gain, 3),
+                "gain_of_greedys": round(gain / beside, 4) if beside > 0 else None,
+                "runs": round(statistics.fmean(o.runs for o in outcomes) / (EXPERIMENTS + 1), 4),
+            }
+        )
+    return rows
+
+
+def judged(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return each bound with what was found, worst over the pairings."""
+
+    def worst(scenario: str, key: str, pick: object = max) -> float:
+        found = [row[key] for row in rows if row["scenario"] == scenario and row["policy"] == "confirm"]
+        return float(pick(found))  # type: ignore[operator]
+
+    found = {
+        "false keeps": worst(NULL, "false_keeps"),
+        "runs": worst(NULL, "runs"),
+        "false keeps with gains": worst(GAINS, "false_keeps"),
+        "gain of greedy's": worst(GAINS, "gain_of_greedys", min),
+    }
+    bounds: list[dict[str, object]] = []
+    for what, bound in BOUNDS.items():
+        ok = found[what] >= bound if "gain of" in what else found[what] <= bound
+        bounds.append({"what": what, "found": found[what], "bound": bound, "ok": ok})
+    return bounds
+
+
+def markdown(report: dict[str, object]) -> str:
+    """Return the report as a page."""
+    rows, bounds = report["rows"], report["bounds"]
+    assert isinstance(rows, list) and isinstance(bounds, list)
+    lines = [
+        "# How often a policy is fooled by luck",
+        "",
+        *(f"- {key}: {report[key]}" for key in ("date", "machine", "versions", "rules", "sessions", "command")),
+        "",
+        f"Simulated sessions of {EXPERIMENTS} experiments against the package's own `core/verdict.py` and",
+        "`core/evidence.py`. The noise is 1 and unknown to the policy. `pairing`: the part of a run's variance that it",
+        "shares with other runs of its seed. `runs`: of the whole session, baseline and incumbents included, in units",
+        "of greedy's 51. `true gain`: summed over what was kept, in units of the noise.",
+        "",
+        "| scenario | pairing | policy | false keeps | true gain | of greedy's | runs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        share = "" if row["gain_of_greedys"] is None else f"{100 * row['gain_of_greedys']:.0f} %"
+        lines.append(
+            f"| {row['scenario']} | {row['pairing']} | {row['policy']} | {row['false_keeps']:.3f} ± "
+            f"{row['false_keeps_error']:.3f} | {row['true_gain']:.2f} | {share} | {row['runs']:.2f} |"
+        )
+    lines += ["", "| bound, worst pairing | found | asked | ok |", "|---|---|---|---|"]
+    for bound in bounds:
+        way = "at least" if "gain of" in bound["what"] else "at most"
+        lines.append(
+            f"| {bound['what']} | {bound['found']:.3f} | {way} {bound['bound']} | {'yes' if bound['ok'] else 'NO'} |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="what is printed without --json")
+    parser.add_argument("--sessions", type=int, default=600)
+    args = parser.parse_args(argv)
+    rules = Rules()
+    rows = table(args.sessions, rules, [*SCENARIOS])
+    report: dict[str, object] = {
+        "date": datetime.date.today().isoformat(),
+        "machine": detect().describe(),
+        "versions": f"autoresearch {autoresearch.__version__}, Python {sys.version.split()[0]}",
+        "rules": ", ".join(f"{key} {value}" for key, value in asdict(rules).items() if value is not None),
+        "sessions": f"{args.sessions} of each kind",
+        "command": f"`python benchmarks/verdicts.py --sessions {args.sessions}`",
+        "rows": rows,
+        "bounds": judged(rows),
+    }
+    print(json.dumps(report) if args.json else markdown(report))
+    return 0 if all(bound["ok"] for bound in judged(rows)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

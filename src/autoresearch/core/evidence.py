@@ -1,0 +1,38 @@
+"""What a decision rests on, taken from the session: one function for the engine, for replays and for simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autoresearch.core.session import Experiment, Session
+from autoresearch.core.verdict import STALE_AFTER, Evidence
+
+
+def gather(
+    session: Session,
+    incumbent: Experiment,
+    candidate: Mapping[int, float],
+    *,
+    now: int,
+    hardware: str = "",
+    memory_mb: float | None = None,
+    simpler: bool = False,
+) -> Evidence:
+    """Return the evidence on a candidate whose runs (seed -> value, the screening run first) were made on `hardware`.
+
+    `incumbent` is given apart from the session, since it may have runs that the session does not know of yet; `now` is
+    the candidate's number.
+    """
+    known = incumbent.on(hardware)
+    groups = [e.on(hardware).fresh for e in session.current if e.number not in (incumbent.number, now)]
+    return Evidence(
+        metric=session.metric,
+        candidate=candidate,
+        incumbent=known.pairs,
+        reference=known.reference,
+        taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
+        groups=tuple(group for group in (*groups, known.fresh) if len(group) > 1),
+        memory_mb=memory_mb,
+        code_removed=simpler,
+        stale=now - incumbent.measured_at > STALE_AFTER,
+    )

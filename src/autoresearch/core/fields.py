@@ -1,0 +1,66 @@
+"""Typed reading of the fields of a journal line. What cannot be understood is a `ValueError` that names the key."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+Event = dict[str, Any]
+
+
+def whole_at(event: Event, key: str) -> int:
+    return whole(key, event.get(key))
+
+
+def whole(key: str, value: object) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{key} is {value!r}; it must be a whole number")
+    return value
+
+
+def number_at(event: Event, key: str) -> float:
+    return finite(key, event.get(key))
+
+
+def finite(key: str, value: object) -> float:
+    if type(value) is float or type(value) is int:
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"{key} is {value!r}; it must be a finite number")
+
+
+def list_at(event: Event, key: str) -> list[Any]:
+    value = event.get(key)
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{key} is {value!r}; it must be a list")
+    return value or []
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics that have a value; other tools write null for one that was not measured."""
+    return {name: finite(f"metrics.{name}", value) for name, value in metrics.items() if value is not None}
+
+
+def text_at(event: Event, key: str) -> str | None:
+    value = event.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{key} is {value!r}; it must be text")
+    return value
+
+
+def seconds_at(event: Event) -> int | None:
+    """Return the timestamp in whole seconds; other tools write milliseconds, which no date in seconds reaches."""
+    if event.get("timestamp") is None:
+        return None
+    value = int(number_at(event, "timestamp"))
+    return value // 1000 if value > 10**11 else value
+
+
+def mapping_at(event: Event, key: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+    value = event.get(key)
+    if value is None and otherwise is not None:
+        return otherwise
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} is {value!r}; it must be an object")
+    return value
