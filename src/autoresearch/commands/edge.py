@@ -81,8 +81,7 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
 
 def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
     if as_json:
-        told = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
-        print(_object(told), flush=True)
+        print(_object({"error": error.as_dict()}), flush=True)
     remark(f"autoresearch: {error}")
     sys.exit(error.exit_code)
 

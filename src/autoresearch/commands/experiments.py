@@ -1,4 +1,4 @@
-"""Commands that measure: `baseline`, `try`."""
+"""Commands that measure: `baseline`, `try`; and `wait` for one that measures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoresearch.commands import views
+from autoresearch.commands import detached, views
 from autoresearch.commands.display import Display
 from autoresearch.commands.edge import JsonFlag, emit, here
 from autoresearch.core.errors import UsageError
-from autoresearch.io.workspace import find
+from autoresearch.io.workspace import Workspace, find
 
 if TYPE_CHECKING:
     from autoresearch.engine.experiment import Report
@@ -24,15 +24,25 @@ AsiOption = Annotated[
 ]
 
 
+DetachFlag = Annotated[
+    bool, typer.Option("--detach", help="Come back at once; the measuring goes on by itself. See: autoresearch wait.")
+]
+
+WAIT_S = 540.0
+"""How long `wait` waits unless told: below the ten minutes that agents give a command."""
+
+
 def register(app: typer.Typer) -> None:
     app.command("baseline")(baseline)
     app.command("try")(try_)
+    app.command("wait")(wait)
 
 
 def baseline(
     seeds: Annotated[
         int | None, typer.Option(min=1, max=64, help="Runs, each with its own seed.", show_default="by policy")
     ] = None,
+    detach: DetachFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure the starting point and its noise.
@@ -44,9 +54,14 @@ def baseline(
     """
     from autoresearch.engine.experiment import baseline, wall_clock
 
-    with Display() as display:
-        report = baseline(find(here()), seeds, wall_clock, tick=display.tick)
-    _tell(report, as_json)
+    workspace = find(here())
+    if detach:
+        _detach(workspace, ["baseline", *(("--seeds", str(seeds)) if seeds else ())], as_json)
+        return
+    measured = workspace.session().baseline
+    with Display() as display, detached.error_kept(workspace, again=measured and measured.number):
+        report = baseline(workspace, seeds, wall_clock, tick=display.tick)
+    _tell(workspace, report, as_json)
 
 
 def try_(
@@ -56,19 +71,56 @@ def try_(
         int | None,
         typer.Option("--again", metavar="N", help="Measure the change of experiment N again.", show_default=False),
     ] = None,
+    detach: DetachFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run one experiment.
 
     Measures the edit of the mutable files, or the one commit on top, and keeps it or takes it back.
+    With --detach it comes back when the measuring has begun, with the number to wait for.
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
     """
     from autoresearch.engine.experiment import attempt, wall_clock
 
-    with Display() as display:
-        report = attempt(find(here()), message.strip(), pairs(asi), wall_clock, again=again, tick=display.tick)
-    _tell(report, as_json)
+    workspace, given = find(here()), pairs(asi)
+    if detach:
+        words = ["try", "-m", message, *(word for pair in asi or () for word in ("--asi", pair))]
+        _detach(workspace, [*words, *(("--again", str(again)) if again is not None else ())], as_json)
+        return
+    with Display() as display, detached.error_kept(workspace):
+        report = attempt(workspace, message.strip(), given, wall_clock, again=again, tick=display.tick)
+    _tell(workspace, report, as_json)
+
+
+def wait(
+    n: Annotated[
+        int | None,
+        typer.Argument(metavar="N", help="Number of the experiment.", show_default="the one that runs, or the last"),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait at most.")] = WAIT_S,
+    as_json: JsonFlag = False,
+) -> None:
+    """Wait for an experiment.
+
+    Prints what its try has printed, or would have, and leaves as it did.
+    Past the timeout it leaves with exit code 5, and can be called again.
+
+    Example: autoresearch wait 5 --timeout 540
+    """
+    told = detached.wait(find(here()), n, timeout)
+    emit(as_json, told["view"], told["lines"])
+
+
+def _detach(workspace: Workspace, words: list[str], as_json: bool) -> None:
+    begun = detached.begin(workspace, words)
+    if begun is None:  # it has ended already: this is its report, or its refusal
+        detached.relay(workspace, as_json)
+        return
+    what = f"experiment {begun}" if begun else "the baseline"
+    command = f"autoresearch wait {begun}" if begun else "autoresearch wait"
+    view = {"experiment": begun or None, "running": True, "next": command}
+    emit(as_json, view, [f"{what} is being measured, on its own", f"next   {command}"])
 
 
 def pairs(given: list[str] | None) -> dict[str, Any]:
@@ -86,6 +138,8 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _tell(report: Report, as_json: bool) -> None:
+def _tell(workspace: Workspace, report: Report, as_json: bool) -> None:
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
-    emit(as_json, view, views.verdict_lines(report.session, view))
+    lines = views.verdict_lines(report.session, view)
+    detached.keep(workspace, report.experiment.number, {"view": view, "lines": lines})
+    emit(as_json, view, lines)

@@ -82,7 +82,7 @@ def status_view(session: Session, busy: View | None) -> View:
 def next_command(session: Session, busy: View | None) -> str:
     """Return what to type next."""
     if busy is not None:
-        return "autoresearch status"
+        return "autoresearch wait"
     if session.unfinished is not None:
         return "autoresearch resume"
     if session.incumbent is None:

@@ -19,6 +19,10 @@ class AutoresearchError(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
+    def as_dict(self) -> dict[str, str]:
+        """Return the error as `--json` prints it."""
+        return {"kind": self.kind, "message": self.message, "fix": self.fix}
+
 
 class MachineError(AutoresearchError):
     """The machine failed (disk full, process killed, lost GPU); nothing was decided about the idea."""
@@ -54,8 +58,25 @@ class PreconditionError(AutoresearchError):
     exit_code = 5
 
 
+class StillRunning(PreconditionError):
+    """What was waited for has not ended yet; nothing is wrong, and waiting again is right."""
+
+    kind = "running"
+
+
 class StopReached(AutoresearchError):
     """A stop condition holds: no further experiment is started."""
 
     kind = "stop"
     exit_code = 6
+
+
+def error_of(told: dict[str, str]) -> AutoresearchError:
+    """Return the error that `as_dict` told, of the class of its kind."""
+    kinds: dict[str, type[AutoresearchError]] = {}
+    classes = [AutoresearchError]
+    while classes:
+        cls = classes.pop()
+        kinds.setdefault(cls.kind, cls)
+        classes += cls.__subclasses__()
+    return kinds.get(told["kind"], AutoresearchError)(told["message"], told["fix"])

@@ -58,6 +58,11 @@ class Workspace:
         return self.state / "running.json"
 
     @property
+    def holder(self) -> Path:
+        """Says which process holds the workspace lock, from the guard of an experiment to its verdict."""
+        return self.state / "holder.json"
+
+    @property
     def git_marker(self) -> Path:
         """Is there exactly while the engine changes the repository."""
         return self.state / "git-at-work"
@@ -102,7 +107,7 @@ class Workspace:
         except Timeout:
             now = self.busy() or {}
             what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
-            raise PreconditionError(f"{what} is running here", "wait for it; see: autoresearch status") from None
+            raise PreconditionError(f"{what} is running here", "wait for it: autoresearch wait") from None
         except FileExistsError:
             raise PreconditionError(
                 f"{self.state} is a file", "move it away: the session needs a folder there"
@@ -110,8 +115,11 @@ class Workspace:
         except PermissionError:
             raise PreconditionError(f"no permission to write in {self.root}", "check who owns the folder") from None
         try:
+            with contextlib.suppress(OSError):  # without it, only `wait` knows less
+                write_atomic(self.holder, json.dumps(_myself()))
             yield
         finally:
+            self.holder.unlink(missing_ok=True)
             held.release()
 
     @contextlib.contextmanager
@@ -130,13 +138,29 @@ class Workspace:
 
     def busy(self) -> dict[str, Any] | None:
         """Return what `running.json` says, or None when nothing is being measured by a living process."""
-        try:
-            now: dict[str, Any] = json.loads(self.running.read_text())
-            from autoresearch.io.process import alive
+        return _of_the_living(self.running)
 
-            return now if alive(now["pid"], now["created"]) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    def held(self) -> bool:
+        """Whether a living process holds the lock, between two runs of an experiment, too."""
+        return _of_the_living(self.holder) is not None
+
+
+def _of_the_living(path: Path) -> dict[str, Any] | None:
+    """Return what a file says about a process, or None when that process is gone."""
+    try:
+        now: dict[str, Any] = json.loads(path.read_text())
+        from autoresearch.io.process import alive
+
+        return now if alive(now["pid"], now["created"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _myself() -> dict[str, Any]:
+    import psutil
+
+    me = psutil.Process()
+    return {"pid": me.pid, "created": me.create_time()}
 
 
 @contextlib.contextmanager
