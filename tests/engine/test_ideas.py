@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from autoresearch.core.errors import UsageError
+from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.engine import ideas
 from autoresearch.io.workspace import Workspace
 
@@ -40,3 +41,44 @@ def test_an_idea_that_is_there_and_a_number_that_is_not_are_refused(tmp_path: Pa
         ideas.add(workspace, "once")
     with pytest.raises(UsageError, match="no idea 7"):
         ideas.mark_done(workspace, 7)
+
+
+def test_an_idea_that_says_the_same_in_other_words_is_refused(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ideas.add(workspace, "halve the learning rate", "learning rate")
+    with pytest.raises(UsageError, match="idea 1 says the same"):
+        ideas.add(workspace, "Halve LR")
+    ideas.add(workspace, "halve the LR of the head")
+    assert [i.family for i in ideas.read(workspace)] == ["learning rate", "learning rate"]
+
+
+def test_an_idea_is_claimed_by_one_agent_only(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ideas.add(workspace, "shorter warmdown", "schedule")
+    ideas.claim(workspace, 1, "ada")
+    ideas.claim(workspace, 1, "ada")
+    with pytest.raises(PreconditionError, match="claimed by ada"):
+        ideas.claim(workspace, 1, "bob")
+    assert (tmp_path / ideas.NAME).read_text().endswith("- [ ] shorter warmdown #schedule @ada\n")
+    ideas.mark_done(workspace, 1)
+    with pytest.raises(PreconditionError, match="is done"):
+        ideas.claim(workspace, 1, "ada")
+    assert [(i.text, i.by, i.done) for i in ideas.read(workspace)] == [("shorter warmdown", "ada", True)]
+
+
+def test_agents_that_claim_at_the_same_time_get_different_ideas(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for n in range(4):
+        ideas.add(workspace, f"idea number {n}")
+
+    def claim(who: int) -> int:
+        for idea in ideas.read(workspace):
+            try:
+                ideas.claim(workspace, idea.number, f"agent-{who}")
+                return idea.number
+            except PreconditionError:
+                continue
+        raise AssertionError("none was left")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(claim, range(4))) == [1, 2, 3, 4]

@@ -59,7 +59,7 @@ def baseline(
         _detach(workspace, ["baseline", *(("--seeds", str(seeds)) if seeds else ())], as_json)
         return
     measured = workspace.session().baseline
-    with Display() as display, detached.error_kept(workspace, again=measured and measured.number):
+    with Display() as display, detached.error_kept(workspace, again=measured.number if measured else None):
         report = baseline(workspace, seeds, wall_clock, tick=display.tick)
     _tell(workspace, report, as_json)
 
@@ -139,7 +139,11 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
 
 
 def _tell(workspace: Workspace, report: Report, as_json: bool) -> None:
+    from autoresearch.commands.brief import remember
+    from autoresearch.engine.experiment import wall_clock
+
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
     lines = views.verdict_lines(report.session, view)
     detached.keep(workspace, report.experiment.number, {"view": view, "lines": lines})
+    remember(workspace, wall_clock())
     emit(as_json, view, lines)

@@ -1,4 +1,4 @@
-"""Commands that read a session and annotate it: `status`, `log`, `show`, `resume`, `check`, `note`, `ideas`."""
+"""Commands that read a session and annotate it: `status`, `log`, `show`, `resume`, `check`, `note`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Annotated
 import typer
 
 from autoresearch.commands import views
-from autoresearch.commands.brief import brief, brief_lines
 from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.commands.experiments import AsiOption, pairs
-from autoresearch.core.errors import AutoresearchError, PreconditionError, UsageError
+from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.core.session import Session
 from autoresearch.core.text import excerpt, one_line
 from autoresearch.core.words import STATUSES
-from autoresearch.engine import ideas as backlog
 from autoresearch.io.git import Git
 from autoresearch.io.workspace import Workspace, find
 
@@ -23,7 +21,7 @@ Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experime
 
 
 def register(app: typer.Typer) -> None:
-    for command in (status, log, show, resume, check, note, ideas):
+    for command in (status, log, show, resume, check, note):
         app.command()(command)
 
 
@@ -113,32 +111,23 @@ def resume(
 
     Example: autoresearch resume --brief
     """
+    from autoresearch.commands.brief import brief, brief_lines, remember
     from autoresearch.engine.experiment import wall_clock
     from autoresearch.engine.repair import repair
-    from autoresearch.io.taskfile import load
 
     workspace = find(here())
-    busy = workspace.busy()
     done: tuple[str, ...] = ()
-    if busy is None:
+    if not workspace.held():
         with workspace.lock():
             repaired = repair(workspace, Git(workspace.root), wall_clock())
         session, done = repaired.session, repaired.done
+        remember(workspace, wall_clock())
     else:
         session = workspace.session()
-    files = {}
-    try:
-        task = load(workspace.root)
-        files = {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
-                 "command": task.run.command, "limit_s": task.run.limit_s, "policy": task.keep.policy}  # fmt: skip
-    except AutoresearchError as error:
-        done = (*done, str(error))
-    view = {**brief(session, busy, files, backlog.open_ideas(workspace), short=short), "repaired": list(done)}
-    emit(
-        as_json,
-        view,
-        [*(f"repaired: {one_line(line, 300)}" for line in done), *brief_lines(session, view, short=short)],
-    )
+    view = brief(workspace, session, wall_clock(), short=short)
+    view = {**view, "repaired": [*done, *view.pop("problems")]}
+    repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
+    emit(as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])
 
 
 def check(as_json: JsonFlag = False) -> None:
@@ -171,6 +160,7 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
+    from autoresearch.commands.brief import remember
     from autoresearch.engine.experiment import wall_clock
 
     workspace = find(here())
@@ -183,26 +173,5 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
     session: Session = workspace.session()
     experiment = session.find(n)
     assert experiment is not None
+    remember(workspace, wall_clock())
     emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])
-
-
-def ideas(
-    add: Annotated[str, typer.Option(metavar="TEXT", help="Add an idea to the backlog.")] = "",
-    done: Annotated[int | None, typer.Option(metavar="K", help="Mark idea K as done.", show_default=False)] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Show the backlog, or add to it.
-
-    The ideas are in autoresearch.ideas.md, which can be edited by hand, too.
-
-    Example: autoresearch ideas --add "try a shorter warmdown"
-    """
-    workspace = find(here())
-    if add:
-        backlog.add(workspace, add)
-    if done is not None:
-        backlog.mark_done(workspace, done)
-    listed = backlog.read(workspace)
-    view = {"ideas": [{"number": idea.number, "text": idea.text, "done": idea.done} for idea in listed]}
-    lines = [f"{idea.number:>3}  {'done  ' if idea.done else ''}{one_line(idea.text, 300)}" for idea in listed]
-    emit(as_json, view, lines or ['no ideas yet; add one with: autoresearch ideas --add "..."'])

@@ -87,6 +87,9 @@ def next_command(session: Session, busy: View | None) -> str:
         return "autoresearch resume"
     if session.incumbent is None:
         return "autoresearch baseline"
+    last = session.last
+    if last is not None and last.outcome == "killed":
+        return f"autoresearch try --again {last.number}"
     return 'autoresearch try -m "what changes and why"'
 
 

@@ -61,6 +61,7 @@ def init(
     seeds: Annotated[
         int | None, typer.Option(min=1, max=64, help="Most fresh seeds that confirm.", show_default=False)
     ] = None,
+    goal: Annotated[str | None, typer.Option(help="What you want, in plain words.", show_default=False)] = None,
     no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -72,6 +73,7 @@ def init(
 
     Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
     """
+    from autoresearch.commands.brief import remember
     from autoresearch.engine import setup
     from autoresearch.engine.experiment import setup_workspace, wall_clock
     from autoresearch.io import taskfile
@@ -79,11 +81,12 @@ def init(
     choice = setup.Choice(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
-        seconds=seconds, policy=policy, seeds=seeds,
+        seconds=seconds, policy=policy, seeds=seeds, goal=goal,
     )  # fmt: skip
     workspace = setup.init(here() / folder, choice, wall_clock())
     loaded = taskfile.load(workspace.root)
     segment = workspace.session().segment
+    remember(workspace, wall_clock())
     if not no_setup:
         try:
             with Display() as display:

@@ -50,6 +50,8 @@ class Choice:
     """The training budget of one run."""
     policy: str | None = None
     seeds: int | None = None
+    goal: str | None = None
+    """What the person wants, in plain words; for the living document."""
 
 
 def init(folder: Path, choice: Choice, now: int) -> Workspace:
@@ -89,7 +91,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     git.create_branch(branch)
     if not new and any(change.path in commit for change in git.changes()):
         git.commit(commit, f"autoresearch: task {task.task.name}")
-    _write_helpers(workspace, task)
+    _write_helpers(workspace, task, choice.goal)
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)
@@ -201,7 +203,7 @@ def _free_tag(git: Git | None, now: int) -> str:
 
 def _own(folder: Path, choice: Choice, git: Git | None) -> str | None:
     """Return the task file that a person wrote and committed here, when no option says anything else."""
-    said = (value for name, value in asdict(choice).items() if name not in ("task", "tag"))
+    said = (value for name, value in asdict(choice).items() if name not in ("task", "tag", "goal"))
     if git is None or choice.task != "command" or any(said) or not git.tracked([f"{git.prefix}{taskfile.NAME}"]):
         return None
     taskfile.load(folder)
@@ -327,13 +329,16 @@ def _exclude(git: Git, new: bool) -> None:
             file.write("\n".join(["# autoresearch", *missing, ""]))
 
 
-def _write_helpers(workspace: Workspace, task: TaskFile) -> None:
+def _write_helpers(workspace: Workspace, task: TaskFile, goal: str | None) -> None:
     """Write the living document and the benchmark by hand, unless they are there."""
     metric, way = task.metric, "low" if task.metric.direction == "lower" else "high"
     unit = f" ({metric.unit})" if metric.unit else ""
     document = f"""# {task.task.title or task.task.name}
 
-Goal: make `{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}.
+## Goal
+
+{goal or f"Make `{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}."}
+
 Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
 
 ## What has been learned
