@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from autoresearch.commands import edge
 from autoresearch.commands.cli import app
 from autoresearch.core.session import Session
+from autoresearch.io.sandbox import SWITCH, missing
 from autoresearch.io.workspace import Workspace
 
 BENCH = """#!/usr/bin/env bash
@@ -136,6 +138,15 @@ class Lab(Repo):
     def ref(self, number: int) -> str:
         return self.git("rev-parse", "--verify", "--quiet", f"refs/autoresearch/{TAG}/{number}", check=False)
 
+    def processes(self) -> list[int]:
+        """Return the processes that a run of this workspace has left."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get("AUTORESEARCH_RUN_DIR", "").startswith(str(self.root)):
+                    found.append(process.pid)
+        return found
+
     def assert_clean(self) -> None:
         """The branch is at the incumbent, the folder equals it, and nothing of a run is left."""
         incumbent = self.session.incumbent
@@ -246,3 +257,14 @@ def make_lab(tmp_path: Path, _templates: Callable[[tuple[str, ...], str], Path])
 def lab(make_lab: Maker) -> Lab:
     """A workspace with a baseline of exactly 100, lower is better."""
     return make_lab()
+
+
+@pytest.fixture(params=["without a sandbox", "in the sandbox"])
+def sandboxed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run a test twice: without a sandbox, and in one where there is one."""
+    inside: bool = request.param == "in the sandbox"
+    if inside and (why := missing()):
+        pytest.skip(why)
+    if not inside:
+        monkeypatch.setenv(SWITCH, "off")
+    return inside

@@ -154,10 +154,18 @@ class TestDuringARun:
         assert lab.events("run")[-1]["outcome"] == "killed" and lab.events("run")[-1]["metric"] is None
         lab.assert_clean()
 
-    def test_an_immutable_file_that_is_edited_meanwhile_is_found_by_the_next_command(self, lab: Lab) -> None:
+    def test_an_immutable_file_that_is_edited_meanwhile_is_a_persons_in_the_sandbox(
+        self, lab: Lab, sandboxed: bool
+    ) -> None:
         meanwhile(lab, lambda: lab.write("bench.sh", "echo METRIC total_ms=0\n"), 50)
-        assert lab.events("run")[-1]["metric"] == 50
-        assert lab.call("check").code == 4 and lab.call("try", "-m", "x").code == 4
+        run = lab.events("run")[-1]
+        if sandboxed:  # no run can have done it: the number stands, and the next command asks
+            assert run["metric"] == 50
+            assert lab.call("check").code == 4 and lab.call("try", "-m", "x").code == 4
+        else:  # somebody did it, and it is put back; nothing is lost of what was found
+            assert (run["outcome"], run["metric"]) == ("tampered", None) and "bench.sh was changed" in run["reason"]
+            assert lab.call("check").code == 0
+            assert "total_ms=0" in (lab.workspace.run_dir(2, 1) / "found/bench.sh").read_text()
 
 
 def contents(root: Path) -> dict[str, tuple[int, str, int]]:

@@ -80,6 +80,8 @@ class Experiment:
     """Whether it has less code than its parent."""
     reason: str = ""
     asi: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What in its change or its runs deserves a second look; nothing was decided on it."""
     fingerprint: str | None = None
     manifest: str | None = None
     env: dict[str, Any] = field(default_factory=dict)
@@ -330,6 +332,7 @@ def _start(event: Event, segment: int) -> Experiment:
         description=text_at(event, "description") or "",
         asi=dict(mapping_at(event, "asi", {})),
         fingerprint=text_at(event, "fingerprint"),
+        warnings=tuple(map(str, list_at(event, "warnings"))),
         simpler=event.get("simpler") is True,
         started=seconds_at(event),
     )
@@ -363,6 +366,7 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     e.reason = text_at(event, "reason") or ""
     e.asi.update(mapping_at(event, "asi", {}))
     e.manifest = text_at(event, "manifest")
+    e.warnings = tuple(map(str, list_at(event, "warnings"))) or e.warnings
     e.env = mapping_at(event, "env", {})
     e.finished = seconds_at(event)
     e.measured_at = e.number

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from autoresearch.core.errors import IntegrityError, PreconditionError
 from autoresearch.core.fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.core.session import Session
+from autoresearch.core.suspicion import remarks
 from autoresearch.engine.guard import mutable_paths, outside
 from autoresearch.engine.repair import ref_of
 from autoresearch.io.git import Change, Git
@@ -30,6 +31,8 @@ class Candidate:
     fingerprint: str
     simpler: bool
     """Whether there is less code than before."""
+    warnings: tuple[str, ...] = ()
+    """What in the change deserves a second look."""
 
 
 def find_candidate(git: Git, session: Session, task: TaskFile, description: str, *, again: bool) -> Candidate:
@@ -64,7 +67,8 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     code = fingerprint(after)
     if not again:
         _refuse_repetition(session, code, fingerprint(before))
-    return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before))
+    warnings = tuple(remarks(before, after, task.files.immutable))
+    return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
 
 
 def edited(git: Git, session: Session, task: TaskFile) -> list[str]:

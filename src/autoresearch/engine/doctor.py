@@ -15,6 +15,7 @@ from autoresearch.core.errors import AutoresearchError, NoSession
 from autoresearch.engine.guard import check_all, check_branch
 from autoresearch.io.git import Git
 from autoresearch.io.hardware import detect
+from autoresearch.io.sandbox import missing
 from autoresearch.io.taskfile import load
 from autoresearch.io.workspace import find
 
@@ -36,7 +37,8 @@ class Check:
 
 def examine(folder: Path) -> list[Check]:
     """Return every check, the machine first, then the workspace that `folder` is in."""
-    return [_python(), _git(), _bash(), _machine(), _packages(), _plot(), _disk(folder), _cache(), *_workspace(folder)]
+    machine = [_python(), _git(), _bash(), _sandbox(), _machine(), _packages(), _plot(), _disk(folder), _cache()]
+    return [*machine, *_workspace(folder)]
 
 
 def _python() -> Check:
@@ -60,6 +62,15 @@ def _git() -> Check:
 def _bash() -> Check:
     path = shutil.which("bash")
     return Check("bash", path is not None, path or "not installed", "" if path else "install bash")
+
+
+def _sandbox() -> Check:
+    why = missing()
+    if why is None:
+        return Check("sandbox", True, "bubblewrap: a run writes its own folders only, and cannot see what is held out")
+    fix = "install it: apt install bubblewrap" if "not installed" in why and sys.platform == "linux" else ""
+    told = f"none, {why}; runs are watched, and compared before and after, instead"
+    return Check("sandbox", False, told, fix, needed=False)
 
 
 def _machine() -> Check:

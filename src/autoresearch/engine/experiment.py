@@ -68,6 +68,7 @@ def attempt(
             "asi": dict(asi),
             "fingerprint": found.fingerprint,
             "simpler": found.simpler,
+            "warnings": list(found.warnings),
             "timestamp": clock(),
         }
         root.append(start)

@@ -32,10 +32,13 @@ class Runs:
     first: Measurement | None = None
     failed: Measurement | None = None
     last: Measurement | None = None
+    warnings: dict[str, None] = field(default_factory=dict)
+    """What the runs were seen doing that is no reason to refuse them."""
 
     def run(self, seed: int) -> Measurement:
         self.last = measure(self.bench, self.commit, self.number, seed, parent=self.parent)
         self.first = self.first or self.last
+        self.warnings |= dict.fromkeys(self.last.remarks)
         if self.last.value is not None:
             self.values[seed] = self.last.value
         else:
@@ -124,6 +127,7 @@ def run_line(runs: Runs, session: Session, start: Event, status: Status, reason:
         "screened": screened,
         "parent": start["parent"],
         "manifest": first.manifest if first else None,
+        "warnings": [*start.get("warnings", []), *runs.warnings],
         "seconds": round(first.seconds, 3) if first else None,
         "env": detect().env(),
     }

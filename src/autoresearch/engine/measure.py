@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from autoresearch.core.errors import MachineError
 from autoresearch.core.metrics import MetricError, parse_metrics
 from autoresearch.core.text import excerpt, one_line
 from autoresearch.core.words import OUTCOMES, Outcome
+from autoresearch.engine import witness
+from autoresearch.engine.confine import Confinement
 from autoresearch.io.git import Git
 from autoresearch.io.process import RUN_ID, Exit, run_limited
 from autoresearch.io.taskfile import TaskFile
@@ -49,6 +51,8 @@ class Measurement:
     manifest: str | None = None
     excerpt: tuple[str, ...] = ()
     """The last lines of the output, escaped and bounded; empty when all went well."""
+    remarks: tuple[str, ...] = ()
+    """What the run was seen doing that is no reason to refuse it, and that a person should know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,11 @@ def measure(bench: Bench, commit: str, experiment: int, seed: int, *, parent: st
     run_dir = _fresh_run_dir(bench.workspace, experiment, seed)
     if parent is not None:
         write_atomic(run_dir / "diff.patch", bench.git.diff(parent, commit))
+    guard = Confinement.begin(bench.workspace, bench.git, bench.task, commit, run_dir)
     with _announced(bench.workspace, experiment, seed) as run_id:
         env = environment(bench, run_id, run_dir, experiment, seed)
         with snapshot(bench, commit, "train") as folder:
-            ended = _run(bench, "train", bench.task.run.command, folder, run_dir / "run.log", env)
+            ended = _run(bench, guard, "train", bench.task.run.command, folder, run_dir / "run.log", env)
         result = _ended_badly(ended, bench.task.run.limit_s)
         if result is None and bench.task.run.evaluate is None:
             result = _from_output(bench.task, ended)
@@ -83,9 +88,11 @@ def measure(bench: Bench, commit: str, experiment: int, seed: int, *, parent: st
             env["AUTORESEARCH_RESULT"] = str(run_dir / "result.json")
             env["AUTORESEARCH_TRAIN_SECONDS"] = f"{ended.seconds:.3f}"
             _make_room(run_dir / "result.json")
+            command, log = bench.task.run.evaluate or "", run_dir / "evaluate.log"
             with snapshot(bench, commit, "evaluate") as folder:
-                judged = _run(bench, "evaluate", bench.task.run.evaluate or "", folder, run_dir / "evaluate.log", env)
+                judged = _run(bench, guard, "evaluate", command, folder, log, env)
             result = _from_evaluator(bench.task, run_dir / "result.json", judged, ended)
+        result = _with_findings(result, guard)
     record = {**asdict(result), "experiment": experiment, "seed": seed, "commit": commit}
     _make_room(run_dir / "result.json")
     write_atomic(run_dir / "result.json", json.dumps(record, allow_nan=False, indent=1) + "\n")
@@ -98,9 +105,15 @@ def check(bench: Bench, commit: str, experiment: int, seed: int) -> str | None:
     if command is None:
         return None
     run_dir = bench.workspace.run_dir(experiment, seed)
+    guard = Confinement.begin(bench.workspace, bench.git, bench.task, commit, run_dir)
     with _announced(bench.workspace, experiment, seed) as run_id, snapshot(bench, commit, "checks") as folder:
         env = environment(bench, run_id, run_dir, experiment, seed)
-        ended = _run(bench, "checks", command, folder, run_dir / "checks.log", env)
+        ended = _run(bench, guard, "checks", command, folder, run_dir / "checks.log", env)
+    tampered, _ = guard.end()
+    if tampered:
+        return f"during the checks: {tampered}"
+    if ended.over:
+        return f"the checks passed a limit: {ended.over}"
     if ended.timed_out:
         return f"the checks ran longer than {bench.task.run.checks_limit_s:g} s"
     if ended.code == 0:
@@ -151,12 +164,32 @@ def snapshot(bench: Bench, commit: str, name: str) -> Iterator[Path]:
         barrier.unlink(missing_ok=True)
 
 
-def _run(bench: Bench, what: str, command: str, folder: Path, log: Path, env: dict[str, str]) -> Exit:
+def _run(
+    bench: Bench, guard: Confinement, what: str, command: str, folder: Path, log: Path, env: dict[str, str]
+) -> Exit:
     limit = bench.task.run.checks_limit_s if what == "checks" else bench.task.run.limit_s
-    tick = bench.tick
-    inform = None if tick is None else lambda seconds: tick(what, seconds)
     _make_room(log)
-    return run_limited(command, cwd=folder, log=log, limit_s=limit, env=env, tick=inform)
+    with guard.process(what, env) as confined:
+
+        def inform(seconds: float) -> None:
+            if confined.watch is not None:
+                confined.watch.read()
+            if bench.tick is not None:
+                bench.tick(what, seconds)
+
+        return run_limited(
+            command, cwd=folder, log=log, limit_s=limit, env=confined.env, tick=inform, limits=confined.limits,
+            cage=confined.cage,
+        )  # fmt: skip
+
+
+def _with_findings(result: Measurement, guard: Confinement) -> Measurement:
+    """Return the result, or that the run was caught at what it must not do, whatever else came out of it."""
+    tampered, remarks = guard.end()
+    if not tampered:
+        return replace(result, remarks=remarks)
+    reason, seconds = one_line(tampered, 400), result.seconds
+    return Measurement("tampered", None, {}, reason, seconds, result.manifest, result.excerpt, remarks)
 
 
 def _make_room(path: Path) -> None:
@@ -176,7 +209,9 @@ def _ended_badly(ended: Exit, limit_s: float) -> Measurement | None:
     if ended.code == 0:
         return None
     outcome: Outcome
-    if ended.timed_out:
+    if ended.over:
+        outcome, reason = "oom" if ended.out_of_memory else "crash", f"ended at a limit: {ended.over}"
+    elif ended.timed_out:
         outcome, reason = "timeout", f"still running after limit_s = {limit_s:g} s, ended with its children"
     elif ended.out_of_memory:
         outcome, reason = "oom", "out of memory"
@@ -185,7 +220,7 @@ def _ended_badly(ended: Exit, limit_s: float) -> Measurement | None:
     elif ended.signal is not None:
         outcome, reason = "crash", f"died of {_signal_name(ended.signal)}"
     else:
-        outcome, reason = "crash", f"exited with {ended.code}"
+        outcome, reason = "crash", f"exited with {ended.code}" + _signal_behind(ended.code)
     return Measurement(outcome, reason=reason, seconds=ended.seconds, excerpt=tuple(excerpt(ended.tail)))
 
 
@@ -241,6 +276,12 @@ def _finite(value: object) -> bool:
         return False
 
 
+def _signal_behind(code: int | None) -> str:
+    """Return the signal that a shell, or the sandbox, reports as 128 and its number."""
+    known = {128 + number: number.name for number in signal.Signals}
+    return f" ({known[code]})" if code in known else ""
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -267,7 +308,7 @@ def _announced(workspace: Workspace, experiment: int, seed: int) -> Iterator[str
     run_id = uuid.uuid4().hex
     me = psutil.Process()
     about = {"pid": me.pid, "created": me.create_time(), "run_id": run_id, "experiment": experiment, "seed": seed,
-             "since": int(time.time())}  # fmt: skip
+             "since": int(time.time()), "journal": witness.hold(workspace)}  # fmt: skip
     write_atomic(workspace.running, json.dumps(about))
     try:
         yield run_id

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from autoresearch.core.session import Experiment, Session
+from autoresearch.engine import witness
 from autoresearch.io.git import Git
 from autoresearch.io.process import kill_run
 from autoresearch.io.workspace import Workspace, remove_tree
@@ -118,8 +119,10 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
 
 def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     """End the processes of a run whose engine is gone."""
+    about = {}
     try:
-        run_id = json.loads(workspace.running.read_text())["run_id"]
+        about = json.loads(workspace.running.read_text())
+        run_id = about["run_id"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
@@ -127,6 +130,9 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     count = kill_run(run_id) if run_id else 0
     if count:
         done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
+    with contextlib.suppress(OSError, KeyError, TypeError):
+        told = witness.repaired(workspace, about)
+        done += [told] if told else []
     workspace.running.unlink(missing_ok=True)
 
 

@@ -71,7 +71,12 @@ class Git:
 
     def refs(self, folder: str) -> list[str]:
         """Return the refs in `folder`, and the ref of that name itself."""
-        return self._text("for-each-ref", "--format=%(refname)", folder).splitlines()
+        return [*self.targets(folder)]
+
+    def targets(self, *folders: str) -> dict[str, str]:
+        """Return ref -> what it points at, for the refs in `folders` and those of these names themselves."""
+        lines = self._text("for-each-ref", "--format=%(refname) %(objectname)", *folders).splitlines()
+        return dict(line.split() for line in lines)
 
     def is_ancestor(self, old: str, new: str) -> bool:
         return self._process(["merge-base", "--is-ancestor", old, new]).returncode == 0
@@ -127,6 +132,32 @@ class Git:
                     hashes.append(sha)
         return dict(zip(names, self._blobs(hashes), strict=True))
 
+    def objects(self, commit: str, paths: Sequence[str]) -> list[str]:
+        """Return the names of the root tree of a commit, and of all trees and files in it under `paths`."""
+        out = self._run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", *paths).stdout
+        found = (entry.partition(b"\t")[0].split()[1:3] for entry in out.split(b"\0") if entry)
+        return [f"{commit}^{{tree}}", *(name.decode() for kind, name in found if kind in (b"blob", b"tree"))]
+
+    def read_objects(self, names: Sequence[str]) -> dict[str, tuple[str, bytes] | None]:
+        """Return full name -> (kind, content), None for what cannot be read; nothing is checked by git."""
+        found: dict[str, tuple[str, bytes] | None] = {}
+        done = self._process(["cat-file", "--batch"], input="".join(f"{name}\n" for name in names).encode())
+        out, at = done.stdout, 0
+        for asked in names:
+            end = out.find(b"\n", at)
+            words = out[at:end].split() if end >= 0 else []
+            if len(words) != 3 or not words[2].isdigit():  # `missing`, or git gave up on a damaged one
+                found[asked] = None
+                at = end + 1 if end >= 0 else len(out)
+                continue
+            size = int(words[2])
+            found[words[0].decode()] = (words[1].decode(), out[end + 1 : end + 1 + size])
+            at = end + size + 2
+        return found
+
+    def write_object(self, kind: str, content: bytes) -> None:
+        self._run("hash-object", "-w", "--stdin", "-t", kind, input=content)
+
     def ignored(self, path: str) -> bool:
         # check-ignore takes no pattern, and fails when it is told so
         return self._process(["--no-literal-pathspecs", "check-ignore", "-q", "--", path]).returncode == 0
@@ -161,6 +192,10 @@ class Git:
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
         """Point `ref` at `new`; with `old` only when it points there now."""
         self._run("update-ref", ref, new, *([old] if old else []))
+
+    def set_ref(self, ref: str, target: str | None) -> None:
+        """Point `ref` at `target`, or delete it when that is None."""
+        self._run("update-ref", *(["-d", ref] if target is None else [ref, target]))
 
     def create_branch(self, name: str) -> None:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""

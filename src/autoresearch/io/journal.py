@@ -83,6 +83,15 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, event
 
 
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the object of one line; None when it is none."""
+    try:
+        event = _parse(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
 def _parse(line: bytes) -> Any:
     """Return the JSON value of a line. What orjson refuses (a huge number, half a surrogate pair) json may accept."""
     if orjson is not None:

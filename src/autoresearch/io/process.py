@@ -22,6 +22,8 @@ import psutil
 
 from autoresearch.core.errors import MachineError
 from autoresearch.core.metrics import MAX_LINE, PREFIX
+from autoresearch.io.limits import Limits, Meter
+from autoresearch.io.sandbox import SWITCH, Cage
 
 RUN_ID = "AUTORESEARCH_RUN_ID"
 """Environment variable that marks every process of one run, so that a later command can find what a kill left."""
@@ -49,10 +51,12 @@ class Exit:
     """Every line that starts with METRIC, in order."""
     tail: str = ""
     """The end of what it printed."""
+    over: str = ""
+    """The limit other than time that it was ended at, in words."""
 
     @property
     def timed_out(self) -> bool:
-        return self.code is None
+        return self.code is None and not self.over
 
 
 def run_limited(
@@ -63,8 +67,10 @@ def run_limited(
     limit_s: float,
     env: Mapping[str, str],
     tick: Callable[[float], None] | None = None,
+    limits: Limits | None = None,
+    cage: Cage | None = None,
 ) -> Exit:
-    """Run a shell command and return how it ended; every process it started is dead afterwards.
+    """Run a shell command, in a sandbox when a `cage` is given; every process it started is dead afterwards.
 
     Standard output and standard error go to `log`. Past `limit_s` seconds of wall clock the whole group is killed.
     `tick` is called a few times a second with the seconds so far. Raises `MachineError` when the machine fails
@@ -74,23 +80,25 @@ def run_limited(
     before = {child.pid for child in psutil.Process().children()}
     oom_kills = _oom_kills()
     output = _Output()
+    limits = limits or Limits()
+    meter = Meter(limits, before)
     started = time.monotonic()
     code: int | None = None
     try:
         with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
-                ["bash", "-c", command],
+                [*(cage.command() if cage else ()), "bash", "-c", command],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=lambda: _prepare(limits),
             )
             try:
                 endings.release()
-                code = _pump(process, sink, output, started, limit_s, tick)
+                code = _pump(process, sink, output, started, limit_s, tick, meter)
             finally:
                 try:
                     endings.hold()
@@ -103,14 +111,19 @@ def run_limited(
         raise MachineError(f"the run could not be started or logged: {error}", "see: autoresearch doctor") from error
     died_of = _signal_of(code)
     tail = output.text()
+    if cage and code and tail.startswith("bwrap: "):
+        said = tail.splitlines()[0]
+        raise MachineError(f"the sandbox could not be set up ({said})", f"go without it: {SWITCH}=off autoresearch ...")
     return Exit(
         code=code,
         seconds=seconds,
         signal=died_of,
         out_of_memory=(died_of == signal.SIGKILL and _oom_kills() > oom_kills)
-        or (code not in (0, None) and _OOM_TEXT.search(bytes(output.recent)) is not None),
+        or (code not in (0, None) and _OOM_TEXT.search(bytes(output.recent)) is not None)
+        or meter.memory,
         metric_lines=tuple(output.metrics),
         tail=tail,
+        over=meter.over,
     )
 
 
@@ -121,8 +134,9 @@ def _pump(
     started: float,
     limit_s: float,
     tick: Callable[[float], None] | None,
+    meter: Meter,
 ) -> int | None:
-    """Copy output until the command itself has ended; return its status, or None at the limit."""
+    """Copy output until the command itself has ended; return its status, or None at a limit."""
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     with selectors.DefaultSelector() as selector:
@@ -130,7 +144,7 @@ def _pump(
         ticked = 0.0
         while True:
             elapsed = time.monotonic() - started
-            if elapsed >= limit_s:
+            if elapsed >= limit_s or meter.exceeded():
                 return None
             if tick is not None and elapsed - ticked > 0.2:
                 ticked = elapsed
@@ -322,8 +336,9 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
-def _die_with_parent() -> None:
+def _prepare(limits: Limits) -> None:
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    limits.apply()
 
 
 class _Endings:

@@ -61,6 +61,15 @@ class Run(_Table):
     """Name of the file that a run leaves its weights in; deleted again unless the experiment is kept."""
     limit_s: Annotated[float, Field(gt=0)] = 600
     checks_limit_s: Annotated[float, Field(gt=0)] = 300
+    limit_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """What all processes of a run may hold together; None is nine tenths of the machine's memory."""
+    limit_file_gb: Annotated[float, Field(gt=0)] = 64
+    """Size of the largest file that a run may write."""
+    limit_processes: Annotated[int, Field(ge=1)] = 4096
+    sandbox: Literal["auto", "off", "required"] = "auto"
+    """`auto`: bubblewrap where it works; `required`: no run without it."""
+    network: bool = True
+    """Whether runs have a network. Only the sandbox can take it away; without it, connections are reported."""
 
 
 class Files(_Table):
@@ -68,6 +77,12 @@ class Files(_Table):
     immutable: tuple[str, ...] = (NAME,)
     link: tuple[str, ...] = ()
     """Paths that git ignores and a run needs (an environment, installed packages): linked into each snapshot."""
+    hidden: tuple[str, ...] = ()
+    """Patterns of what the command must not read: under the cache, or absolute; `{key}` is a value of [options]."""
+    locked: tuple[str, ...] = ()
+    """The same for what nothing may read but an evaluation with AUTORESEARCH_SPLIT=locked."""
+    writable: tuple[str, ...] = ()
+    """Folders that a run may write in the sandbox beside its own: under the cache, absolute, or from `~`."""
 
     @field_validator("mutable", "immutable", "link")
     @classmethod

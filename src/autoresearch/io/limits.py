@@ -1,0 +1,109 @@
+"""What a run may use of the machine: memory, size of a file, number of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SAMPLE_S = 1.0
+"""Seconds between two looks at what a run uses; walking the process table costs some milliseconds."""
+
+SCARCE = 0.05
+"""Below this part of the machine's memory available, a run is looked at without waiting."""
+
+DEFAULT_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one run; None is no limit."""
+
+    memory: int | None = None
+    """Bytes that all processes of the run hold together."""
+    file: int | None = None
+    """Bytes of the largest file."""
+    processes: int | None = None
+
+    def apply(self) -> None:
+        """Set what the kernel enforces; called between fork and exec, so nothing here may take a lock or fail."""
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if self.file is not None:
+            with contextlib.suppress(ValueError, OSError):
+                _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                most = self.file if hard == resource.RLIM_INFINITY else min(self.file, hard)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+class Meter:
+    """Looks now and then at what the descendants of this process use."""
+
+    def __init__(self, limits: Limits, before: set[int]) -> None:
+        """`before` are children that we had and that are not the run's."""
+        self.limits, self.before = limits, before
+        self.looked = time.monotonic()
+        self.over = ""
+        """What was too much, in words."""
+        self.memory = False
+        """Whether that was memory."""
+
+    def exceeded(self) -> bool:
+        """Whether a limit is passed; then `over` says which."""
+        now = time.monotonic()
+        if now - self.looked < SAMPLE_S and not self._scarce():
+            return False
+        self.looked = now
+        found = [p for child in self._own() for p in (child, *_children(child))]
+        most = self.limits.processes
+        if most is not None and len(found) > most:
+            self.over = f"{len(found)} processes at once, limit_processes is {most}"
+            return True
+        allowed = self.limits.memory
+        if allowed is None or sum(map(_rss, found)) <= allowed:
+            return False
+        held = sum(map(_pss, found))  # pages that processes share count once
+        if held > allowed:
+            self.over = f"{held / 2**30:.2f} GB held, limit_memory_gb is {allowed / 2**30:.2f}"
+            self.memory = True
+        return self.memory
+
+    def _own(self) -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if child.pid not in self.before]
+
+    def _scarce(self) -> bool:
+        if self.limits.memory is None:
+            return False
+        memory = psutil.virtual_memory()
+        return bool(memory.available < SCARCE * memory.total)
+
+
+def memory_of_machine() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or its container's where that is less."""
+    total = int(psutil.virtual_memory().total)
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int(Path(name).read_text()))
+    return total
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
+
+
+def _rss(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
+
+
+def _pss(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error, OSError, AttributeError):
+        return int(getattr(process.memory_full_info(), "pss", 0)) or _rss(process)
+    return _rss(process)

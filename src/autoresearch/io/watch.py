@@ -1,0 +1,99 @@
+"""What a run's own Python reports of it: opens of hidden files, writes into what is not its own, connections.
+
+The reports come through a FIFO, which can be added to and not rewritten. `hook/sitecustomize.py` says what it misses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearch.core.text import one_line
+
+HOOK = Path(__file__).resolve().parent / "hook"
+VARIABLE = "AUTORESEARCH_WATCH"
+KINDS = ("read", "write", "network", "kill")
+MAX_REPORTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One thing that trained code did."""
+
+    kind: str
+    """One of `KINDS`."""
+    what: str
+    """The file, the host or the process; escaped."""
+
+    def __str__(self) -> str:
+        told = {
+            "read": f"read {self.what}, which is held out",
+            "write": f"wrote or tried to write {self.what}",
+            "network": f"connected or tried to connect to {self.what}",
+            "kill": f"sent a signal to process {self.what}, which is not its own",
+        }
+        return told[self.kind]
+
+
+class Watch:
+    """The reports of one process that is running."""
+
+    def __init__(self, descriptor: int, env: dict[str, str]) -> None:
+        self.env = env
+        """What to add to its environment."""
+        self.reports: list[Report] = []
+        self._descriptor = descriptor
+        self._rest = b""
+
+    def read(self) -> None:
+        """Take what was reported since; to be called often, since a FIFO holds 64 KiB."""
+        with contextlib.suppress(BlockingIOError):
+            while block := os.read(self._descriptor, 2**16):
+                *lines, self._rest = (self._rest + block).split(b"\n")
+                self._rest = self._rest[-4096:]
+                for line in lines:
+                    self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError, TypeError):
+            kind, what = json.loads(line)
+            report = Report(kind, one_line(str(what), 200))
+            if kind in KINDS and report not in self.reports and len(self.reports) < MAX_REPORTS:
+                self.reports.append(report)
+
+
+@contextlib.contextmanager
+def watching(
+    folder: Path, hidden: Iterable[tuple[Path, str]], protected: Sequence[Path], own: Sequence[Path]
+) -> Iterator[Watch]:
+    """Open the channel in `folder`. `hidden` are (path, how it is called); folders in `own` may be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fifo, config = folder / "reports", folder / "watch.json"
+    listed = [(path.resolve(), label) for path, label in hidden]
+    identities = []
+    for path, label in listed:
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            identities.append((about.st_dev, about.st_ino, label))
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        told = {
+            "reports": str(fifo),
+            "hidden": [(str(path), label) for path, label in listed],
+            "identities": identities,
+            "protected": [str(path.resolve()) for path in protected],
+            "own": [str(path.resolve()) for path in own],
+            "engine": os.getpid(),
+        }
+        config.write_text(json.dumps(told))
+        search = [str(HOOK), *filter(None, [os.environ.get("PYTHONPATH")])]
+        watch = Watch(descriptor, {VARIABLE: str(config), "PYTHONPATH": os.pathsep.join(search)})
+        yield watch
+        watch.read()
+    finally:
+        os.close(descriptor)
