@@ -23,29 +23,13 @@ from autoresearch.core.fields import (
 )
 from autoresearch.core.metrics import Metric
 from autoresearch.core.noise import Noise, mad_confidence, pooled
+from autoresearch.core.segment import SCHEMA, Segment, number_of, segment_from
 from autoresearch.core.study import LOCKED, Study, fold
 from autoresearch.core.words import OUTCOMES, STATUSES, Outcome, Status
 
-SCHEMA = 1
-"""Version of the journal that this package writes."""
+__all__ = ["SCHEMA", "Event", "Experiment", "Segment", "Session", "replay"]
 
 Event = fields.Event
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A part of a session with one metric and one baseline; from a `config` line."""
-
-    number: int
-    name: str
-    metric: Metric
-    branch: str | None = None
-    tag: str | None = None
-    sha256: Mapping[str, str] = field(default_factory=dict)
-    """Immutable path -> hash of its content when the session began."""
-    keep_untracked: tuple[str, ...] = ()
-    """Paths that lay untracked inside the mutable paths at the beginning: a person's, never committed."""
-    timestamp: int | None = None
 
 
 @dataclass(slots=True)
@@ -81,7 +65,7 @@ class Experiment:
     reason: str = ""
     asi: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What in its change or its runs deserves a second look; nothing was decided on it."""
+    """What deserves a second look; nothing was decided on it."""
     fingerprint: str | None = None
     manifest: str | None = None
     env: dict[str, Any] = field(default_factory=dict)
@@ -246,10 +230,8 @@ class Session:
 
     def tried(self, fingerprint: str) -> Experiment | None:
         """Return the experiment of this segment that had this code, or None; what a machine failed does not count."""
-        for e in self.current:
-            if e.fingerprint == fingerprint and e.outcome != "killed":
-                return e
-        return None
+        mine = (e for e in self.current if e.fingerprint == fingerprint)
+        return next((e for e in mine if e.outcome != "killed"), None)
 
 
 def replay(events: Iterable[tuple[int, Event]]) -> Session:
@@ -268,7 +250,7 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
         kind = event.get("type", "run" if "run" in event else None)
         try:
             if kind == "config":
-                segments.append(_segment(event, len(segments)))
+                segments.append(segment_from(event, len(segments)))
             elif kind == "start":
                 experiment = _start(event, _current(segments))
                 key = (experiment.segment, experiment.number)
@@ -277,7 +259,7 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
                 experiments[key] = newest[experiment.number] = experiment
             elif kind == "run":
                 number = whole_at(event, "run")
-                key = (_segment_of(event, _current(segments)), number)
+                key = (number_of(event, _current(segments)), number)
                 started = experiments.get(key)
                 if started is not None and started.status is not None:
                     raise ValueError(f"experiment {number} has two verdicts")
@@ -304,29 +286,10 @@ def _current(segments: list[Segment]) -> int:
     return segments[-1].number if segments else 0
 
 
-def _segment(event: Event, index: int) -> Segment:
-    if event.get("schema", SCHEMA) > SCHEMA:
-        raise ValueError(f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch")
-    direction = event.get("bestDirection", "lower")
-    if direction not in ("lower", "higher"):
-        raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")
-    metric = Metric(str(event["metricName"]), direction, str(event.get("metricUnit") or ""))
-    return Segment(
-        number=_segment_of(event, index),
-        name=text_at(event, "name") or "",
-        metric=metric,
-        branch=text_at(event, "branch"),
-        tag=text_at(event, "tag"),
-        sha256=mapping_at(event, "sha256", {}),
-        keep_untracked=tuple(event.get("keep_untracked") or ()),
-        timestamp=seconds_at(event),
-    )
-
-
 def _start(event: Event, segment: int) -> Experiment:
     return Experiment(
         number=whole_at(event, "experiment"),
-        segment=_segment_of(event, segment),
+        segment=number_of(event, segment),
         commit=text_at(event, "commit") if event["commit"] is not None else None,
         parent=text_at(event, "parent"),
         description=text_at(event, "description") or "",
@@ -398,7 +361,3 @@ def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
     if number not in newest:
         raise ValueError(f"there is no experiment {number}")
     return newest[number]
-
-
-def _segment_of(event: Event, otherwise: int) -> int:
-    return otherwise if event.get("segment") is None else whole_at(event, "segment")
