@@ -113,6 +113,11 @@ def number(session: Session, value: float | None, *, signed: bool = False) -> st
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
+def unit(session: Session) -> str:
+    """Return the metric's unit as it stands behind a number."""
+    return f" {session.metric.unit}" if session.metric.unit else ""
+
+
 def status_lines(session: Session, view: View) -> list[str]:
     """Return `status` as text."""
     metric, counts = view["metric"], view["counts"]

@@ -24,15 +24,20 @@ class Study:
     split: str = "search"
     runs: dict[str, dict[int, float]] = field(default_factory=dict)
     """Commit -> seed -> value."""
+    continues: int | None = None
+    """The interrupted study whose runs this one has taken over; it is no further use of the locked split."""
     outcome: str | None = None
-    """`done` or `failed`; None while it runs, or was interrupted."""
+    """`done`, `failed` or `interrupted`; None while it runs, or waits for a repair."""
     result: dict[str, Any] = field(default_factory=dict)
     timestamp: int | None = None
 
 
-def begin(number: int, what: str, about: Mapping[str, Any], split: str, now: int) -> Event:
+def begin(
+    number: int, what: str, about: Mapping[str, Any], split: str, now: int, *, continues: int | None = None
+) -> Event:
     """Return the line before a study: from it on, a use of the locked split counts."""
-    return {"type": "study", "study": number, "what": what, "about": dict(about), "split": split, "timestamp": now}
+    line = {"type": "study", "study": number, "what": what, "about": dict(about), "split": split, "timestamp": now}
+    return line if continues is None else {**line, "continues": continues}
 
 
 def measured(number: int, commit: str, seed: int, value: float, now: int) -> Event:
@@ -46,7 +51,7 @@ def end(number: int, outcome: str, result: Mapping[str, Any], now: int) -> Event
 
 
 def fold(studies: dict[int, Study], event: Event) -> None:
-    """Take one of the three lines into `studies`; raise `ValueError` when it does not fit."""
+    """Take a study's line, or a repeat that it has made, into `studies`; raise `ValueError` when it does not fit."""
     number, kind = whole_at(event, "study"), event["type"]
     if kind == "study":
         if number in studies:
@@ -54,12 +59,16 @@ def fold(studies: dict[int, Study], event: Event) -> None:
         about = dict(mapping_at(event, "about", {}))
         split = text_at(event, "split") or "search"
         when = int(number_at(event, "timestamp")) if event.get("timestamp") is not None else None
-        studies[number] = Study(number, text_at(event, "what") or "", about, split, timestamp=when)
+        study = Study(number, text_at(event, "what") or "", about, split, timestamp=when)
+        if event.get("continues") is not None:
+            study.continues = whole_at(event, "continues")
+            study.runs = {commit: dict(runs) for commit, runs in studies[study.continues].runs.items()}
+        studies[number] = study
         return
     if number not in studies:
         raise ValueError(f"there is no study {number}")
     study = studies[number]
-    if kind == "study_run":
+    if kind in ("study_run", "repeat"):
         runs = study.runs.setdefault(text_at(event, "commit") or "", {})
         runs[whole_at(event, "seed")] = finite("value", event.get("value"))
     else:

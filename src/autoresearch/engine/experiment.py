@@ -49,7 +49,7 @@ def attempt(
     when it was cut short; then nothing was decided.
     """
     with root.lock(), signals_interrupt():
-        bench, session, remarks = _guarded(root, clock, tick)
+        bench, session, remarks = guarded(root, clock, tick)
         git, task = bench.git, bench.task
         if again is not None:
             earlier = candidates.restore(root, git, session, task, again)
@@ -89,7 +89,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
     with root.lock(), signals_interrupt():
-        bench, session, remarks = _guarded(root, clock, tick)
+        bench, session, remarks = guarded(root, clock, tick)
         git, task = bench.git, bench.task
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
@@ -148,14 +148,20 @@ def setup_workspace(root: Workspace, tick: Tick | None = None) -> None:
         setup(Bench(root, Git(root.root), load(root.root), tick))
 
 
-def _guarded(root: Workspace, clock: Clock, tick: Tick | None) -> tuple[Bench, Session, list[str]]:
-    """Repair what a kill left, then check that an experiment may begin; return what it needs, and what was repaired."""
+def guarded(
+    root: Workspace, clock: Clock, tick: Tick | None, *, stops: bool = True
+) -> tuple[Bench, Session, list[str]]:
+    """Repair what a kill left, then check that runs may begin; return what they need, and what was repaired.
+
+    A stop condition is one of experiments: without `stops` it does not count.
+    """
     git = Git(root.root)
     repaired = repair(root, git, clock())
     session = repaired.session
     check_branch(git, session)
     task = load(root.root)
-    check_stop(root, session, task.stop, clock())
+    if stops:
+        check_stop(root, session, task.stop, clock())
     check_immutable(root, session, task)
     bench = Bench(root, git, task, tick)
     check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])

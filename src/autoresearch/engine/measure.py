@@ -32,6 +32,12 @@ from autoresearch.io.workspace import Workspace, remove_tree, write_atomic
 Tick = Callable[[str, float], None]
 """Called a few times a second with what is going on (`train`, `evaluate`, `checks`) and its seconds so far."""
 
+OWN = ("AUTORESEARCH_RUN", "AUTORESEARCH_SPLIT", "AUTORESEARCH_RESULT", "AUTORESEARCH_TRAIN_SECONDS")
+"""Beginnings of variables that an outer run may have set, and that this one must not inherit."""
+
+SEARCH = "search"
+"""The split that keep or discard is decided on."""
+
 HELPERS = ("autoresearch.sh", "autoresearch.checks.sh")
 """Scripts of the session that git ignores and a command may call: each snapshot gets a copy."""
 
@@ -65,15 +71,25 @@ class Bench:
     tick: Tick | None = None
 
 
-def measure(bench: Bench, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> Measurement:
+def measure(
+    bench: Bench,
+    commit: str,
+    experiment: int,
+    seed: int,
+    *,
+    parent: str | None = None,
+    study: Path | None = None,
+    split: str = SEARCH,
+) -> Measurement:
     """Run `commit` with `seed` and return its measurement, which is also written as `result.json`.
 
-    With `parent`, what the commit changes is written beside it as `diff.patch`.
+    With `parent`, what the commit changes is written beside it as `diff.patch`. The run's folder is the experiment's,
+    or lies in the folder `study`. `split` is what the evaluator is told to read; one that read another has no metric.
 
     The command runs in a snapshot of the commit. With an evaluator, a second process in a second, untouched snapshot
     decides; what the command printed is then not looked at. Raises `MachineError` when the machine fails.
     """
-    run_dir = _fresh_run_dir(bench.workspace, experiment, seed)
+    run_dir = _fresh_run_dir(study / str(seed) if study else bench.workspace.run_dir(experiment, seed))
     if parent is not None:
         write_atomic(run_dir / "diff.patch", bench.git.diff(parent, commit))
     guard = Confinement.begin(bench.workspace, bench.git, bench.task, commit, run_dir)
@@ -87,11 +103,12 @@ def measure(bench: Bench, commit: str, experiment: int, seed: int, *, parent: st
         elif result is None:
             env["AUTORESEARCH_RESULT"] = str(run_dir / "result.json")
             env["AUTORESEARCH_TRAIN_SECONDS"] = f"{ended.seconds:.3f}"
+            env["AUTORESEARCH_SPLIT"] = split
             _make_room(run_dir / "result.json")
             command, log = bench.task.run.evaluate or "", run_dir / "evaluate.log"
             with snapshot(bench, commit, "evaluate") as folder:
                 judged = _run(bench, guard, "evaluate", command, folder, log, env)
-            result = _from_evaluator(bench.task, run_dir / "result.json", judged, ended)
+            result = _from_evaluator(bench.task, run_dir / "result.json", judged, ended, split)
         result = _with_findings(result, guard)
     record = {**asdict(result), "experiment": experiment, "seed": seed, "commit": commit}
     _make_room(run_dir / "result.json")
@@ -124,7 +141,7 @@ def check(bench: Bench, commit: str, experiment: int, seed: int) -> str | None:
 
 def environment(bench: Bench, run_id: str, run_dir: Path, experiment: int, seed: int) -> dict[str, str]:
     """Return the environment of a run: the user's, with the run's own variables and no way up to the repository."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "AUTORESEARCH_RUN"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", *OWN))}
     local = bench.workspace.root / ".venv" / "bin"
     python = local if (local / "python").exists() else Path(sys.executable).parent
     env["PATH"] = f"{python}{os.pathsep}{env.get('PATH', os.defpath)}"
@@ -239,7 +256,7 @@ def _from_output(task: TaskFile, ended: Exit) -> Measurement:
     return Measurement("no_metric", reason=reason, seconds=ended.seconds, excerpt=tuple(excerpt(ended.tail)))
 
 
-def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> Measurement:
+def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, split: str = SEARCH) -> Measurement:
     """Take the verdict from the file that the evaluator wrote, or from its METRIC lines when it wrote none."""
     if judged.code != 0:
         bad = _ended_badly(judged, task.run.limit_s)
@@ -248,7 +265,7 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
             bad.outcome, reason=f"evaluation: {bad.reason}", seconds=trained.seconds, excerpt=bad.excerpt
         )
     if not path.exists():
-        return _from_output(task, judged)
+        return _from_output(task, judged) if split == SEARCH else _wrong_split(split, None, trained)
     try:
         found: dict[str, Any] = json.loads(path.read_text())
         outcome, manifest = found["outcome"], found.get("manifest")
@@ -260,6 +277,8 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = one_line(f"the evaluator wrote a result that cannot be read: {error}")
         return Measurement("no_metric", reason=reason, seconds=trained.seconds)
+    if outcome == "ok" and found.get("split", SEARCH) != split:
+        return _wrong_split(split, found.get("split"), trained)
     value = metrics.pop(task.metric.name, None)
     reason = one_line(str(found.get("reason") or ""))
     if outcome == "ok" and value is None:
@@ -267,6 +286,13 @@ def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit) -> 
     told = () if outcome == "ok" else tuple(excerpt(trained.tail, lines=4))
     value = value if outcome == "ok" else None
     return Measurement(outcome, value, metrics, reason, trained.seconds, manifest, told)
+
+
+def _wrong_split(split: str, read: object, trained: Exit) -> Measurement:
+    said = f"the evaluator read the {one_line(str(read), 40)} split" if read else "the evaluator does not say its split"
+    return Measurement(
+        "no_metric", reason=f"{said}, {split} was asked for (AUTORESEARCH_SPLIT)", seconds=trained.seconds
+    )
 
 
 def _finite(value: object) -> bool:
@@ -289,11 +315,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _fresh_run_dir(workspace: Workspace, experiment: int, seed: int) -> Path:
-    """Return an empty folder for a run; what an interrupted run of the same seed left is moved aside, not deleted."""
-    run_dir = workspace.run_dir(experiment, seed)
+def _fresh_run_dir(run_dir: Path) -> Path:
+    """Return an empty folder for a run; what an earlier run of the same seed left is moved aside, not deleted."""
     if run_dir.exists():
-        aside = next(p for n in range(1, 10_000) if not (p := run_dir.with_name(f"{seed}.interrupted{n}")).exists())
+        names = (f"{run_dir.name}.earlier{n}" for n in range(1, 10_000))
+        aside = next(p for name in names if not (p := run_dir.with_name(name)).exists())
         run_dir.rename(aside)
     try:
         run_dir.mkdir(parents=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from autoresearch.core.session import Experiment, Session
+from autoresearch.core.study import end as study_line
 from autoresearch.engine import witness
 from autoresearch.io.git import Git
 from autoresearch.io.process import kill_run
@@ -44,11 +45,29 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
         session = workspace.session()
         again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
         done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
+    ended = end_study(workspace, session, now)
+    if ended is not None:
+        done.append(ended)
+        session = workspace.session()
     if session.last is not None:
         done += settle(workspace, git, session, session.last, after_kill=git_was_killed)
     if git_was_killed:  # only now: until here, a kill leaves the same to do again
         workspace.git_marker.unlink(missing_ok=True)
     return Repaired(session, tuple(done))
+
+
+def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
+    """Write the line after a study that was interrupted; return what to say of it, or None when there is none."""
+    study = session.study
+    if study is None:
+        return None
+    runs = sum(map(len, study.runs.values()))
+    if study.what == "replicate" and runs:  # its one run is in the journal, only the line after it is not
+        workspace.append(study_line(study.number, "done", {}, now))
+        return None
+    workspace.append(study_line(study.number, "interrupted", {"runs": runs}, now))
+    again = f"autoresearch {study.what}" + (f" {study.about['experiment']}" if "experiment" in study.about else "")
+    return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {again}"
 
 
 def settle(
