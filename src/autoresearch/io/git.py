@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -189,39 +188,6 @@ class Git:
                   "-F", "-",
                   input=message.encode("utf-8", "replace"))  # fmt: skip
         return self._text("rev-parse", "HEAD").strip()
-
-    def commit_tree(self, parent: str, files: Mapping[str, bytes | None], message: str) -> str:
-        """Return a new commit on `parent` with these files in it (None: without); nothing else of the repository moves.
-
-        Paths are relative to the top; the mode of a file stays what it is in `parent`.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            env = {"GIT_INDEX_FILE": f"{folder}/index"}
-            self._run("read-tree", parent, env=env)
-            entries = self._run("ls-tree", "-r", "-z", "--full-tree", parent, "--", *files).stdout.split(b"\0")
-            modes = {os.fsdecode(name): about[:6].decode() for about, _, name in (e.partition(b"\t") for e in entries)}
-            lines = []
-            for path, content in files.items():
-                sha = "0" * 40
-                if content is not None:
-                    sha = self._run("hash-object", "-w", "--stdin", input=content).stdout.decode().strip()
-                mode = modes.get(path, "100644") if content is not None else "0"
-                lines.append(f"{mode} {sha}\t".encode() + os.fsencode(path))
-            self._run("update-index", "-z", "--index-info", input=b"\0".join(lines) + b"\0", env=env)
-            tree = self._run("write-tree", env=env).stdout.decode().strip()
-        made = self._run(*self._identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-",
-                         input=message.encode("utf-8", "replace"))  # fmt: skip
-        return made.stdout.decode().strip()
-
-    def merge(self, ours: bytes, base: bytes, theirs: bytes) -> bytes | None:
-        """Return `ours` with what leads from `base` to `theirs`; None when the two get in each other's way."""
-        with tempfile.TemporaryDirectory() as folder:
-            names = []
-            for name, content in (("ours", ours), ("base", base), ("theirs", theirs)):
-                Path(folder, name).write_bytes(content)
-                names.append(str(Path(folder, name)))
-            done = self._process(["merge-file", "-p", "-q", *names])
-        return done.stdout if done.returncode == 0 else None
 
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
         """Point `ref` at `new`; with `old` only when it points there now."""
