@@ -189,11 +189,19 @@ def contents(root: Path) -> dict[str, tuple[int, str, int]]:
 OURS = {"autoresearch.toml", "autoresearch.jsonl", "autoresearch.md", "autoresearch.sh"}
 
 
+FOR_AGENTS = {".agents", ".claude", ".codex", "AGENTS.md", "program.md"}
+"""What `init` writes for coding agents; tests/commands/test_for_agents.py checks that none of a person's is touched."""
+
+
 def inventory(lab: Lab) -> dict[str, object]:
     """Return everything a person has here, the session's own files, branch and refs left out."""
     refs = lab.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
     return {
-        "files": {path: about for path, about in contents(lab.root).items() if path not in OURS},
+        "files": {
+            path: about
+            for path, about in contents(lab.root).items()
+            if path not in OURS and path.split("/")[0] not in FOR_AGENTS
+        },
         "tree": contents(lab.root.parent / "tree"),
         "refs": [r for r in refs if not r.startswith(("refs/autoresearch/", f"refs/heads/autoresearch/{TAG} "))],
         "stash": lab.git("stash", "list"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from autoresearch.commands.views import View, brief_view, log_lines, number, status_lines, status_view
@@ -97,6 +99,7 @@ def remember(workspace: Workspace, now: int) -> None:
             "stop": view["stop"],
             "ends": int(begun + hours * 3600) if hours is not None and begun is not None else None,
             "next": view["next"],
+            "bin": str(Path(sys.executable).parent),
         }
         write_atomic(workspace.state / HOOK_FILE, json.dumps(told))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import random
 import shlex
 from typing import Annotated
 
@@ -17,10 +18,12 @@ from autoresearch.core.session import Session
 from autoresearch.core.text import one_line
 from autoresearch.engine import ideas as backlog
 from autoresearch.engine import strategies
-from autoresearch.io.workspace import find
+from autoresearch.io.workspace import Workspace, find
 
 IDEAS = 3
 """Ideas that a proposal comes with."""
+
+KNOBS = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,9 @@ def next_(
     strategy: Annotated[
         str, typer.Option(metavar="NAME", help=f"One of {', '.join(strategies.STRATEGIES)}, or module:Class.")
     ] = "balanced",
+    knobs: Annotated[
+        bool, typer.Option("--knobs", help="Instead, changes of single named numbers that were not tried.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Propose where to look next.
@@ -39,6 +45,8 @@ def next_(
     From which experiment to start and what kind of change to make; the change itself is yours.
 
     Example: autoresearch next
+
+    Example: autoresearch next --knobs
     """
     from autoresearch.engine.repair import ref_of
     from autoresearch.io.taskfile import load
@@ -47,6 +55,11 @@ def next_(
     session = workspace.session()
     if session.incumbent is None:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
+    if knobs:
+        found = _knobs(workspace, session, load(workspace.root).files.mutable)
+        told = [f"{knob['file']}  {knob['change']}" for knob in found]
+        emit(as_json, {"knobs": found}, told or ["no named number is left to try: upper case, top level, a fraction"])
+        return
     proposal = strategies.propose(session, strategy)
     listed = strategies.fitting(proposal, backlog.read(workspace), IDEAS)
     parent = session.find(proposal.parent)
@@ -67,6 +80,28 @@ def next_(
         "next": f"autoresearch try {say} --asi parent={proposal.parent}",
     }
     emit(as_json, view, _lines(session, view, parent.description, number(session, step(session, parent), signed=True)))
+
+
+def _knobs(workspace: Workspace, session: Session, mutable: tuple[str, ...]) -> list[View]:
+    """Return changes of one constant each, by the sampler, the same for the same journal."""
+    from autoresearch.engine.sampler import propose
+
+    rng = random.Random(session.next_number)
+    tried = {e.description for e in session.current}
+    roots = [workspace.root / path for path in mutable]
+    files = [file for root in roots for file in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
+    found: list[View] = []
+    for file in files:
+        while file.suffix == ".py" and len(found) < KNOBS:
+            try:
+                proposal = propose(file.read_text(encoding="utf-8"), tried, rng)
+            except (OSError, ValueError, SyntaxError):
+                break
+            if proposal is None:
+                break
+            tried.add(proposal.description)
+            found.append({"file": file.relative_to(workspace.root).as_posix(), "change": proposal.description})
+    return found
 
 
 def _lines(session: Session, view: View, description: str, gained: str) -> list[str]:

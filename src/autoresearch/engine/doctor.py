@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.core.errors import AutoresearchError, NoSession
+from autoresearch.engine.beside import HOOK, SETTINGS
 from autoresearch.engine.guard import check_all, check_branch
 from autoresearch.io.git import Git
 from autoresearch.io.hardware import detect
 from autoresearch.io.sandbox import missing
 from autoresearch.io.taskfile import load
-from autoresearch.io.workspace import find
+from autoresearch.io.workspace import Workspace, find
 
 ML_PACKAGES = ("torch", "numpy", "tiktoken", "pyarrow", "huggingface_hub", "rustbpe", "kernels")
 
@@ -142,7 +143,22 @@ def _workspace(folder: Path) -> list[Check]:
         return [Check("workspace", False, error.message, error.fix)]
     if wrong:
         return [Check("workspace", False, error.message, error.fix) for error in wrong]
-    checks = [Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments")]
+    checks = [Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"), _agents(workspace)]
     if session.unfinished is not None and workspace.busy() is None:
         checks.append(Check("interrupted", False, f"experiment {session.unfinished.number}", "autoresearch resume"))
     return checks
+
+
+def _agents(workspace: Workspace) -> Check:
+    """Whether coding agents find the skill and the hooks here."""
+    if not (workspace.root / ".agents" / "skills" / "autoresearch" / "SKILL.md").is_file():
+        return Check("agents", False, "no skill in .agents/skills", "tell the agent to follow program.md", needed=False)
+    claude = any(HOOK in _text(workspace.root / name) for name in SETTINGS)
+    if not claude or not (workspace.root / HOOK).is_file():
+        fix = "install the plugin, see: docs/agents.md"
+        return Check("agents", False, "skill without hooks: the settings are not ours", fix, needed=False)
+    return Check("agents", True, "skill, hooks and permissions are here")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.core.session import SCHEMA
+from autoresearch.engine import beside
 from autoresearch.engine.guard import check_command, outside
 from autoresearch.engine.measure import HELPERS
 from autoresearch.io import assets, journal, taskfile
@@ -84,14 +83,15 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     for name, content in ours.items():
         if not (folder / name).exists():
             write_atomic(folder / name, content)
-    _exclude(git, new)
+    beside.exclude(git, IGNORED, NEVER_TRACKED if new else ())
     commit = [f"{git.prefix}{name}" for name in ours]
     if new:
         git.commit(commit, f"autoresearch: task {task.task.name}")
     git.create_branch(branch)
     if not new and any(change.path in commit for change in git.changes()):
         git.commit(commit, f"autoresearch: task {task.task.name}")
-    _write_helpers(workspace, task, choice.goal)
+    beside.write_helpers(workspace, task, choice.goal)
+    beside.write_for_agents(workspace, git, task)
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)
@@ -314,49 +314,3 @@ def _files(source: Path, text: str) -> dict[str, bytes]:
         if path.is_file() and "__pycache__" not in path.parts
     }
     return ours | {taskfile.NAME: text.encode()}
-
-
-def _exclude(git: Git, new: bool) -> None:
-    """Tell git to ignore what a session writes, in the repository's own exclude file: nothing of the user's changes."""
-    path = git.path_of("info/exclude")
-    known = path.read_text().splitlines() if path.exists() else []
-    prefix = re.sub(r"([\\*?\[])", r"\\\1", git.prefix)
-    wanted = [f"/{prefix}{name}" for name in IGNORED] + (list(NEVER_TRACKED) if new else [])
-    missing = [line for line in wanted if line not in known]
-    if missing:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write("\n".join(["# autoresearch", *missing, ""]))
-
-
-def _write_helpers(workspace: Workspace, task: TaskFile, goal: str | None) -> None:
-    """Write the living document and the benchmark by hand, unless they are there."""
-    metric, way = task.metric, "low" if task.metric.direction == "lower" else "high"
-    unit = f" ({metric.unit})" if metric.unit else ""
-    document = f"""# {task.task.title or task.task.name}
-
-## Goal
-
-{goal or f"Make `{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}."}
-
-Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
-
-## What has been learned
-
-## What to try next
-"""
-    script = f"""#!/usr/bin/env bash
-# The benchmark by hand. An experiment is: autoresearch try -m "what changes"
-set -euo pipefail
-cd "$(dirname "$0")"
-{task.run.command}
-"""
-    for name, content in (("autoresearch.md", document), ("autoresearch.sh", script)):
-        if not (workspace.root / name).exists() and name not in task.run.command:
-            write_atomic(workspace.root / name, content)
-    with contextlib.suppress(OSError):
-        (workspace.root / "autoresearch.sh").chmod(0o755)
-
-
-def _list(paths: Sequence[str]) -> str:
-    return ", ".join(f"`{path}`" for path in paths)

@@ -14,6 +14,13 @@ def tasks_folder() -> Path:
     return (inside if inside.is_dir() else package.parents[1] / "assets") / "tasks"
 
 
+def bundle_folder() -> Path:
+    """Return the folder that has `skills/`, `hooks/` and `program.md`, for coding agents."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "assets" / "bundle"
+    return inside if inside.is_dir() else package.parents[1]
+
+
 def task_names() -> list[str]:
     """Return the names of the tasks there are to choose from."""
     return sorted(path.parent.name for path in tasks_folder().glob(f"*/{taskfile.NAME}"))

@@ -1,0 +1,279 @@
+"""Hooks of coding agents (Claude Code, Codex) for an autoresearch session. Standard library, Python 3.7 and newer.
+
+Called with one event as JSON on standard input; answers with JSON on standard output, or with nothing. It knows the
+session only from `.autoresearch/brief.json`, which every autoresearch command writes anew. Whatever is wrong, it says
+nothing and leaves with status 0: a broken hook must never block an agent.
+
+  SessionStart      where the session is, as facts
+  UserPromptSubmit  `/autoresearch ...` arms this agent session: see Stop
+  PreToolUse        refuses edits of immutable files, and of the journal, with the reason
+  Stop              keeps an armed agent session going, until STOP, a stop condition, or its idle budget is spent
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+JOURNAL = "autoresearch.jsonl"
+STATE = ".autoresearch"
+
+IDLE_BUDGET = 5
+"""How often in a row an agent that stops is sent on without a new line in the journal."""
+
+STARTS = re.compile(r"\s*[/$](?:autoresearch:)?autoresearch\b(?!-)(.*)", re.S)
+
+
+def main():
+    event = json.load(sys.stdin)
+    name, project = event.get("hook_event_name"), os.environ.get("CLAUDE_PROJECT_DIR")
+    if "plugin" in sys.argv[1:] and has_own_hooks(Path(project or event.get("cwd") or ".")):
+        return None
+    if name == "UserPromptSubmit":
+        return on_prompt(event)
+    if name == "PreToolUse":
+        return on_tool(event)
+    root = find_root(event.get("cwd")) or find_root(project)
+    brief = read_brief(root) if root else None
+    if brief is None:
+        return None
+    if name == "SessionStart":
+        return on_start(event, root, brief)
+    if name == "Stop":
+        return on_stop(event, root, brief)
+    return None
+
+
+# ---- the events
+
+
+def on_start(event, root, brief):
+    make_callable(brief.get("bin"))
+    lines = [brief["text"], *work_in_progress(root, brief)]
+    armed = read_mark(event)
+    if armed is not None:
+        lines.append(f"This conversation runs the loop of the skill autoresearch{goal_of(armed)}.")
+        lines.append("Its rules are in the skill's SKILL.md; the whole state: autoresearch resume.")
+    text = "\n".join([f"State of the autoresearch session in {root}, from its journal:", *lines])
+    return {"hookSpecificOutput": {"hookEventName": "SessionStart", "additionalContext": text}}
+
+
+def on_prompt(event):
+    asked = STARTS.match(str(event.get("prompt") or ""))
+    if asked:
+        arm(event, asked.group(1))
+
+
+def on_tool(event):
+    tool, given = event.get("tool_name"), event.get("tool_input") or {}
+    if tool == "Skill" and str(given.get("skill", "")).split(":")[-1] == "autoresearch":
+        return arm(event, str(given.get("args") or ""))
+    for name in targets(tool, given):
+        path = Path(event.get("cwd") or ".", Path(name).expanduser()).resolve()
+        root = find_root(path.parent)
+        brief = read_brief(root) if root else None
+        reason = brief and protected(path.relative_to(root), brief)
+        if reason:
+            decision = {"permissionDecision": "deny", "permissionDecisionReason": reason}
+            return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **decision}}
+    return None
+
+
+def on_stop(event, root, brief):
+    armed, stop = read_mark(event), root / "STOP"
+    if armed is None or stop.exists() or brief.get("stop") or time.time() >= (brief.get("ends") or float("inf")):
+        return None
+    if any(task.get("status") == "running" for task in event.get("background_tasks") or []):
+        return None  # its end wakes the agent
+    seen = progress(root)
+    idle = armed.get("idle", 0) + 1 if armed.get("seen") == seen else 1
+    if idle > IDLE_BUDGET:
+        return None
+    write_mark(event, {**armed, "idle": idle, "seen": seen})
+    told = work_in_progress(root, brief) or [f"Next: {brief.get('next', 'autoresearch next')}."]
+    reason = (
+        f"The autoresearch loop in {root} has not ended{goal_of(armed)}: there is no file STOP, and no stop condition "
+        f"holds. {' '.join(told)} The user asked for experiments without questions in between. If the goal is reached, "
+        f"or the user has said to stop, the loop is ended by writing the reason into {stop}."
+    )
+    return {"decision": "block", "reason": reason}
+
+
+# ---- what is protected
+
+
+def protected(path, brief):
+    """Return why a path, relative to the workspace, must not be written; None when it may."""
+    name = path.as_posix()
+    if name == JOURNAL or path.parts[:1] == (STATE,):
+        return f"{name} belongs to the record of the autoresearch session, which only its commands write."
+    if any(fixed == "." or name == fixed or name.startswith(f"{fixed}/") for fixed in brief.get("immutable", [])):
+        return (
+            f"{name} is immutable in this autoresearch session: it belongs to how experiments are measured, and is "
+            f"compared with its hash before each. What experiments may change: {', '.join(brief.get('mutable', []))}."
+        )
+    return None
+
+
+def targets(tool, given):
+    """Return the paths that a tool call would write, as far as its words show."""
+    command = given.get("command", given.get("cmd"))
+    command = " ".join(command) if isinstance(command, list) else command
+    if tool == "apply_patch" or "*** Begin Patch" in (command or ""):
+        text = "\n".join(str(value) for value in given.values())
+        return re.findall(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+?)\s*$", text, re.M)
+    if command is not None:
+        return written_by_shell(command)
+    return [str(given[key]) for key in ("file_path", "notebook_path") if given.get(key)]
+
+
+def written_by_shell(command):
+    """Return the paths that a shell command writes in an obvious way; what hides from this, the hashes find."""
+    import shlex
+
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace, lexer.commenters = " \t\r", ""
+    found, simple = [], []
+    words = [*lexer, ";"]
+    for index, word in enumerate(words):
+        if word and set(word) <= set("<>&") and ">" in word:
+            found += words[index + 1 : index + 2]
+        elif word and set(word) <= set(";|&()<\n"):
+            found += written_by_words(simple)
+            simple = []
+        else:
+            simple.append(word)
+    return found
+
+
+def written_by_words(words):
+    while words and ("=" in words[0] or words[0] in ("sudo", "command", "env", "exec", "nohup", "then", "do", "else")):
+        words = words[1:]
+    name = words[0].split("/")[-1] if words else ""
+    paths = [word for word in words[1:] if not word.startswith("-")]
+    if name in ("rm", "mv", "tee", "truncate", "shred", "unlink", "touch", "chmod", "patch"):
+        return paths
+    if name in ("cp", "install", "ln", "rsync"):
+        return paths[-1:]
+    if name in ("sed", "perl", "ruby") and any(re.match(r"-[a-zA-Z]*i|--in-place", word) for word in words[1:]):
+        return paths
+    if name == "dd":
+        return [word[3:] for word in words if word.startswith("of=")]
+    return []
+
+
+# ---- the state of the session
+
+
+def find_root(folder):
+    """Return the nearest folder upwards with a journal, or None."""
+    if not folder:
+        return None
+    folder = Path(folder).resolve()
+    return next((root for root in (folder, *folder.parents) if (root / JOURNAL).is_file()), None)
+
+
+def read_brief(root):
+    """Return what the last command wrote about the session, or None."""
+    brief = read_json(root / STATE / "brief.json")
+    return brief if isinstance(brief, dict) and isinstance(brief.get("text"), str) else None
+
+
+def work_in_progress(root, brief):
+    """Return what has happened since the brief was written, as a sentence or none."""
+    now = read_json(root / STATE / "running.json")
+    if isinstance(now, dict):
+        what = f"Experiment {now.get('experiment')} (seed {now.get('seed')})"
+        if is_alive(now.get("pid")):
+            return [f"{what} is being measured right now; its verdict comes with: autoresearch wait."]
+        return [f"{what} was interrupted; autoresearch resume repairs that and tells the whole state."]
+    if (root / JOURNAL).stat().st_size != brief.get("journal_bytes"):
+        return ["The journal has grown since; autoresearch resume tells the whole state."]
+    return []
+
+
+def progress(root):
+    """Return something that is different whenever the session has moved."""
+    running = root / STATE / "running.json"
+    return f"{(root / JOURNAL).stat().st_size} {running.stat().st_mtime if running.exists() else ''}"
+
+
+def has_own_hooks(folder):
+    """Whether a project has these hooks in its own settings, so that the plugin's would be a second set."""
+    settings = (folder / ".claude" / "settings.json", folder / ".codex" / "hooks.json")
+    return any(path.is_file() and "autoresearch_hook.py" in path.read_text() for path in settings)
+
+
+def make_callable(folder):
+    """Put the folder of the program last on the path of the agent's commands, where Claude Code lets a hook do that."""
+    env_file = os.environ.get("CLAUDE_ENV_FILE")
+    paths = os.environ.get("PATH", "").split(os.pathsep)
+    if not env_file or not folder or any(Path(path, "autoresearch").is_file() for path in paths if path):
+        return
+    if Path(folder, "autoresearch").is_file():
+        with Path(env_file).open("a") as file:
+            file.write(f'export PATH="$PATH:{folder}"\n')
+
+
+# ---- which agent sessions are armed: a file for each, outside of the workspace, which may not be there yet
+
+
+def arm(event, goal):
+    write_mark(event, {"goal": " ".join(goal.split())[:300], "idle": 0, "seen": ""})
+
+
+def mark_path(event):
+    """Return the file of an agent session; None without a session id that can be a file name."""
+    session = str(event.get("session_id") or "")
+    folder = Path(os.environ.get("TMPDIR") or "/tmp", f"autoresearch-agents-{os.getuid()}")
+    return folder / f"{session}.json" if re.match(r"[A-Za-z0-9_-]{1,100}\Z", session) else None
+
+
+def read_mark(event):
+    path = mark_path(event)
+    if path is None or not path.exists() or path.stat().st_uid != os.getuid():
+        return None
+    mark = read_json(path)
+    return mark if isinstance(mark, dict) else None
+
+
+def write_mark(event, mark):
+    path = mark_path(event)
+    if path is not None:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        new = path.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(mark))
+        new.replace(path)
+
+
+def goal_of(mark):
+    return f' (begun with: "{mark["goal"]}")' if mark.get("goal") else ""
+
+
+def read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def is_alive(pid):
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    try:
+        answer = main()
+    except Exception:  # whatever it is, the agent must go on
+        answer = None
+    if answer is not None:
+        print(json.dumps(answer))
+    sys.exit(0)
