@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from autoresearch.engine.guard import check_immutable
 from autoresearch.engine.seal import Seal
 from autoresearch.io.git import Git
 from autoresearch.io.limits import DEFAULT_SHARE, Limits, memory_of_machine
+from autoresearch.io.notify import HeldOut, evaluating
 from autoresearch.io.sandbox import Cage, missing
 from autoresearch.io.taskfile import TaskFile
 from autoresearch.io.watch import Report, Watch, watching
@@ -22,6 +25,9 @@ from autoresearch.io.workspace import Workspace, remove_tree
 
 SPLIT = "AUTORESEARCH_SPLIT"
 """Environment variable: the split that an evaluation reads, `search` or `locked`."""
+
+SECRET = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_?KEY", re.IGNORECASE)
+"""Names of environment variables that no run gets unless the task says so."""
 
 FATAL = ("read", "write")
 """Reports that make a run `tampered`; the others are remarks."""
@@ -66,11 +72,12 @@ class Confinement:
         """Confine one process (`train`, `evaluate`, `checks`) whose snapshot is ready."""
         scratch = self.workspace.scratch
         folder, tmp, channel = scratch / what, scratch / f"{what}.tmp", scratch / f"{what}.watch"
-        hidden = self._hidden(what, env)
+        held_out = self._held_out(what, env)
         ours = [self.git.top, self.workspace.root, self.git.path_of("objects").parent, cache_dir()]
         fixed = tuple({path.resolve() for path in ours if path.exists()})
         more = self._writable(fixed)
         cage = None
+        env = {name: value for name, value in env.items() if name in self.task.run.secrets or not SECRET.search(name)}
         try:
             if self.sandboxed:
                 tmp.mkdir(parents=True, exist_ok=True)
@@ -81,7 +88,7 @@ class Confinement:
                     writable=(folder, self.run_dir, tmp, *(p for p in more if any(_in(p, f) for f in fixed))),
                     shared=tuple(p for p in more if not any(_in(p, f) for f in fixed)),
                     fixed=fixed,
-                    hidden=tuple(path for path, _ in hidden),
+                    hidden=tuple(each.path for each in held_out),
                     tmp=tmp if elsewhere else None,
                     network=self.task.run.network,
                 )
@@ -89,7 +96,11 @@ class Confinement:
                 yield Confined(env, cage, self._limits(), None)  # nothing is graded that the run does not print itself
                 return
             own = [folder, self.run_dir, tmp, channel, *more]
-            with watching(channel, hidden, fixed, own) as watch:
+            with ExitStack() as stack:
+                for register in _registers(env) if what == "evaluate" else ():
+                    stack.enter_context(evaluating(register))
+                opens = not self.sandboxed
+                watch = stack.enter_context(watching(channel, held_out, fixed, own, opens=opens))
                 yield Confined(env | watch.env, cage, self._limits(), watch)
             self._take(what, watch)
         finally:
@@ -121,15 +132,17 @@ class Confinement:
             if not (root / path).is_file() or (root / path).read_bytes() != (self.workspace.root / path).read_bytes()
         ]
 
-    def _hidden(self, what: str, env: dict[str, str]) -> list[tuple[Path, str]]:
-        """Return (path, how it is called) of what this process must not read."""
+    def _held_out(self, what: str, env: dict[str, str]) -> list[HeldOut]:
+        """Return what this process must not read, unless something that it needs lies in there."""
         files = self.task.files
-        patterns = list(files.hidden) if what != "evaluate" else []
+        search, locked = _registers({SPLIT: "locked"})
+        patterns = [(pattern, search) for pattern in files.hidden] if what != "evaluate" else []
         if what != "evaluate" or env.get(SPLIT) != "locked":
-            patterns += files.locked
-        needed = [self.workspace.root, cache_dir(), Path(sys.prefix), Path(sys.base_prefix), self.git.top]
-        found = [path.resolve() for pattern in patterns for path in self._matches(pattern)]
-        return [(p, p.name) for p in dict.fromkeys(found) if not any(_in(n.resolve(), p) for n in needed)]
+            patterns += [(pattern, locked) for pattern in files.locked]
+        places = (self.workspace.root, cache_dir(), Path(sys.prefix), Path(sys.base_prefix), self.git.top)
+        needed = [place.resolve() for place in places]
+        found = {path.resolve(): register for pattern, register in patterns for path in self._matches(pattern)}
+        return [HeldOut(p, p.name, register) for p, register in found.items() if not any(_in(n, p) for n in needed)]
 
     def _writable(self, fixed: tuple[Path, ...]) -> list[Path]:
         found = [path.resolve() for pattern in self.task.files.writable for path in self._matches(pattern, make=True)]
@@ -158,6 +171,12 @@ class Confinement:
 def cache_dir() -> Path:
     """Return the folder of prepared data."""
     return Path(os.environ.get("AUTORESEARCH_CACHE") or "~/.cache/autoresearch").expanduser()
+
+
+def _registers(env: dict[str, str]) -> list[Path]:
+    """Return the locks that an evaluation holds beside the data that it may read."""
+    names = ["search", "locked"] if env.get(SPLIT) == "locked" else ["search"]
+    return [cache_dir() / f".evaluating-{name}" for name in names]
 
 
 def _commits(session: Session, commit: str) -> set[str]:

@@ -70,6 +70,8 @@ class Run(_Table):
     """`auto`: bubblewrap where it works; `required`: no run without it."""
     network: bool = True
     """Whether runs have a network. Only the sandbox can take it away; without it, connections are reported."""
+    secrets: tuple[str, ...] = ()
+    """Environment variables that look like a key or a password and that runs get all the same."""
 
 
 class Files(_Table):

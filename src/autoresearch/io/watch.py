@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.core.text import one_line
+from autoresearch.io.notify import HeldOut, Opened
 
 HOOK = Path(__file__).resolve().parent / "hook"
 VARIABLE = "AUTORESEARCH_WATCH"
@@ -42,7 +43,8 @@ class Report:
 class Watch:
     """The reports of one process that is running."""
 
-    def __init__(self, descriptor: int, env: dict[str, str]) -> None:
+    def __init__(self, descriptor: int, opened: Opened, env: dict[str, str]) -> None:
+        self.opened = opened
         self.env = env
         """What to add to its environment."""
         self.reports: list[Report] = []
@@ -51,6 +53,7 @@ class Watch:
 
     def read(self) -> None:
         """Take what was reported since; to be called often, since a FIFO holds 64 KiB."""
+        self.opened.read()
         with contextlib.suppress(BlockingIOError):
             while block := os.read(self._descriptor, 2**16):
                 *lines, self._rest = (self._rest + block).split(b"\n")
@@ -68,18 +71,20 @@ class Watch:
 
 @contextlib.contextmanager
 def watching(
-    folder: Path, hidden: Iterable[tuple[Path, str]], protected: Sequence[Path], own: Sequence[Path]
+    folder: Path, hidden: Sequence[HeldOut], protected: Sequence[Path], own: Sequence[Path], *, opens: bool
 ) -> Iterator[Watch]:
-    """Open the channel in `folder`. `hidden` are (path, how it is called); folders in `own` may be written."""
+    """Open the channel in `folder`. Folders in `own` may be written. With `opens`, the hidden files themselves are
+    watched too, which the engine does: a run cannot get around that."""
     folder.mkdir(parents=True, exist_ok=True)
     fifo, config = folder / "reports", folder / "watch.json"
-    listed = [(path.resolve(), label) for path, label in hidden]
+    listed = [(each.path, each.label) for each in hidden]
     identities = []
     for path, label in listed:
         with contextlib.suppress(OSError):
             about = path.stat()
             identities.append((about.st_dev, about.st_ino, label))
     os.mkfifo(fifo)
+    opened = Opened(hidden if opens else ())
     descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         told = {
@@ -92,8 +97,11 @@ def watching(
         }
         config.write_text(json.dumps(told))
         search = [str(HOOK), *filter(None, [os.environ.get("PYTHONPATH")])]
-        watch = Watch(descriptor, {VARIABLE: str(config), "PYTHONPATH": os.pathsep.join(search)})
+        watch = Watch(descriptor, opened, {VARIABLE: str(config), "PYTHONPATH": os.pathsep.join(search)})
         yield watch
         watch.read()
+        found = {report.what for report in watch.reports}
+        watch.reports += [Report("read", name) for name in opened.names if name not in found]
     finally:
+        opened.close()
         os.close(descriptor)

@@ -76,7 +76,7 @@ def _watch():
         """The words of a program that is started: does one name what is hidden?"""
         line = " ".join(text(fspath(w)) if not isinstance(w, str) else w for w in words)
         for path, label in hidden.items():
-            if path in line or (os.path.basename(path) in line and label in line):
+            if path in line:
                 report("read", label)
 
     def remote(host):

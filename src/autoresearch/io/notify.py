@@ -1,0 +1,128 @@
+"""Tells whether files were opened, by any program and by any name of theirs: Linux's inotify.
+
+It does not tell by whom. An evaluation of another session may read the same prepared data at the same time, so
+evaluations hold a lock beside the data, and what was opened meanwhile is put down to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import struct
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_OPEN, _NONBLOCK, _CLOEXEC = 0x20, 0o4000, 0o2000000
+_EVENT = struct.Struct("iIII")
+
+MOST = 1000
+"""Files that are watched at once."""
+
+GRACE_S = 2.0
+"""An evaluation that ended less long ago may still be the reason of what is noticed now."""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A file or folder that a process must not read."""
+
+    path: Path
+    label: str
+    """How it is called in reports."""
+    register: Path
+    """The lock that evaluations hold which may read it."""
+
+
+class Opened:
+    """Collects the names of files that somebody opened since. Where there is no inotify, none."""
+
+    def __init__(self, held_out: Iterable[HeldOut]) -> None:
+        self.names: list[str] = []
+        self._watched: dict[int, HeldOut] = {}
+        self._began: dict[Path, float] = {}
+        self._descriptor = -1
+        files = [(file, each) for each in held_out for file in _files(each.path)]
+        if sys.platform == "linux" and files:
+            self._descriptor = _LIBC.inotify_init1(_NONBLOCK | _CLOEXEC)
+        if self._descriptor >= 0:
+            for path, each in files[:MOST]:
+                self._began[each.register] = _time(each.register)
+                watch = _LIBC.inotify_add_watch(self._descriptor, os.fsencode(path), _OPEN)
+                if watch >= 0:
+                    self._watched[watch] = each
+
+    def read(self) -> None:
+        """Take what has happened; to be called often, while it can still be told whether somebody evaluates."""
+        if self._descriptor < 0:
+            return
+        with contextlib.suppress(OSError):
+            while block := os.read(self._descriptor, 2**16):
+                self._take(block)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _take(self, block: bytes) -> None:
+        at = 0
+        while at + _EVENT.size <= len(block):
+            watch, _, _, length = _EVENT.unpack_from(block, at)
+            at += _EVENT.size + length
+            each = self._watched.get(watch)
+            if each is not None and each.label not in self.names and not self._excused(each.register):
+                self.names.append(each.label)
+
+    def _excused(self, register: Path) -> bool:
+        """Whether an evaluation goes on somewhere, or one has ended since we began and not long ago."""
+        ended = _time(register)
+        return _held(register) or (ended != self._began[register] and time.time() - ended < GRACE_S)
+
+
+@contextlib.contextmanager
+def evaluating(register: Path) -> Iterator[None]:
+    """Say to all other sessions that held-out data is being read by an evaluation."""
+    try:
+        descriptor = os.open(register, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError:  # no cache, or not ours: then nobody else can be misled by us either
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+        with contextlib.suppress(OSError):
+            os.utime(register)
+    finally:
+        os.close(descriptor)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def _time(register: Path) -> float:
+    try:
+        return register.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _held(register: Path) -> bool:
+    try:
+        descriptor = os.open(register, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,202 @@
+"""Cheating and broken trainers, each a small real file run by the real engine: found or harmless, and in the log.
+
+None of them may end with a recorded metric better than the honest baseline's. Those that concern the evaluator of
+the pretrain task are in `test_pretrain_cheats.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Lab, Repo, cli
+
+from autoresearch.io.sandbox import SWITCH
+
+HERE = Path(__file__).parent
+CACHE = "AUTORESEARCH_CACHE"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What must come of one trainer."""
+
+    outcome: str
+    """Without a sandbox."""
+    says: str = ""
+    """What the reason or a warning of the log says."""
+    inside: str | None = None
+    """Outcome in the sandbox, where it is another one: what was not possible there is no offence."""
+    seconds: float | None = None
+    """The limit of the run, where it has to be waited for."""
+    twice: bool = True
+    """Whether it is worth running in the sandbox as well."""
+
+
+CASES = {
+    "prints_a_false_metric": Case("ok", twice=False),
+    "writes_a_false_result": Case("ok"),
+    "patches_the_evaluator_in_memory": Case("ok", "patches math.isfinite"),
+    "edits_the_evaluator_and_restores_it": Case("tampered", "judge.py"),
+    "edits_the_evaluator_with_another_program": Case("tampered", "judge.py was changed", "ok"),
+    "edits_its_copy_of_the_evaluator": Case("ok", "changed its copy of judge.py"),
+    "appends_to_the_journal": Case("tampered", "autoresearch.jsonl"),
+    "rewrites_the_journal_with_another_program": Case("tampered", "the journal was changed", "ok"),
+    "edits_another_run": Case("tampered", "runs/1/1/result.json"),
+    "moves_the_refs_of_git": Case("tampered", "the ref refs/heads/autoresearch/t was changed", "ok"),
+    "damages_the_objects_of_git": Case("tampered", "objects of git were changed", "ok"),
+    "memorises_the_search_split": Case("tampered", "search.json, which is held out"),
+    "memorises_the_locked_split": Case("tampered", "locked.json, which is held out"),
+    "reads_the_split_under_another_name": Case("tampered", "search.json, which is held out"),
+    "reads_the_split_with_another_program": Case("tampered", "search.json, which is held out", "ok"),
+    "reads_the_split_by_native_code": Case("tampered", "search.json, which is held out", "ok"),
+    "reads_the_split_while_it_is_evaluated": Case("tampered", "locked.json, which is held out"),
+    "changes_the_search_split": Case("tampered", "search.json"),
+    "trains_on_after_the_end": Case("ok"),
+    "swaps_the_weights_late": Case("ok"),
+    "returns_a_constant": Case("ok", twice=False),
+    "returns_not_a_number": Case("no_metric", "gave no answers", twice=False),
+    "returns_what_flatters_arithmetic": Case("no_metric", "gave no answers", twice=False),
+    "runs_out_of_memory": Case("oom", "limit_memory_gb", twice=False),
+    "never_ends": Case("timeout", "limit_s", seconds=0.5),
+    "forks_without_end": Case("crash", "limit_processes"),
+    "writes_a_huge_file": Case("crash", "exited with 1"),
+    "prints_a_gigabyte": Case("ok", twice=False),
+    "prints_instructions": Case("crash", "exited with 1", twice=False),
+    "deletes_its_folders": Case("no_metric", "gave no answers"),
+    "puts_a_link_in_place_of_its_folder": Case("no_metric"),
+    "reads_the_environment": Case("ok"),
+    "calls_home": Case("ok", "203.0.113.1"),
+    "turns_the_clock_back": Case("ok", "patches time.time", twice=False),
+}
+
+
+def points(count: int, seed: int) -> str:
+    """Return points near the line 3 x + 1 as JSON."""
+    rng = random.Random(seed)
+    return json.dumps([(x := rng.uniform(-2, 2), 3 * x + 1 + rng.gauss(0, 0.5)) for _ in range(count)])
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of the little task with an honest baseline, and the points beside it."""
+    folder = tmp_path_factory.mktemp("mini")
+    for seed, split in enumerate(("train", "search", "locked")):
+        (folder / "cache/mini").mkdir(parents=True, exist_ok=True)
+        (folder / f"cache/mini/{split}.json").write_text(points(60, seed))
+    shutil.copytree(HERE / "task", folder / "lab")
+    lab = Repo(folder / "lab")
+    lab.git("init", "-q", "-b", "main")
+    lab.git("config", "user.name", "A Person")
+    lab.git("config", "user.email", "person@example.org")
+    lab.commit("start")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(folder / "cache"))
+        for words in (("init", ".", "--task", "command", "--tag", "t"), ("baseline",)):
+            done = lab.call(*words)
+            assert done.code == 0, done
+    return folder
+
+
+@pytest.fixture
+def mini(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    for name in ("lab", "cache"):
+        shutil.copytree(template / name, tmp_path / name, symlinks=True)
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    lab = Lab(tmp_path / "lab")
+    lab.git("status")
+    return lab
+
+
+def test_a_trainer_that_kills_the_engine_decides_nothing(mini: Lab, sandboxed: bool) -> None:
+    (mini.root / "train.py").write_text((HERE / "trainers/kills_its_parent.py").read_text())
+    done = cli("try", "-m", "kill", cwd=mini.root)
+    if sandboxed:  # it saw no process but its own
+        assert done.code == 0
+    else:
+        assert done.code == -signal.SIGKILL
+        assert "experiment 2 was interrupted" in mini.call("resume").out
+    run = mini.events("run")[-1]
+    assert (run["outcome"], run["metric"], run["status"]) == ("killed", None, "crash")
+    assert mini.processes() == []
+    mini.assert_clean()
+
+
+def test_a_trainer_that_edits_the_journal_and_kills_the_engine_is_found_by_resume(mini: Lab) -> None:
+    edit = (HERE / "trainers/rewrites_the_journal_with_another_program.py").read_text()
+    kill = "    import signal\n\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+    (mini.root / "train.py").write_text(edit + kill)
+    before = mini.events()
+    assert cli("try", "-m", "kill", cwd=mini.root, env={SWITCH: "off"}).code == -signal.SIGKILL
+    assert mini.events()[: len(before)] != before
+    assert "the journal was changed while experiment 2 ran; it is put back" in mini.call("resume").out
+    assert mini.events()[: len(before)] == before
+    mini.assert_clean()
+
+
+def limited(lab: Lab, seconds: float) -> None:
+    """Give the session another limit of time, as if it had begun with it."""
+    toml, log = lab.root / "autoresearch.toml", lab.root / "autoresearch.jsonl"
+    before = lab.events("config")[0]["sha256"]["autoresearch.toml"]
+    toml.write_text(toml.read_text().replace("limit_s = 15", f"limit_s = {seconds}"))
+    log.write_text(log.read_text().replace(before, hashlib.sha256(toml.read_bytes()).hexdigest()))
+    lab.git("commit", "-qam", "limit")
+    commit = lab.git("rev-parse", "HEAD")
+    log.write_text(log.read_text().replace(lab.session.experiments[0].commit or "", commit))
+    lab.git("update-ref", "refs/autoresearch/t/1", commit)
+
+
+def measure(lab: Lab, name: str) -> dict[str, object]:
+    """Run one trainer as an experiment and return its line of the journal."""
+    source = (HERE / "trainers" / f"{name}.py").read_text()
+    (lab.root / "train.py").write_text(source)
+    done = lab.call("try", "-m", name.replace("_", " "))
+    assert done.code == 0, done
+    assert len(done.out.splitlines()) <= 15 and all(c == "\n" or c.isprintable() for c in done.out), done.out
+    return lab.events("run")[-1]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_trainer_that(mini: Lab, name: str, sandboxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+    if sandboxed and not case.twice:
+        pytest.skip("the sandbox makes no difference")
+    if case.seconds:
+        limited(mini, case.seconds)
+    monkeypatch.setenv("SOME_API_KEY", "sesame")
+    honest = mini.session.best
+    before = mini.events()
+    shared = {path: path.read_bytes() for path in (mini.root / ".autoresearch/runs/1").rglob("*") if path.is_file()}
+
+    run = measure(mini, name)
+
+    expected = case.inside if sandboxed and case.inside else case.outcome
+    assert run["outcome"] == expected, (run["reason"], run["warnings"])
+    if expected == case.outcome:
+        assert case.says in " ".join([str(run["reason"]), *run["warnings"]]), run  # type: ignore[misc]
+    assert honest is not None and honest.metric is not None
+    assert run["status"] != "keep"
+    assert run["metric"] is None or float(str(run["metric"])) > honest.metric
+    best = mini.session.best
+    assert best is not None and (best.number, best.metric) == (1, honest.metric)
+    assert mini.events()[: len(before)] == before and len(mini.events("run")) == 2
+    assert {path: path.read_bytes() for path in shared} == shared
+    assert mini.processes() == []
+    assert "sesame" not in "".join(p.read_text("utf-8", "replace") for p in _files(mini.workspace.run_dir(2, 1)))
+    mini.assert_clean()
+    assert mini.call("check").code == 0
+    assert name.replace("_", " ") in mini.call("log").out
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size < 10**6]
+
+
+def test_every_trainer_of_the_suite_is_run() -> None:
+    assert {*CASES, "kills_its_parent"} == {path.stem for path in (HERE / "trainers").glob("*.py")}
