@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from autoresearch.commands import views
 from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.commands.experiments import AsiOption, pairs
+from autoresearch.commands.policies import otherwise, otherwise_lines
 from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.core.session import Session
 from autoresearch.core.text import excerpt, one_line
@@ -41,18 +42,28 @@ def status(as_json: JsonFlag = False) -> None:
 def log(
     last: Annotated[int, typer.Option(min=1, help="How many of the latest to show.")] = 20,
     status: Annotated[str, typer.Option(metavar="STATUS", help=f"Only these: {', '.join(STATUSES)}.")] = "",
+    policy: Annotated[
+        Literal["confirm", "greedy"] | None,
+        typer.Option(help="Show what this policy would have kept, from the values that were measured."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Print the table of experiments.
 
-    The latest comes last.
+    The latest comes last. With --policy beside each verdict the one that another policy would have given; where that
+    policy needs a run that was never made, it says so.
 
     Example: autoresearch log --last 50 --status keep
     """
     if status and status not in STATUSES:
         raise UsageError(f"there is no status {status!r}", f"choose one of: {', '.join(STATUSES)}")
-    session = find(here()).session()
+    workspace = find(here())
+    session = workspace.session()
     chosen = [e for e in session.experiments if not status or e.status == status]
+    if policy is not None:
+        told = otherwise(workspace, session, policy, {e.number for e in chosen[-last:]})
+        emit(as_json, told, otherwise_lines(session, told))
+        return
     rows = [views.brief_view(session, e) for e in chosen[-last:]]
     emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
 

@@ -1,4 +1,4 @@
-"""Commands that look again: `confirm`, `replicate`. They decide nothing on the branch."""
+"""Commands that look again: `confirm`, `replicate`, `ablate`, `selftest`. They decide nothing on the branch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from autoresearch.commands.display import Display
 from autoresearch.commands.edge import JsonFlag, emit, here
 from autoresearch.commands.views import number, unit
 from autoresearch.core.study import LOCKED
+from autoresearch.core.text import one_line
 from autoresearch.io.workspace import find
 
 Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (confirm, replicate):
+    for command in (confirm, replicate, ablate, selftest):
         app.command()(command)
 
 
@@ -95,3 +96,82 @@ def replicate(
         lines.append(f"mean       {number(session, views.value(e))}{unit(session)} over {len(e.by_seed)} seeds")
     lines.append(f"noise      {views.noise_words(session)}")
     emit(as_json, view, lines)
+
+
+def ablate(
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Most seeds for each variant.", show_default="3")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Let the policy decide on the smaller stack.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find out which keeps pay.
+
+    Undoes each kept change on top of the best so far, measures what is left, and then the stack without all that does
+    not pay. The branch stays as it is, unless --apply makes that stack an experiment.
+
+    Example: autoresearch ablate --seeds 3
+    """
+    from autoresearch.engine import ablation
+    from autoresearch.engine.experiment import wall_clock
+
+    workspace = find(here())
+    with Display() as display:
+        found, session = ablation.ablate(workspace, seeds, wall_clock, tick=display.tick)
+        report = ablation.apply(workspace, found, wall_clock, tick=display.tick) if apply and found.offer else None
+    lines = [f"{'undone':<10}  {'verdict':<8}  {'worth':>10}  {'seeds':>5}  why"]
+    for change in (*found.changes, *([found.stack] if found.stack and len(found.stack.without) > 1 else [])):
+        worth = "-" if change.worth is None else number(session, change.worth, signed=True)
+        undone = "+".join(map(str, change.without))
+        lines.append(
+            f"{undone:<10}  {change.verdict:<8}  {worth:>10}  {change.seeds:>5}  {one_line(change.reason, 90)}"
+        )
+    view = {**found.as_result(), "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}
+    if found.offer is None:
+        lines.append("Nothing can be left out: every change pays, or together they do.")
+    elif report is None:
+        what = ", ".join(map(str, found.offer.without))
+        size = "less code" if found.offer.smaller else "no less code"
+        lines.append(f"Without {what} it is not worse within noise ({size}). Make that an experiment: "
+                     "autoresearch ablate --apply")  # fmt: skip
+    if report is not None:
+        view["applied"] = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
+        lines += ["", *views.verdict_lines(report.session, view["applied"])]
+    emit(as_json, view, lines)
+
+
+def selftest(
+    experiments: Annotated[int, typer.Option("--experiments", "-n", min=1, help="Changes of nothing, in all.")] = 20,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; forget the earlier ones.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find out how often luck is kept.
+
+    Runs a session of changes that change nothing, with this task and policy on this machine, in a laboratory of its
+    own. Whatever is kept there is a false keep. Called again it goes on; your journal is left alone.
+
+    Example: autoresearch selftest --experiments 20
+    """
+    from autoresearch.core.counterfactual import BASELINE, replayed
+    from autoresearch.core.verdict import Rules
+    from autoresearch.engine.experiment import wall_clock
+    from autoresearch.engine.selftest import selftest
+
+    with Display() as display:
+        found, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick)
+    greedy = replayed(session, Rules(policy="greedy"))
+    lucky = sum(d.verdict == "keep" and d.reason != BASELINE for d in greedy)
+    low, high = found.interval
+    view = {**found.as_view(), "greedy_false_keeps": lucky, "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}
+    emit(
+        as_json,
+        view,
+        [
+            f"policy       {found.policy}: kept {found.kept} of {found.experiments} changes that change nothing",
+            f"false keeps  {100 * found.kept / found.experiments:.0f} % "
+            f"(95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
+            f"greedy       would have kept {lucky} of the same",
+            f"runs         {found.runs}, {found.runs / (found.experiments + 1):.2f} for each experiment",
+            f"noise        {views.noise_words(session)}",
+        ],
+    )

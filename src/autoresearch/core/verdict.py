@@ -138,7 +138,7 @@ def _confirm(evidence: Evidence, rules: Rules, noise: Noise) -> Step:
             return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
         return Step("discard", f"not confirmed: {told}, noise unknown", noise=noise)
     error = noise.sd * math.sqrt(1 / n + 1 / m)
-    needed = max(_student(1 - alpha_at(n, rules), noise.dof) * error, rules.minimum_gain)
+    needed = max(student(1 - alpha_at(n, rules), noise.dof) * error, rules.minimum_gain)
     told += f" (noise {noise.sd:.2g}, needed {needed:.2g})"
     if mean > 0 and mean >= needed:
         return Step("keep", told, noise=noise)
@@ -191,7 +191,8 @@ def _new_seed(evidence: Evidence) -> int:
     return max([*evidence.taken, *evidence.incumbent, *evidence.candidate]) + 1
 
 
-def _student(quantile: float, dof: int) -> float:
+def student(quantile: float, dof: int) -> float:
+    """Return a quantile of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(dof, quantile))

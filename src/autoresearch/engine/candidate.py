@@ -36,7 +36,10 @@ class Candidate:
 
 
 def find_candidate(git: Git, session: Session, task: TaskFile, description: str, *, again: bool) -> Candidate:
-    """Return the change on top of the incumbent; raise `PreconditionError` when there is none that may be measured."""
+    """Return the change on top of the incumbent; raise `PreconditionError` when there is none that may be measured.
+
+    With `again` the code may have been measured before, and a commit may change nothing.
+    """
     incumbent = session.incumbent
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
     if not tip:
@@ -53,7 +56,7 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
             what = ", ".join(task.files.mutable)
             raise PreconditionError(f"nothing has changed in {what}", "edit it, then try again")
     else:
-        commit, paths = head, _agents_commit(git, task, tip, head, edits)
+        commit, paths = head, _agents_commit(git, task, tip, head, edits, empty=again)
     description = description or (git.subject(commit) if commit else "")
     if not description:
         raise PreconditionError("the experiment has no description", 'say what changes: autoresearch try -m "..."')
@@ -113,7 +116,7 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     return experiment.description
 
 
-def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequence[str]) -> list[str]:
+def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequence[str], *, empty: bool) -> list[str]:
     """Return what the one commit on top of the incumbent changed; refuse anything else."""
     back = f"git reset --soft {tip[:12]}"
     if git.parents(head) != [tip]:
@@ -126,7 +129,7 @@ def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequenc
     foreign = outside(git, task, paths)
     if foreign:
         raise PreconditionError(f"the commit changes {foreign[0]}, which is not mutable", f"take it apart with: {back}")
-    if not paths:
+    if not paths and not empty:
         raise PreconditionError("the commit changes nothing", f"undo it with: {back}")
     return paths
 

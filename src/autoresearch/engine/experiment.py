@@ -41,9 +41,12 @@ def attempt(
     clock: Clock,
     *,
     again: int | None = None,
+    same: bool = False,
     tick: Tick | None = None,
 ) -> Report:
     """Measure the change on top of the incumbent and keep or discard it (`try`).
+
+    With `again` it is the change of that experiment; with `same` it may be code that was measured before, or none.
 
     Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
     when it was cut short; then nothing was decided.
@@ -54,7 +57,7 @@ def attempt(
         if again is not None:
             earlier = candidates.restore(root, git, session, task, again)
             description = description or f"again {again}: {earlier}"
-        found = candidates.find_candidate(git, session, task, description, again=again is not None)
+        found = candidates.find_candidate(git, session, task, description, again=same or again is not None)
         number = session.next_number
         with root.changing_git():
             commit = found.commit or git.commit(found.paths, _message(found.description, asi))

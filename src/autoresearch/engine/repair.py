@@ -17,6 +17,9 @@ from autoresearch.io.git import Git
 from autoresearch.io.process import kill_run
 from autoresearch.io.workspace import Workspace, remove_tree
 
+SELFTEST = "selftest"
+"""The folder of the A/A session, and the tag of it."""
+
 GIT_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock")
 
 
@@ -36,6 +39,9 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
     """
     done: list[str] = []
     _end_orphans(workspace, done)
+    lab = laboratory(workspace, git)
+    if lab is not None:  # it is repaired by the next selftest; only what runs there must not go on
+        _end_orphans(lab, done)
     git_was_killed = _unlock(workspace, git, done)
     remove_tree(workspace.scratch)
     session = workspace.session()
@@ -54,6 +60,12 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
     if git_was_killed:  # only now: until here, a kill leaves the same to do again
         workspace.git_marker.unlink(missing_ok=True)
     return Repaired(session, tuple(done))
+
+
+def laboratory(workspace: Workspace, git: Git) -> Workspace | None:
+    """Return the workspace of `selftest` inside this one, if there is one."""
+    lab = Workspace(workspace.state / SELFTEST / git.prefix)
+    return lab if lab.journal.is_file() else None
 
 
 def end_study(workspace: Workspace, session: Session, now: int) -> str | None:

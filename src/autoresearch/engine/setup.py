@@ -78,7 +78,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     if git is not None:
         _check_existing(git, folder, ours, task)
     check_command(Workspace(folder), task.run.command, os.environ.get("PATH", os.defpath)) if git is not None else None
-    git = git or _new_repository(folder)
+    git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
     for name, content in ours.items():
         if not (folder / name).exists():
@@ -162,7 +162,7 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
             )
 
 
-def _new_repository(folder: Path) -> Git:
+def new_repository(folder: Path) -> Git:
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], capture_output=True, text=True)
     if done.returncode:

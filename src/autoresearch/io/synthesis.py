@@ -13,8 +13,10 @@ from autoresearch.io.git import Git
 def commit_on(git: Git, parent: str, files: Mapping[str, bytes | None], message: str) -> str:
     """Return a new commit on `parent` with these files in it (None: without); nothing else of the repository moves.
 
-    Paths are relative to the top; the mode of a file stays what it is in `parent`.
+    Paths are relative to the top; the mode of a file stays what it is in `parent`. The same files on the same parent
+    are the same commit, whenever it is made.
     """
+    when = git._text("log", "-1", "--format=%ct", parent).strip()
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         git._run("read-tree", parent, env=env)
@@ -27,10 +29,11 @@ def commit_on(git: Git, parent: str, files: Mapping[str, bytes | None], message:
                 sha = git._run("hash-object", "-w", "--stdin", input=content).stdout.decode().strip()
             mode = modes.get(path, "100644") if content is not None else "0"
             lines.append(f"{mode} {sha}\t".encode() + os.fsencode(path))
-        git._run("update-index", "-z", "--index-info", input=b"\0".join(lines) + b"\0", env=env)
+        git._run("update-index", "-z", "--index-info", input=b"".join(line + b"\0" for line in lines), env=env)
         tree = git._run("write-tree", env=env).stdout.decode().strip()
+    dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
     made = git._run(*git._identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-",
-                     input=message.encode("utf-8", "replace"))  # fmt: skip
+                    input=message.encode("utf-8", "replace"), env=dates)  # fmt: skip
     return made.stdout.decode().strip()
 
 
