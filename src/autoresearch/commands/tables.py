@@ -44,6 +44,24 @@ def to_tsv(session: Session) -> str:
     return "\n".join(lines) + "\n"
 
 
+def to_jsonl(session: Session) -> str:
+    """Return all segments as the `config` and `run` lines that other tools of the field read.
+
+    These expect a number for every experiment, so what has none is 0 (its status says crash), and milliseconds.
+    """
+    lines: list[dict[str, object]] = []
+    for segment in {s.number: s for s in session.segments}.values():
+        mine = [e for e in session.experiments if e.segment == segment.number and e.status is not None]
+        lines.append({"type": "config", "name": segment.name, "metricName": segment.metric.name,
+                      "metricUnit": segment.metric.unit, "bestDirection": segment.metric.direction})  # fmt: skip
+        for e in mine:
+            line = {"run": e.number, "commit": (e.commit or "")[:7], "metric": e.metric or 0, "metrics": e.metrics,
+                    "status": e.status, "description": e.description, "timestamp": 1000 * (e.finished or 0),
+                    "segment": segment.number, "confidence": None, "asi": e.asi}  # fmt: skip
+            lines.append(line)
+    return "".join(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n" for line in lines)
+
+
 def to_csv(session: Session) -> str:
     """Return every field of every experiment of all segments, with `COLUMNS` as header.
 
