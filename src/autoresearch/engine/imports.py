@@ -12,12 +12,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from autoresearch.core.errors import AutoresearchError, UsageError
+from autoresearch.core.fields import finite
 from autoresearch.core.metrics import Direction, Metric
 from autoresearch.core.session import SCHEMA, Experiment, replay
-from autoresearch.core.words import STATUSES
+from autoresearch.core.words import STATUSES, Status
 from autoresearch.engine.repair import repair
 from autoresearch.io import journal
 from autoresearch.io.git import Git
@@ -146,14 +147,13 @@ def _tsv(path: Path, text: str, direction: Direction | None) -> Iterator[Log]:
 
 def _row(cells: dict[str, str], metric: str, number: int) -> Experiment:
     """Return one row as an experiment. In this table a number that there is none of is 0."""
-    status = cells["status"].strip()
-    if status not in STATUSES:
-        raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
-    memory = float(cells.get("memory_gb") or 0)
-    return Experiment(
-        number, 0, cells.get("commit", "").strip() or None, description=cells.get("description", "").strip(),
-        status=status, metric=float(cells[metric]), metrics={"peak_vram_mb": memory * 1024} if memory else {},
-    )  # fmt: skip
+    status = next((word for word in get_args(Status) if word == cells["status"].strip()), None)
+    if status is None:
+        raise ValueError(f"unknown status {cells['status']!r}; it must be one of {', '.join(STATUSES)}")
+    memory, value = finite("memory_gb", float(cells.get("memory_gb") or 0)), finite(metric, float(cells[metric]))
+    e = Experiment(number, 0, cells.get("commit", "").strip() or None, status=status, metric=value)
+    e.description, e.metrics = cells.get("description", "").strip(), {"peak_vram_mb": memory * 1024} if memory else {}
+    return e
 
 
 def _config(log: Log, segment: int, now: int) -> dict[str, Any]:
