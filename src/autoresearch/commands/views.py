@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from autoresearch.core.difference import close_calls, difference
 from autoresearch.core.session import Experiment, Session
 from autoresearch.core.text import one_line, printable
 
@@ -17,6 +19,7 @@ def experiment_view(session: Session, e: Experiment) -> View:
     """Return one experiment in full."""
     return {
         **brief_view(session, e),
+        "gain_error": gain_error(session, e),
         "commit": e.commit,
         "parent": e.parent,
         "reason": e.reason,
@@ -60,6 +63,21 @@ def gain(session: Session, e: Experiment) -> float | None:
     return session.metric.gain(mine, first.reference)
 
 
+def gain_error(session: Session, e: Experiment | None) -> float | None:
+    """Return the standard error of an experiment's gain over the baseline; None where there is none or no noise."""
+    first = session.baseline
+    if e is None or first is None or e.number == first.number or gain(session, e) is None:
+        return None
+    found = difference(session, e, first)
+    return found.error if found is not None else None
+
+
+def gain_words(session: Session, value: float | None, error: float | None) -> str:
+    """Return a gain with its standard error."""
+    within = "" if not error else f" ± {number(session, error)}"
+    return f"{number(session, value, signed=True)}{within}"
+
+
 def status_view(session: Session, busy: View | None) -> View:
     """Return where a session is."""
     best, incumbent, noise = session.best, session.incumbent, session.noise
@@ -75,7 +93,11 @@ def status_view(session: Session, busy: View | None) -> View:
         "best": _short(session, best),
         "incumbent": _short(session, incumbent),
         "gain": session.gain,
+        "gain_error": gain_error(session, best),
         "noise": {"sd": noise.sd, "dof": noise.dof, "exact": noise.exact},
+        "hardware": session.hardware or None,
+        "close_calls": [asdict(call) for call in close_calls(session)],
+        "locked_uses": len(session.locked),
         "confidence": session.confidence,
         "running": busy,
         "interrupted": unfinished.number if unfinished is not None and busy is None else None,
@@ -134,14 +156,24 @@ def status_lines(session: Session, view: View) -> list[str]:
         what = f"experiment {best['experiment']}, {best['commit']}: {one_line(best['description'], 80)}"
         told = f"{number(session, best['value'])}{unit}  ({what})"
         lines.append(f"best         {told}")
-        lines.append(f"gain         {number(session, view['gain'], signed=True)}{unit}")
+        lines.append(f"gain         {gain_words(session, view['gain'], view['gain_error'])}{unit}")
     lines.append(f"noise        {noise_words(session)}")
+    lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
     if view["running"]:
         lines.append(f"running      experiment {view['running']['experiment']}, seed {view['running']['seed']}")
     if view["interrupted"]:
         lines.append(f"interrupted  experiment {view['interrupted']}")
     lines.append(f"next         {view['next']}")
     return lines
+
+
+def _close(session: Session, call: View) -> str:
+    gained = gain_words(session, call["gain"], call["error"])
+    told = f"experiment {call['experiment']} over {call['against']}: {gained}; "
+    if call["repeats"] is None:
+        return f"{told}too little for this noise"
+    more = f"{call['repeats']} more run{'s' if call['repeats'] > 1 else ''} of each would decide it"
+    return f"{told}{more} (autoresearch replicate {call['experiment']} --seed S)"
 
 
 def noise_words(session: Session) -> str:
@@ -164,6 +196,8 @@ def log_lines(session: Session, rows: list[View]) -> list[str]:
             f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}  "
             f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}  {one_line(row['description'], 90)}"
         )
+    if session.noise.sd:
+        lines.append(f"{'':>5}  noise {noise_words(session)}; a gain is over the baseline")
     return lines
 
 
@@ -173,7 +207,8 @@ def show_lines(session: Session, view: View) -> list[str]:
     outcome = f" ({view['outcome']})" if view["outcome"] not in (None, "ok", view["status"]) else ""
     lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 300) or '-'}")
     lines.append(
-        f"metric    {number(session, view['value'])}  gain over baseline {number(session, view['gain'], signed=True)}"
+        f"metric    {number(session, view['value'])}  gain over baseline "
+        f"{gain_words(session, view['gain'], view['gain_error'])}  noise {noise_words(session)}"
     )
     runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
@@ -210,7 +245,7 @@ def verdict_lines(session: Session, view: View) -> list[str]:
     if view["metric"] is not None:
         seeds = f" (mean of {len(view['runs'])} runs)" if view["status"] == "keep" and len(view["runs"]) > 1 else ""
         lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "
-                     f"{number(session, view['gain'], signed=True)} over the baseline")  # fmt: skip
+                     f"{gain_words(session, view['gain'], view['gain_error'])} over the baseline")  # fmt: skip
     lines.append(f"noise  {noise_words(session)}")
     if view["best"]:
         best = view["best"]

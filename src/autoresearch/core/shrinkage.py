@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoresearch.core.metrics import Metric
+from autoresearch.core.quantiles import student
 
 LEVEL = 0.95
 
@@ -58,12 +59,10 @@ def confirmation(
 
     The interval is Student's for the paired differences, which no noise estimate of the session has a part in.
     """
-    from scipy.special import stdtrit
-
     seeds = tuple(baseline)
     gains = [metric.gain(best[seed], baseline[seed]) for seed in seeds]
     n, mean = len(gains), math.fsum(gains) / len(gains)
     spread = math.sqrt(math.fsum((gain - mean) ** 2 for gain in gains) / (n - 1))
-    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * spread / math.sqrt(n)
+    reach = student((1 + LEVEL) / 2, n - 1) * spread / math.sqrt(n)
     middles = (math.fsum(values.values()) / n for values in (baseline, best))
     return Confirmation(claimed, mean, mean - reach, mean + reach, seeds, *middles)

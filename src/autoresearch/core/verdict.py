@@ -13,6 +13,7 @@ from typing import Literal
 
 from autoresearch.core.metrics import Metric
 from autoresearch.core.noise import Noise, pooled
+from autoresearch.core.quantiles import student
 
 SCREEN_Z = 0.8
 """A screening run must gain this many standard errors to be worth confirming: about a fifth of the changes without
@@ -189,13 +190,6 @@ def _fresh_seed(evidence: Evidence) -> int:
 
 def _new_seed(evidence: Evidence) -> int:
     return max([*evidence.taken, *evidence.incumbent, *evidence.candidate]) + 1
-
-
-def student(quantile: float, dof: int) -> float:
-    """Return a quantile of Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(dof, quantile))
 
 
 def _unit(evidence: Evidence) -> str:

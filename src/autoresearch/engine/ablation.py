@@ -10,8 +10,8 @@ from typing import Any, Literal
 from autoresearch.core.errors import PreconditionError
 from autoresearch.core.fingerprint import code_size, syntax_error
 from autoresearch.core.noise import pooled
+from autoresearch.core.quantiles import student
 from autoresearch.core.session import Experiment, Session
-from autoresearch.core.verdict import student
 from autoresearch.engine import candidate as candidates
 from autoresearch.engine.experiment import Report, attempt, guarded
 from autoresearch.engine.guard import mutable_paths

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.core.errors import PreconditionError
+from autoresearch.core.quantiles import beta_quantile
 from autoresearch.core.session import Session
 from autoresearch.core.shrinkage import LEVEL
 from autoresearch.engine import setup
@@ -36,11 +37,9 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """The exact interval of the rate (Clopper and Pearson, 1934), from 0 to 1."""
-        from scipy.special import betaincinv
-
         k, n, tail = self.kept, self.experiments, (1 - LEVEL) / 2
-        low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-        return low, float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+        low = beta_quantile(tail, k, n - k + 1) if k else 0.0
+        return low, beta_quantile(1 - tail, k + 1, n - k) if k < n else 1.0
 
     def as_view(self) -> dict[str, Any]:
         return {"policy": self.policy, "experiments": self.experiments, "false_keeps": self.kept, "runs": self.runs,
