@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -91,3 +92,16 @@ def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) ->
     workspace.edit("train.py", r'(DEPTH = .*"tiny": )\d+', r"\g<1>1")
     workspace.edit("train.py", r'(WIDTH = .*"tiny": )\d+', r"\g<1>64")
     return workspace
+
+
+def engine_run(workspace: Workspace, run_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return workspace.run("train.py", AUTORESEARCH_RUN_DIR=str(run_dir), AUTORESEARCH_SEED="3", **env)
+
+
+def evaluation(workspace: Workspace, run_dir: Path, **env: str) -> dict[str, object]:
+    """The result as the engine reads it."""
+    target = run_dir / "from-engine.json"
+    given = {"AUTORESEARCH_RUN_DIR": str(run_dir), "AUTORESEARCH_RESULT": str(target), **env}
+    done = workspace.run("prepare.py", "evaluate", **given)
+    assert done.returncode == 0, done.stderr
+    return json.loads(target.read_text())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
-import io
 import json
 import random
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,8 +27,7 @@ MIXED = [
 
 
 def config(prepare: ModuleType, source: Path | str, **values: object) -> object:
-    options = {"profile_name": "tiny", "column": "text", "shards": 0, "budget_kind": "steps", "budget": 3.0}
-    return prepare.Config(source=str(source), **{**options, **values})
+    return prepare.Config(source=str(source), **{"budget_kind": "steps", "budget": 3.0, **values})
 
 
 # Tokenizer
@@ -48,13 +47,29 @@ def test_a_stored_tokenizer_encodes_as_before(prepare: ModuleType, tmp_path: Pat
         assert again.encode(text).tolist() == tokenizer.encode(text).tolist()
 
 
-@pytest.mark.parametrize("text", MIXED)
+def tokenizers(prepare: ModuleType) -> list[Any]:
+    return [prepare.Tokenizer.train((story(n) for n in range(5)), 500), prepare.Tokenizer.byte()]
+
+
+@pytest.mark.parametrize("text", [*MIXED, b"caf\xe9 \xf0\x9f\x98 cut".decode("utf-8", "replace")])
 def test_token_bytes_add_up_to_the_bytes_of_the_text(prepare: ModuleType, text: str) -> None:
-    tokenizer = prepare.Tokenizer.train((story(n) for n in range(5)), 500)
-    ids = tokenizer.encode(text)
-    assert ids[0] == tokenizer.bos
-    assert tokenizer.decode(ids[1:].tolist()) == text
-    assert tokenizer.token_bytes()[ids].sum() == len(text.encode())
+    for tokenizer in tokenizers(prepare):
+        ids = tokenizer.encode(text)
+        assert ids[0] == tokenizer.bos
+        assert tokenizer.decode(ids[1:].tolist()) == text
+        assert tokenizer.token_bytes()[ids].sum() == len(text.encode())
+
+
+def test_token_bytes_are_those_of_tiktoken(prepare: ModuleType) -> None:
+    [tokenizer, plain] = tokenizers(prepare)
+    sizes = [len(tokenizer.encoding.decode_single_token_bytes(i)) for i in range(len(tokenizer.tokens))]
+    assert tokenizer.token_bytes()[: len(sizes)].tolist() == sizes
+    assert plain.encode("ab\u00e9").tolist() == [256, 97, 98, 0xC3, 0xA9]
+
+
+def test_the_reference_counts_a_lone_byte_of_a_character_as_three(prepare: ModuleType) -> None:
+    plain = prepare.Tokenizer.byte()
+    assert plain.token_bytes(reference=True)[[65, 0xC3, 0xA9, 256]].tolist() == [1, 3, 3, 0]
 
 
 def test_special_tokens_have_the_last_ids_and_no_bytes(prepare: ModuleType) -> None:
@@ -67,22 +82,17 @@ def test_special_tokens_have_the_last_ids_and_no_bytes(prepare: ModuleType) -> N
 # Packing
 
 
-def pack(prepare: ModuleType, documents: list[list[int]], width: int, cut_long: bool) -> list[list[int]]:
-    file = io.BytesIO()
-    packer = prepare.Packer(file, width, float("inf"), cut_long)
-    for document in documents:
-        packer.add(np.array(document, dtype=np.uint16))
-    rows = packer.close()
-    body = np.frombuffer(file.getvalue()[prepare.ROWS_HEADER.size :], dtype="<u2")
-    return body.reshape(rows, width).tolist()
+def packed(prepare: ModuleType, documents: list[list[int]], width: int) -> list[list[int]]:
+    arrays = (np.array(document, dtype=np.uint16) for document in documents)
+    return [row.tolist() for row in prepare.pack(arrays, width)]
 
 
-def plain_best_fit(documents: list[list[int]], width: int, size: int) -> list[list[int]]:
+def plain_best_fit(documents: list[list[int]], width: int, buffer: int, refill: int) -> list[list[int]]:
     """The same rule, written with a plain list that is searched for each choice."""
     waiting, rows, row, left = [], [], [], list(documents)
     while left or waiting:
-        while left and len(waiting) < size:
-            waiting.append(left.pop(0))
+        while left and len(waiting) < buffer:
+            waiting, left = waiting + left[:refill], left[refill:]
         room = width - len(row)
         fitting = [d for d in waiting if len(d) <= room]
         chosen = max(fitting, key=len) if fitting else min(waiting, key=len)  # the first of equals
@@ -94,33 +104,50 @@ def plain_best_fit(documents: list[list[int]], width: int, size: int) -> list[li
     return rows
 
 
-@pytest.mark.parametrize("size", [7, 1000])
-def test_packing_equals_a_plain_best_fit(prepare: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(prepare, "PACK_BUFFER", size)
-    rng = random.Random(size)
-    documents = [
-        [9999, *(rng.randrange(9000) for _ in range(rng.choice([1, 2, 5, 15, 31, 32, 33, 90])))] for _ in range(1500)
-    ]
-    rows = pack(prepare, documents, 33, cut_long=False)
+def mixed_documents(count: int, seed: int) -> list[list[int]]:
+    """Some much longer than a row of 33; no two alike, so that the order of equals shows."""
+    rng = random.Random(seed)
+    sizes = (rng.choice([1, 2, 5, 15, 31, 32, 33, 90, 300]) for _ in range(count))
+    return [[9999, *(rng.randrange(9000) for _ in range(size))] for size in sizes]
+
+
+@pytest.mark.parametrize(("buffer", "refill"), [(7, 3), (1000, 128)])
+def test_packing_equals_a_plain_best_fit(
+    prepare: ModuleType, monkeypatch: pytest.MonkeyPatch, buffer: int, refill: int
+) -> None:
+    monkeypatch.setattr(prepare, "PACK_BUFFER", buffer)
+    monkeypatch.setattr(prepare, "PACK_REFILL", refill)
+    documents = mixed_documents(1500, buffer)
+    rows = packed(prepare, documents, 33)
     assert len(rows) > 500
-    assert rows == plain_best_fit(documents, 33, size)
+    assert rows == plain_best_fit(documents, 33, buffer, refill)
     assert all(row[0] == 9999 for row in rows)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 10**6])
+def test_documents_come_back_from_files_of_tokens_whatever_is_read_at_a_time(
+    prepare: ModuleType, tmp_path: Path, block: int
+) -> None:
+    documents = mixed_documents(60, 3)
+    for number, part in enumerate((documents[:25], [], documents[25:])):
+        flat = np.array([token for document in part for token in document], dtype="<u2")
+        (tmp_path / f"{number}.bin").write_bytes(prepare.HEADER.pack(prepare.MAGIC, 1, len(flat)) + flat.tobytes())
+    found = prepare.read_tokens(sorted(tmp_path.iterdir()), 9999, block)
+    assert [document.tolist() for document in found] == documents
 
 
 def test_cutting_long_documents_keeps_all_their_tokens(prepare: ModuleType) -> None:
-    document = [9999, *range(32 * 5)]
-    rows = pack(prepare, [document], 33, cut_long=True)
-    assert [token for row in rows for token in row[1:]] == document[1:]
-    assert all(row[0] == 9999 for row in rows)
+    document = [9999, *range(32 * 5 + 7)]
+    pieces = list(prepare.cut_tokens([np.array(document, dtype=np.uint16)], 33))
+    assert [token for piece in pieces for token in piece.tolist()[1:]] == document[1:]
+    assert all(piece[0] == 9999 and len(piece) <= 33 for piece in pieces)
 
 
 def test_a_truncated_file_of_rows_is_refused(prepare: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
-    with path.open("wb") as file:
-        packer = prepare.Packer(file, 5, float("inf"), False)
-        packer.add(np.arange(1, 11, dtype=np.uint16))
-        assert packer.close() == 1
-    assert prepare.open_rows(path).tolist() == [[1, 2, 3, 4, 5]]
+    row = np.arange(1, 6, dtype=np.uint16)
+    assert prepare.write_rows([row, row + 5], path, prepare.Progress("rows")) == 2
+    assert prepare.open_rows(path).tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(prepare.TaskError, match="damaged"):
         prepare.open_rows(path)
@@ -136,6 +163,11 @@ def test_cut_loses_nothing_and_keeps_to_its_limit(prepare: ModuleType) -> None:
         assert max(map(len, parts)) <= 100
 
 
+def texts_of(prepare: ModuleType, folder: Path, split: str) -> set[str]:
+    tokenizer = prepare.Tokenizer.load(folder / "tokenizer.json")
+    return {tokenizer.decode(row[1:]) for row in prepare.open_rows(folder / f"{split}.bin").tolist()}
+
+
 def test_no_document_is_in_two_splits(prepare: ModuleType, cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "docs.jsonl"
     texts = [story(n % 300) for n in range(400)]  # a hundred come twice
@@ -143,19 +175,31 @@ def test_no_document_is_in_two_splits(prepare: ModuleType, cache: Path, tmp_path
     chosen = config(prepare, path)
     folder = prepare.prepare(chosen)
     counts = json.loads((folder / "manifest.json").read_text())["splits"]
-    splits = prepare.held_out([path], chosen)
-    search = {key for key, split in splits.items() if split == "search"}
-    locked = {key for key, split in splits.items() if split == "locked"}
-    everything = {key for key, _, _ in prepare.documents([path], chosen)}
-    assert not search & locked
-    assert search | locked < everything
+    total = path.stat().st_size
+    found: dict[str, set[str]] = {split: set() for split in prepare.SPLITS}
+    for split, text, _ in prepare.documents(prepare.sources(chosen), chosen, total):
+        found[split].add(text)
+    assert not (
+        found["train"] & found["search"] or found["train"] & found["locked"] or found["search"] & found["locked"]
+    )
+    assert set().union(*found.values()) == set(texts)
+    assert sum(count["documents"] for count in counts.values()) == 400
     assert counts["search"]["rows"] > 0 < counts["locked"]["rows"]
-    assert counts["train"]["documents"] == len(everything) - len(splits)
-    tokenizer = prepare.Tokenizer.load(folder / "tokenizer.json")
-    kept = {tokenizer.decode(row[1:]) for row in prepare.open_rows(folder / "train.bin").tolist()}
-    for split in ("search", "locked"):
-        rows = prepare.open_rows(folder / f"{split}.bin").tolist()
-        assert not kept & {tokenizer.decode(row[1:]) for row in rows}
+    kept = texts_of(prepare, folder, "train")
+    assert not kept & (texts_of(prepare, folder, "search") | texts_of(prepare, folder, "locked"))
+
+
+def test_no_more_text_is_read_than_the_profile_says(
+    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(prepare.PROFILES, "tiny", dataclasses.replace(prepare.PROFILES["tiny"], text_bytes=50_000))
+    for n in range(9):
+        (tmp_path / f"{n}.txt").write_text(story(n, 200))
+    chosen = config(prepare, tmp_path)
+    files = prepare.sources(chosen)
+    read = sum(size for _, _, size in prepare.documents(files, chosen, 50_000))
+    assert 30_000 < read <= 50_000
+    assert len(files) < 9
 
 
 def test_preparing_twice_makes_the_same_and_a_changed_source_is_noticed(
@@ -173,7 +217,60 @@ def test_preparing_twice_makes_the_same_and_a_changed_source_is_noticed(
     path.write_text("\n\n".join(story(n) for n in range(70)))
     prepare.prepare(chosen)
     assert prepare.manifest_hash(folder) != first
-    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+    assert not list(folder.parent.rglob("*.part"))
+
+
+def test_another_row_length_is_packed_without_tokenising_again(
+    prepare: ModuleType, cache: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = prepare.prepare(config(prepare, text_file))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the text was tokenised again")
+
+    monkeypatch.setattr(prepare, "write_tokens", refuse)
+    other = prepare.prepare(config(prepare, text_file, seq_len=64))
+    assert prepare.open_rows(one / "train.bin").shape[1] == 257
+    assert prepare.open_rows(other / "train.bin").shape[1] == 65
+    assert (one / "tokenizer.json").read_bytes() == (other / "tokenizer.json").read_bytes()
+
+
+def test_preparing_that_was_killed_goes_on_and_ends_the_same(
+    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for n in range(6):
+        (source / f"{n}.txt").write_text(story(n, 900))
+    monkeypatch.setattr(prepare, "GROUP_BYTES", 50_000)
+    hashes, whole = [], prepare.write_tokens
+    for stop in (99, 0, 1, 2):
+        monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / f"cache{stop}"))
+        calls: list[Any] = []
+
+        def interrupted(*arguments: Any, stop: int = stop, calls: list[Any] = calls) -> None:
+            calls.append(arguments)
+            if len(calls) == stop + 1:
+                raise KeyboardInterrupt
+            whole(*arguments)
+
+        monkeypatch.setattr(prepare, "write_tokens", interrupted)
+        if stop < 99:
+            with pytest.raises(KeyboardInterrupt):
+                prepare.prepare(config(prepare, source))
+            calls.clear()
+            calls += [None] * 99
+        hashes.append(prepare.manifest_hash(prepare.prepare(config(prepare, source))))
+        assert stop == 99 or len(calls) == 99 + 3 - stop  # what was finished is not done again
+    assert len(set(hashes)) == 1
+
+
+def test_byte_tokens_make_a_vocabulary_of_bytes(prepare: ModuleType, cache: Path, text_file: Path) -> None:
+    chosen = config(prepare, text_file, tokenizer="byte")
+    folder = prepare.prepare(chosen)
+    assert chosen.profile.vocab_size == 260
+    assert prepare.open_rows(folder / "train.bin").max() == 256
+    assert all(text in text_file.read_text() or "\n" in text for text in texts_of(prepare, folder, "search"))
 
 
 def test_climbmix_uses_shards_that_are_there_and_holds_out_the_last(prepare: ModuleType, cache: Path) -> None:
@@ -184,8 +281,9 @@ def test_climbmix_uses_shards_that_are_there_and_holds_out_the_last(prepare: Mod
         pq.write_table(pa.table({"text": [story(n) for n in numbers]}), shards / f"{name}.parquet")
     chosen = config(prepare, "climbmix", shards=1)
     counts = json.loads((prepare.prepare(chosen) / "manifest.json").read_text())["splits"]
-    assert counts["train"]["documents"] == 80  # ten of the first shard are in the last one too
+    assert counts["train"]["documents"] == 90
     assert counts["search"]["documents"] > 10 < counts["locked"]["documents"]
+    assert counts["search"]["documents"] + counts["locked"]["documents"] == 80
 
 
 def test_a_failed_download_names_the_shard_and_the_way_out(
@@ -197,6 +295,7 @@ def test_a_failed_download_names_the_shard_and_the_way_out(
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(prepare, "RETRY_AFTER_S", (0.0,))
     with pytest.raises(
         prepare.TaskError, match=r"2 of 2 shards did not arrive, first shard_00000\.parquet.*--source python"
     ):
@@ -210,6 +309,7 @@ BAD_SOURCES = {
     "short.txt": (b"Only one line.\n", "too little text"),
     "utf16.txt": ("wide letters".encode("utf-16"), "not UTF-8"),
     "cut.parquet": (b"PAR1 and then nothing", "cannot be read"),
+    "long.jsonl": (b'{"text": "' + b"x" * 2**28 + b'"}\n', "split this document"),
     "lines.jsonl": (b'{"text": "fine"}\n{"body": "not here"}\n', "lines.jsonl:2"),
     "folder": ("directory", "has no text"),
 }
@@ -253,6 +353,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     files: ClassVar[dict[str, bytes]] = {}
     asked: ClassVar[list[str]] = []
+    breaks: ClassVar[set[str]] = set()
+    """Files whose next transfer ends half-way."""
 
     def do_HEAD(self) -> None:
         self.answer(with_body=False)
@@ -262,14 +364,18 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, with_body: bool) -> None:
         name = self.path.split("?")[0].rsplit("/", 1)[-1]
-        self.asked.append(self.path)
+        self.asked.append(f"GET {name}" if with_body else self.path)
         body = self.files.get(name, b"")
         self.send_response(200 if body else 404)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("X-Repo-Commit", "0" * 40)
         self.end_headers()
-        if with_body:
+        if with_body and name in self.breaks:
+            self.breaks.remove(name)
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+        elif with_body:
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
@@ -281,6 +387,7 @@ def test_shards_are_downloaded_once_from_the_endpoint_that_is_set(tmp_path: Path
     for name, numbers in (("shard_00000", range(90)), ("shard_06542", range(90, 160))):
         pq.write_table(pa.table({"text": [story(n) for n in numbers]}), tmp_path / f"{name}.parquet")
         Hub.files[f"{name}.parquet"] = (tmp_path / f"{name}.parquet").read_bytes()
+    Hub.breaks.add("shard_00000.parquet")
     workspace = new_workspace(tmp_path / "ws", "climbmix", "steps = 3", tmp_path / "cache")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -289,6 +396,8 @@ def test_shards_are_downloaded_once_from_the_endpoint_that_is_set(tmp_path: Path
         done = workspace.run("prepare.py", "--shards", "1", **endpoint)
         assert done.returncode == 0, done.stderr
         assert any("karpathy/climbmix-400b-shuffle" in path for path in Hub.asked)
+        assert (tmp_path / "cache/climbmix/shard_00000.parquet").read_bytes() == Hub.files["shard_00000.parquet"]
+        assert Hub.asked.count("GET shard_00000.parquet") == 2  # the transfer that broke off was tried again
         count = len(Hub.asked)
         again = workspace.run("prepare.py", "--shards", "1", "--force", **endpoint)
         assert again.returncode == 0, again.stderr

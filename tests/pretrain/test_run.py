@@ -6,12 +6,12 @@ import ast
 import json
 import math
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ASSETS, Workspace, new_workspace
+from conftest import ASSETS, Workspace, engine_run, evaluation, new_workspace
 
 METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
 
@@ -24,19 +24,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Work
     done = made.run("prepare.py")
     assert done.returncode == 0, done.stderr
     return made
-
-
-def engine_run(workspace: Workspace, run_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return workspace.run("train.py", AUTORESEARCH_RUN_DIR=str(run_dir), AUTORESEARCH_SEED="3", **env)
-
-
-def evaluation(workspace: Workspace, run_dir: Path, **env: str) -> dict[str, object]:
-    """The result as the engine reads it."""
-    target = run_dir / "from-engine.json"
-    given = {"AUTORESEARCH_RUN_DIR": str(run_dir), "AUTORESEARCH_RESULT": str(target), **env}
-    done = workspace.run("prepare.py", "evaluate", **given)
-    assert done.returncode == 0, done.stderr
-    return json.loads(target.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +51,9 @@ def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(workspa
     assert result["split"] == "search"
     assert result["metrics"]["val_bpb"] == metrics["val_bpb"]
     assert result["metrics"]["total_seconds"] == 30.5
+    assert result["metrics"]["val_bpb_reference"] == pytest.approx(metrics["val_bpb"], rel=0.01)
+    documents = np.load(trained / "bits-search.npy")
+    assert documents[:, 0].sum() / documents[:, 1].sum() == pytest.approx(metrics["val_bpb"], rel=1e-9)
     assert all(math.isfinite(value) for value in result["metrics"].values())
     assert len(result["manifest"]) == 64
     curve = [json.loads(line) for line in (trained / "curve.jsonl").read_text().splitlines()]
@@ -73,8 +63,8 @@ def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(workspa
 @pytest.mark.slow
 def test_the_locked_split_is_scored_apart(workspace: Workspace, trained: Path) -> None:
     target = trained / "locked.json"
-    given = {"AUTORESEARCH_RUN_DIR": str(trained), "AUTORESEARCH_RESULT": str(target)}
-    assert workspace.run("prepare.py", "evaluate", "--split", "locked", **given).returncode == 0
+    given = {"AUTORESEARCH_RUN_DIR": str(trained), "AUTORESEARCH_RESULT": str(target), "AUTORESEARCH_SPLIT": "locked"}
+    assert workspace.run("prepare.py", "evaluate", **given).returncode == 0
     locked = json.loads(target.read_text())
     assert (locked["outcome"], locked["split"]) == ("ok", "locked")
     assert 0 < locked["metrics"]["val_bpb"] < 6

@@ -1,7 +1,7 @@
 """Data, clock and evaluation of the pretrain task. The trainer may not change this file.
 
     python prepare.py             text, tokenizer, packed rows, manifest; a second call finds them
-    python prepare.py info        what was prepared, with sample rows
+    python prepare.py info        what was prepared, with sample rows as text
     python prepare.py evaluate    score the weights of the last run, in a process of its own
 
 Environment, all optional:
@@ -9,6 +9,7 @@ Environment, all optional:
     AUTORESEARCH_SEED            integer, default 1: order of the training rows, torch's generators
     AUTORESEARCH_RUN_DIR         where a run leaves weights, clock, summary and curve. Without it a run is "by
                                  hand": it uses .autoresearch/by-hand, and `finish` starts the evaluator
+    AUTORESEARCH_SPLIT           evaluator: search (default) or locked
     AUTORESEARCH_RESULT          evaluator: the result file (default RUN_DIR/result.json)
     AUTORESEARCH_TRAIN_SECONDS   evaluator: wall seconds of the training process, measured from outside
 
@@ -27,7 +28,8 @@ import argparse
 import base64
 import bisect
 import hashlib
-import importlib.util
+import importlib
+import itertools
 import json
 import math
 import os
@@ -42,15 +44,17 @@ import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import tiktoken
     import torch
     from torch import Tensor, nn
 
@@ -63,8 +67,10 @@ HERE = Path(__file__).resolve().parent
 # slice at every step when another program keeps a core busy; sleeping at once costs a third of the speed when none
 # does (benchmarks/results/threads.md). torch reads this when it is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+ENVIRONMENT = dict(os.environ)  # as it was before the trainer's code could set anything
+IMPORTED, monotonic = time.monotonic(), time.monotonic
 
-FORMAT = 1  # of what `build` writes; prepared data of another number is not used
+FORMAT = 2  # of what `prepare` writes; prepared data of another number is not used
 SPLITS = ("train", "search", "locked")
 SPECIAL_TOKENS = ("<|bos|>", "<|user|>", "<|assistant|>", "<|end|>")
 # GPT-4's pattern, but at most two digits in a token, as nanochat has it for small vocabularies.
@@ -72,8 +78,8 @@ SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
-DEFAULTS = {"profile": "tiny", "source": "python", "column": "text", "shards": 0}  # [options]
-PACK_BUFFER = 1000  # documents among which the best fit is looked for
+PACK_BUFFER, PACK_REFILL = 1000, 128  # documents among which the best fit is looked for; taken at a time
+BUDGETS = ("seconds", "tokens", "steps", "flops")
 SLACK_FACTOR, SLACK_S = 1.1, 2.0  # training may take this factor of its seconds, and these seconds more
 PROBE_TOLERANCE = 1e-3  # change of a logit; the same kernel on the same shape gives 0
 
@@ -87,50 +93,67 @@ class Profile:
     """The sizes of one scale of the task. Results of different profiles are not comparable."""
 
     seq_len: int  # T: tokens a model sees in one row; a stored row has T + 1
-    vocab_size: int  # token ids, the four special ones included; fits uint16
+    vocab_size: int  # token ids, the four special ones included; at most 2^15
     eval_tokens: int  # targets of one evaluation; a small source gives fewer
     eval_batch: int  # rows of one evaluation batch; the score does not depend on it
     text_bytes: int  # the most text read from the python source or a path
     tokenizer_bytes: int  # training text that the tokenizer learns from
     shards: int  # training shards of climbmix
     cut_long: bool  # cut documents longer than a row, so that no text of a small source is lost
-    startup_s: float  # what a run may take outside its budget: imports, compilation, saving
+    startup_s: float  # free before the clock starts: imports, building the model; more is charged to the budget
+    warmup_s: float  # free for warm-up batches: compilation; more is charged likewise
 
 
 PROFILES = {  # full packs as karpathy/autoresearch does: what is cropped from a document is dropped
-    "full": Profile(2048, 8192, 40 * 524_288, 32, 8 * 10**9, 10**9, 20, False, 600.0),
-    "small": Profile(1024, 4096, 2**20, 16, 10**9, 2 * 10**8, 4, True, 300.0),
-    "tiny": Profile(256, 2048, 2**15, 16, 32 * 10**6, 8 * 10**6, 1, True, 120.0),
+    "full": Profile(2048, 8192, 40 * 524_288, 32, 10**12, 10**9, 20, False, 60.0, 300.0),
+    "small": Profile(1024, 4096, 2**20, 16, 10**9, 2 * 10**8, 4, True, 30.0, 180.0),
+    "tiny": Profile(256, 2048, 2**15, 16, 32 * 10**6, 8 * 10**6, 1, True, 15.0, 60.0),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What autoresearch.toml says about this task."""
+    """What autoresearch.toml says about this task: its [options] and the budget."""
 
-    profile_name: str
-    source: str
-    column: str
-    shards: int  # training shards of climbmix; 0 is the profile's own number
-    budget_kind: str  # seconds, tokens or steps (batches handed out)
-    budget: float
+    profile_name: str = "tiny"
+    source: str = "python"
+    column: str = "text"
+    shards: int = 0  # training shards of climbmix; 0 is the profile's own number
+    seq_len: int = 0  # T; 0 is the profile's own
+    tokenizer: str = "bpe"  # or byte: one token a byte
+    budget_kind: str = "seconds"  # or tokens, steps (batches handed out), flops
+    budget: float = 300.0
 
     def __post_init__(self) -> None:
         if self.profile_name not in PROFILES:
             raise TaskError(f"no profile is called {self.profile_name!r}; choose from: {', '.join(PROFILES)}")
-        if self.budget_kind not in ("seconds", "tokens", "steps") or not 0 < self.budget < math.inf:
-            raise TaskError("the budget must be { seconds = N }, { tokens = N } or { steps = N }, N above 0")
+        if self.tokenizer not in ("bpe", "byte") or not 0 <= self.seq_len <= 2**20 or self.shards < 0:
+            raise TaskError('[options] takes tokenizer = "bpe" or "byte", seq_len = 0 to 1048576, shards >= 0')
+        if self.budget_kind not in BUDGETS or not 0 < self.budget < math.inf:
+            raise TaskError("the budget must be { seconds = N }, or tokens, steps or flops instead; N above 0")
 
     @property
     def profile(self) -> Profile:
-        return PROFILES[self.profile_name]
+        own = PROFILES[self.profile_name]
+        vocab_size = own.vocab_size if self.tokenizer == "bpe" else 256 + len(SPECIAL_TOKENS)
+        return replace(own, seq_len=self.seq_len or own.seq_len, vocab_size=vocab_size)
+
+    def token_dir(self) -> Path:
+        """Where the tokenised text lives; it serves every T."""
+        p, source = self.profile, (self.source, self.column, self.shards or self.profile.shards)
+        version = sys.version if self.source == "python" else ""
+        sizes = (p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes)
+        return self._dir("tokens", FORMAT, SPLIT_PATTERN, *source, version, self.tokenizer, *sizes)
 
     def data_dir(self) -> Path:
-        """Where the data of these options lives; no file of the source is read to tell."""
-        source = (self.source, self.column, self.shards, sys.version if self.source == "python" else "")
-        parts = (FORMAT, asdict(self.profile), SPLIT_PATTERN, PACK_BUFFER, source)
+        """Where the packed rows live; no file of the source is read to tell."""
+        p = self.profile
+        return self._dir(self.profile_name, str(self.token_dir()), p.seq_len, p.cut_long, PACK_BUFFER, PACK_REFILL)
+
+    @staticmethod
+    def _dir(name: str, *parts: object) -> Path:
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-        return cache_dir() / "pretrain" / f"{self.profile_name}-{key}"
+        return cache_dir() / "pretrain" / f"{name}-{key}"
 
 
 def cache_dir() -> Path:
@@ -141,10 +164,10 @@ def read_config(path: Path) -> Config:
     """Options and budget of autoresearch.toml. Raises TaskError when it is missing or malformed."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        options = DEFAULTS | table.get("options", {})
+        options = dict(table.get("options", {}))
         [(kind, amount)] = table["run"]["budget"].items()
-        profile, source, column, shards = (options[k] for k in ("profile", "source", "column", "shards"))
-        return Config(str(profile), str(source), str(column), int(shards), kind, float(amount))
+        profile = {"profile_name": options.pop("profile")} if "profile" in options else {}
+        return Config(**profile, **options, budget_kind=kind, budget=float(amount))
     except FileNotFoundError:
         raise TaskError(f"{path} is missing; begin with: autoresearch init --task pretrain") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -170,48 +193,87 @@ def read_json(path: Path) -> Any:
         raise TaskError(f"{path} is missing or damaged; run: python prepare.py --force") from None
 
 
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path`, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Written whole or not at all; NaN is an error."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    with written(path) as part:
+        part.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def sha256_file(path: Path) -> str:
+def digest(path: Path, sample: int = 2**26, piece: int = 2**16) -> str:
+    """SHA-256 of a file. Of one larger than `sample` bytes: of its size and of pieces at even distances."""
+    size, result = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if size <= sample:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        for number in range(sample // piece):
+            file.seek(number * (size - piece) // (sample // piece - 1))
+            result.update(file.read(piece))
+    result.update(str(size).encode())
+    return result.hexdigest()
 
 
 class Progress:
     """One line, rewritten on a terminal; elsewhere a plain line every few seconds."""
 
     def __init__(self, label: str) -> None:
-        self.label, self.tty, self.start = label, sys.stdout.isatty(), time.monotonic()
+        self.label, self.tty, self.start = label, sys.stdout.isatty(), monotonic()
         self.last = self.start
 
     def update(self, text: str) -> None:
-        if time.monotonic() - self.last >= (0.2 if self.tty else 5.0):
-            self.last = time.monotonic()
-            print(f"{self.label:<10}{text}", end="\r" if self.tty else "\n", flush=True)
+        if monotonic() - self.last >= (0.2 if self.tty else 5.0):
+            self.last = monotonic()
+            line = f"{self.label:<10}{text}"
+            print(line.ljust(78) if self.tty else line, end="\r" if self.tty else "\n", flush=True)
 
     def done(self, text: str) -> None:
-        line = f"{self.label:<10}{text}  ({time.monotonic() - self.start:.1f} s)"
+        line = f"{self.label:<10}{text}  ({monotonic() - self.start:.1f} s)"
         print(line.ljust(78) if self.tty else line, flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Text: documents and their splits
+# Text: sources, documents and their splits
 # ------------------------------------------------------------------------------------------------------------
 
 CLIMBMIX, CLIMBMIX_LAST = "karpathy/climbmix-400b-shuffle", 6542  # the last shard is held out
 SUFFIXES = (".txt", ".md", ".rst", ".py", ".jsonl", ".parquet")
 PYTHON_SKIPS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "__pycache__"}
+RETRY_AFTER_S = (0.5, 4.0, 16.0)
+BLOCK, LONGEST = 2**22, 2**28  # characters read of a text file at a time; characters of one jsonl line
 
 
-def source_files(config: Config) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, and how many bytes of its text are read at the most."""
+
+    path: Path
+    most: int
+
+
+def sources(config: Config, workers: int = 4) -> list[Source]:
+    """The files to read, in order, up to the `text_bytes` of the profile."""
+    left, chosen = config.profile.text_bytes if config.source != "climbmix" else sys.maxsize, []
+    for path in source_files(config, workers):
+        if left > 0:
+            chosen.append(Source(path, left))
+            left -= path.stat().st_size
+    return chosen
+
+
+def source_files(config: Config, workers: int = 4) -> list[Path]:
     """The files of a source, in a fixed order. Raises TaskError when there is nothing to read."""
     if config.source == "climbmix":
-        return climbmix_shards(config.shards or config.profile.shards)
+        return climbmix_shards(config.shards or config.profile.shards, workers)
     if config.source == "python":  # without tests and character tables, which not every installation has
         root = Path(sysconfig.get_path("stdlib"))
         found = [p for suffix in ("py", "rst", "txt") for p in root.rglob(f"*.{suffix}")]
@@ -228,30 +290,40 @@ def source_files(config: Config) -> list[Path]:
     raise TaskError(f"folder {path} has no text; put files of these kinds there: {kinds}")
 
 
-def climbmix_shards(count: int) -> list[Path]:
+def climbmix_shards(count: int, workers: int) -> list[Path]:
     """The first `count` shards and the last. What is there is used as it is; the rest is downloaded with
-    huggingface_hub, which honours HF_ENDPOINT. Raises TaskError unless all arrive whole."""
+    huggingface_hub, which honours HF_ENDPOINT, resumes, and compares sizes. Raises TaskError unless all arrive."""
     folder = cache_dir() / "climbmix"
     names = [f"shard_{i:05d}.parquet" for i in (*range(min(count, CLIMBMIX_LAST)), CLIMBMIX_LAST)]
     missing = [name for name in names if not whole_parquet(folder / name)]
     if not missing:
         return [folder / name for name in names]
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
 
+    disable_progress_bars()
     progress, failures = Progress("download"), {}
 
     def download(name: str) -> None:
-        try:
-            (folder / name).unlink(missing_ok=True)
-            hf_hub_download(CLIMBMIX, name, repo_type="dataset", local_dir=folder)
-            if not whole_parquet(folder / name):
-                raise OSError("what arrived is not a whole parquet file")
-        except Exception as error:  # for the user, every error of hub and network is the same
-            failures[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        for wait in (*RETRY_AFTER_S, None):  # the last time from its beginning, in case what is there is damaged
+            try:
+                (folder / name).unlink(missing_ok=True)
+                hf_hub_download(CLIMBMIX, name, repo_type="dataset", local_dir=folder, force_download=wait is None)
+                if not whole_parquet(folder / name):
+                    raise OSError("what arrived is not a whole parquet file")
+                failures.pop(name, None)
+                return
+            except Exception as error:  # for the user, every error of hub and network is the same
+                failures[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+                answers = [getattr(e, "response", None) for e in (error, error.__cause__)]
+                if any(getattr(answer, "status_code", 0) in (401, 403, 404) for answer in answers):
+                    return
+            time.sleep(wait or 0)
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for number, _ in enumerate(pool.map(download, missing), 1):
-            progress.update(f"{number} of {len(missing)} shards")
+            got = sum(p.stat().st_size for p in folder.glob("*.parquet")) / 1e6
+            progress.update(f"{number} of {len(missing)} shards, {got:.0f} MB there")
     if failures:
         name = min(failures)
         raise TaskError(
@@ -263,40 +335,51 @@ def climbmix_shards(count: int) -> list[Path]:
 
 
 def whole_parquet(path: Path) -> bool:
-    """Whether the file ends as a parquet file does; a truncated download does not."""
-    with suppress(OSError), path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return file.read() == b"PAR1"
+    """Whether the file is there with a footer that can be read; a truncated download has none."""
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, ValueError):  # pyarrow's errors are ValueErrors
+        return bool(pq.read_metadata(path).num_rows)
     return False
 
 
 def read_documents(path: Path, column: str) -> Iterator[str]:
-    """The documents of one file; a text file comes in blocks of 16 M characters. Bytes that are not UTF-8
+    """The documents of one file; a text file comes in blocks of 4 M characters. Bytes that are not UTF-8
     become U+FFFD. Raises TaskError naming the file when it is not what its name says."""
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            with pq.ParquetFile(path) as table:
-                names = table.schema_arrow.names
-                if column not in names:
-                    raise TaskError(f"{path} has no column {column!r}; give --column: {', '.join(names)}")
-                for batch in table.iter_batches(batch_size=1024, columns=[column]):
-                    yield from (str(text) for text in batch.column(0).to_pylist() if text is not None)
+            yield from read_parquet(path, column)
             return
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
             if path.suffix.lower() == ".jsonl":
-                for number, line in enumerate(file, 1):
+                for number, line in enumerate(iter(lambda: file.readline(LONGEST), ""), 1):
+                    if len(line) == LONGEST:
+                        raise TaskError(f"{path}:{number} has over {LONGEST} characters; split this document")
                     if line.strip():
                         yield jsonl_text(line, column, f"{path}:{number}")
                 return
-            while block := file.read(1 << 24):
+            while block := file.read(BLOCK):
                 if "\0" in block:
                     raise TaskError(f"{path} is not UTF-8 text (it has NUL bytes); convert it or remove it")
                 yield block
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         reason = str(error).split("\n")[0] or type(error).__name__
         raise TaskError(f"{path} cannot be read ({reason}); repair it or remove it") from None
+
+
+def read_parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, buffer_size=2**20) as table:
+        names = table.schema_arrow.names
+        if column not in names:
+            raise TaskError(f"{path} has no column {column!r}; give --column: {', '.join(names)}")
+        for group in map(table.metadata.row_group, range(table.metadata.num_row_groups)):
+            chunks = map(group.column, range(group.num_columns))
+            if sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] == column) > 2**29:
+                raise TaskError(f"{path} has a row group of over 512 MB of text; write it with smaller row groups")
+        for batch in table.iter_batches(batch_size=256, columns=[column]):
+            yield from (str(text) for text in batch.column(0).to_pylist() if text is not None)
 
 
 def jsonl_text(line: str, column: str, where: str) -> str:
@@ -322,42 +405,31 @@ def cut(text: str, limit: int) -> Iterator[str]:
     yield text[start:]
 
 
-def documents(files: list[Path], config: Config) -> Iterator[tuple[int, str, int]]:
-    """(content hash, text, bytes) of each document, empty ones dropped, at most `text_bytes` in all.
+def documents(files: list[Source], config: Config, total: int) -> Iterator[tuple[str, str, int]]:
+    """(split, text, UTF-8 bytes) of each document of `files`, empty ones dropped.
 
-    Outside climbmix a document longer than a thousandth of the source is cut, so that one big file has splits
-    too. The hash is 64 bits of BLAKE2b: two of ten million documents agree with a chance of 3 in a million.
+    The text alone decides the split, by its hash: what comes twice is in one split only. Climbmix holds out its
+    last shard. Any other source, of `total` bytes, holds out for each of two splits a tenth, or what EVAL_TOKENS
+    need if that is less; and a document longer than a thousandth of it is cut, so that one big file has splits too.
     """
     climbmix = config.source == "climbmix"
-    limit = sys.maxsize if climbmix else max(4096, sum(p.stat().st_size for p in files) // 1000)
-    left = math.inf if climbmix else config.profile.text_bytes
-    for path in files:
-        for document in read_documents(path, config.column):
-            for text in cut(document, limit):
-                data = text.encode("utf-8", "replace")  # lone surrogates, which JSON can carry, become "?"
-                left -= len(data)
-                if left < 0:
-                    return
-                if text.strip():
-                    yield (int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()), data.decode(), len(data))
-
-
-def held_out(files: list[Path], config: Config) -> dict[int, str]:
-    """Split of each document, by content hash, that is not for training.
-
-    Climbmix: the last shard, one bit of the hash deciding. Else the documents of the smallest hashes, enough
-    bytes for EVAL_TOKENS, but at most a tenth of the text for each of the two splits.
-    """
-    if config.source == "climbmix":
-        return {key: SPLITS[1 + key % 2] for key, _, _ in documents(files[-1:], config)}
-    sizes = {key: size for key, _, size in documents(files, config)}
-    share = min(6 * config.profile.eval_tokens, sum(sizes.values()) // 10)  # a token has fewer than 6 bytes
-    chosen, taken = {}, 0
-    for key in sorted(sizes):
-        if taken < 2 * share:
-            chosen[key] = "search" if taken < share else "locked"
-            taken += sizes[key]
-    return chosen
+    longest = BLOCK if climbmix else min(BLOCK, max(total // 1000, min(4096, total // 100), 64))
+    share = min(0.1, 6 * config.profile.eval_tokens / max(total, 1))  # a token has fewer than 6 bytes
+    for file in files:
+        left = file.most
+        if climbmix:
+            share = 0.5 if file.path.stem.endswith(str(CLIMBMIX_LAST)) else 0.0
+        for text in (
+            piece for document in read_documents(file.path, config.column) for piece in cut(document, longest)
+        ):
+            data = text.encode("utf-8", "replace")  # lone surrogates, which JSON can carry, become "?"
+            left -= len(data)
+            if left < 0:
+                break
+            if text.strip():
+                place = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) / 2**64
+                split = "search" if place < share else "locked" if place < 2 * share else "train"
+                yield split, data.decode(), len(data)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -366,18 +438,26 @@ def held_out(files: list[Path], config: Config) -> dict[int, str]:
 
 
 class Tokenizer:
-    """Byte-level BPE: learned by rustbpe, run by tiktoken, stored as JSON. The last four ids are special."""
+    """Byte-level BPE: learned by rustbpe, run by tiktoken, stored as JSON. The last four ids are special.
+
+    Without merges, which is what `byte` gives, a token is a byte.
+    """
 
     def __init__(self, tokens: list[bytes], vocab_size: int, pattern: str = SPLIT_PATTERN) -> None:
-        import tiktoken
-
         self.tokens, self.vocab_size, self.pattern = tokens, vocab_size, pattern
         self.special = {name: vocab_size - len(SPECIAL_TOKENS) + i for i, name in enumerate(SPECIAL_TOKENS)}
         self.bos = self.special["<|bos|>"]
-        ranks = {token: rank for rank, token in enumerate(tokens)}
-        self.encoding = tiktoken.Encoding(
-            "pretrain", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special
-        )
+
+    @cached_property
+    def encoding(self) -> tiktoken.Encoding:
+        import tiktoken
+
+        ranks = {token: rank for rank, token in enumerate(self.tokens)}
+        return tiktoken.Encoding("pretrain", pat_str=self.pattern, mergeable_ranks=ranks, special_tokens=self.special)
+
+    @classmethod
+    def byte(cls) -> Tokenizer:
+        return cls([bytes([value]) for value in range(256)], 256 + len(SPECIAL_TOKENS))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -400,94 +480,135 @@ class Tokenizer:
         own = {"vocab_size": self.vocab_size, "pattern": self.pattern, "special": self.special, "tokens": tokens}
         write_json(path, own)
 
-    def encode(self, text: str) -> np.ndarray:
-        """uint16 ids of one document behind its <|bos|>; special tokens spelled out are plain text."""
-        return np.array([self.bos, *self.encoding.encode_ordinary(text)], dtype=np.uint16)
+    def encode(self, *texts: str) -> np.ndarray:
+        """uint16 ids of documents, each behind its <|bos|>; special tokens spelled out are plain text."""
+        parts: list[Any] = []
+        for text in texts:
+            parts.append([self.bos])
+            if len(self.tokens) == 256:
+                parts.append(np.frombuffer(text.encode(), dtype=np.uint8))
+            else:
+                parts.append(self.encoding.encode_to_numpy(text, disallowed_special=()))
+        return np.concatenate(parts, dtype=np.uint16, casting="unsafe")
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self.encoding.decode(list(ids))
+        names = {rank: name.encode() for name, rank in self.special.items()}
+        return b"".join(names.get(i) or self.tokens[i] for i in ids if i in names or i < len(self.tokens)).decode(
+            "utf-8", "replace"
+        )
 
-    def token_bytes(self) -> np.ndarray:
-        """int64 [vocab]: raw bytes of each token; 0 for special tokens and for ids without a token."""
-        lengths = np.zeros(self.vocab_size, dtype=np.int64)
-        for token_id in range(len(self.tokens)):
-            lengths[token_id] = len(self.encoding.decode_single_token_bytes(token_id))
-        return lengths
+    def token_bytes(self, reference: bool = False) -> np.ndarray:
+        """int64 [vocab]: raw bytes of each token; 0 for special tokens and for ids without a token.
+
+        With `reference` as karpathy/autoresearch counts them: of a token that is not UTF-8 by itself, those of the
+        characters that stand in for it.
+        """
+        own = [len(t.decode("utf-8", "replace").encode()) if reference else len(t) for t in self.tokens]
+        return np.array(own + [0] * (self.vocab_size - len(own)), dtype=np.int64)
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Packed rows
+# Tokens and packed rows on disk: a header, then little-endian uint16
 # ------------------------------------------------------------------------------------------------------------
 
-ROWS_HEADER = struct.Struct("<8sQQ")  # magic, rows, width; then rows x width little-endian uint16
-ROWS_MAGIC = b"arrows01"
-
-
-class Packer:
-    """Fills rows of `width` tokens with documents, without padding, and writes them to a file.
-
-    Best fit, as in nanochat: of PACK_BUFFER waiting documents the longest that fits is next; when none fits,
-    the shortest is cropped to fill the row and its rest is dropped. So every row starts with a <|bos|>.
-    Documents wait in one queue per length, under a sorted list of these lengths: a choice is a bisection.
-    """
-
-    def __init__(self, file: BinaryIO, width: int, max_rows: float, cut_long: bool) -> None:
-        self.file, self.width, self.max_rows, self.cut_long = file, width, max_rows, cut_long
-        self.queues: dict[int, deque[np.ndarray]] = {}
-        self.lengths: list[int] = []
-        self.waiting = self.rows = self.filled = 0
-        self.block = np.empty((256, width), dtype="<u2")
-        file.write(ROWS_HEADER.pack(ROWS_MAGIC, 0, width))
-
-    def add(self, document: np.ndarray) -> None:
-        """Take one document, uint16 [n], <|bos|> first. With cut_long, a long one becomes several."""
-        step = self.width - 1 if self.cut_long else len(document)
-        for start in range(1, len(document), step):
-            part = np.concatenate((document[:1], document[start : start + step]))
-            if len(part) not in self.queues:
-                self.queues[len(part)] = deque()
-                bisect.insort(self.lengths, len(part))
-            self.queues[len(part)].append(part)
-            self.waiting += 1
-            if self.waiting >= PACK_BUFFER:
-                self._place()
-
-    def _place(self) -> None:
-        room = self.width - self.filled
-        at = max(bisect.bisect_right(self.lengths, room) - 1, 0)
-        queue = self.queues[self.lengths[at]]
-        part = queue.popleft()[:room]
-        if not queue:
-            del self.queues[self.lengths.pop(at)]
-        self.waiting -= 1
-        self.block[self.rows % 256, self.filled : self.filled + len(part)] = part
-        self.filled += len(part)
-        if self.filled == self.width and self.rows < self.max_rows:
-            self.rows, self.filled = self.rows + 1, 0
-            if self.rows % 256 == 0:
-                self.file.write(self.block.tobytes())
-
-    def close(self) -> int:
-        """Use up what waits, write the header, return the rows; a last row that is not full is dropped."""
-        while self.waiting and self.rows < self.max_rows:
-            self._place()
-        self.file.write(self.block[: self.rows % 256].tobytes())
-        self.file.seek(0)
-        self.file.write(ROWS_HEADER.pack(ROWS_MAGIC, self.rows, self.width))
-        return self.rows
+GROUP_BYTES = 2**26  # of source files whose tokens go into one file
+HEADER = struct.Struct("<8sQQ")  # magic, rows, tokens of a row; a file of documents is one row
+MAGIC = b"arrows02"
 
 
 def open_rows(path: Path) -> np.ndarray:
-    """Memory-mapped uint16 [rows, T + 1]. Raises TaskError when the file is not what its header says."""
+    """Memory-mapped uint16 [rows, width]. Raises TaskError when the file is not what its header says."""
     with path.open("rb") as file:
-        magic, rows, width = ROWS_HEADER.unpack(file.read(ROWS_HEADER.size).ljust(ROWS_HEADER.size))
-    if magic != ROWS_MAGIC or path.stat().st_size != ROWS_HEADER.size + 2 * rows * width:
+        magic, rows, width = HEADER.unpack(file.read(HEADER.size).ljust(HEADER.size))
+    if magic != MAGIC or path.stat().st_size != HEADER.size + 2 * rows * width:
         raise TaskError(f"{path} is damaged; make it again with: python prepare.py --force")
-    return np.memmap(path, dtype="<u2", mode="r", offset=ROWS_HEADER.size, shape=(rows, width))
+    if not rows * width:
+        return np.empty((rows, width), dtype="<u2")
+    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER.size, shape=(rows, width))
+
+
+def read_tokens(paths: Iterable[Path], bos: int, block: int = 2**22) -> Iterator[np.ndarray]:
+    """The documents in files of tokens, uint16 [n], each from its <|bos|> on; views that the next block outdates."""
+    for path in paths:
+        open_rows(path)
+        with path.open("rb") as file:
+            file.seek(HEADER.size)
+            rest = np.empty(0, dtype="<u2")
+            while (read := np.fromfile(file, dtype="<u2", count=block)).size:
+                rest = np.concatenate((rest, read))
+                starts = np.flatnonzero(rest == bos).tolist()
+                for start, end in itertools.pairwise(starts):
+                    yield rest[start:end]
+                rest = rest[starts[-1] :]
+            if rest.size:
+                yield rest
+
+
+def cut_tokens(documents: Iterable[np.ndarray], width: int) -> Iterator[np.ndarray]:
+    """Documents of at most `width` tokens, those of one longer document each behind its <|bos|>."""
+    for document in documents:
+        if len(document) <= width:
+            yield document
+            continue
+        for start in range(1, len(document), width - 1):
+            yield np.concatenate((document[:1], document[start : start + width - 1]))
+
+
+def pack(documents: Iterable[np.ndarray], width: int) -> Iterator[np.ndarray]:
+    """Rows of documents, uint16 [width], without padding; each begins with a <|bos|>. A row is valid until the next.
+
+    karpathy/autoresearch's best fit, exactly: of 1,000 waiting documents and more, taken 128 at a time, the longest
+    that fits is next; when none fits, the shortest is cropped to fill the row and its rest is dropped; of equals the
+    one that came first. When no more come, those that wait are used up; a last row that is not full is dropped.
+
+    Documents wait in one queue per length, under a sorted list of these lengths: a choice is a bisection.
+    """
+    source, queues, lengths, waiting = iter(documents), dict[int, deque[np.ndarray]](), list[int](), 0
+    row, filled = np.empty(width, dtype="<u2"), 0
+    while True:
+        while waiting < PACK_BUFFER:
+            before = waiting
+            for document in itertools.islice(source, PACK_REFILL):
+                size = len(document)
+                if size not in queues:
+                    queues[size] = deque()
+                    bisect.insort(lengths, size)
+                queues[size].append(document[:width].copy())  # more of it is never used
+                waiting += 1
+            if waiting == before:
+                break
+        if not waiting:
+            return
+        room = width - filled
+        at = max(bisect.bisect_right(lengths, room) - 1, 0)
+        queue = queues[lengths[at]]
+        part = queue.popleft()[:room]
+        if not queue:
+            del queues[lengths.pop(at)]
+        waiting -= 1
+        row[filled : filled + len(part)] = part
+        filled += len(part)
+        if filled == width:
+            yield row
+            filled = 0
+
+
+def write_rows(rows: Iterable[np.ndarray], path: Path, progress: Progress) -> int:
+    """Write rows, uint16 [width], as a file of rows; returns how many."""
+    count = width = 0
+    with written(path) as part, part.open("wb", buffering=2**20) as file:
+        file.write(HEADER.pack(MAGIC, 0, 0))
+        for row in rows:
+            file.write(row.data)
+            count, width = count + 1, len(row)
+            progress.update(f"{path.stem} {count}")
+        file.seek(0)
+        file.write(HEADER.pack(MAGIC, count, width))
+    return count
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Preparing
+# Preparing: text -> tokens -> rows
 # ------------------------------------------------------------------------------------------------------------
 
 
@@ -508,101 +629,166 @@ def prepared(config: Config) -> Path:
 
 def manifest_hash(folder: Path) -> str:
     """One hash of data, tokenizer, splits and this file; scores under different hashes are never compared."""
-    parts = [read_json(folder / "manifest.json")["sha256"], sha256_file(HERE / "prepare.py")]
+    parts = [read_json(folder / "manifest.json")["sha256"], digest(HERE / "prepare.py")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def prepare(config: Config, force: bool = False) -> Path:
-    """Make the data of `config` unless it is there and its source unchanged. Returns its folder."""
-    folder, manifest = config.data_dir(), config.data_dir() / "manifest.json"
-    if manifest.exists() and not force and fingerprint(config) in ("", read_json(manifest)["fingerprint"]):
-        return folder
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second process from preparing the same data at the same time; it waits."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        build(config, part)
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # another process was first: its files are the same
+    with (folder.parent / f"{folder.name}.lock").open("w") as file:
+        with suppress(ImportError):  # Windows has no fcntl
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                print("waiting   another process prepares this data", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(config: Config, force: bool = False, workers: int = 4) -> Path:
+    """Make the data of `config` unless it is there and its source unchanged. Returns its folder.
+
+    Killed at any time and called again, it goes on with the files of tokens that were finished.
+    """
+    with alone(config.token_dir()):
+        folder, tokens = config.data_dir(), config.token_dir()
+        found, manifest = fingerprint(config), folder / "manifest.json"
+        if manifest.exists() and not force and found in ("", read_json(manifest)["fingerprint"]):
+            return folder
+        source = tokens / "source.json"
+        if force or not source.exists() or read_json(source) != found:
+            shutil.rmtree(tokens, ignore_errors=True)
+            tokens.mkdir()
+            write_json(source, found)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
+        try:
+            counts, files = tokenize(config, tokens, workers)
+            pack_splits(config, tokens, part, counts)
+            names = ("tokenizer.json", *(f"{split}.bin" for split in SPLITS))
+            own = {"profile": {"name": config.profile_name, **asdict(config.profile)}, "source": config.source}
+            own |= {"tokenizer": config.tokenizer, "python": sys.version if config.source == "python" else None}
+            own |= {"files": files, "splits": counts, "fingerprint": found}
+            write_json(part / "manifest.json", own | {"sha256": {name: digest(part / name) for name in names}})
+            shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
-def build(config: Config, folder: Path) -> None:
-    """Write tokenizer.json, a file of rows for each split, and manifest.json into `folder`."""
-    profile, files = config.profile, source_files(config)
-    progress = Progress("splits")
-    splits = held_out(files, config)
-    progress.done(f"{len(splits)} documents held out, of {len(files)} files")
+def tokenize(config: Config, folder: Path, workers: int = 4) -> tuple[dict[str, dict[str, int]], int]:
+    """Write tokenizer.json, and for each group of source files NUMBER-SPLIT.bin and, last, NUMBER.json.
 
-    def training_text() -> Iterator[str]:
-        left = profile.tokenizer_bytes
-        for key, text, size in documents(files, config):
-            if key not in splits:
-                left -= size
+    Returns documents, bytes and tokens of each split, and the number of files.
+    """
+    files = sources(config, workers)
+    total = min(config.profile.text_bytes, sum(file.path.stat().st_size for file in files))
+    groups, size = [list[Source]()], 0
+    for file in files:  # a group is what an interrupted call has to do again at the most
+        if size > GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(file)
+        size += file.path.stat().st_size
+    if not (folder / "tokenizer.json").exists():
+        learn(config, files, total).save(folder / "tokenizer.json")
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    progress, counts = Progress("tokens"), {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
+    for number, group in enumerate(groups):
+        index, read = folder / f"{number:05d}.json", sum(count["bytes"] for count in counts.values())
+        if not index.exists():
+            write_tokens(documents(group, config, total), tokenizer, index, progress, read)
+        for split, added in read_json(index).items():
+            counts[split] = {key: counts[split][key] + added[key] for key in added}
+    progress.done(", ".join(f"{split} {counts[split]['tokens'] / 1e6:.2f} M" for split in SPLITS))
+    return counts, len(files)
+
+
+def learn(config: Config, files: list[Source], total: int) -> Tokenizer:
+    """A tokenizer from the first `tokenizer_bytes` of training text."""
+    if config.tokenizer == "byte":
+        return Tokenizer.byte()
+    progress, most = Progress("tokenizer"), config.profile.tokenizer_bytes
+
+    def texts() -> Iterator[str]:
+        read = 0
+        for split, text, size in documents(files, config, total):
+            if split == "train":
                 yield text
-                progress.update(f"{(profile.tokenizer_bytes - left) / 1e6:.0f} MB read")
-            if left < 0:
+                read += size
+                progress.update(f"{read / 1e6:.0f} MB read")
+            if read > most:
                 return
 
-    progress = Progress("tokenizer")
-    tokenizer = Tokenizer.train(training_text(), profile.vocab_size)
-    tokenizer.save(folder / "tokenizer.json")
+    tokenizer = Tokenizer.train(texts(), config.profile.vocab_size)
     progress.done(f"{len(tokenizer.tokens) + len(SPECIAL_TOKENS)} entries")
+    return tokenizer
 
-    progress = Progress("rows")
-    counts = {split: {"documents": 0, "bytes": 0, "tokens": 0, "rows": 0} for split in SPLITS}
-    width = profile.seq_len + 1
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
-        packers = {}
+
+def write_tokens(
+    texts: Iterable[tuple[str, str, int]], tokenizer: Tokenizer, index: Path, progress: Progress, before: int
+) -> None:
+    """Encode (split, text, bytes) on all cores, a bounded number of batches at a time, and write them in order."""
+    counts = {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
+    batches: dict[str, list[str]] = {split: [] for split in SPLITS}
+    flying: deque[tuple[str, Future[np.ndarray]]] = deque()
+    threads, size = os.cpu_count() or 1, dict.fromkeys(SPLITS, 0)
+    tokenizer.encode("ready")  # builds the encoding here, and not in every thread
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
+        parts = {s: stack.enter_context(written(index.with_name(f"{index.stem}-{s}.bin"))) for s in SPLITS}
+        files = {split: stack.enter_context(part.open("wb")) for split, part in parts.items()}
+
+        def take(most: int) -> None:
+            while len(flying) > most:
+                split, future = flying.popleft()
+                files[split].write(future.result().data)
+                counts[split]["tokens"] += len(future.result())
+
+        def send(split: str) -> None:
+            flying.append((split, pool.submit(tokenizer.encode, *batches[split])))
+            batches[split], size[split] = [], 0
+            take(3 * threads)
+            progress.update(f"{(before + sum(count['bytes'] for count in counts.values())) / 1e6:.0f} MB")
+
         for split in SPLITS:
-            file = stack.enter_context((folder / f"{split}.bin").open("wb"))
-            most = math.inf if split == "train" else profile.eval_tokens // profile.seq_len
-            packers[split] = Packer(file, width, most, profile.cut_long)
-        batch: list[tuple[str, str]] = []  # (split, text): a bounded number of documents is in memory
-
-        def flush() -> None:
-            encoded = pool.map(tokenizer.encode, [text for _, text in batch])
-            for (split, _), ids in zip(batch, encoded, strict=True):
-                packers[split].add(ids)
-                counts[split]["tokens"] += len(ids)
-            batch.clear()
-
-        seen: set[int] = set()
-        for key, text, size in documents(files, config):
-            split = splits.get(key, "train")
-            if key in seen or packers[split].rows >= packers[split].max_rows:
-                continue
-            seen.add(key)
-            batch.append((split, text))
+            files[split].write(HEADER.pack(MAGIC, 1, 0))
+        for split, text, length in texts:
+            batches[split].append(text)
+            size[split] += length
             counts[split]["documents"] += 1
-            counts[split]["bytes"] += size
-            if len(batch) == 512:
-                flush()
-                progress.update(f"{counts['train']['bytes'] / 1e6:.0f} MB, {packers['train'].rows} rows")
-        flush()
+            counts[split]["bytes"] += length
+            if size[split] > 2**18:
+                send(split)
         for split in SPLITS:
-            counts[split]["rows"] = packers[split].close()
+            if batches[split]:
+                send(split)
+        take(0)
+        for split in SPLITS:
+            files[split].seek(0)
+            files[split].write(HEADER.pack(MAGIC, 1, counts[split]["tokens"]))
+    write_json(index, counts)
+
+
+def pack_splits(config: Config, tokens: Path, folder: Path, counts: dict[str, dict[str, int]]) -> None:
+    """Write tokenizer.json and a file of rows for each split; adds the rows to `counts`."""
+    profile, bos, progress = config.profile, Tokenizer.load(tokens / "tokenizer.json").bos, Progress("rows")
+    shutil.copy(tokens / "tokenizer.json", folder)
+    for split in SPLITS:
+        ids = read_tokens(sorted(tokens.glob(f"*-{split}.bin")), bos)
+        rows = pack(cut_tokens(ids, profile.seq_len + 1) if profile.cut_long else ids, profile.seq_len + 1)
+        most = sys.maxsize if split == "train" else profile.eval_tokens // profile.seq_len
+        counts[split]["rows"] = write_rows(itertools.islice(rows, most), folder / f"{split}.bin", progress)
     if min(counts[split]["rows"] for split in SPLITS) < 1:
         found = sum(counts[split]["bytes"] for split in SPLITS)
         raise TaskError(
             f"{config.source} has too little text ({found} bytes) for a row of "
             f"{profile.seq_len} tokens in each split; give more of it, or use --source python"
         )
-    progress.done(", ".join(f"{split} {counts[split]['rows']}" for split in SPLITS) + f", of {width} tokens")
-    names = ("tokenizer.json", *(f"{split}.bin" for split in SPLITS))
-    manifest = {
-        "profile": {"name": config.profile_name, **asdict(profile)},
-        "source": config.source,
-        "python": sys.version if config.source == "python" else None,
-        "files": len(files),
-        "splits": counts,
-        "fingerprint": fingerprint(config),
-        "sha256": {name: sha256_file(folder / name) for name in names},
-    }
-    write_json(folder / "manifest.json", manifest)
+    progress.done(", ".join(f"{s} {counts[s]['rows']}" for s in SPLITS) + f", of {profile.seq_len + 1} tokens")
 
 
 def show_info(config: Config, samples: int = 3) -> None:
@@ -622,12 +808,12 @@ def show_info(config: Config, samples: int = 3) -> None:
 
 
 def run_seed() -> int:
-    return int(os.environ.get("AUTORESEARCH_SEED") or 1)
+    return int(ENVIRONMENT.get("AUTORESEARCH_SEED") or 1)
 
 
 def run_dir() -> Path:
     """Where this run writes; made when it is not there."""
-    path = Path(os.environ.get("AUTORESEARCH_RUN_DIR") or HERE / ".autoresearch" / "by-hand")
+    path = Path(ENVIRONMENT.get("AUTORESEARCH_RUN_DIR") or HERE / ".autoresearch" / "by-hand")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -654,12 +840,81 @@ def synchronize(device: torch.device) -> None:
         getattr(torch, device.type).synchronize()
 
 
+def process_age() -> float:
+    """Seconds since this process began; where the system does not say, since it imported this file."""
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return monotonic() - IMPORTED
+
+
+def flops_per_token(build_model: Callable[[], nn.Module]) -> float:
+    """Floating-point operations of training on one token of a row of T: three times those of a forward pass, as
+    torch.utils.flop_counter counts them on the meta device, attention included and in full, whatever its window."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model, ids = build_model(), torch.zeros(1, MAX_SEQ_LEN, dtype=torch.long)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(ids)
+    return 3 * counter.get_total_flops() / MAX_SEQ_LEN
+
+
+class Clock:
+    """The budget of this process. It starts once, when any loader hands out its first batch, and never again.
+
+    What went before is free up to the profile's `startup_s`, and `warmup_s` for warm-up batches; more of it counts as
+    if it had been training, so that nothing is gained by training before the first batch.
+    """
+
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.config, self.start, self.steps, self.tokens = config, math.nan, 0, 0
+        self.started = self.cpu = self.warmup = self.waited = self.flops_per_token = 0.0
+        self.ended: dict[str, float] = {}  # what `state` gave when the loop ended
+
+    @property
+    def running(self) -> bool:
+        return not math.isnan(self.start)
+
+    def begin(self) -> None:
+        """Start, unless it runs."""
+        if self.running:
+            return
+        profile, age = self.config.profile, process_age()
+        late = max(0.0, age - profile.startup_s - min(self.warmup, profile.warmup_s))
+        late *= self.config.budget_kind == "seconds"
+        if late:
+            print(f"startup   took {age:.1f} s, of which {late:.1f} s are charged to the budget", flush=True)
+        self.start, self.started, self.cpu = monotonic() - late, time.time() - late, time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        return monotonic() - self.start
+
+    @property
+    def progress(self) -> float:
+        """The part of the budget that is spent."""
+        flops = self.flops_per_token * self.tokens
+        spent = {"seconds": self.seconds, "tokens": self.tokens, "steps": self.steps, "flops": flops}
+        return spent[self.config.budget_kind] / self.config.budget
+
+    def state(self) -> dict[str, float]:
+        own = {"started": self.started, "seconds": self.seconds, "cpu": time.process_time() - self.cpu}
+        own |= {"warmup": self.warmup, "waited": self.waited, "steps": self.steps, "tokens": self.tokens}
+        with suppress(AttributeError, OSError):
+            own["load"] = os.getloadavg()[0]
+        return own
+
+
+CLOCK = Clock()
+
+
 class DataLoader:
-    """Batches of the training split, and the clock of the run.
+    """Batches of the training split; it asks the clock when to end.
 
     Iterating gives (x, y, progress): int64 [B, T] on the device, y one token further on than x, and the part
-    of the budget that is spent, in [0, 1). The clock starts when the first batch is handed out; the iteration
-    ends when the budget is spent. Rows come once an epoch, in an order that depends on the seed alone.
+    of the budget that is spent, in [0, 1). Rows come once an epoch, in an order that depends on the seed alone.
     """
 
     def __init__(self, batch_size: int, seq_len: int, split: str, device: torch.device) -> None:
@@ -668,60 +923,104 @@ class DataLoader:
         if batch_size < 1 or not 1 <= seq_len <= MAX_SEQ_LEN:
             raise TaskError(f"batch_size must be at least 1 and seq_len between 1 and {MAX_SEQ_LEN}")
         self.batch_size, self.seq_len, self.device = batch_size, seq_len, device
-        self.rows = open_rows(prepared(CONFIG) / "train.bin")
-        for name in ("clock.json", "model.pt", "summary.json", "curve.jsonl", "result.json"):
-            (run_dir() / name).unlink(missing_ok=True)
+        self.rows = np.asarray(open_rows(prepared(CONFIG) / "train.bin"))
+        if not CLOCK.running:
+            for name in ("clock.json", "model.pt", "summary.json", "curve.jsonl", "result.json"):
+                (run_dir() / name).unlink(missing_ok=True)
 
-    def warmup_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Random tokens in the shape of (x, y), to compile with before the clock starts. What a step on
-        them does to weights and optimiser is for the trainer to undo."""
+    def warmup_batches(self, count: int, tensors: Iterable[Tensor] = ()) -> Iterator[tuple[Tensor, Tensor]]:
+        """Random tokens in the shape of (x, y), to compile with before the clock starts.
+
+        Name in `tensors` the parameters and whatever else the steps on them change (optimiser state): they have their
+        values back afterwards, and no gradients.
+        """
         import torch
 
-        for _ in range(count):
-            x = torch.randint(VOCAB_SIZE, (self.batch_size, self.seq_len), device=self.device)
-            yield x, x.roll(-1, 1)
+        if CLOCK.running:
+            raise SystemExit("error: warm-up batches come before the first batch; move warmup_batches up")
+        begun, held = monotonic(), [(tensor, tensor.detach().clone()) for tensor in tensors]
+        generator = torch.Generator().manual_seed(0)
+        try:
+            for _ in range(count):
+                ids = torch.randint(VOCAB_SIZE, (self.batch_size, self.seq_len + 1), generator=generator)
+                ids = ids.to(self.device)
+                yield ids[:, :-1], ids[:, 1:]
+        finally:
+            for tensor, value in held:
+                tensor.detach().copy_(value)
+                tensor.grad = None
+            synchronize(self.device)
+            CLOCK.warmup += monotonic() - begun
+
+    def _choices(self) -> Iterator[np.ndarray]:
+        """int64 [B]: the rows of each batch, without end."""
+        order = np.empty(0, dtype=np.int64)
+        for epoch in itertools.count():
+            order = np.concatenate((order, np.random.default_rng((run_seed(), epoch)).permutation(len(self.rows))))
+            while len(order) >= self.batch_size:
+                yield order[: self.batch_size]
+                order = order[self.batch_size :]
 
     def _batches(self) -> Iterator[Tensor]:
-        """int64 [B, T + 1] on the device, without end."""
+        """int64 [B, T + 1] on the device, without end.
+
+        On CUDA rows go through two pinned slots and a stream of their own, so that a copy runs while the device
+        computes; a slot is filled again when its copy has run, and a batch is used when its copy has.
+        """
         import torch
 
-        epoch, order = 0, np.empty(0, dtype=np.int64)
-        while True:
-            while len(order) < self.batch_size:
-                shuffled = np.random.default_rng((run_seed(), epoch)).permutation(len(self.rows))
-                epoch, order = epoch + 1, np.concatenate((order, shuffled))
-            chosen, order = order[: self.batch_size], order[self.batch_size :]
-            batch = torch.from_numpy(self.rows[chosen][:, : self.seq_len + 1].astype(np.int64))
-            if self.device.type == "cuda":  # torch reuses a pinned block only after its copy has run
-                batch = batch.pin_memory()
-            yield batch.to(self.device, non_blocking=True)
+        cuda = self.device.type == "cuda"
+        shape = (self.batch_size, self.rows.shape[1])
+        slots = [torch.empty(shape, dtype=torch.int16, pin_memory=cuda) for _ in range(2)]
+        stream = torch.cuda.Stream(self.device) if cuda else None
+        copied = [torch.cuda.Event() if cuda else None for _ in range(2)]
+        for number, chosen in enumerate(self._choices()):
+            slot, event = slots[number % 2], copied[number % 2]
+            if event:
+                event.synchronize()
+            np.take(self.rows, chosen, axis=0, out=slot.numpy().view("<u2"), mode="clip")
+            if not (stream and event):
+                yield slot.to(self.device).long()  # both copy before the slot is filled again
+                continue
+            with torch.cuda.stream(stream):
+                batch = slot.to(self.device, non_blocking=True)
+                event.record()
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(event)
+            batch.record_stream(current)
+            yield batch.long()
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
         import torch
 
-        batches, events, spent = self._batches(), deque[Any](), 0.0
+        if CONFIG.budget_kind == "flops" and not CLOCK.flops_per_token:
+            main = sys.modules["__main__"]
+            if not hasattr(main, "build_model"):
+                raise SystemExit("error: a budget of flops needs build_model() in the file that is run")
+            CLOCK.flops_per_token = flops_per_token(main.build_model)
+        batches, events, T = self._batches(), deque[Any](), self.seq_len
         batch = next(batches)
         synchronize(self.device)
-        start = time.monotonic()
-        clock = {"started": time.time(), "seconds": 0.0, "steps": 0, "tokens": 0}
-        while spent < CONFIG.budget:
-            yield batch[:, :-1], batch[:, 1:], spent / CONFIG.budget
+        CLOCK.begin()
+        while (progress := CLOCK.progress) < 1:
+            CLOCK.steps += 1
+            CLOCK.tokens += self.batch_size * T
+            yield batch[:, :T], batch[:, 1 : T + 1], progress
             if self.device.type == "cuda":  # the host stays at most two batches ahead of the device
                 events.append(torch.cuda.Event())
                 events[-1].record()
                 if len(events) > 2:
                     events.popleft().synchronize()
-            clock["steps"] += 1
-            clock["tokens"] += self.batch_size * self.seq_len
+            elif self.device.type == "mps":
+                synchronize(self.device)
+            asked = monotonic()
             batch = next(batches)
-            clock["seconds"] = time.monotonic() - start
-            spent = clock[CONFIG.budget_kind]
+            CLOCK.waited += monotonic() - asked
         synchronize(self.device)
-        clock["seconds"] = time.monotonic() - start
-        write_json(run_dir() / "clock.json", clock)
-        epochs = clock["steps"] * self.batch_size / len(self.rows)
-        trained = f"{clock['steps']} batches, {clock['tokens'] / 1e6:.2f} M tokens, {epochs:.2f} epochs"
-        print(f"trained   {trained} in {clock['seconds']:.1f} s", flush=True)
+        CLOCK.ended = CLOCK.state()
+        epoch, row = divmod(CLOCK.steps * self.batch_size, len(self.rows))
+        seen = f"{CLOCK.steps} batches, {CLOCK.tokens / 1e6:.2f} M tokens, to epoch {epoch}, row {row}"
+        print(f"trained   {seen}, in {CLOCK.ended['seconds']:.1f} s", flush=True)
 
 
 def make_dataloader(
@@ -761,9 +1060,13 @@ def finish(model: nn.Module, **stats: float) -> None:
     folder = run_dir()
     model = getattr(model, "_orig_mod", model)  # the module inside a compiled one
     parameters = list(model.parameters())
-    synchronize(parameters[0].device)
-    clock = read_json(folder / "clock.json")
-    write_json(folder / "clock.json", {**clock, "finished_after": time.time() - clock["started"]})
+    device = parameters[0].device
+    synchronize(device)
+    if not CLOCK.running:
+        raise SystemExit("error: finish(model) comes after the training loop, and no batch was drawn")
+    cores = torch.get_num_threads() if device.type == "cpu" else 0
+    clock = {**CLOCK.state(), **CLOCK.ended, "finished_after": CLOCK.seconds, "cores": cores}
+    write_json(folder / "clock.json", clock)
     own = {
         "peak_vram_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0,
         "peak_ram_mb": peak_ram_mb(),
@@ -771,10 +1074,10 @@ def finish(model: nn.Module, **stats: float) -> None:
     }
     write_json(folder / "summary.json", {**{k: v for k, v in stats.items() if math.isfinite(v)}, **own})
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / "model.pt")
-    if "AUTORESEARCH_RUN_DIR" in os.environ:
+    if "AUTORESEARCH_RUN_DIR" in ENVIRONMENT:
         return
     command = [sys.executable, str(HERE / "prepare.py"), "evaluate"]
-    evaluator = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False)
+    evaluator = subprocess.run(command, cwd=HERE, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=False)
     if evaluator.returncode:
         raise SystemExit(f"error: the evaluator ended with exit code {evaluator.returncode}")
     metrics = read_json(folder / "result.json")["metrics"]
@@ -782,7 +1085,7 @@ def finish(model: nn.Module, **stats: float) -> None:
         raise SystemExit(1)
     print("---")
     for name, value in metrics.items():
-        print(f"{name + ':':<18}{value:.{6 if name == 'val_bpb' else 0 if isinstance(value, int) else 1}f}")
+        print(f"{name + ':':<18}{value:.{6 if name.startswith('val_bpb') else 0 if isinstance(value, int) else 1}f}")
     print(evaluator.stdout, end="")
 
 
@@ -802,61 +1105,72 @@ class Verdict(Exception):
 class Evaluator:
     """Scores a model on packed rows: uint16 [R, T + 1], with the bytes of each token, int64 [V].
 
-    It holds what it computes with, so it is made before the trainer's code is imported.
+    It holds what it computes with, so it is made before the trainer's code is imported. Rows and bytes stay on the
+    device.
     """
 
-    def __init__(self, rows: np.ndarray, token_bytes: np.ndarray, device: torch.device) -> None:
+    def __init__(self, rows: np.ndarray, token_bytes: np.ndarray, bos: int, device: torch.device) -> None:
         import torch
 
-        self.torch, self.tensor, self.device = torch, torch.Tensor, device
+        self.torch, self.tensor, self.bos = torch, torch.Tensor, bos
         self.logsumexp, self.isfinite = torch.logsumexp, torch.isfinite
-        self.rows, self.bytes = torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(token_bytes)
+        self.rows = torch.from_numpy(rows.astype(np.int16)).to(device)  # a vocabulary has at most 2^15 entries
+        self.bytes = torch.from_numpy(token_bytes).to(device)
 
     def logits(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """model(x), [B, T, V] on the device. Verdict when it is anything else."""
-        out, shape = model(x.to(self.device)), (*x.shape, len(self.bytes))
+        """model(x), [B, T, V]. Verdict when it is anything else."""
+        out, shape = model(x), (*x.shape, len(self.bytes))
         plain = type(out) is self.tensor  # a subclass could bring its own arithmetic
-        if not plain or tuple(out.shape) != shape:
-            got = f"shape {tuple(out.shape)}" if plain else type(out).__name__
+        if not plain or tuple(out.shape) != shape or not out.is_floating_point():
+            got = f"shape {tuple(out.shape)} of {out.dtype}" if plain else type(out).__name__
             raise Verdict("tampered", f"the model must return logits of shape {shape}, and returned {got}")
         return out
 
-    def row_nats(self, logits: Tensor, y: Tensor) -> Tensor:
-        """float64 [B]: summed cross-entropy of each row, special tokens left out. In float32, and one row
-        at a time, so that no second copy of all logits is needed."""
-        sums = []
-        for row, targets in zip(logits, y, strict=True):
-            row = row.float()  # [T, V]
-            nats = self.logsumexp(row, -1) - row.gather(-1, targets[:, None].to(self.device))[:, 0]
-            sums.append(nats.cpu().double()[self.bytes[targets] > 0].sum())
-        total = self.torch.stack(sums)
-        if not self.isfinite(total).all():
+    def nats(self, logits: Tensor, y: Tensor) -> Tensor:
+        """float64 [B, T]: cross-entropy of each target, 0 for special tokens. Computed in float32, and of so many
+        tokens at a time that what it takes beside the logits is bounded, whatever the vocabulary."""
+        flat, targets = logits.flatten(0, 1), y.flatten()
+        parts, size = [], max(1, 2**24 // flat.size(1))
+        for start in range(0, len(flat), size):
+            chunk, target = flat[start : start + size].float(), targets[start : start + size, None]
+            parts.append(self.logsumexp(chunk, -1) - chunk.gather(-1, target)[:, 0])
+        nats = self.torch.cat(parts)
+        if not self.isfinite(nats).all():
             raise Verdict("no_metric", "the model's logits are not finite")
-        return total
+        return (nats * (self.bytes[targets] > 0)).cpu().double().view(y.shape)
 
-    def score(self, model: Callable[[Tensor], Tensor], batch_size: int) -> tuple[float, Tensor]:
-        """(bits per byte, nats of each row). Out of memory, it halves the batch; Verdict oom at 1."""
-        nats, done = self.torch.zeros(len(self.rows), dtype=self.torch.float64), 0
+    def score(self, model: Callable[[Tensor], Tensor], batch_size: int) -> tuple[Tensor, Tensor]:
+        """(nats of each row, float64 [R]; bits and bytes of each document, float64 [D, 2], in the order of the rows).
+
+        Out of memory, it halves the batch; Verdict oom at 1."""
+        rows, texts, done = [], [], 0
         while done < len(self.rows):
-            x, y = self.rows[done : done + batch_size, :-1], self.rows[done : done + batch_size, 1:]
+            batch = self.rows[done : done + batch_size].long()
+            x, y = batch[:, :-1], batch[:, 1:]
             try:
-                nats[done : done + len(x)] = self.row_nats(self.logits(model, x), y)
-                done += len(x)
+                nats = self.nats(self.logits(model, x), y)
             except self.torch.OutOfMemoryError:
                 if batch_size == 1:
                     raise Verdict("oom", "evaluation of a single row does not fit in memory") from None
                 batch_size //= 2
-        return nats.sum().item() / (math.log(2) * self.bytes[self.rows[:, 1:]].sum().item()), nats
+                continue
+            rows.append(nats.sum(1))
+            document = (x == self.bos).flatten().cumsum(0).cpu() - 1  # every row begins with a <|bos|>
+            both = self.torch.stack((nats.flatten() / math.log(2), self.bytes[y].flatten().cpu().double()), 1)
+            texts.append(self.torch.zeros(int(document.max()) + 1, 2, dtype=both.dtype).index_add(0, document, both))
+            done += len(x)
+        return self.torch.cat(rows), self.torch.cat(texts)
 
     def probe(self, model: Callable[[Tensor], Tensor], nats: Tensor, count: int) -> None:
         """Verdict tampered when the model uses more than it may, tested on `count` rows drawn afresh.
 
-        Comes after `score` and takes its `nats`: a row must not meet the model before it is scored. What is
-        altered becomes text of other rows, so that nothing marks an altered batch.
+        Comes after `score` and takes the nats of each row: a row must not meet the model before it is scored. What
+        is altered becomes text of other rows, so that nothing marks an altered batch.
         """
-        torch, rng = self.torch, random.SystemRandom()
+        torch, rng, device = self.torch, random.SystemRandom(), self.rows.device
         drawn = torch.tensor([[rng.randrange(len(self.rows)) for _ in range(count)] for _ in range(2)])
-        x, other = self.rows[drawn[0], :-1], self.rows[drawn[1], :-1]  # [B, T]
+        rows, others = self.rows[drawn[0].to(device)].long(), self.rows[drawn[1].to(device)].long()
+        x, other = rows[:, :-1], others[:, :-1]  # [B, T]
         other = torch.where(other == x, (x + 1) % len(self.bytes), other)
         base = self.logits(model, x).float().clone()
         if not self.isfinite(base).all():
@@ -865,14 +1179,14 @@ class Evaluator:
         ends = torch.tensor([[rng.randrange(1, max(x.shape[1], 2))] for _ in range(count)])  # [B, 1]
 
         def same_where(kept: Tensor, what: str) -> None:
+            kept = kept.to(device)
             change = (self.logits(model, torch.where(kept, x, other)).float() - base).abs().amax(-1)  # [B, T]
-            worst = change[kept.to(self.device)].max().item()
+            worst = change[kept].max().item()
             if not worst <= PROBE_TOLERANCE:  # not a number is refused as well
                 raise Verdict("tampered", f"logits depend on {what}, with which they changed by {worst:.3g}")
 
         same_where(mask, "other rows")
-        again = self.row_nats(base, self.rows[drawn[0], 1:])
-        drift = (again - nats[drawn[0]]).abs().max().item() / x.shape[1]
+        drift = (self.nats(base, rows[:, 1:]).sum(1) - nats[drawn[0]]).abs().max().item() / x.shape[1]
         if drift > 0.01:
             raise Verdict("tampered", f"a row seen again has another score, by {drift:.3g} nats a token")
         same_where(torch.arange(x.shape[1]) < ends, "later tokens")
@@ -881,29 +1195,37 @@ class Evaluator:
 def check_clock(clock: dict[str, float], config: Config, lived: float | None) -> None:
     """Verdict over_budget when a run took more than it may, tampered when its clock cannot be true.
 
-    `lived` is the life of the training process in seconds, seen from outside. The clock may not claim more;
-    and the process may live no longer than its budget with the profile's allowance for all else.
+    `lived` is the life of the training process in seconds, seen from outside. The clock may not claim more; and the
+    process may live no longer than its budget with what the profile allows for all else. A run that is over its budget
+    because the machine had too little time for it is `killed`: it says nothing about the trainer.
     """
-    seconds = max(clock["seconds"], clock["finished_after"])
-    used, budget = clock[config.budget_kind], config.budget
-    if lived is not None and seconds > lived + 1.0:
-        raise Verdict("tampered", f"the clock shows {seconds:.1f} s, but the process lived {lived:.1f} s")
-    if config.budget_kind == "seconds":
-        limit = SLACK_FACTOR * budget + SLACK_S
-        if seconds > limit or (lived is not None and lived > limit + config.profile.startup_s):
-            longest = f"{seconds:.1f} s of training" + (f" in a process of {lived:.1f} s" if lived else "")
-            raise Verdict("over_budget", f"{longest} are too much for a budget of {budget:g} s")
-    elif used >= budget + used / max(clock["steps"], 1):  # the last batch may pass the mark
-        raise Verdict("over_budget", f"{used:.0f} {config.budget_kind} of a budget of {budget:g}")
+    seconds, tail = clock["seconds"], clock["finished_after"] - clock["seconds"]
+    used, budget, step = clock[config.budget_kind], config.budget, seconds / max(clock["steps"], 1)
+    if lived is not None and clock["finished_after"] > lived + 1.0:
+        shown = clock["finished_after"]
+        raise Verdict("tampered", f"the clock shows {shown:.1f} s, but the process lived {lived:.1f} s")
+    limit, reason = SLACK_FACTOR * budget + SLACK_S, ""
+    if config.budget_kind == "seconds" and seconds > limit:
+        reason = f"{seconds:.1f} s of training are too much for a budget of {budget:g} s"
+    elif config.budget_kind == "seconds" and (lived or 0) > limit + config.profile.startup_s + config.profile.warmup_s:
+        reason = f"a process of {lived:.1f} s is too much for a budget of {budget:g} s"
+    elif config.budget_kind != "seconds" and used >= budget + used / max(clock["steps"], 1):  # one batch may pass it
+        reason = f"{used:.4g} {config.budget_kind} of a budget of {budget:g}"
+    elif tail > max(1.0, 3 * step, 0.02 * seconds):
+        reason = f"{tail:.1f} s passed between the last batch and finish(model), time to train on"
+    cores, machine = clock["cores"], os.cpu_count() or 1
+    if reason and cores and clock["cpu"] < 0.7 * cores * seconds and clock.get("load", 0) > 1.5 * machine:
+        raise Verdict("killed", f"{reason}, but the machine was overloaded (load {clock['load']:.1f}); try again")
+    if reason:
+        raise Verdict("over_budget", reason)
 
 
-def load_model(folder: Path, weights: Path) -> nn.Module:
-    """build_model() of folder/train.py with the trained weights. Verdict crash when they do not fit it."""
+def load_model(module: Any, weights: Path) -> nn.Module:
+    """module.build_model() with the trained weights. Verdict crash when they do not fit it."""
     import torch
 
     state = torch.load(weights, map_location="cpu", weights_only=True)
-    sys.path.insert(0, str(folder))
-    model = importlib.import_module("train").build_model()
+    model = module.build_model()
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -915,17 +1237,17 @@ def load_model(folder: Path, weights: Path) -> nn.Module:
 def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict[str, float]:
     """The metrics of the run in `folder`. Raises Verdict when it has none, TaskError without data."""
     data = prepared(config)
-    for name, digest in read_json(data / "manifest.json")["sha256"].items():
-        needed = name != "locked.bin" or split == "locked"  # the engine may keep the locked split away
-        if needed and sha256_file(data / name) != digest:
+    for name, found in read_json(data / "manifest.json")["sha256"].items():
+        if name in ("tokenizer.json", "train.bin", f"{split}.bin") and digest(data / name) != found:
             raise Verdict("tampered", f"{name} is not what was prepared; run: python prepare.py --force")
     try:
         clock, summary = read_json(folder / "clock.json"), read_json(folder / "summary.json")
-        check_clock(clock, config, lived)
+        if config.budget_kind != "flops":
+            check_clock(clock, config, lived)
         measured = {"training_seconds": clock["seconds"], **({"total_seconds": lived} if lived else {})}
         measured |= {"total_tokens_M": clock["tokens"] / 1e6, "num_steps": clock["steps"]}
         reported = {k: v for k, v in summary.items() if k.isidentifier() and math.isfinite(v)}
-        reported = {k: reported[k] for k in sorted(reported.keys() - measured.keys() - {"val_bpb"})[:32]}
+        reported = {k: reported[k] for k in sorted(reported)[:32] if not k.startswith("val_bpb") and k not in measured}
     except TaskError:
         raise Verdict("no_metric", "train.py ended without calling finish(model)") from None
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -933,11 +1255,17 @@ def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict
     import torch
 
     device, tokenizer = pick_device(), Tokenizer.load(data / "tokenizer.json")
-    evaluator = Evaluator(open_rows(data / f"{split}.bin"), tokenizer.token_bytes(), device)
+    rows = open_rows(data / f"{split}.bin")
+    targets = np.bincount(rows[:, 1:].ravel(), minlength=tokenizer.vocab_size)
+    evaluator = Evaluator(rows, tokenizer.token_bytes(), tokenizer.bos, device)
     try:
+        sys.path.insert(0, str(HERE))
+        train = importlib.import_module("train")
+        if config.budget_kind == "flops":
+            check_clock(clock | {"flops": flops_per_token(train.build_model) * clock["tokens"]}, config, lived)
         with torch.no_grad():
-            model = load_model(HERE, folder / "model.pt").to(device)
-            bpb, nats = evaluator.score(model, config.profile.eval_batch)
+            model = load_model(train, folder / "model.pt").to(device)
+            nats, texts = evaluator.score(model, config.profile.eval_batch)
             evaluator.probe(model, nats, config.profile.eval_batch)
     except (Verdict, KeyboardInterrupt):
         raise
@@ -945,12 +1273,16 @@ def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict
         outcome = "oom" if isinstance(error, torch.OutOfMemoryError) else "crash"
         text = " ".join(str(error).split())[:200]
         raise Verdict(outcome, f"evaluating the model raised {type(error).__name__}: {text}") from None
-    return {"val_bpb": bpb, **measured, **reported}
+    with written(folder / f"bits-{split}.npy") as part, part.open("wb") as file:
+        np.save(file, texts.numpy())
+    bits = nats.sum().item() / math.log(2)
+    own, theirs = (int(targets @ tokenizer.token_bytes(reference)) for reference in (False, True))
+    return {"val_bpb": bits / own, "val_bpb_reference": bits / theirs, **measured, **reported}
 
 
 def evaluate(config: Config, split: str) -> None:
     """Write the result file of the last run and print its METRIC lines. A refusal is a result too."""
-    start, folder = time.monotonic(), run_dir()
+    start, folder = monotonic(), run_dir()
     target = Path(os.environ.pop("AUTORESEARCH_RESULT", "") or folder / "result.json")
     lived = os.environ.pop("AUTORESEARCH_TRAIN_SECONDS", "")
     target.unlink(missing_ok=True)
@@ -961,7 +1293,7 @@ def evaluate(config: Config, split: str) -> None:
         outcome, reason = verdict.outcome, str(verdict)
         print(f"{outcome}: {reason}", file=sys.stderr)
     result = {"outcome": outcome, "reason": reason, "metrics": metrics, "manifest": manifest, "split": split}
-    write_json(target, {**result, "seconds": time.monotonic() - start})
+    write_json(target, {**result, "seconds": monotonic() - start})
     for name, value in metrics.items():
         print(f"METRIC {name}={value!r}")
     sys.stdout.flush()
@@ -981,19 +1313,25 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--profile", dest="profile_name", choices=tuple(PROFILES))
     parser.add_argument("--column", help="column or key of the text in parquet and jsonl files")
     parser.add_argument("--shards", type=int, help="training shards of climbmix")
-    parser.add_argument("--split", choices=("search", "locked"), default="search", help="what evaluate reads")
+    parser.add_argument("--seq-len", type=int, help="tokens of a row; what was tokenised before is packed anew")
+    parser.add_argument("--tokenizer", choices=("bpe", "byte"))
+    parser.add_argument("--workers", type=int, default=4, help="downloads at a time")
+    parser.add_argument("--split", choices=("search", "locked"), help="what evaluate reads")
     parser.add_argument("--force", action="store_true", help="prepare again although the data is there")
     args = vars(parser.parse_args(arguments))
-    command, split, force = (args.pop(name) for name in ("command", "split", "force"))
+    command, split, force, workers = (args.pop(name) for name in ("command", "split", "force", "workers"))
     config = replace(CONFIG, **{name: value for name, value in args.items() if value is not None})
     if config.source not in ("climbmix", "python"):
         config = replace(config, source=str(Path(config.source).expanduser().resolve()))
+    split = split or os.environ.get("AUTORESEARCH_SPLIT") or "search"
+    if split not in ("search", "locked"):
+        raise TaskError(f"AUTORESEARCH_SPLIT is {split!r}; set it to search or locked")
     if command == "evaluate":
         evaluate(config, split)
     elif command == "info":
         show_info(config)
     else:
-        report(config, prepare(config, force))
+        report(config, prepare(config, force, workers))
 
 
 def report(config: Config, folder: Path) -> None:

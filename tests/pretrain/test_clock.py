@@ -1,0 +1,199 @@
+"""The clock and the loader against trainers that want more than their share: real processes, small models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Workspace, engine_run, evaluation, new_workspace
+
+HEAD = """
+from prepare import MAX_SEQ_LEN, VOCAB_SIZE, finish, make_dataloader, seed_everything
+import os, time
+import torch
+from torch import nn
+
+
+class Bigram(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(VOCAB_SIZE, 16), nn.Linear(16, VOCAB_SIZE, bias=False)
+
+    def forward(self, ids):
+        return self.head(self.table(ids))
+
+
+def build_model():
+    return Bigram()
+
+
+def step(x, y):
+    loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def busy(seconds, x, y):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        step(x, y)
+
+
+if __name__ == "__main__":
+    seed_everything()
+    model = build_model()
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    loader = make_dataloader(4, MAX_SEQ_LEN, "train")
+"""
+HONEST = """
+    for x, y, progress in loader:
+        step(x, y)
+    finish(model)
+"""
+CHEATS = {
+    "trains on for a while with the last batch": """
+    for x, y, progress in loader:
+        step(x, y)
+    busy(2.0, x, y)
+    finish(model)
+""",
+    "draws half of the batches, then begins with a new loader": """
+    for x, y, progress in loader:
+        step(x, y)
+        if progress >= 0.5:
+            break
+    for x, y, progress in make_dataloader(4, MAX_SEQ_LEN, "train"):
+        step(x, y)
+    for x, y, progress in make_dataloader(4, MAX_SEQ_LEN, "train"):
+        step(x, y)
+    finish(model)
+""",
+    "trains in the warm-up": """
+    for x, y in loader.warmup_batches(30, model.parameters()):
+        step(x, y)
+"""
+    + HONEST,
+    "sets the environment": """
+    os.environ.update(AUTORESEARCH_SEED="77", AUTORESEARCH_RUN_DIR="elsewhere", AUTORESEARCH_TRAIN_SECONDS="1")
+"""
+    + HONEST,
+    "draws batches without stepping": """
+    for number, (x, y, progress) in enumerate(loader):
+        if number < 3:
+            step(x, y)
+    finish(model)
+""",
+}
+
+
+def trainer(workspace: Workspace, folder: Path, loop: str, budget: str = "steps = 6") -> Workspace:
+    """A workspace on the same data with another train.py."""
+    made = new_workspace(folder, "unused", budget, folder)
+    text = (workspace.folder / "autoresearch.toml").read_text()
+    (made.folder / "autoresearch.toml").write_text(text.replace("steps = 6", budget))
+    (made.folder / "train.py").write_text(HEAD + loop)
+    return Workspace(made.folder, workspace.env)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Workspace:
+    folder = tmp_path_factory.mktemp("clock")
+    made = new_workspace(folder / "ws", text_file, "steps = 6", folder / "cache")
+    done = made.run("prepare.py")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def run(workspace: Workspace, tmp_path: Path, loop: str, budget: str = "steps = 6") -> dict[str, object]:
+    made = trainer(workspace, tmp_path / "ws", loop, budget)
+    run_dir = tmp_path / "run"
+    done = engine_run(made, run_dir)
+    assert done.returncode == 0, done.stderr
+    return evaluation(made, run_dir)
+
+
+@pytest.fixture(scope="module")
+def honest(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> float:
+    result = run(workspace, tmp_path_factory.mktemp("honest"), HONEST)
+    assert result["outcome"] == "ok"
+    return result["metrics"]["val_bpb"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEATS)
+def test_more_than_the_budget_is_refused_or_gains_nothing(
+    workspace: Workspace, honest: float, tmp_path: Path, name: str
+) -> None:
+    result = run(workspace, tmp_path, CHEATS[name])
+    if name.startswith("trains on"):
+        assert result["outcome"] == "over_budget"
+        assert "between the last batch and finish" in result["reason"]
+        return
+    assert result["outcome"] == "ok", result["reason"]
+    assert result["metrics"]["num_steps"] == 6
+    if name.startswith("draws batches"):
+        assert result["metrics"]["val_bpb"] > honest
+    elif not name.startswith("draws"):
+        assert result["metrics"]["val_bpb"] == honest
+
+
+@pytest.mark.slow
+def test_one_batch_that_takes_far_longer_than_the_budget_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    loop = """
+    for x, y, progress in loader:
+        busy(2.6, x, y)
+    finish(model)
+"""
+    result = run(workspace, tmp_path, loop, "seconds = 0.3")
+    assert result["outcome"] in ("over_budget", "killed")  # killed when the machine is overloaded
+    assert "too much for a budget of 0.3 s" in result["reason"]
+
+
+@pytest.mark.slow
+def test_a_budget_of_operations_ends_where_tokens_would(workspace: Workspace, tmp_path: Path) -> None:
+    table = json.loads(next(Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("manifest.json")).read_text())
+    T, V = table["profile"]["seq_len"], table["profile"]["vocab_size"]
+    a_batch = 4 * T * 3 * 2 * 16 * V
+    result = run(workspace, tmp_path, HONEST, f"flops = {6 * a_batch}")
+    assert result["outcome"] == "ok", result["reason"]
+    assert result["metrics"]["num_steps"] == 6
+
+
+LOADED = """
+    epochs = [[], []]
+    while True:
+        for x, y, progress in loader:
+            assert x.shape == y.shape == (4, 100) and x.dtype == torch.int64
+            assert torch.equal(x[:, 1:], y[:, :-1])
+            epochs[0].append(x.clone())
+        break
+    torch.save(torch.cat(epochs[0]), os.environ["SAVE_TO"])
+"""
+
+
+@pytest.mark.slow
+def test_every_row_comes_once_an_epoch_in_an_order_that_the_seed_decides(
+    prepare: object, workspace: Workspace, tmp_path: Path
+) -> None:
+    import torch
+
+    [path] = Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("train.bin")
+    rows = prepare.open_rows(path)
+    batches = 2 * (len(rows) // 4) + 2
+    seen = []
+    for number, seed in enumerate(("3", "3", "4")):
+        loop = LOADED
+        made = trainer(workspace, tmp_path / f"ws{number}", loop, f"steps = {batches}")
+        made.edit("train.py", "make_dataloader\\(4, MAX_SEQ_LEN", "make_dataloader(4, 100")
+        env = {"AUTORESEARCH_SEED": seed, "AUTORESEARCH_RUN_DIR": str(tmp_path), "SAVE_TO": str(tmp_path / "seen.pt")}
+        done = made.run("train.py", **env)
+        assert done.returncode == 0, done.stderr
+        seen.append(torch.load(tmp_path / "seen.pt").numpy())
+    assert np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[0], seen[2])
+    for part in (seen[0][: len(rows)], seen[0][len(rows) : 2 * len(rows)]):
+        assert np.array_equal(np.sort(part, axis=0), np.sort(rows[:, :100], axis=0))
+    assert not np.array_equal(seen[0][: len(rows)], seen[0][len(rows) : 2 * len(rows)])
