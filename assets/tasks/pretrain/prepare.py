@@ -465,7 +465,7 @@ class Tokenizer:
         import rustbpe
 
         trainer = rustbpe.Tokenizer()
-        trainer.train_from_iterator(iter(texts), vocab_size - len(SPECIAL_TOKENS), pattern=SPLIT_PATTERN)
+        trainer.train_from_iterator(iter(texts), vocab_size - len(SPECIAL_TOKENS), 1024, SPLIT_PATTERN)
         ranked = sorted((rank, bytes(token)) for token, rank in trainer.get_mergeable_ranks())
         return cls([token for _, token in ranked], vocab_size)
 
@@ -718,7 +718,7 @@ def learn(config: Config, files: list[Source], total: int) -> Tokenizer:
         read = 0
         for split, text, size in documents(files, config, total):
             if split == "train":
-                yield text
+                yield from cut(text, 2**16)  # rustbpe holds a thousand of them at a time
                 read += size
                 progress.update(f"{read / 1e6:.0f} MB read")
             if read > most:
