@@ -1,25 +1,19 @@
 """Data, clock and evaluation of the pretrain task. The trainer may not change this file.
 
-    python prepare.py             text, tokenizer, packed rows, manifest; a second call finds them
+    python prepare.py             text -> tokenizer -> tokens -> packed rows; a second call finds them
     python prepare.py info        what was prepared, with sample rows as text
     python prepare.py evaluate    score the weights of the last run, in a process of its own
 
-Environment, all optional:
-    AUTORESEARCH_CACHE           where prepared data lives (default ~/.cache/autoresearch)
-    AUTORESEARCH_SEED            integer, default 1: order of the training rows, torch's generators
-    AUTORESEARCH_RUN_DIR         where a run leaves weights, clock, summary and curve. Without it a run is "by
-                                 hand": it uses .autoresearch/by-hand, and `finish` starts the evaluator
-    AUTORESEARCH_SPLIT           evaluator: search (default) or locked
-    AUTORESEARCH_RESULT          evaluator: the result file (default RUN_DIR/result.json)
-    AUTORESEARCH_TRAIN_SECONDS   evaluator: wall seconds of the training process, measured from outside
+Environment, all optional: AUTORESEARCH_CACHE (where prepared data lives; ~/.cache/autoresearch), _SEED (1: order of the
+rows, torch's generators), _RUN_DIR (what a run leaves; without it a run is by hand, in .autoresearch/by-hand, and
+`finish` starts the evaluator); for the evaluator _SPLIT (search or locked), _RESULT (RUN_DIR/result.json) and
+_TRAIN_SECONDS (life of the training process, seen from outside).
 
-What this protects against, and what not. A second process computes the loss itself, on rows that the
-trainer was not given, and tests the model for looking ahead, for rows that see each other and for memory of
-earlier calls. But `build_model` and the forward pass are the trainer's code and run inside the evaluator, and
-the clock and the search split are files: code that sets out to rewrite this process or to read those files
-can. What computes the score is bound before that code is imported, so careless patching does not change it;
-a determined attack is left to the engine (read-only files, wall time measured from outside) and to the person
-who reads the diff.
+What this protects against, and what not. A second process computes the loss itself, on rows that the trainer was not
+given, and tests the model for looking ahead, for rows that see each other and for memory of earlier calls. What
+computes the score is bound before the trainer's code is imported, so careless patching does not change it. But
+`build_model` and the forward pass are that code and run here, and clock and search split are files: who sets out to
+rewrite this process or to read those files is left to the engine and to the person who reads the diff.
 """
 
 from __future__ import annotations
@@ -67,19 +61,18 @@ HERE = Path(__file__).resolve().parent
 # slice at every step when another program keeps a core busy; sleeping at once costs a third of the speed when none
 # does (benchmarks/results/threads.md). torch reads this when it is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-ENVIRONMENT = dict(os.environ)  # as it was before the trainer's code could set anything
-IMPORTED, monotonic = time.monotonic(), time.monotonic
+ENVIRONMENT, monotonic = dict(os.environ), time.monotonic  # as they are before the trainer's code runs
+IMPORTED = monotonic()
 
 FORMAT = 2  # of what `prepare` writes; prepared data of another number is not used
 SPLITS = ("train", "search", "locked")
 SPECIAL_TOKENS = ("<|bos|>", "<|user|>", "<|assistant|>", "<|end|>")
-# GPT-4's pattern, but at most two digits in a token, as nanochat has it for small vocabularies.
-SPLIT_PATTERN = (
+SPLIT_PATTERN = (  # GPT-4's, but at most two digits in a token, as nanochat has it for small vocabularies
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}"
     r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
 PACK_BUFFER, PACK_REFILL = 1000, 128  # documents among which the best fit is looked for; taken at a time
-BUDGETS = ("seconds", "tokens", "steps", "flops")
+GROUP_BYTES = 2**26  # of source files whose tokens go into one file
 SLACK_FACTOR, SLACK_S = 1.1, 2.0  # training may take this factor of its seconds, and these seconds more
 PROBE_TOLERANCE = 1e-3  # change of a logit; the same kernel on the same shape gives 0
 
@@ -129,7 +122,7 @@ class Config:
             raise TaskError(f"no profile is called {self.profile_name!r}; choose from: {', '.join(PROFILES)}")
         if self.tokenizer not in ("bpe", "byte") or not 0 <= self.seq_len <= 2**20 or self.shards < 0:
             raise TaskError('[options] takes tokenizer = "bpe" or "byte", seq_len = 0 to 1048576, shards >= 0')
-        if self.budget_kind not in BUDGETS or not 0 < self.budget < math.inf:
+        if self.budget_kind not in ("seconds", "tokens", "steps", "flops") or not 0 < self.budget < math.inf:
             raise TaskError("the budget must be { seconds = N }, or tokens, steps or flops instead; N above 0")
 
     @property
@@ -139,21 +132,20 @@ class Config:
         return replace(own, seq_len=self.seq_len or own.seq_len, vocab_size=vocab_size)
 
     def token_dir(self) -> Path:
-        """Where the tokenised text lives; it serves every T."""
-        p, source = self.profile, (self.source, self.column, self.shards or self.profile.shards)
-        version = sys.version if self.source == "python" else ""
-        sizes = (p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes)
-        return self._dir("tokens", FORMAT, SPLIT_PATTERN, *source, version, self.tokenizer, *sizes)
+        """Where the tokenised text lives; it serves every T. No file of the source is read to tell."""
+        p, version = self.profile, sys.version if self.source == "python" else ""
+        source = (self.source, self.column, self.shards or p.shards, version, self.tokenizer, SPLIT_PATTERN)
+        return data_path("tokens", FORMAT, *source, p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes)
 
     def data_dir(self) -> Path:
-        """Where the packed rows live; no file of the source is read to tell."""
+        """Where the packed rows live."""
         p = self.profile
-        return self._dir(self.profile_name, str(self.token_dir()), p.seq_len, p.cut_long, PACK_BUFFER, PACK_REFILL)
+        return data_path(self.profile_name, self.token_dir().name, p.seq_len, p.cut_long, PACK_BUFFER, PACK_REFILL)
 
-    @staticmethod
-    def _dir(name: str, *parts: object) -> Path:
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-        return cache_dir() / "pretrain" / f"{name}-{key}"
+
+def data_path(name: str, *parts: object) -> Path:
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return cache_dir() / "pretrain" / f"{name}-{key}"
 
 
 def cache_dir() -> Path:
@@ -166,8 +158,8 @@ def read_config(path: Path) -> Config:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         options = dict(table.get("options", {}))
         [(kind, amount)] = table["run"]["budget"].items()
-        profile = {"profile_name": options.pop("profile")} if "profile" in options else {}
-        return Config(**profile, **options, budget_kind=kind, budget=float(amount))
+        name = options.pop("profile", "tiny")
+        return Config(profile_name=name, **options, budget_kind=kind, budget=float(amount))
     except FileNotFoundError:
         raise TaskError(f"{path} is missing; begin with: autoresearch init --task pretrain") from None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -178,11 +170,15 @@ try:
     CONFIG = read_config(HERE / "autoresearch.toml")
 except TaskError as error:
     raise SystemExit(f"error: {error}") from None
-PROFILE = CONFIG.profile_name
-MAX_SEQ_LEN = CONFIG.profile.seq_len
-VOCAB_SIZE = CONFIG.profile.vocab_size
+PROFILE, MAX_SEQ_LEN, VOCAB_SIZE = CONFIG.profile_name, CONFIG.profile.seq_len, CONFIG.profile.vocab_size
 EVAL_TOKENS = CONFIG.profile.eval_tokens
 TIME_BUDGET = CONFIG.budget if CONFIG.budget_kind == "seconds" else math.inf  # seconds
+
+# ------------------------------------------------------------------------------------------------------------
+# Files and progress
+# ------------------------------------------------------------------------------------------------------------
+
+HEADER, MAGIC = struct.Struct("<8sQQ"), b"arrows02"  # magic, rows, tokens of a row; then little-endian uint16
 
 
 def read_json(path: Path) -> Any:
@@ -210,35 +206,43 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def digest(path: Path, sample: int = 2**26, piece: int = 2**16) -> str:
-    """SHA-256 of a file. Of one larger than `sample` bytes: of its size and of pieces at even distances."""
+def digest(path: Path, pieces: int = 1024, length: int = 2**16) -> str:
+    """SHA-256 of a file; of one over 64 MB: of its size and of 1,024 pieces at even distances."""
     size, result = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as file:
-        if size <= sample:
+        if size <= pieces * length:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        for number in range(sample // piece):
-            file.seek(number * (size - piece) // (sample // piece - 1))
-            result.update(file.read(piece))
+        for number in range(pieces):
+            file.seek(number * (size - length) // (pieces - 1))
+            result.update(file.read(length))
     result.update(str(size).encode())
     return result.hexdigest()
+
+
+def open_rows(path: Path) -> np.ndarray:
+    """Memory-mapped uint16 [rows, width]. Raises TaskError when the file is not what its header says."""
+    with path.open("rb") as file:
+        magic, rows, width = HEADER.unpack(file.read(HEADER.size).ljust(HEADER.size))
+    if magic != MAGIC or path.stat().st_size != HEADER.size + 2 * rows * width:
+        raise TaskError(f"{path} is damaged; make it again with: python prepare.py --force")
+    if not rows * width:  # nothing to map
+        return np.empty((rows, width), dtype="<u2")
+    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER.size, shape=(rows, width))
 
 
 class Progress:
     """One line, rewritten on a terminal; elsewhere a plain line every few seconds."""
 
     def __init__(self, label: str) -> None:
-        self.label, self.tty, self.start = label, sys.stdout.isatty(), monotonic()
-        self.last = self.start
+        self.label, self.tty, self.start, self.last = label, sys.stdout.isatty(), monotonic(), monotonic()
 
     def update(self, text: str) -> None:
         if monotonic() - self.last >= (0.2 if self.tty else 5.0):
             self.last = monotonic()
-            line = f"{self.label:<10}{text}"
-            print(line.ljust(78) if self.tty else line, end="\r" if self.tty else "\n", flush=True)
+            print(f"{self.label:<10}{text}".ljust(78 * self.tty), end="\r" if self.tty else "\n", flush=True)
 
     def done(self, text: str) -> None:
-        line = f"{self.label:<10}{text}  ({monotonic() - self.start:.1f} s)"
-        print(line.ljust(78) if self.tty else line, flush=True)
+        print(f"{self.label:<10}{text}  ({monotonic() - self.start:.1f} s)".ljust(78 * self.tty), flush=True)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -248,90 +252,73 @@ class Progress:
 CLIMBMIX, CLIMBMIX_LAST = "karpathy/climbmix-400b-shuffle", 6542  # the last shard is held out
 SUFFIXES = (".txt", ".md", ".rst", ".py", ".jsonl", ".parquet")
 PYTHON_SKIPS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "__pycache__"}
-RETRY_AFTER_S = (0.5, 4.0, 16.0)
 BLOCK, LONGEST = 2**22, 2**28  # characters read of a text file at a time; characters of one jsonl line
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file, and how many bytes of its text are read at the most."""
-
-    path: Path
-    most: int
-
-
-def sources(config: Config, workers: int = 4) -> list[Source]:
-    """The files to read, in order, up to the `text_bytes` of the profile."""
-    left, chosen = config.profile.text_bytes if config.source != "climbmix" else sys.maxsize, []
-    for path in source_files(config, workers):
-        if left > 0:
-            chosen.append(Source(path, left))
-            left -= path.stat().st_size
-    return chosen
-
-
-def source_files(config: Config, workers: int = 4) -> list[Path]:
-    """The files of a source, in a fixed order. Raises TaskError when there is nothing to read."""
+def source_files(config: Config, workers: int = 4) -> dict[Path, int]:
+    """The files to read, in order, each with the most bytes of text to read of it. Raises TaskError without any."""
+    path, kinds = Path(config.source), ", ".join(SUFFIXES)
     if config.source == "climbmix":
-        return climbmix_shards(config.shards or config.profile.shards, workers)
+        return dict.fromkeys(climbmix_shards(config.shards or config.profile.shards, workers), sys.maxsize)
     if config.source == "python":  # without tests and character tables, which not every installation has
         root = Path(sysconfig.get_path("stdlib"))
         found = [p for suffix in ("py", "rst", "txt") for p in root.rglob(f"*.{suffix}")]
-        return sorted(p for p in found if PYTHON_SKIPS.isdisjoint(p.relative_to(root).parts))
-    path, kinds = Path(config.source), ", ".join(SUFFIXES)
-    if not path.exists():
+        files = sorted(p for p in found if PYTHON_SKIPS.isdisjoint(p.relative_to(root).parts))
+    elif not path.exists():
         raise TaskError(f"source {path} does not exist; give climbmix, python, or a file or folder of text")
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
         raise TaskError(f"{path} is of no known kind; rename or convert it to one of: {kinds}")
-    if files := sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
-        return files
-    if path.is_file():
-        return [path]
-    raise TaskError(f"folder {path} has no text; put files of these kinds there: {kinds}")
+    if not files:
+        raise TaskError(f"folder {path} has no text; put files of these kinds there: {kinds}")
+    sizes = [p.stat().st_size for p in files]
+    left = [config.profile.text_bytes - before for before in itertools.accumulate(sizes, initial=0)]
+    return {file: most for file, most in zip(files, left, strict=False) if most > 0}
 
 
 def climbmix_shards(count: int, workers: int) -> list[Path]:
     """The first `count` shards and the last. What is there is used as it is; the rest is downloaded with
     huggingface_hub, which honours HF_ENDPOINT, resumes, and compares sizes. Raises TaskError unless all arrive."""
     folder = cache_dir() / "climbmix"
-    names = [f"shard_{i:05d}.parquet" for i in (*range(min(count, CLIMBMIX_LAST)), CLIMBMIX_LAST)]
-    missing = [name for name in names if not whole_parquet(folder / name)]
+    paths = [folder / f"shard_{i:05d}.parquet" for i in (*range(min(count, CLIMBMIX_LAST)), CLIMBMIX_LAST)]
+    missing = [path for path in paths if not whole_parquet(path)]
     if not missing:
-        return [folder / name for name in names]
+        return paths
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import disable_progress_bars
 
+    def download(path: Path) -> str:
+        """Why it failed, or nothing. The second try begins anew, in case what is there is damaged."""
+        reason = ""
+        for anew in (False, True):
+            try:
+                path.unlink(missing_ok=True)
+                hf_hub_download(CLIMBMIX, path.name, repo_type="dataset", local_dir=folder, force_download=anew)
+                if whole_parquet(path):
+                    return ""
+                reason = "what arrived is not a whole parquet file"
+            except Exception as error:  # for the user, every error of hub and network is the same
+                reason = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        return reason
+
     disable_progress_bars()
     progress, failures = Progress("download"), {}
-
-    def download(name: str) -> None:
-        for wait in (*RETRY_AFTER_S, None):  # the last time from its beginning, in case what is there is damaged
-            try:
-                (folder / name).unlink(missing_ok=True)
-                hf_hub_download(CLIMBMIX, name, repo_type="dataset", local_dir=folder, force_download=wait is None)
-                if not whole_parquet(folder / name):
-                    raise OSError("what arrived is not a whole parquet file")
-                failures.pop(name, None)
-                return
-            except Exception as error:  # for the user, every error of hub and network is the same
-                failures[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-                answers = [getattr(e, "response", None) for e in (error, error.__cause__)]
-                if any(getattr(answer, "status_code", 0) in (401, 403, 404) for answer in answers):
-                    return
-            time.sleep(wait or 0)
-
     with ThreadPoolExecutor(workers) as pool:
-        for number, _ in enumerate(pool.map(download, missing), 1):
-            got = sum(p.stat().st_size for p in folder.glob("*.parquet")) / 1e6
-            progress.update(f"{number} of {len(missing)} shards, {got:.0f} MB there")
+        for number, reason in enumerate(pool.map(download, missing), 1):
+            if reason:
+                failures[missing[number - 1].name] = reason
+            progress.update(f"{number} of {len(missing)} shards, {len(failures)} failed")
     if failures:
         name = min(failures)
         raise TaskError(
-            f"{len(failures)} of {len(names)} shards did not arrive, first {name} ({failures[name]}); "
+            f"{len(failures)} of {len(paths)} shards did not arrive, first {name} ({failures[name]}); "
             "run the same command again for the rest, or use --source python, which needs no network"
         )
     progress.done(f"{len(missing)} shards to {folder}")
-    return [folder / name for name in names]
+    return paths
 
 
 def whole_parquet(path: Path) -> bool:
@@ -351,18 +338,18 @@ def read_documents(path: Path, column: str) -> Iterator[str]:
             yield from read_parquet(path, column)
             return
         with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
-            if path.suffix.lower() == ".jsonl":
-                for number, line in enumerate(iter(lambda: file.readline(LONGEST), ""), 1):
-                    if len(line) == LONGEST:
-                        raise TaskError(f"{path}:{number} has over {LONGEST} characters; split this document")
-                    if line.strip():
-                        yield jsonl_text(line, column, f"{path}:{number}")
+            if path.suffix.lower() != ".jsonl":
+                while block := file.read(BLOCK):
+                    if "\0" in block:
+                        raise TaskError(f"{path} is not UTF-8 text (it has NUL bytes); convert it or remove it")
+                    yield block
                 return
-            while block := file.read(BLOCK):
-                if "\0" in block:
-                    raise TaskError(f"{path} is not UTF-8 text (it has NUL bytes); convert it or remove it")
-                yield block
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST), ""), 1):
+                if len(line) == LONGEST:
+                    raise TaskError(f"{path}:{number} has over {LONGEST} characters; split this document")
+                if line.strip():
+                    yield jsonl_text(line, column, f"{path}:{number}")
+    except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise TaskError(f"{path} cannot be read ({reason}); repair it or remove it") from None
 
@@ -394,18 +381,14 @@ def cut(text: str, limit: int) -> Iterator[str]:
     """Pieces of at most `limit` characters, cut behind a blank line, else a line, else a space."""
     start = 0
     while len(text) - start > limit:
-        end = start + limit
-        for mark in ("\n\n", "\n", " "):
-            found = text.rfind(mark, start + limit // 2, end)
-            if found >= 0:
-                end = found + len(mark)
-                break
+        ends = (text.rfind(mark, start + limit // 2, start + limit) + len(mark) for mark in ("\n\n", "\n", " "))
+        end = next((end for end in ends if end > start + limit // 2), start + limit)
         yield text[start:end]
         start = end
     yield text[start:]
 
 
-def documents(files: list[Source], config: Config, total: int) -> Iterator[tuple[str, str, int]]:
+def documents(files: dict[Path, int], config: Config, total: int) -> Iterator[tuple[str, str, int]]:
     """(split, text, UTF-8 bytes) of each document of `files`, empty ones dropped.
 
     The text alone decides the split, by its hash: what comes twice is in one split only. Climbmix holds out its
@@ -415,13 +398,10 @@ def documents(files: list[Source], config: Config, total: int) -> Iterator[tuple
     climbmix = config.source == "climbmix"
     longest = BLOCK if climbmix else min(BLOCK, max(total // 1000, min(4096, total // 100), 64))
     share = min(0.1, 6 * config.profile.eval_tokens / max(total, 1))  # a token has fewer than 6 bytes
-    for file in files:
-        left = file.most
+    for path, left in files.items():
         if climbmix:
-            share = 0.5 if file.path.stem.endswith(str(CLIMBMIX_LAST)) else 0.0
-        for text in (
-            piece for document in read_documents(file.path, config.column) for piece in cut(document, longest)
-        ):
+            share = 0.5 if path.stem.endswith(str(CLIMBMIX_LAST)) else 0.0
+        for text in (piece for document in read_documents(path, config.column) for piece in cut(document, longest)):
             data = text.encode("utf-8", "replace")  # lone surrogates, which JSON can carry, become "?"
             left -= len(data)
             if left < 0:
@@ -440,7 +420,7 @@ def documents(files: list[Source], config: Config, total: int) -> Iterator[tuple
 class Tokenizer:
     """Byte-level BPE: learned by rustbpe, run by tiktoken, stored as JSON. The last four ids are special.
 
-    Without merges, which is what `byte` gives, a token is a byte.
+    With no tokens but the 256 bytes, a token is a byte.
     """
 
     def __init__(self, tokens: list[bytes], vocab_size: int, pattern: str = SPLIT_PATTERN) -> None:
@@ -456,16 +436,15 @@ class Tokenizer:
         return tiktoken.Encoding("pretrain", pat_str=self.pattern, mergeable_ranks=ranks, special_tokens=self.special)
 
     @classmethod
-    def byte(cls) -> Tokenizer:
-        return cls([bytes([value]) for value in range(256)], 256 + len(SPECIAL_TOKENS))
-
-    @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
         """The same texts give the same tokenizer. Little text leaves some ids without a token."""
+        if vocab_size == 256 + len(SPECIAL_TOKENS):
+            return cls([bytes([value]) for value in range(256)], vocab_size)
         import rustbpe
 
         trainer = rustbpe.Tokenizer()
-        trainer.train_from_iterator(iter(texts), vocab_size - len(SPECIAL_TOKENS), 1024, SPLIT_PATTERN)
+        pieces = (piece for text in texts for piece in cut(text, 2**16))  # it holds a thousand of them at a time
+        trainer.train_from_iterator(pieces, vocab_size - len(SPECIAL_TOKENS), 1024, SPLIT_PATTERN)
         ranked = sorted((rank, bytes(token)) for token, rank in trainer.get_mergeable_ranks())
         return cls([token for _, token in ranked], vocab_size)
 
@@ -476,26 +455,25 @@ class Tokenizer:
         return cls([base64.b64decode(token) for token in table["tokens"]], table["vocab_size"], table["pattern"])
 
     def save(self, path: Path) -> None:
-        tokens = [base64.b64encode(token).decode() for token in self.tokens]
-        own = {"vocab_size": self.vocab_size, "pattern": self.pattern, "special": self.special, "tokens": tokens}
-        write_json(path, own)
+        own = {"vocab_size": self.vocab_size, "pattern": self.pattern, "special": self.special}
+        write_json(path, own | {"tokens": [base64.b64encode(token).decode() for token in self.tokens]})
 
     def encode(self, *texts: str) -> np.ndarray:
         """uint16 ids of documents, each behind its <|bos|>; special tokens spelled out are plain text."""
         parts: list[Any] = []
         for text in texts:
-            parts.append([self.bos])
-            if len(self.tokens) == 256:
-                parts.append(np.frombuffer(text.encode(), dtype=np.uint8))
-            else:
-                parts.append(self.encoding.encode_to_numpy(text, disallowed_special=()))
+            byte = len(self.tokens) == 256
+            ids = (
+                np.frombuffer(text.encode(), np.uint8)
+                if byte
+                else self.encoding.encode_to_numpy(text, disallowed_special=())
+            )
+            parts += [[self.bos], ids]
         return np.concatenate(parts, dtype=np.uint16, casting="unsafe")
 
     def decode(self, ids: Iterable[int]) -> str:
         names = {rank: name.encode() for name, rank in self.special.items()}
-        return b"".join(names.get(i) or self.tokens[i] for i in ids if i in names or i < len(self.tokens)).decode(
-            "utf-8", "replace"
-        )
+        return b"".join(names[i] if i in names else self.tokens[i] for i in ids).decode("utf-8", "replace")
 
     def token_bytes(self, reference: bool = False) -> np.ndarray:
         """int64 [vocab]: raw bytes of each token; 0 for special tokens and for ids without a token.
@@ -508,29 +486,146 @@ class Tokenizer:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Tokens and packed rows on disk: a header, then little-endian uint16
+# Preparing: text -> tokens -> packed rows
 # ------------------------------------------------------------------------------------------------------------
 
-GROUP_BYTES = 2**26  # of source files whose tokens go into one file
-HEADER = struct.Struct("<8sQQ")  # magic, rows, tokens of a row; a file of documents is one row
-MAGIC = b"arrows02"
+
+def prepared(config: Config) -> Path:
+    """The folder of the prepared data; TaskError when it is not there."""
+    if not (config.data_dir() / "manifest.json").exists():
+        raise TaskError("the data is not prepared; run: python prepare.py")
+    return config.data_dir()
 
 
-def open_rows(path: Path) -> np.ndarray:
-    """Memory-mapped uint16 [rows, width]. Raises TaskError when the file is not what its header says."""
-    with path.open("rb") as file:
-        magic, rows, width = HEADER.unpack(file.read(HEADER.size).ljust(HEADER.size))
-    if magic != MAGIC or path.stat().st_size != HEADER.size + 2 * rows * width:
-        raise TaskError(f"{path} is damaged; make it again with: python prepare.py --force")
-    if not rows * width:
-        return np.empty((rows, width), dtype="<u2")
-    return np.memmap(path, dtype="<u2", mode="r", offset=HEADER.size, shape=(rows, width))
+def manifest_hash(folder: Path) -> str:
+    """One hash of data, tokenizer, splits and this file; scores under different hashes are never compared."""
+    parts = [read_json(folder / "manifest.json")["sha256"], digest(HERE / "prepare.py")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(config: Config) -> str:
+    """Names, sizes and times of the files at a path, by which a changed source is noticed; else ""."""
+    if config.source in ("climbmix", "python") or not Path(config.source).exists():
+        return ""
+    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in source_files(config)]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def prepare(config: Config, force: bool = False, workers: int = 4) -> Path:
+    """Make the data of `config` unless it is there and its source unchanged. Returns its folder.
+
+    Killed at any time and called again, it goes on with the files of tokens that were finished.
+    """
+    folder, tokens, found = config.data_dir(), config.token_dir(), fingerprint(config)
+    manifest, source = folder / "manifest.json", tokens / "source.json"
+    if manifest.exists() and not force and found in ("", read_json(manifest)["fingerprint"]):
+        return folder
+    if force or not source.exists() or read_json(source) != found:
+        shutil.rmtree(tokens, ignore_errors=True)
+        tokens.mkdir(parents=True)
+        write_json(source, found)
+    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        files = source_files(config, workers)
+        counts = tokenize(config, files, tokens)
+        pack_splits(config, tokens, part, counts)
+        own = {"profile": {"name": config.profile_name, **asdict(config.profile)}, "source": config.source}
+        own |= {"tokenizer": config.tokenizer, "python": sys.version if config.source == "python" else None}
+        own |= {"files": len(files), "splits": counts, "fingerprint": found}
+        names = ("tokenizer.json", *(f"{split}.bin" for split in SPLITS))
+        write_json(part / "manifest.json", own | {"sha256": {name: digest(part / name) for name in names}})
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another process was first: its files are the same
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def tokenize(config: Config, files: dict[Path, int], folder: Path) -> dict[str, dict[str, int]]:
+    """Write tokenizer.json, and for each group of files NUMBER-SPLIT.bin and, last, NUMBER.json, the group's counts.
+
+    Returns documents, bytes and tokens of each split. A group is what an interrupted call has to do again at most.
+    """
+    groups: dict[int, dict[Path, int]] = {}
+    before, total = 0, min(config.profile.text_bytes, sum(path.stat().st_size for path in files))
+    for path, most in files.items():
+        groups.setdefault(before // GROUP_BYTES, {})[path] = most
+        before += path.stat().st_size
+    if not (folder / "tokenizer.json").exists():
+        progress = Progress("tokenizer")
+        learned = Tokenizer.train(training_text(config, files, total, progress), config.profile.vocab_size)
+        learned.save(folder / "tokenizer.json")
+        progress.done(f"{len(learned.tokens) + len(SPECIAL_TOKENS)} entries")
+    tokenizer, progress = Tokenizer.load(folder / "tokenizer.json"), Progress("tokens")
+    counts = {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
+    for number, group in groups.items():
+        index = folder / f"{number:05d}.json"
+        if not index.exists():
+            write_tokens(documents(group, config, total), tokenizer, index, progress)
+        for split, added in read_json(index).items():
+            counts[split] = {key: counts[split][key] + added[key] for key in added}
+    progress.done(", ".join(f"{split} {counts[split]['tokens'] / 1e6:.2f} M" for split in SPLITS))
+    return counts
+
+
+def training_text(config: Config, files: dict[Path, int], total: int, progress: Progress) -> Iterator[str]:
+    """The first `tokenizer_bytes` of training text."""
+    read, most = 0, config.profile.tokenizer_bytes
+    for split, text, size in documents(files, config, total):
+        if split == "train":
+            yield text
+            read += size
+            progress.update(f"{read / 1e6:.0f} MB read")
+        if read > most:
+            return
+
+
+def write_tokens(texts: Iterable[tuple[str, str, int]], tokenizer: Tokenizer, index: Path, progress: Progress) -> None:
+    """Encode (split, text, bytes) on all cores, a bounded number of batches at a time, and write them in order."""
+    counts = {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
+    batches: dict[str, list[str]] = {split: [] for split in SPLITS}
+    flying: deque[tuple[str, Future[np.ndarray]]] = deque()
+    sizes, threads, seen = dict.fromkeys(SPLITS, 0), os.cpu_count() or 1, 0
+    tokenizer.encode("ready")  # builds the encoding here, and not in every thread
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
+        parts = {s: stack.enter_context(written(index.with_name(f"{index.stem}-{s}.bin"))) for s in SPLITS}
+        files = {split: stack.enter_context(part.open("wb")) for split, part in parts.items()}
+
+        def take(most: int) -> None:
+            while len(flying) > most:
+                split, future = flying.popleft()
+                files[split].write(future.result().data)
+                counts[split]["tokens"] += len(future.result())
+
+        def send(split: str) -> None:
+            flying.append((split, pool.submit(tokenizer.encode, *batches[split])))
+            batches[split], sizes[split] = [], 0
+            take(3 * threads)
+
+        for file in files.values():
+            file.write(HEADER.pack(MAGIC, 1, 0))
+        for split, text, size in texts:
+            batches[split].append(text)
+            sizes[split], seen = sizes[split] + size, seen + size
+            counts[split]["documents"] += 1
+            counts[split]["bytes"] += size
+            if sizes[split] > 2**18:
+                send(split)
+                progress.update(f"file group {index.stem}, {seen / 1e6:.0f} MB")
+        for split in filter(batches.get, SPLITS):
+            send(split)
+        take(0)
+        for split, file in files.items():
+            file.seek(0)
+            file.write(HEADER.pack(MAGIC, 1, counts[split]["tokens"]))
+    write_json(index, counts)
 
 
 def read_tokens(paths: Iterable[Path], bos: int, block: int = 2**22) -> Iterator[np.ndarray]:
     """The documents in files of tokens, uint16 [n], each from its <|bos|> on; views that the next block outdates."""
     for path in paths:
-        open_rows(path)
+        open_rows(path)  # checks the header
         with path.open("rb") as file:
             file.seek(HEADER.size)
             rest = np.empty(0, dtype="<u2")
@@ -560,246 +655,62 @@ def pack(documents: Iterable[np.ndarray], width: int) -> Iterator[np.ndarray]:
     karpathy/autoresearch's best fit, exactly: of 1,000 waiting documents and more, taken 128 at a time, the longest
     that fits is next; when none fits, the shortest is cropped to fill the row and its rest is dropped; of equals the
     one that came first. When no more come, those that wait are used up; a last row that is not full is dropped.
-
     Documents wait in one queue per length, under a sorted list of these lengths: a choice is a bisection.
     """
     source, queues, lengths, waiting = iter(documents), dict[int, deque[np.ndarray]](), list[int](), 0
-    row, filled = np.empty(width, dtype="<u2"), 0
+    row, filled, more = np.empty(width, dtype="<u2"), 0, True
     while True:
-        while waiting < PACK_BUFFER:
-            before = waiting
+        while more and waiting < PACK_BUFFER:
+            more = False
             for document in itertools.islice(source, PACK_REFILL):
-                size = len(document)
-                if size not in queues:
-                    queues[size] = deque()
-                    bisect.insort(lengths, size)
-                queues[size].append(document[:width].copy())  # more of it is never used
-                waiting += 1
-            if waiting == before:
-                break
+                if len(document) not in queues:
+                    queues[len(document)] = deque()
+                    bisect.insort(lengths, len(document))
+                queues[len(document)].append(document[:width].copy())  # more of it is never used
+                waiting, more = waiting + 1, True
         if not waiting:
             return
-        room = width - filled
-        at = max(bisect.bisect_right(lengths, room) - 1, 0)
+        at = max(bisect.bisect_right(lengths, width - filled) - 1, 0)
         queue = queues[lengths[at]]
-        part = queue.popleft()[:room]
+        part = queue.popleft()[: width - filled]
         if not queue:
             del queues[lengths.pop(at)]
-        waiting -= 1
         row[filled : filled + len(part)] = part
-        filled += len(part)
+        waiting, filled = waiting - 1, filled + len(part)
         if filled == width:
             yield row
             filled = 0
 
 
-def write_rows(rows: Iterable[np.ndarray], path: Path, progress: Progress) -> int:
-    """Write rows, uint16 [width], as a file of rows; returns how many."""
-    count = width = 0
-    with written(path) as part, part.open("wb", buffering=2**20) as file:
-        file.write(HEADER.pack(MAGIC, 0, 0))
-        for row in rows:
-            file.write(row.data)
-            count, width = count + 1, len(row)
-            progress.update(f"{path.stem} {count}")
-        file.seek(0)
-        file.write(HEADER.pack(MAGIC, count, width))
-    return count
-
-
-# ------------------------------------------------------------------------------------------------------------
-# Preparing: text -> tokens -> rows
-# ------------------------------------------------------------------------------------------------------------
-
-
-def fingerprint(config: Config) -> str:
-    """Names, sizes and times of the files at a path, by which a changed source is noticed; else ""."""
-    if config.source in ("climbmix", "python") or not Path(config.source).exists():
-        return ""
-    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in source_files(config)]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-
-
-def prepared(config: Config) -> Path:
-    """The folder of the prepared data; TaskError when it is not there."""
-    if not (config.data_dir() / "manifest.json").exists():
-        raise TaskError("the data is not prepared; run: python prepare.py")
-    return config.data_dir()
-
-
-def manifest_hash(folder: Path) -> str:
-    """One hash of data, tokenizer, splits and this file; scores under different hashes are never compared."""
-    parts = [read_json(folder / "manifest.json")["sha256"], digest(HERE / "prepare.py")]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a second process from preparing the same data at the same time; it waits."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as file:
-        with suppress(ImportError):  # Windows has no fcntl
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                print("waiting   another process prepares this data", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def prepare(config: Config, force: bool = False, workers: int = 4) -> Path:
-    """Make the data of `config` unless it is there and its source unchanged. Returns its folder.
-
-    Killed at any time and called again, it goes on with the files of tokens that were finished.
-    """
-    with alone(config.token_dir()):
-        folder, tokens = config.data_dir(), config.token_dir()
-        found, manifest = fingerprint(config), folder / "manifest.json"
-        if manifest.exists() and not force and found in ("", read_json(manifest)["fingerprint"]):
-            return folder
-        source = tokens / "source.json"
-        if force or not source.exists() or read_json(source) != found:
-            shutil.rmtree(tokens, ignore_errors=True)
-            tokens.mkdir()
-            write_json(source, found)
-        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
-        try:
-            counts, files = tokenize(config, tokens, workers)
-            pack_splits(config, tokens, part, counts)
-            names = ("tokenizer.json", *(f"{split}.bin" for split in SPLITS))
-            own = {"profile": {"name": config.profile_name, **asdict(config.profile)}, "source": config.source}
-            own |= {"tokenizer": config.tokenizer, "python": sys.version if config.source == "python" else None}
-            own |= {"files": files, "splits": counts, "fingerprint": found}
-            write_json(part / "manifest.json", own | {"sha256": {name: digest(part / name) for name in names}})
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return folder
-
-
-def tokenize(config: Config, folder: Path, workers: int = 4) -> tuple[dict[str, dict[str, int]], int]:
-    """Write tokenizer.json, and for each group of source files NUMBER-SPLIT.bin and, last, NUMBER.json.
-
-    Returns documents, bytes and tokens of each split, and the number of files.
-    """
-    files = sources(config, workers)
-    total = min(config.profile.text_bytes, sum(file.path.stat().st_size for file in files))
-    groups, size = [list[Source]()], 0
-    for file in files:  # a group is what an interrupted call has to do again at the most
-        if size > GROUP_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append(file)
-        size += file.path.stat().st_size
-    if not (folder / "tokenizer.json").exists():
-        learn(config, files, total).save(folder / "tokenizer.json")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    progress, counts = Progress("tokens"), {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
-    for number, group in enumerate(groups):
-        index, read = folder / f"{number:05d}.json", sum(count["bytes"] for count in counts.values())
-        if not index.exists():
-            write_tokens(documents(group, config, total), tokenizer, index, progress, read)
-        for split, added in read_json(index).items():
-            counts[split] = {key: counts[split][key] + added[key] for key in added}
-    progress.done(", ".join(f"{split} {counts[split]['tokens'] / 1e6:.2f} M" for split in SPLITS))
-    return counts, len(files)
-
-
-def learn(config: Config, files: list[Source], total: int) -> Tokenizer:
-    """A tokenizer from the first `tokenizer_bytes` of training text."""
-    if config.tokenizer == "byte":
-        return Tokenizer.byte()
-    progress, most = Progress("tokenizer"), config.profile.tokenizer_bytes
-
-    def texts() -> Iterator[str]:
-        read = 0
-        for split, text, size in documents(files, config, total):
-            if split == "train":
-                yield from cut(text, 2**16)  # rustbpe holds a thousand of them at a time
-                read += size
-                progress.update(f"{read / 1e6:.0f} MB read")
-            if read > most:
-                return
-
-    tokenizer = Tokenizer.train(texts(), config.profile.vocab_size)
-    progress.done(f"{len(tokenizer.tokens) + len(SPECIAL_TOKENS)} entries")
-    return tokenizer
-
-
-def write_tokens(
-    texts: Iterable[tuple[str, str, int]], tokenizer: Tokenizer, index: Path, progress: Progress, before: int
-) -> None:
-    """Encode (split, text, bytes) on all cores, a bounded number of batches at a time, and write them in order."""
-    counts = {split: {"documents": 0, "bytes": 0, "tokens": 0} for split in SPLITS}
-    batches: dict[str, list[str]] = {split: [] for split in SPLITS}
-    flying: deque[tuple[str, Future[np.ndarray]]] = deque()
-    threads, size = os.cpu_count() or 1, dict.fromkeys(SPLITS, 0)
-    tokenizer.encode("ready")  # builds the encoding here, and not in every thread
-    with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
-        parts = {s: stack.enter_context(written(index.with_name(f"{index.stem}-{s}.bin"))) for s in SPLITS}
-        files = {split: stack.enter_context(part.open("wb")) for split, part in parts.items()}
-
-        def take(most: int) -> None:
-            while len(flying) > most:
-                split, future = flying.popleft()
-                files[split].write(future.result().data)
-                counts[split]["tokens"] += len(future.result())
-
-        def send(split: str) -> None:
-            flying.append((split, pool.submit(tokenizer.encode, *batches[split])))
-            batches[split], size[split] = [], 0
-            take(3 * threads)
-            progress.update(f"{(before + sum(count['bytes'] for count in counts.values())) / 1e6:.0f} MB")
-
-        for split in SPLITS:
-            files[split].write(HEADER.pack(MAGIC, 1, 0))
-        for split, text, length in texts:
-            batches[split].append(text)
-            size[split] += length
-            counts[split]["documents"] += 1
-            counts[split]["bytes"] += length
-            if size[split] > 2**18:
-                send(split)
-        for split in SPLITS:
-            if batches[split]:
-                send(split)
-        take(0)
-        for split in SPLITS:
-            files[split].seek(0)
-            files[split].write(HEADER.pack(MAGIC, 1, counts[split]["tokens"]))
-    write_json(index, counts)
-
-
 def pack_splits(config: Config, tokens: Path, folder: Path, counts: dict[str, dict[str, int]]) -> None:
     """Write tokenizer.json and a file of rows for each split; adds the rows to `counts`."""
-    profile, bos, progress = config.profile, Tokenizer.load(tokens / "tokenizer.json").bos, Progress("rows")
+    profile, width, progress = config.profile, config.profile.seq_len + 1, Progress("rows")
     shutil.copy(tokens / "tokenizer.json", folder)
     for split in SPLITS:
-        ids = read_tokens(sorted(tokens.glob(f"*-{split}.bin")), bos)
-        rows = pack(cut_tokens(ids, profile.seq_len + 1) if profile.cut_long else ids, profile.seq_len + 1)
+        ids = read_tokens(sorted(tokens.glob(f"*-{split}.bin")), Tokenizer.load(tokens / "tokenizer.json").bos)
+        rows = pack(cut_tokens(ids, width) if profile.cut_long else ids, width)
         most = sys.maxsize if split == "train" else profile.eval_tokens // profile.seq_len
-        counts[split]["rows"] = write_rows(itertools.islice(rows, most), folder / f"{split}.bin", progress)
+        counts[split]["rows"] = write_rows(itertools.islice(rows, most), folder / f"{split}.bin", width, progress)
     if min(counts[split]["rows"] for split in SPLITS) < 1:
         found = sum(counts[split]["bytes"] for split in SPLITS)
         raise TaskError(
             f"{config.source} has too little text ({found} bytes) for a row of "
             f"{profile.seq_len} tokens in each split; give more of it, or use --source python"
         )
-    progress.done(", ".join(f"{s} {counts[s]['rows']}" for s in SPLITS) + f", of {profile.seq_len + 1} tokens")
+    progress.done(", ".join(f"{split} {counts[split]['rows']}" for split in SPLITS) + f", of {width} tokens")
 
 
-def show_info(config: Config, samples: int = 3) -> None:
-    """Print the manifest, the size of each file, and the first training rows as text."""
-    folder = prepared(config)
-    print(json.dumps(read_json(folder / "manifest.json"), indent=1))
-    for path in sorted(folder.iterdir()):
-        print(f"{path.stat().st_size / 1e6:10.2f} MB  {path}")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    for number, row in enumerate(open_rows(folder / "train.bin")[:samples]):
-        print(f"--- row {number}\n{tokenizer.decode(row.tolist())}")
+def write_rows(rows: Iterable[np.ndarray], path: Path, width: int, progress: Progress) -> int:
+    """Write rows, uint16 [width], as a file of rows; returns how many."""
+    count = 0
+    with written(path) as part, part.open("wb", buffering=2**20) as file:
+        file.write(HEADER.pack(MAGIC, 0, width))
+        for count, row in enumerate(rows, 1):
+            file.write(row.data)
+            progress.update(f"{path.stem} {count}")
+        file.seek(0)
+        file.write(HEADER.pack(MAGIC, count, width))
+    return count
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -1040,21 +951,13 @@ def log_step(**values: float) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def peak_ram_mb() -> float:
-    """The most memory that this process has held; 0 where the system does not say (Windows)."""
-    with suppress(ImportError):
-        import resource
-
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return 0.0
-
-
 def finish(model: nn.Module, **stats: float) -> None:
     """Save what the evaluator needs; by hand, evaluate and print the score.
 
     `stats` are figures that the trainer reports of itself: they are shown, and nothing is decided on them.
     """
+    import resource
+
     import torch
 
     folder = run_dir()
@@ -1069,7 +972,8 @@ def finish(model: nn.Module, **stats: float) -> None:
     write_json(folder / "clock.json", clock)
     own = {
         "peak_vram_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0,
-        "peak_ram_mb": peak_ram_mb(),
+        "peak_ram_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / (2**20 if sys.platform == "darwin" else 2**10),
         "num_params_M": sum(p.numel() for p in parameters) / 1e6,
     }
     write_json(folder / "summary.json", {**{k: v for k, v in stats.items() if math.isfinite(v)}, **own})
@@ -1220,20 +1124,6 @@ def check_clock(clock: dict[str, float], config: Config, lived: float | None) ->
         raise Verdict("over_budget", reason)
 
 
-def load_model(module: Any, weights: Path) -> nn.Module:
-    """module.build_model() with the trained weights. Verdict crash when they do not fit it."""
-    import torch
-
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    model = module.build_model()
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        text = " ".join(str(error).split())[:200]
-        raise Verdict("crash", f"the weights do not fit build_model(): {text}") from None
-    return model.eval()
-
-
 def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict[str, float]:
     """The metrics of the run in `folder`. Raises Verdict when it has none, TaskError without data."""
     data = prepared(config)
@@ -1263,8 +1153,15 @@ def judge(folder: Path, split: str, config: Config, lived: float | None) -> dict
         train = importlib.import_module("train")
         if config.budget_kind == "flops":
             check_clock(clock | {"flops": flops_per_token(train.build_model) * clock["tokens"]}, config, lived)
+        state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+        model = train.build_model()
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            text = " ".join(str(error).split())[:200]
+            raise Verdict("crash", f"the weights do not fit build_model(): {text}") from None
         with torch.no_grad():
-            model = load_model(train, folder / "model.pt").to(device)
+            model = model.eval().to(device)
             nats, texts = evaluator.score(model, config.profile.eval_batch)
             evaluator.probe(model, nats, config.profile.eval_batch)
     except (Verdict, KeyboardInterrupt):
@@ -1336,10 +1233,21 @@ def main(arguments: list[str]) -> None:
 
 def report(config: Config, folder: Path) -> None:
     counts = read_json(folder / "manifest.json")["splits"]
-    print(f"ready     {config.source}: " + ", ".join(f"{s} {counts[s]['rows']} rows" for s in SPLITS))
+    print(f"ready     {config.source}: " + ", ".join(f"{split} {counts[split]['rows']} rows" for split in SPLITS))
     print(f"data      {folder}\nmanifest  {manifest_hash(folder)}")
     if config.data_dir() != CONFIG.data_dir():
         print("note      train.py reads its options from autoresearch.toml, and they differ from these")
+
+
+def show_info(config: Config, samples: int = 3) -> None:
+    """Print the manifest, the size of each file, and the first training rows as text."""
+    folder = prepared(config)
+    print(json.dumps(read_json(folder / "manifest.json"), indent=1))
+    for path in sorted(folder.iterdir()):
+        print(f"{path.stat().st_size / 1e6:10.2f} MB  {path}")
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    for number, row in enumerate(open_rows(folder / "train.bin")[:samples]):
+        print(f"--- row {number}\n{tokenizer.decode(row.tolist())}")
 
 
 if __name__ == "__main__":
