@@ -1,4 +1,4 @@
-"""The data half of the pretrain task: packing, loader, preparing, score, overhead; beside a plain loader like the reference's.
+"""Data of the pretrain task: packing, loader, preparing, score and overhead, beside a plain loader.
 
     python benchmarks/loader.py [--json] [--rounds N] [--seconds S] [--megabytes 64,256,1024] [--skip NAME ...]
 

@@ -113,6 +113,18 @@ def test_a_run_without_finish_has_no_metric(workspace: Workspace, tmp_path: Path
     assert "finish" in result["reason"]
 
 
+def test_the_task_file_hides_all_that_is_held_out(workspace: Workspace) -> None:
+    files = tomllib.loads((ASSETS / "autoresearch.toml").read_text())["files"]
+    cache = Path(workspace.env["AUTORESEARCH_CACHE"])
+    held_out = [path for path in cache.rglob("*.bin") if "search" in path.name or "locked" in path.name]
+    hidden = {path for pattern in files["hidden"] if "{" not in pattern for path in cache.glob(pattern)}
+    locked = {path for pattern in files["locked"] for path in cache.glob(pattern)}
+    assert len(held_out) == 4
+    for path in held_out:
+        assert {path, *path.parents} & (hidden | locked)
+        assert path.name == "search.bin" or {path, *path.parents} & locked
+
+
 @pytest.mark.slow
 def test_changed_data_is_refused(workspace: Workspace, trained: Path) -> None:
     [path] = Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("search.bin")
@@ -142,7 +154,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once(workspace: Workspace, tm
 def test_the_task_file_is_complete() -> None:
     table = tomllib.loads((ASSETS / "autoresearch.toml").read_text())
     assert table["files"]["mutable"] == ["train.py"]
-    assert all((ASSETS / name).is_file() for group in table["files"].values() for name in group)
+    assert all((ASSETS / name).is_file() for key in ("mutable", "immutable") for name in table["files"][key])
     assert set(table["profile"]) == {"full", "small", "tiny"}
     for profile in table["profile"].values():
         assert set(profile) == {"budget", "limit_s", "source"}
