@@ -1,0 +1,206 @@
+"""The skill, the hooks and the permissions in the real Claude Code, which talks to a scripted stand-in of its model.
+
+Needs the client: on the path as `claude`, or named by AUTORESEARCH_CLAUDE (npm package @anthropic-ai/claude-code).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import INIT, Lab, call, new_repo
+from messages_api import Reply, Stage, serve, text_of, tool_results
+
+CLIENT = os.environ.get("AUTORESEARCH_CLAUDE") or shutil.which("claude")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CLIENT, reason="Claude Code is not installed: no `claude` on the path, no AUTORESEARCH_CLAUDE"
+    ),
+]
+
+FULL = 195_000
+"""Tokens that a reply says the context has, so that the client compacts it."""
+
+
+@dataclass
+class Client:
+    """Runs Claude Code without a person, in a home of its own, on loopback."""
+
+    home: Path
+    stage: Stage
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, prompt: str, cwd: Path) -> dict[str, Any]:
+        """Run one prompt to its end and return the result line; nothing of autoresearch is on the path."""
+        ours = str(Path(sys.executable).parent)
+        path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != ours)
+        env = {
+            "PATH": path, "HOME": str(self.home), "TMPDIR": str(self.home), "ANTHROPIC_BASE_URL": self.stage.url,
+            "ANTHROPIC_API_KEY": "a-dummy", "ANTHROPIC_MODEL": "claude-sonnet-4-5", "DISABLE_AUTOUPDATER": "1",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "100000",
+            **{key: value for key, value in os.environ.items() if key.startswith(("GIT_", "AUTORESEARCH_C"))},
+        }  # fmt: skip
+        command = [
+            str(CLIENT), "-p", prompt, "--output-format", "stream-json", "--verbose",
+            "--allowedTools", "Bash", "Edit", "Read", "Write",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+        self.events = [json.loads(line) for line in done.stdout.splitlines()]
+        return self.events[-1]
+
+
+@pytest.fixture
+def command_lab(tmp_path: Path) -> Lab:
+    """A fresh workspace of a command, without a baseline; the metric repeats exactly."""
+    new_repo(tmp_path / "lab")
+    lab = Lab(tmp_path / "lab")
+    assert lab.call(*INIT).code == 0
+    return lab
+
+
+@pytest.fixture
+def pretrain_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A fresh workspace of the task pretrain, tiny and with three seconds of training, that starts from a bad rate."""
+    monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
+    text = "\n\n".join(f"On day {n} Ada found {n % 7} maps near house {n * 31 % 97}." * 20 for n in range(2000))
+    (tmp_path / "text.txt").write_text(text)
+    options = ("--task", "pretrain", "--profile", "tiny", "--source", str(tmp_path / "text.txt"), "--seconds", "3",
+               "--policy", "greedy", "--tag", "t")  # fmt: skip
+    made = call("init", "lab", *options, cwd=tmp_path)
+    assert made.code == 0, made
+    lab = Lab(tmp_path / "lab")
+    lab.git("config", "user.name", "A Person")
+    lab.git("config", "user.email", "person@example.org")
+    train = lab.root / "train.py"
+    train.write_text(train.read_text().replace("MATRIX_LR = 0.02 ", "MATRIX_LR = 0.0001 "))
+    lab.commit("a bad rate")
+    return lab
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workspace's own part of the script: what is fixed, and three edits of the mutable file."""
+
+    fixed: str
+    mutable: str
+    fixed_line: str
+    start: str
+    keep: str
+    discard: str
+    crash: str
+
+
+COMMAND = Case("bench.sh", "src/run.sh", "source src/run.sh", "echo METRIC total_ms=100", "echo METRIC total_ms=90",
+               "echo METRIC total_ms=95", "exit 3")  # fmt: skip
+PRETRAIN = Case("prepare.py", "train.py", "import annotations", "MATRIX_LR = 0.0001 ", "MATRIX_LR = 0.02 ",
+                "MATRIX_LR = 0.000001 ", "MATRIX_LR = 1 / 0 ")  # fmt: skip
+
+
+def script(root: Path, case: Case) -> Iterator[Reply]:
+    """What the model says: the skill's loop, with two attempts on the evaluator, and a wish to stop too early."""
+
+    def bash(command: str, **more: Any) -> Reply:
+        return Reply("", "Bash", {"command": command, "description": "a step"}, **more)
+
+    def edit(old: str, new: str, name: str = case.mutable) -> Reply:
+        return Reply("", "Edit", {"file_path": str(root / name), "old_string": old, "new_string": new})
+
+    def read(name: str) -> Reply:
+        return Reply("", "Read", {"file_path": str(root / name)})
+
+    yield bash("autoresearch resume")
+    yield read(case.fixed)
+    yield edit(case.fixed_line, f"{case.fixed_line} # easier", case.fixed)
+    yield bash(f"sed -i 's/^/# /' {case.fixed}")
+    yield bash("autoresearch baseline --detach && autoresearch wait")
+    yield read(case.mutable)
+    yield edit(case.start, case.keep)
+    yield bash('autoresearch try --detach -m "a better one" --asi hypothesis="it does less" --asi family=speed')
+    yield bash("autoresearch wait")
+    yield bash('autoresearch note 2 --asi result="as expected"')
+    yield edit(case.keep, case.discard)
+    yield bash('autoresearch try -m "a worse one" --asi family=size')
+    yield read(case.mutable)
+    yield edit(case.keep, case.crash)
+    yield bash('autoresearch try -m "a broken one"')
+    yield bash('autoresearch note 4 --asi result="a slip" --asi next="closed"', context_tokens=FULL)
+    yield Reply("I have done three experiments. Shall I continue?")
+    yield bash("autoresearch next")
+    yield Reply("Here is a summary.")
+    yield bash('echo "the user said stop" > STOP')
+    yield bash('autoresearch try -m "one more"')
+    yield Reply("Stopped.")
+
+
+@pytest.mark.parametrize(("lab_name", "case"), [("command_lab", COMMAND), ("pretrain_lab", PRETRAIN)])
+def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    lab: Lab = request.getfixturevalue(lab_name)
+    fixed = (lab.root / case.fixed).read_bytes()
+    home = tmp_path / "home"
+    home.mkdir()
+    stage = Stage(script(lab.root, case))
+    server = serve(stage)
+    client = Client(home, stage)
+    try:
+        result = client.run("/autoresearch t below 60", lab.root)
+    finally:
+        server.shutdown()
+    assert result["result"] == "Stopped." and result["is_error"] is False, result
+
+    # Each request answers one line of the script; `said` has what the tools answered to line n.
+    said = ["\n".join(tool_results(body)) for body in stage.requests[1:]]
+    start = text_of(stage.requests[0]["messages"])
+    assert "State of the autoresearch session" in start and "One experiment" in start and "t below 60" in start
+    assert "next: autoresearch baseline" in said[0]
+    assert "denied" in said[2] or "immutable" in said[2]
+    assert "denied" in said[3] or "immutable" in said[3]
+    assert (lab.root / case.fixed).read_bytes() == fixed
+    assert "experiment 1: KEEP" in said[4], said[4]
+    assert "experiment 2 is being measured" in said[7] or "experiment 2: KEEP" in said[7]  # if it was that quick
+    assert "experiment 2: KEEP" in said[8], said[8]
+    assert "experiment 3: DISCARD" in said[11], said[11]
+    assert "experiment 4: CRASH" in said[14], said[14]
+
+    # The context was compacted once; the request after it has the brief, and not the conversation.
+    assert len(stage.summaries) == 1
+    (compact,) = [e for e in client.events if e.get("hook_name") == "SessionStart:compact" and "output" in e]
+    assert "4  crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
+    after = text_of(stage.requests[16]["messages"])
+    assert "State of the autoresearch session" in after and "a broken one" in after and "goal:" in after
+    assert len(stage.requests[16]["messages"]) < len(stage.requests[15]["messages"])
+
+    # It wanted to stop twice before STOP was there, and was sent on; then it was let go.
+    for n in (17, 19):
+        pushed = text_of(stage.requests[n]["messages"][-1]["content"])
+        assert "The autoresearch loop" in pushed and "has not ended" in pushed, pushed
+    assert "mode " in said[17]
+    assert "the file STOP is here" in said[20] and "Exit code 6" in said[20]
+    assert len(stage.requests) == 22
+
+    # The journal is right.
+    assert [(e["run"], e["status"], e["description"]) for e in lab.events("run")] == [
+        (1, "keep", "baseline"), (2, "keep", "a better one"), (3, "discard", "a worse one"),
+        (4, "crash", "a broken one"),
+    ]  # fmt: skip
+    second, last = lab.session.find(2), lab.session.find(4)
+    assert second is not None and second.asi == {
+        "hypothesis": "it does less",
+        "family": "speed",
+        "result": "as expected",
+    }
+    assert last is not None and last.asi == {"result": "a slip", "next": "closed"}
+    assert case.keep in (lab.root / case.mutable).read_text()
+    lab.assert_clean()
+    assert lab.call("check").code == 0
