@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import messages_api
 import pytest
 from conftest import INIT, Lab, call, new_repo
-from messages_api import Reply, Stage, serve, text_of, tool_results
+from messages_api import tool_results
+from standin import Reply, Stage, served, text_of
+from test_house import ROOT
 
 CLIENT = os.environ.get("AUTORESEARCH_CLAUDE") or shutil.which("claude")
 pytestmark = [
@@ -40,7 +43,14 @@ class Client:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, prompt: str, cwd: Path) -> dict[str, Any]:
-        """Run one prompt to its end and return the result line; nothing of autoresearch is on the path."""
+        """Run one prompt to its end and return the result line."""
+        tools = ("--allowedTools", "Bash", "Edit", "Read", "Write")
+        done = self.call("-p", prompt, "--output-format", "stream-json", "--verbose", *tools, cwd=cwd)
+        self.events = [json.loads(line) for line in done.stdout.splitlines()]
+        return self.events[-1]
+
+    def call(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run the program; nothing of autoresearch is on its path."""
         ours = str(Path(sys.executable).parent)
         path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != ours)
         env = {
@@ -49,16 +59,12 @@ class Client:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "100000",
             **{key: value for key, value in os.environ.items() if key.startswith(("GIT_", "AUTORESEARCH_C"))},
         }  # fmt: skip
-        command = [
-            str(CLIENT), "-p", prompt, "--output-format", "stream-json", "--verbose",
-            "--allowedTools", "Bash", "Edit", "Read", "Write",
-        ]  # fmt: skip
         done = subprocess.run(
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280
-        )
+            [str(CLIENT), *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=280,
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-        self.events = [json.loads(line) for line in done.stdout.splitlines()]
-        return self.events[-1]
+        return done
 
 
 @pytest.fixture
@@ -150,13 +156,10 @@ def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.Fix
     fixed = (lab.root / case.fixed).read_bytes()
     home = tmp_path / "home"
     home.mkdir()
-    stage = Stage(script(lab.root, case))
-    server = serve(stage)
+    stage = messages_api.stage(script(lab.root, case))
     client = Client(home, stage)
-    try:
+    with served(stage):
         result = client.run("/autoresearch t below 60", lab.root)
-    finally:
-        server.shutdown()
     assert result["result"] == "Stopped." and result["is_error"] is False, result
 
     # Each request answers one line of the script; `said` has what the tools answered to line n.
@@ -204,3 +207,39 @@ def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.Fix
     assert case.keep in (lab.root / case.mutable).read_text()
     lab.assert_clean()
     assert lab.call("check").code == 0
+
+
+@pytest.mark.parametrize("way", ["clone", "plugin", "folder of the skill"])
+def test_the_skill_answers_after_each_way_of_installing(way: str, command_lab: Lab, tmp_path: Path) -> None:
+    """The workspace has nothing for agents here: what works is what was installed."""
+    for name in (".claude", ".agents", ".codex", "AGENTS.md"):
+        path = command_lab.root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    home, cwd = tmp_path / "home", command_lab.root
+    home.mkdir()
+    hooked = way != "folder of the skill"
+    replies = [Reply("Done."), *([Reply("", "Bash", {"command": "touch STOP"}), Reply("Stopped.")] if hooked else [])]
+    if way == "clone":  # the agent starts in the clone, and goes into the workspace
+        cwd = tmp_path / "clone"
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(cwd)], check=True)
+        command_lab.root.rename(cwd / "lab")
+        replies.insert(0, Reply("", "Bash", {"command": "cd lab"}))
+    stage = messages_api.stage(iter(replies))
+    client = Client(home, stage)
+    with served(stage):
+        if way == "plugin":
+            client.call("plugin", "marketplace", "add", str(ROOT), cwd=cwd)
+            client.call("plugin", "install", "autoresearch@autoresearch", cwd=cwd)
+        elif way == "folder of the skill":
+            shutil.copytree(ROOT / "skills/autoresearch", home / ".claude/skills/autoresearch")
+        client.run("/autoresearch below 60", cwd)
+    assert "You are the researcher." in text_of(stage.requests[0]["messages"])
+    assert len(stage.requests) == len(replies)
+    pushed = [body for body in stage.requests if "The autoresearch loop in" in text_of(body["messages"][-1]["content"])]
+    assert len(pushed) == hooked
+
+
+def test_the_plugin_is_valid(tmp_path: Path) -> None:
+    """`claude plugin validate --strict`; `agentskills validate` is another program, see docs/agents.md."""
+    client = Client(tmp_path, messages_api.stage(iter(())))
+    assert "Validation passed" in client.call("plugin", "validate", "--strict", ".", cwd=ROOT).stdout
