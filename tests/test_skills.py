@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import skills_ref
 from test_docs import commands, wrong_commands
 from test_house import ROOT, dead_links
 
@@ -48,6 +49,11 @@ def test_a_skill_has_the_form_that_every_agent_accepts(page: Path) -> None:
     assert len(head["compatibility"]) <= 500
     assert not any(": " in value or value[0] in "[{&*!|>%@`'\"#" for value in head.values()), "YAML would read more"
     assert len(body.splitlines()) < 500 and tokens(body) < 5000
+
+
+@pytest.mark.parametrize("page", SKILLS, ids=lambda page: page.parent.name)
+def test_the_validator_of_the_standard_accepts_a_skill(page: Path) -> None:
+    assert skills_ref.validate(page.parent) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

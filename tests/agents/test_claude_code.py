@@ -219,19 +219,20 @@ def test_the_skill_answers_after_each_way_of_installing(way: str, command_lab: L
     home.mkdir()
     hooked = way != "folder of the skill"
     replies = [Reply("Done."), *([Reply("", "Bash", {"command": "touch STOP"}), Reply("Stopped.")] if hooked else [])]
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     if way == "clone":  # the agent starts in the clone, and goes into the workspace
-        cwd = tmp_path / "clone"
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(cwd)], check=True)
-        command_lab.root.rename(cwd / "lab")
+        cwd = clone
+        command_lab.root.rename(clone / "lab")
         replies.insert(0, Reply("", "Bash", {"command": "cd lab"}))
     stage = messages_api.stage(iter(replies))
     client = Client(home, stage)
     with served(stage):
         if way == "plugin":
-            client.call("plugin", "marketplace", "add", str(ROOT), cwd=cwd)
+            client.call("plugin", "marketplace", "add", str(clone), cwd=cwd)
             client.call("plugin", "install", "autoresearch@autoresearch", cwd=cwd)
         elif way == "folder of the skill":
-            shutil.copytree(ROOT / "skills/autoresearch", home / ".claude/skills/autoresearch")
+            shutil.copytree(clone / "skills/autoresearch", home / ".claude/skills/autoresearch")
         client.run("/autoresearch below 60", cwd)
     assert "You are the researcher." in text_of(stage.requests[0]["messages"])
     assert len(stage.requests) == len(replies)
