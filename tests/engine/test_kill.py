@@ -26,6 +26,10 @@ from autoresearch.io import journal
 from autoresearch.io.git import Git
 from autoresearch.io.workspace import Workspace
 
+KILLS = int(os.environ.get("AUTORESEARCH_KILLS", "10"))
+KILL_SEED = os.environ.get("AUTORESEARCH_KILL_SEED", "")
+"""How many kills each of the tests of random instants does; benchmarks/kills.py asks for many."""
+
 FILE = "number.txt"
 """The mutable file: a number, how long the run takes, a word that makes each version a new one."""
 
@@ -463,11 +467,48 @@ def test_a_few_kills_at_random_instants_lose_nothing(make_lab: Maker) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "rounds"), [("exact", 80), ("evaluated", 60), ("noisy", 60)])
-def test_two_hundred_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str, rounds: int) -> None:
-    windows = hunt(make_lab(variant), rounds, random.Random(variant))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_many_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
+    windows = hunt(make_lab(variant), KILLS, random.Random(f"{variant} {KILL_SEED}"))
     for window, count in windows.most_common():
         print(f"{variant:<10} {count:>4}  {window}")
+
+
+def test_an_import_that_is_killed_again_and_again_is_whole_in_the_end(make_lab: Maker, tmp_path: Path) -> None:
+    lab, rng, log = make_lab(), random.Random(f"import {KILL_SEED}"), tmp_path / "results.tsv"
+    rows = [f"{n:07x}\t{1 - n / 1000:.6f}\t44.0\t{'keep' if n % 3 else 'discard'}\trow {n}" for n in range(400)]
+    log.write_text("\n".join(["commit\tval_bpb\tmemory_gb\tstatus\tdescription", *rows, ""]))
+    command = lab.command("import", str(log))
+    seconds, killed = 0.5, 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, cwd=lab.folder, env=lab.env, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        time.sleep(0.2 + rng.random() * seconds)
+        process.kill()
+        killed += process.wait(60) != 0
+        entries = [e["imported"]["entry"] for e in _whole(lab) if "imported" in e and "run" in e]
+        assert entries == [*range(1, len(entries) + 1)], "each row once, in order"
+        if len(entries) == len(rows):  # begin again with other rows
+            rows = [row + "x" for row in rows]
+            log.write_text("\n".join(["commit\tval_bpb\tmemory_gb\tstatus\tdescription", *rows, ""]))
+            _forget(lab)
+    assert lab.run("import", str(log)).returncode == 0
+    told = [e for e in lab.events() if "run" in e and "imported" in e]
+    assert [e["description"] for e in told] == [row.split("\t")[-1] for row in rows]
+    assert len({e["run"] for e in told}) == len(rows)
+    assert lab.json("status")["best"]["experiment"] == 1 and killed
+    print(f"import     {killed:>4}  killed")
+
+
+def _whole(lab: Lab) -> list[dict[str, Any]]:
+    """Return the lines of the journal but a torn last one."""
+    return [event for _, event in journal.read(lab.folder / "autoresearch.jsonl")]
+
+
+def _forget(lab: Lab) -> None:
+    """Take everything that was imported out of the journal."""
+    log = lab.folder / "autoresearch.jsonl"
+    log.write_text("".join(json.dumps(e) + "\n" for e in _whole(lab) if "imported" not in e))
 
 
 # --- named instants ---

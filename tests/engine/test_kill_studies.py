@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
+import time
 from collections import Counter
 from typing import Any
 
 import pytest
-from test_kill import FILE, Lab, Maker, bytecode, make_lab  # noqa: F401
+from test_kill import FILE, KILL_SEED, KILLS, Lab, Maker, bytecode, kill, make_lab  # noqa: F401
 
 NAMED = (
     *("after append study", "before the command, which runs", "after write result.json", "after append study_run"),
@@ -98,3 +100,28 @@ def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:  # noq
         end = [e for e in lab.events() if e.get("type") == "study_end"][-1]
         assert end["outcome"] == ("done" if found else "interrupted")
     assert lab.content == (lab.folder / FILE).read_text()
+
+
+@pytest.mark.slow
+def test_studies_killed_at_random_instants_lose_nothing(make_lab: Maker) -> None:  # noqa: F811
+    lab, rng = make_lab("noisy"), random.Random(f"studies {KILL_SEED}")
+    settle_baseline(lab)
+    before, windows = state(lab), Counter[str]()
+    commands = [("confirm", "--seeds", "2"), ("ablate", "--seeds", "1")]
+    seconds = []
+    for command in commands:
+        began = time.monotonic()
+        assert lab.start(*command).wait(60) == 0
+        seconds.append(time.monotonic() - began)
+    for _ in range(KILLS):
+        which = rng.randrange(2)
+        process = lab.start(*commands[which])
+        time.sleep(rng.random() * seconds[which])
+        kill(process, rng.choice(["engine", "group", "tree"]))
+        began, ended = (sum(e.get("type") == kind for e in lab.events()) for kind in ("study", "study_end"))
+        windows[f"{commands[which][0]}, {'within' if began > ended else 'outside'}"] += 1
+        lab.resume()
+        check(lab)
+        assert state(lab) == before
+    for window, count in windows.items():
+        print(f"studies    {count:>4}  {window}")

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from autoresearch import __version__
-from autoresearch.commands import edge, experiments, history, outputs, searching, studies, workspaces
+from autoresearch.commands import edge, experiments, history, messages, outputs, searching, studies, workspaces
 from autoresearch.core.errors import PreconditionError
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def _main(
             raise PreconditionError(f"{folder}: {error.strerror}", "give an existing folder with -C") from None
 
 
-for module in (workspaces, experiments, studies, history, searching, outputs):
+for module in (workspaces, experiments, studies, history, searching, outputs, messages):
     module.register(app)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from autoresearch.commands import views
 from autoresearch.commands.edge import remark
+from autoresearch.commands.messages import UNREAD
 from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.io.workspace import Workspace, write_atomic
 
@@ -35,7 +37,12 @@ def begin(workspace: Workspace, words: list[str]) -> int | None:
     command = [sys.executable, "-m", "autoresearch.commands.cli", "-C", str(workspace.root), *words, "--json"]
     with (out / "out").open("wb") as stdout, (out / "err").open("wb") as stderr:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            env={**os.environ, UNREAD: "1"},
         )
     deadline = time.monotonic() + BEGIN_S
     while child.poll() is None:

@@ -10,6 +10,7 @@ import typer
 from autoresearch.commands import detached, views
 from autoresearch.commands.display import Display
 from autoresearch.commands.edge import JsonFlag, emit, here
+from autoresearch.commands.messages import emit_with_messages
 from autoresearch.core.errors import UsageError
 from autoresearch.io.workspace import Workspace, find
 
@@ -108,8 +109,9 @@ def wait(
 
     Example: autoresearch wait 5 --timeout 540
     """
-    told = detached.wait(find(here()), n, timeout)
-    emit(as_json, told["view"], told["lines"])
+    workspace = find(here())
+    told = detached.wait(workspace, n, timeout)
+    emit_with_messages(workspace, workspace.session(), as_json, told["view"], told["lines"])
 
 
 def _detach(workspace: Workspace, words: list[str], as_json: bool) -> None:
@@ -143,7 +145,8 @@ def _tell(workspace: Workspace, report: Report, as_json: bool) -> None:
     from autoresearch.engine.experiment import wall_clock
 
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
+    view["hooks"] = {when: said for when, said in report.hooks.items() if said}
     lines = views.verdict_lines(report.session, view)
     detached.keep(workspace, report.experiment.number, {"view": view, "lines": lines})
     remember(workspace, wall_clock())
-    emit(as_json, view, lines)
+    emit_with_messages(workspace, report.session, as_json, view, lines)

@@ -10,6 +10,7 @@ import typer
 from autoresearch.commands import views
 from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.commands.experiments import AsiOption, pairs
+from autoresearch.commands.messages import emit_with_messages
 from autoresearch.commands.policies import otherwise, otherwise_lines
 from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.core.session import Session
@@ -36,7 +37,7 @@ def status(as_json: JsonFlag = False) -> None:
     workspace = find(here())
     session = workspace.session()
     view = views.status_view(session, workspace.busy())
-    emit(as_json, view, views.status_lines(session, view))
+    emit_with_messages(workspace, session, as_json, view, views.status_lines(session, view))
 
 
 def log(
@@ -138,7 +139,7 @@ def resume(
     view = brief(workspace, session, wall_clock(), short=short)
     view = {**view, "repaired": [*done, *view.pop("problems")]}
     repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
-    emit(as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])
+    emit_with_messages(workspace, session, as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])
 
 
 def check(as_json: JsonFlag = False) -> None:

@@ -254,7 +254,8 @@ def verdict_lines(session: Session, view: View) -> list[str]:
     if view["outcome"] == "killed":
         lines.append(f"Nothing was decided. Measure it again with: autoresearch try --again {view['experiment']}")
     what = "" if view["status"] == "keep" else f"autoresearch show {view['experiment']} --diff, or "
-    last = [*_look(view["warnings"]), *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
+    said = [f"{when} hook: {printable(line)}" for when, out in view.get("hooks", {}).items() for line in out[-2:]]
+    last = [*_look(view["warnings"]), *said, *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
             f"next   {what}{view['next']}"]  # fmt: skip
     room = min(6, MOST_LINES - len(lines) - len(last) - 1)
     if view["excerpt"] and room > 0:

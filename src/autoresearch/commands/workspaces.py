@@ -15,8 +15,11 @@ from autoresearch.core.errors import AutoresearchError
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
 
 
+BASELINE = "autoresearch baseline"
+
+
 def register(app: typer.Typer) -> None:
-    for command in (quickstart, init, doctor, tasks):
+    for command in (quickstart, init, segment, doctor, tasks):
         app.command()(command)
 
 
@@ -115,6 +118,24 @@ def init(
     lines += [f"linked     {', '.join(loaded.files.link)}"] if loaded.files.link else []
     go = "" if workspace.root == here().resolve() else f"cd {folder} && "
     emit(as_json, view, [*lines, f"next       {go}autoresearch baseline"])
+
+
+def segment(as_json: JsonFlag = False) -> None:
+    """Begin a new segment.
+
+    For another metric, evaluator or task in the same session: change autoresearch.toml or an immutable file on the
+    session's branch, commit, and call this. Its baseline is measured anew; what came before stays in the log.
+
+    Example: autoresearch segment
+    """
+    from autoresearch.engine.experiment import wall_clock
+    from autoresearch.engine.segments import begin_segment
+    from autoresearch.io.workspace import find
+
+    now = begin_segment(find(here()), wall_clock()).segment
+    view = {"segment": now.number, "metric": now.metric.name, "direction": now.metric.direction, "next": BASELINE}
+    told = f"segment {now.number}: {now.metric.name}, {now.metric.direction} is better"
+    emit(as_json, view, [told, f"next       {BASELINE}"])
 
 
 def tasks(as_json: JsonFlag = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from autoresearch.core.fields import (
     whole,
     whole_at,
 )
+from autoresearch.core.messages import Mailbox
 from autoresearch.core.metrics import Metric
 from autoresearch.core.noise import Noise, mad_confidence, pooled
 from autoresearch.core.segment import SCHEMA, Segment, number_of, segment_from
@@ -40,6 +41,8 @@ class Session:
     """What the last run was measured on; empty when the journal does not say."""
     studies: tuple[Study, ...] = ()
     """What `confirm`, `replicate` and `ablate` did, the unfinished one included."""
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    """What a person told the agent."""
 
     @property
     def segment(self) -> Segment:
@@ -162,6 +165,7 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
     newest: dict[int, Experiment] = {}
     studies: dict[int, Study] = {}
     env: Mapping[str, Any] = {}
+    mailbox = Mailbox()
     for line, event in events:
         kind = event.get("type", "run" if "run" in event else None)
         try:
@@ -185,6 +189,8 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
                 env = _repeat(_known(newest, event), event, next(reversed(newest))) or env
             elif kind == "note":
                 _known(newest, event).asi.update(mapping_at(event, "asi"))
+            elif kind in ("message", "message_shown"):
+                mailbox.fold(event)
             if kind in ("study", "study_run", "study_end") or (kind == "repeat" and "study" in event):
                 fold(studies, event)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -195,7 +201,7 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
             ) from None
     if not segments:
         segments.append(Segment(0, "", Metric("metric", "lower")))
-    return Session(tuple(segments), tuple(experiments.values()), hardware_of(env), tuple(studies.values()))
+    return Session(tuple(segments), tuple(experiments.values()), hardware_of(env), tuple(studies.values()), mailbox)
 
 
 def _current(segments: list[Segment]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError
@@ -14,6 +14,7 @@ from autoresearch.core.text import excerpt
 from autoresearch.core.verdict import BASELINE_RUNS
 from autoresearch.engine import candidate as candidates
 from autoresearch.engine.guard import check_branch, check_command, check_immutable, check_stop, mutable_paths
+from autoresearch.engine.hooks import run_hook
 from autoresearch.engine.judge import SCREENING_SEED, Clock, Runs, failure, judge, repeat_line, run_line
 from autoresearch.engine.measure import Bench, Measurement, Tick, check, environment, measure
 from autoresearch.engine.repair import killed, ref_of, repair, settle
@@ -32,6 +33,8 @@ class Report:
     last: Measurement
     """The run that decided, for its excerpt."""
     remarks: tuple[str, ...] = ()
+    hooks: Mapping[str, list[str]] = field(default_factory=dict)
+    """`before` and `after` -> what the person's hook said."""
 
 
 def attempt(
@@ -59,6 +62,8 @@ def attempt(
             description = description or f"again {again}: {earlier}"
         found = candidates.find_candidate(git, session, task, description, again=same or again is not None)
         number = session.next_number
+        about = {"experiment": number, "description": found.description, "asi": dict(asi), "parent": found.parent}
+        hooks = {"before": run_hook(root, session, "before", about)}
         with root.changing_git():
             commit = found.commit or git.commit(found.paths, _message(found.description, asi))
         start: Event = {
@@ -83,7 +88,9 @@ def attempt(
             status, reason = judge(runs, session, found.simpler, clock)
             record = run_line(runs, session, start, status, reason, clock())
             root.append(record)
-        return _conclude(root, git, number, runs, remarks)
+        report = _conclude(root, git, number, runs, remarks)
+        hooks["after"] = run_hook(root, report.session, "after", {**record, "experiment": number, "commit": commit})
+        return replace(report, hooks=hooks)
 
 
 def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> Report:

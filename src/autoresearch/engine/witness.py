@@ -10,7 +10,7 @@ from typing import Any
 from autoresearch.io import journal
 from autoresearch.io.workspace import Workspace, write_atomic
 
-BESIDE = ("note", "message")
+BESIDE = ("note", "message", "message_shown")
 """Lines that other commands may append while a run goes on."""
 
 

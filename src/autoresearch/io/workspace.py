@@ -25,8 +25,10 @@ IGNORED = (
     "autoresearch.sh",
     "autoresearch.checks.sh",
     "autoresearch.ideas.md",
+    "autoresearch.hooks/",
     "results.tsv",
     "results.csv",
+    "results.jsonl",
     "progress.png",
     "STOP",
 )
