@@ -28,9 +28,11 @@ from autoresearch.core.verdict import BASELINE_RUNS, Rules, next_step
 from autoresearch.io.hardware import detect
 
 EXPERIMENTS = 50
+MEMORY = 30
+"""Runs after which a wandering machine has forgotten two thirds of its speed."""
 METRIC = Metric("loss", "lower")
 SEGMENT = Segment(0, "simulated", METRIC)
-SCENARIOS = {
+SCENARIOS: dict[str, dict[float, int]] = {
     "no effect": {},
     "10 % gain 3 sigma": {3.0: 5},
     "10 % gain 3, 40 % lose 2 sigma": {3.0: 5, -2.0: 20},
@@ -38,6 +40,8 @@ SCENARIOS = {
 }
 """Name -> true gain in units of the noise -> how many of the experiments have it; the others have no effect."""
 NULL, GAINS = [*SCENARIOS][:2]
+WANDER = {"no effect, machine wanders by 1 sigma": 1.0}
+SCENARIOS |= {name: {} for name in WANDER}
 BOUNDS = {"false keeps": 0.2, "runs": 1.6, "false keeps with gains": 0.1, "gain of greedy's": 0.85}
 
 
@@ -53,27 +57,31 @@ class Outcome:
 
 
 class Machine:
-    """Runs with noise 1, of which the part `pairing` is common to all runs of a seed."""
+    """Runs with noise 1, of which the part `pairing` is common to all runs of a seed; and a speed that may wander."""
 
-    def __init__(self, rng: random.Random, pairing: float) -> None:
+    def __init__(self, rng: random.Random, pairing: float, wander: float = 0.0) -> None:
         self.rng, self.common, self.own = rng, math.sqrt(pairing), math.sqrt(1 - pairing)
         self.luck: dict[int, float] = {}
         self.runs = 0
+        self.wander, self.speed = wander, rng.gauss(0, wander)
 
     def run(self, level: float, seed: int) -> float:
         self.runs += 1
+        stays = math.exp(-1 / MEMORY)
+        self.speed = stays * self.speed + math.sqrt(1 - stays**2) * self.rng.gauss(0, self.wander)
+        level += self.speed
         if seed not in self.luck:
             self.luck[seed] = self.rng.gauss(0, 1)
         return level + self.common * self.luck[seed] + self.own * self.rng.gauss(0, 1)
 
 
-def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float) -> Outcome:
+def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float, wander: float = 0.0) -> Outcome:
     """Run one session of experiments with these true gains; `number` seeds its random numbers."""
-    machine = Machine(random.Random(number), pairing)
+    machine = Machine(random.Random(number), pairing, wander)
     seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
     level = 0.0
     first = Experiment(1, 0, "1", status="keep", values=tuple(machine.run(level, seed) for seed in seeds),
-                       seeds=tuple(seeds), measured_at=1)  # fmt: skip
+                       seeds=tuple(seeds))  # fmt: skip
     experiments, incumbent = [first], first
     for n, effect in enumerate(effects, 2):
         session = Session((SEGMENT,), tuple(experiments))
@@ -86,9 +94,9 @@ def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float
             else:
                 assert step.seed not in incumbent.by_seed
                 incumbent.repeats[step.seed] = machine.run(level, step.seed)
-                incumbent.measured_at = n
+                incumbent.at[step.seed] = n
         e = Experiment(n, 0, str(n), status=step.action, values=tuple(values.values()),  # type: ignore[arg-type]
-                       seeds=tuple(values), screened=len(values) > 1, measured_at=n)  # fmt: skip
+                       seeds=tuple(values), screened=len(values) > 1)  # fmt: skip
         experiments.append(e)
         if step.action == "keep":
             level, incumbent = level - effect, e
@@ -108,7 +116,9 @@ def many(job: tuple[str, Rules, float, range]) -> list[Outcome]:
     """Run a block of sessions."""
     scenario, rules, pairing, numbers = job
     name = f"{scenario} {rules.policy} {pairing}"
-    return [simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing) for n in numbers]
+    return [
+        simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing, WANDER.get(scenario, 0.0)) for n in numbers
+    ]
 
 
 def table(sessions: int, rules: Rules, scenarios: Sequence[str], processes: int = 2) -> list[dict[str, object]]:

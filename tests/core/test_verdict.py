@@ -28,6 +28,7 @@ def ask(
             incumbent=incumbent,
             reference=sum(values) / len(values),
             groups=(values,),
+            recent=frozenset(incumbent) if len(candidate) > 1 else frozenset(),
             memory_mb=memory_mb,
             code_removed=simpler,
         ),
@@ -126,3 +127,19 @@ def test_without_any_repeat_a_gain_is_confirmed_until_the_noise_is_known() -> No
     step = ask({1: 9.0, 2: 9.1}, {1: 10.0})
     assert (step.action, step.seed) == ("run_incumbent", 2)
     assert ask({1: 9.0, 2: 9.0}, {1: 10.0, 2: 10.0}).action == "keep"
+
+
+def test_a_gain_is_kept_only_if_it_is_there_against_the_incumbent_as_it_runs_now() -> None:
+    def evidence(now: float, recent: int) -> Evidence:
+        incumbent = {seed: 10.0 + 0.1 * (seed % 3 - 1) for seed in range(1, 10)} | dict.fromkeys(
+            range(10, 10 + recent), now
+        )
+        candidate = {1: 9.0} | {seed: 9.0 + 0.05 * (seed % 2) for seed in range(2, 5)}
+        return Evidence(LOWER, candidate, incumbent, 10.0, groups=((10.1, 9.9, 10.0),),
+                        recent=frozenset(range(10, 10 + recent)))  # fmt: skip
+
+    step = next_step(evidence(10.0, 2), Rules())
+    assert (step.action, step.seed) == ("run_incumbent", 12)
+    assert next_step(evidence(10.0, 3), Rules()).action == "keep"
+    assert next_step(evidence(9.0, 3), Rules()).action == "run_candidate", "the machine has become faster"
+    assert "as it runs now" in next_step(evidence(9.0, 3), Rules(seeds=3)).reason

@@ -34,5 +34,6 @@ def gather(
         groups=tuple(group for group in (*groups, known.fresh) if len(group) > 1),
         memory_mb=memory_mb,
         code_removed=simpler,
+        recent=frozenset(seed for seed, at in incumbent.at.items() if at >= now),
         stale=now - incumbent.measured_at > STALE_AFTER,
     )

@@ -36,8 +36,8 @@ class Experiment:
     replicas: list[tuple[int, float]] = field(default_factory=list)
     """(seed, value) of runs of a seed that had been run already. They tell whether a run can be reproduced, and are
     in no mean and in no noise, since they are no new draw."""
-    measured_at: int = 0
-    """The newest experiment's number when this one was last run."""
+    at: dict[int, int] = field(default_factory=dict)
+    """Seed of a repeat -> the newest experiment's number when it was made."""
     simpler: bool = False
     """Whether it has less code than its parent."""
     reason: str = ""
@@ -54,6 +54,11 @@ class Experiment:
     def by_seed(self) -> dict[int, float]:
         """Every value of this commit by its seed, the screening run included."""
         return {**dict(zip(self.seeds, self.values, strict=False)), **self.repeats}
+
+    @property
+    def measured_at(self) -> int:
+        """The newest experiment's number when this one was last run."""
+        return max(self.at.values(), default=self.number)
 
     @property
     def hardware(self) -> str:

@@ -254,7 +254,6 @@ def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     e.warnings = tuple(map(str, list_at(event, "warnings"))) or e.warnings
     e.env = mapping_at(event, "env", {})
     e.finished = seconds_at(event)
-    e.measured_at = e.number
     return e
 
 
@@ -267,7 +266,7 @@ def _repeat(e: Experiment, event: Event, now: int) -> Mapping[str, Any]:
         e.replicas.append((seed, value))
     else:
         runs[seed] = value
-    e.measured_at = max(now, e.measured_at)
+    e.at[seed] = now
     return env
 
 

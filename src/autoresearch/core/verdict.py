@@ -27,6 +27,10 @@ REFERENCE_RUNS = 8
 """Candidates are confirmed on seeds that are new to both until the incumbent has this many runs. A reference of few
 runs has a luck of its own, which every later candidate would meet again."""
 
+PRESENT_RUNS = 3
+"""Runs of the incumbent that must be younger than the candidate before it is kept, or `seeds` when that is less: speed
+and temperature of a machine change, and the older runs of the incumbent may have had it harder."""
+
 STALE_AFTER = 25
 """Experiments after which the incumbent is run once more: a machine that has become slower must not speak against
 every new idea, nor one that has become faster for it."""
@@ -44,7 +48,7 @@ class Rules:
 
     policy: Literal["confirm", "greedy"] = "confirm"
     seeds: int = 5
-    alpha: float = 0.012
+    alpha: float = 0.02
     minimum_gain: float = 0.0
     simplicity: bool = True
     max_memory_mb: float | None = None
@@ -68,6 +72,8 @@ class Evidence:
     memory_mb: float | None = None
     code_removed: bool = False
     """Whether the change leaves less code than there was."""
+    recent: frozenset[int] = frozenset()
+    """Seeds that the incumbent has run since the candidate began."""
     stale: bool = False
     """Whether the incumbent was last run long ago."""
 
@@ -142,7 +148,13 @@ def _confirm(evidence: Evidence, rules: Rules, noise: Noise) -> Step:
     needed = max(student(1 - alpha_at(n, rules), noise.dof) * error, rules.minimum_gain)
     told += f" (noise {noise.sd:.2g}, needed {needed:.2g})"
     if mean > 0 and mean >= needed:
-        return Step("keep", told, noise=noise)
+        recent = [evidence.incumbent[seed] for seed in evidence.recent if seed in evidence.incumbent]
+        if len(recent) < min(PRESENT_RUNS, rules.seeds):
+            return Step("run_incumbent", "the machine may have changed", _new_seed(evidence), noise)
+        present = mean + evidence.metric.gain(reference, math.fsum(recent) / len(recent))
+        if present >= needed:
+            return Step("keep", told, noise=noise)
+        told += f", but {_signed(present, unit)} against the incumbent as it runs now"
     if simpler:
         return _simpler(mean, error, n, evidence, rules, noise)
     if n >= rules.seeds or mean < error * (FUTILE_Z + (n - 1) / (rules.seeds - 1)):
@@ -180,7 +192,11 @@ def _noise(evidence: Evidence) -> Noise:
 
 
 def _fresh_seed(evidence: Evidence) -> int:
-    """Return the candidate's next seed: a new one, or one of the incumbent's when these are many enough."""
+    """Return the candidate's next seed: one that the incumbent has just run, or a new one, or any of the incumbent's
+    when these are many enough."""
+    waiting = sorted(evidence.recent - evidence.candidate.keys())
+    if waiting:
+        return waiting[0]
     if len(evidence.incumbent) >= REFERENCE_RUNS:
         for seed in evidence.incumbent:
             if seed not in evidence.candidate:
