@@ -30,6 +30,9 @@ KILLS = int(os.environ.get("AUTORESEARCH_KILLS", "10"))
 KILL_SEED = os.environ.get("AUTORESEARCH_KILL_SEED", "")
 """How many kills each of the tests of random instants does; benchmarks/kills.py asks for many."""
 
+EVERY = bool(os.environ.get("AUTORESEARCH_EVERY_KILL"))
+"""Whether tests that kill at, or fail from, named steps do so at every step. Read now: the tests get a clean one."""
+
 FILE = "number.txt"
 """The mutable file: a number, how long the run takes, a word that makes each version a new one."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import time
 from collections import Counter
 from typing import Any
 
 import pytest
-from test_kill import FILE, KILL_SEED, KILLS, Lab, Maker, bytecode, kill, make_lab  # noqa: F401
+from test_kill import EVERY, FILE, KILL_SEED, KILLS, Lab, Maker, bytecode, kill, make_lab  # noqa: F401
 
 NAMED = (
     *("after append study", "before the command, which runs", "after write result.json", "after append study_run"),
@@ -50,7 +49,7 @@ def check(lab: Lab) -> None:
 
 def instants(points: list[str]) -> list[int]:
     """Return where to kill, from 1: the first and the last of each named point, or all."""
-    if os.environ.get("AUTORESEARCH_EVERY_KILL"):
+    if EVERY:
         return [*range(1, len(points) + 1)]
     places = {name: [at for at, point in enumerate(points, 1) if point == name] for name in NAMED}
     return sorted({at for found in places.values() for at in (found[:1] + found[-1:])})
