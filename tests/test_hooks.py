@@ -185,6 +185,30 @@ def test_a_stop_file_is_honoured(armed: Agent) -> None:
     assert armed.stop() is None
 
 
+def test_a_stop_file_that_is_taken_away_lets_the_loop_go_on(armed: Agent) -> None:
+    stop = armed.lab.root / "STOP"
+    stop.touch()
+    armed.lab.call("resume")
+    assert armed.stop() is None
+    stop.unlink()
+    assert armed.stop() is not None
+
+
+def test_every_command_that_changes_the_session_keeps_the_hooks_informed(agent: Agent) -> None:
+    def told() -> str:
+        answer = agent("SessionStart", source="startup")
+        assert answer is not None
+        return str(answer["hookSpecificOutput"]["additionalContext"])
+
+    agent.lab.attempt("echo METRIC total_ms=90\n")
+    assert "experiment 2" in told()
+    agent.lab.call("ideas", "--add", "read the file once")
+    assert "read the file once" in told()
+    agent.lab.write("autoresearch.md", "## What has been learned\n\n- forking costs 3 ms\n")
+    agent.lab.call("status")
+    assert "forking costs 3 ms" in told()
+
+
 def test_a_stop_condition_is_honoured(make_lab: Any, tmp_path: Path) -> None:
     lab = make_lab(stop={"max_experiments": 2})
     agent = Agent(lab, tmp_path)

@@ -34,9 +34,6 @@ NEAR_MISSES = 3
 LIMIT = 8000
 """Characters of the whole text: about 2,000 tokens."""
 
-HOOK_FILE = "brief.json"
-"""In `.autoresearch/`: the brief as of the last command, for the agent hooks, which may not take long."""
-
 
 def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> View:
     """Return the brief as data: the session, and what is in the folder beside it."""
@@ -96,12 +93,12 @@ def remember(workspace: Workspace, now: int) -> None:
             "text": "\n".join(brief_lines(session, view, short=True)),
             "mutable": list(task.files.mutable),
             "immutable": list(task.files.immutable),
-            "stop": view["stop"],
+            "stop": None if workspace.stop_file.exists() else view["stop"],  # they look for STOP themselves
             "ends": int(begun + hours * 3600) if hours is not None and begun is not None else None,
             "next": view["next"],
             "bin": str(Path(sys.executable).parent),
         }
-        write_atomic(workspace.state / HOOK_FILE, json.dumps(told))
+        write_atomic(workspace.for_hooks, json.dumps(told))
 
 
 def _lines(session: Session, view: View, short: bool) -> list[str]:

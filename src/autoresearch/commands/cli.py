@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -11,7 +13,8 @@ import typer
 
 from autoresearch import __version__
 from autoresearch.commands import edge, experiments, history, messages, outputs, searching, studies, workspaces
-from autoresearch.core.errors import PreconditionError
+from autoresearch.core.errors import AutoresearchError, PreconditionError
+from autoresearch.io.workspace import find
 
 app = typer.Typer(
     name="autoresearch",
@@ -25,6 +28,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _main(
+    context: typer.Context,
     folder: Annotated[Path | None, typer.Option("-C", metavar="DIR", help="Work in DIR.", show_default=False)] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
 ) -> None:
@@ -36,6 +40,17 @@ def _main(
             os.chdir(folder)
         except OSError as error:
             raise PreconditionError(f"{folder}: {error.strerror}", "give an existing folder with -C") from None
+    context.call_on_close(_keep_hooks_informed)
+
+
+def _keep_hooks_informed() -> None:
+    """After any command: write anew what the hooks of coding agents read, if the session has changed since."""
+    with contextlib.suppress(AutoresearchError, OSError):
+        workspace = find(Path.cwd())
+        if workspace.hooks_outdated():
+            from autoresearch.commands.brief import remember
+
+            remember(workspace, int(time.time()))
 
 
 for module in (workspaces, experiments, studies, history, searching, outputs, messages):

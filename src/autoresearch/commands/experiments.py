@@ -141,12 +141,8 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
 
 
 def _tell(workspace: Workspace, report: Report, as_json: bool) -> None:
-    from autoresearch.commands.brief import remember
-    from autoresearch.engine.experiment import wall_clock
-
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
     view["hooks"] = {when: said for when, said in report.hooks.items() if said}
     lines = views.verdict_lines(report.session, view)
     detached.keep(workspace, report.experiment.number, {"view": view, "lines": lines})
-    remember(workspace, wall_clock())
     emit_with_messages(workspace, report.session, as_json, view, lines)

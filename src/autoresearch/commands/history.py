@@ -172,7 +172,6 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
-    from autoresearch.commands.brief import remember
     from autoresearch.engine.experiment import wall_clock
 
     workspace = find(here())
@@ -185,5 +184,4 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
     session: Session = workspace.session()
     experiment = session.find(n)
     assert experiment is not None
-    remember(workspace, wall_clock())
     emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])

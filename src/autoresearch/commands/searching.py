@@ -137,9 +137,6 @@ def ideas(
 
     Example: autoresearch ideas --claim 2 --by ada
     """
-    from autoresearch.commands.brief import remember
-    from autoresearch.engine.experiment import wall_clock
-
     workspace = find(here())
     if add:
         earlier = backlog.like(workspace.session(), add)
@@ -151,8 +148,6 @@ def ideas(
         backlog.mark_done(workspace, done)
     if claim is not None:
         backlog.claim(workspace, claim, by or _who())
-    if add or done is not None or claim is not None:
-        remember(workspace, wall_clock())
     listed = backlog.read(workspace)
     view = {
         "ideas": [

@@ -65,6 +65,11 @@ class Workspace:
         return self.state / "holder.json"
 
     @property
+    def for_hooks(self) -> Path:
+        """The brief as of the last command, for the hooks of coding agents, which may not take long."""
+        return self.state / "brief.json"
+
+    @property
     def git_marker(self) -> Path:
         """Is there exactly while the engine changes the repository."""
         return self.state / "git-at-work"
@@ -141,6 +146,15 @@ class Workspace:
     def busy(self) -> dict[str, Any] | None:
         """Return what `running.json` says, or None when nothing is being measured by a living process."""
         return _of_the_living(self.running)
+
+    def hooks_outdated(self) -> bool:
+        """Whether the session has changed since `for_hooks` was written."""
+        try:
+            written = self.for_hooks.stat().st_mtime_ns
+        except OSError:
+            return True
+        beside = (self.root / name for name in ("autoresearch.md", "autoresearch.ideas.md"))
+        return any(path.exists() and path.stat().st_mtime_ns > written for path in (self.journal, *beside))
 
     def held(self) -> bool:
         """Whether a living process holds the lock, between two runs of an experiment, too."""
