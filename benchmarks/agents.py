@@ -50,8 +50,9 @@ def session(folder: Path) -> list[tuple[str, str]]:
     env = {**os.environ, "AUTORESEARCH_CACHE": str(folder / "cache")}
     text = "\n\n".join(f"On day {n} Ada found {n % 7} maps near house {n * 31 % 97}." * 20 for n in range(2000))
     (folder / "text.txt").write_text(text)
-    cli("init", "lab", "--task", "pretrain", "--profile", "tiny", "--source", "text.txt", "--seconds", "2", "--tag", "t",
-        "--goal", "the lowest val_bpb by tomorrow, and keep it simple", cwd=folder, env=env)  # fmt: skip
+    options = ("--task", "pretrain", "--profile", "tiny", "--source", "text.txt", "--seconds", "2", "--tag", "t")
+    goal = "the lowest val_bpb by tomorrow, and keep it simple"
+    cli("init", "lab", *options, "--goal", goal, cwd=folder, env=env)
     lab = folder / "lab"
     train = (lab / "train.py").read_text()
     seen: list[tuple[str, str]] = []
@@ -123,6 +124,7 @@ def hooks(folder: Path, runs: int) -> list[tuple[str, float, float, bool]]:
     (broken / "autoresearch.jsonl").write_bytes(b"\xff not json\n{\n")
     (broken / ".autoresearch" / "brief.json").write_text("{")
     elsewhere.mkdir()
+    listing = {"tool_name": "Bash", "tool_input": {"command": "ls"}}
     edit = {"tool_name": "Edit", "tool_input": {"file_path": str(root / "prepare.py")}}
     sed = {"tool_name": "Bash", "tool_input": {"command": "sed -i s/a/b/ prepare.py"}}
     no_python = {"PATH": str(empty)}
@@ -131,7 +133,7 @@ def hooks(folder: Path, runs: int) -> list[tuple[str, float, float, bool]]:
         ("SessionStart, after a compaction", settings["SessionStart"], {"source": "compact"}, root, {}),
         ("PreToolUse, edit of prepare.py", settings["PreToolUse"], edit, root, {}),
         ("PreToolUse, sed of prepare.py", settings["PreToolUse"], sed, root, {}),
-        ("PreToolUse, another command", settings["PreToolUse"], {"tool_name": "Bash", "tool_input": {"command": "ls"}}, root, {}),
+        ("PreToolUse, another command", settings["PreToolUse"], listing, root, {}),
         ("Stop, armed", settings["Stop"], {}, root, {}),
         ("Stop, empty session id", settings["Stop"], {"session_id": ""}, root, {}),
         ("Stop, damaged state", settings["Stop"], {}, broken, {"CLAUDE_PROJECT_DIR": str(broken)}),
@@ -146,7 +148,9 @@ def hooks(folder: Path, runs: int) -> list[tuple[str, float, float, bool]]:
         times, said = [], False
         for turn in range(runs):
             began = time.perf_counter()
-            done = subprocess.run(["bash", "-c", command], input=told, cwd=cwd, env={**env, **more}, capture_output=True, text=True)  # fmt: skip
+            done = subprocess.run(
+                ["bash", "-c", command], input=told, cwd=cwd, env={**env, **more}, capture_output=True, text=True
+            )
             times.append(time.perf_counter() - began)
             assert done.returncode == 0 and not done.stderr, done
             said = said or (turn == 0 and bool(done.stdout))
@@ -160,29 +164,38 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     args = parser.parse_args()
     name, count = counter()
-    pages = [("SKILL.md", (SKILL / "SKILL.md").read_text("utf-8"))]
-    pages += [
-        (f"references/{page.name}", page.read_text("utf-8")) for page in sorted((SKILL / "references").glob("*.md"))
+    references = sorted((SKILL / "references").glob("*.md"))
+    pages = [
+        (page.relative_to(SKILL).as_posix(), page.read_text("utf-8")) for page in (SKILL / "SKILL.md", *references)
     ]
     with tempfile.TemporaryDirectory() as folder:
         texts = [*pages, *session(Path(folder))]
         timed = hooks(Path(folder), args.runs)
     tokens = {what: count(text) for what, text in texts}
-    loop = ("next", "try --detach", "wait, a discard", "note")
-    separator = " | " if args.markdown else "  "
-    edge = "| " if args.markdown else ""
-    print(f"tokens ({name}) and characters\n")
-    for what, text in texts:
-        print(f"{edge}{what:<24}{separator}{tokens[what]:>6}{separator}{len(text):>6}{edge[::-1]}")
-    iteration = sum(tokens[what] for what in loop)
-    told = " + ".join(loop)
-    print(f"{edge}{'one iteration':<24}{separator}{iteration:>6}{separator}{told}{edge[::-1]}")
-    print(f"\nhooks, {args.runs} runs each, in ms\n")
-    for what, median, most, said in timed:
-        print(
-            f"{edge}{what:<36}{separator}{1000 * median:>6.0f}{separator}{1000 * most:>6.0f}{separator}{'speaks' if said else 'quiet'}{edge[::-1]}"
-        )
-    sys.exit(0 if iteration < 1500 and max(median for _, median, _, _ in timed) < 0.1 else 1)
+    rows = [[what, str(tokens[what]), str(len(text))] for what, text in texts]
+    totals = []
+    for what, steps in (("an iteration", LOOP), ("one that looks around", (*LOOP, "status", "log", "show N"))):
+        totals.append(sum(tokens[step] for step in steps))
+        rows.append([f"{what}: {', '.join(steps)}", str(totals[-1]), ""])
+    table(["what an agent reads", f"tokens ({name})", "characters"], rows, args.markdown)
+    print()
+    rows = [
+        [w, f"{1000 * median:.0f}", f"{1000 * most:.0f}", "speaks" if s else "quiet"] for w, median, most, s in timed
+    ]
+    table(["hook", f"median ms of {args.runs}", "max ms", ""], rows, args.markdown)
+    sys.exit(0 if max(totals) < 1500 and max(median for _, median, _, _ in timed) < 0.1 else 1)
+
+
+LOOP = ("next", "try --detach", "wait, a discard", "note")
+
+
+def table(head: list[str], rows: list[list[str]], markdown: bool) -> None:
+    """Print rows below a head, in columns."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    ruled = [head, ["-" * width for width in widths], *rows]
+    for row in ruled:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print(f"| {' | '.join(cells)} |" if markdown else "  ".join(cells).rstrip())
 
 
 if __name__ == "__main__":

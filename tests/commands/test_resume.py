@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import INIT, Called, Lab, new_repo
 
-from autoresearch.commands.brief import LIMIT
+from autoresearch.commands.brief import LIMIT, LIMIT_BRIEF
 from autoresearch.io import journal
 
 
@@ -122,7 +122,7 @@ def test_the_text_is_bounded_whatever_the_session_is(lab: Lab) -> None:
     learned = "".join(f"- {n} {rng_text}\n" for n in range(50))
     (lab.root / "autoresearch.md").write_text(f"## Goal\n\n{rng_text * 9}\n\n## What has been learned\n\n{learned}")
     full, short = lab.call("resume").out, lab.call("resume", "--brief").out
-    assert len(full) <= LIMIT + 1 and len(short) < len(full) and len(short) <= LIMIT // 2
+    assert len(short) <= LIMIT_BRIEF < len(full) <= LIMIT
     assert full.rstrip().splitlines()[-1].startswith("next: ") and "   81  discard" in full
     view = json.loads((lab.root / ".autoresearch/brief.json").read_text())
-    assert len(view["text"]) <= LIMIT // 2
+    assert len(view["text"]) <= LIMIT_BRIEF

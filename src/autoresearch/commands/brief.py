@@ -31,8 +31,11 @@ IDEAS = 8
 FAMILIES = 8
 NEAR_MISSES = 3
 
-LIMIT = 8000
-"""Characters of the whole text: about 2,000 tokens."""
+LIMIT = 6800
+"""Characters of the whole text: about 2,000 tokens, as tables of numbers have 3.4 characters in each."""
+
+LIMIT_BRIEF = 4000
+"""The same for `--brief`."""
 
 
 def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> View:
@@ -68,9 +71,9 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
 
 
 def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
-    """Return the brief as text of at most `LIMIT` characters; what is cut is the oldest of what was tried."""
-    lines = _lines(session, view, short)
-    while sum(len(line) + 1 for line in lines) > LIMIT and len(view["last"]) > 1:
+    """Return the brief as bounded text; what is cut first is the oldest of what was tried."""
+    lines, limit = _lines(session, view, short), LIMIT_BRIEF if short else LIMIT
+    while sum(len(line) + 1 for line in lines) > limit and len(view["last"]) > 1:
         view = {**view, "last": view["last"][1:]}
         lines = _lines(session, view, short)
     return lines
