@@ -104,7 +104,7 @@ def test_an_interrupted_experiment_ends_wait_as_it_ended_try(lab: Lab) -> None:
     psutil.wait_procs([engine])
     told = lab.call("wait", "--json")
     assert told.code == 1 and "try --again 2" in told.json["error"]["fix"]
-    assert json.loads((lab.root / ".autoresearch/detached/out").read_text()) == told.json
+    assert json.loads((lab.root / ".autoresearch/detached/report.json").read_text()) == told.json
 
 
 def test_a_baseline_can_be_detached(lab: Lab) -> None:
@@ -117,3 +117,28 @@ def test_a_baseline_can_be_detached(lab: Lab) -> None:
 @pytest.mark.parametrize("words", [("wait", "7"), ("wait", "7", "--timeout", "0")])
 def test_an_experiment_that_is_not_there_cannot_be_waited_for(lab: Lab, words: tuple[str, ...]) -> None:
     assert lab.call(*words).code == 5
+
+
+def test_what_looks_again_can_be_detached_and_waited_for(lab: Lab) -> None:
+    lab.attempt("echo METRIC total_ms=90\n")
+    begun = lab.call("replicate", "2", "--seed", "9", "--detach", "--json")
+    assert begun.code == 0 and (begun.json.get("replicated") == 90 or begun.json["next"] == "autoresearch wait")
+    told = lab.call("wait", "--json").json
+    assert told["replicated"] == 90 and told["seed"] == 9
+    assert lab.call("wait").out.startswith("experiment 2, seed 9: 90")
+    assert lab.call("wait", "2").out.startswith("experiment 2: KEEP")
+    lab.attempt("echo METRIC total_ms=91\n")
+    assert lab.call("wait").out.startswith("experiment 3: DISCARD")
+
+
+def test_a_detached_command_that_is_refused_says_why(lab: Lab) -> None:
+    refused = lab.call("replicate", "7", "--detach")
+    assert refused.code != 0 and "7" in refused.err
+    assert lab.call("wait").code == refused.code
+
+
+def test_a_run_does_not_inherit_where_a_detached_command_reports(lab: Lab) -> None:
+    lab.edit('env > "$AUTORESEARCH_RUN_DIR/env"; echo METRIC total_ms=90\n')
+    assert lab.call("try", "--detach", "-m", "x").code == 0
+    assert lab.call("wait", "2").code == 0
+    assert "RUN_REPORT" not in (lab.root / ".autoresearch/runs/2/1/env").read_text()

@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from autoresearch.commands import views
-from autoresearch.commands.edge import remark
+from autoresearch.commands.edge import REPORT, emit, remark
 from autoresearch.commands.messages import UNREAD
 from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.io.workspace import Workspace, write_atomic
@@ -24,26 +26,67 @@ BEGIN_S = 60.0
 GRACE_S = 2.0
 """How long the report of an experiment may come after its verdict."""
 
+MEASURING = ("try", "baseline")
+"""The commands that decide on an experiment; `wait N` asks for their reports by its number."""
+
+Flag = Annotated[
+    bool, typer.Option("--detach", help="Come back at once; it goes on by itself. See: autoresearch wait.")
+]
+
 Told = dict[str, Any]
 """What a command printed: `view` and `lines`, or `error` with what the edge of the command line says."""
 
 
-def begin(workspace: Workspace, words: list[str]) -> int | None:
-    """Start `autoresearch WORDS` as a session of its own and return the number of its experiment.
+def detach(workspace: Workspace, line: list[str], as_json: bool) -> None:
+    """Start `autoresearch LINE` as a session of its own and say what to wait for; if it has ended, what it said."""
+    what = line[0]
+    begun = _begin(workspace, line)
+    if begun is None:
+        told = _job_report(workspace, what)
+        emit(as_json, told["view"], told["lines"])
+        return
+    measures = what in MEASURING
+    command = f"autoresearch wait {begun}" if measures and begun else "autoresearch wait"
+    named = f"experiment {begun} is being measured" if measures and begun else f"{what} has begun"
+    emit(
+        as_json,
+        {"experiment": begun if measures and begun else None, "running": True, "next": command},
+        [f"{named}, on its own", f"next   {command}"],
+    )
 
-    Returns None when it has ended already (see `relay`), and 0 when nothing is measured yet after `BEGIN_S` seconds.
+
+def words(command: str, *arguments: object, **options: object) -> list[str]:
+    """Return a command line: the arguments, then `--name value` for each option that is neither None nor False."""
+    said = [command, *map(str, arguments)]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            said += [f"--{name}", *([] if value is True else [str(value)])]
+    return said
+
+
+def _begin(workspace: Workspace, line: list[str]) -> int | None:
+    """Start the command and return the number of the experiment that it measures, once it does.
+
+    Returns None when it has ended already, and 0 when nothing is measured yet after `BEGIN_S` seconds.
     """
-    out = _folder(workspace)
-    command = [sys.executable, "-m", "autoresearch.commands.cli", "-C", str(workspace.root), *words, "--json"]
-    with (out / "out").open("wb") as stdout, (out / "err").open("wb") as stderr:
+    from autoresearch.io.process import created
+
+    folder = workspace.state / "detached"
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "autoresearch.commands.cli", "-C", str(workspace.root), *line]
+    with (folder / "log").open("wb") as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
-            env={**os.environ, UNREAD: "1"},
+            env={**os.environ, UNREAD: "1", REPORT: str(report)},
         )
+    job = {"pid": child.pid, "created": created(child.pid), "command": line[0], "began": int(time.time())}
+    write_atomic(folder / "job.json", json.dumps(job))
     deadline = time.monotonic() + BEGIN_S
     while child.poll() is None:
         now = workspace.busy()
@@ -55,29 +98,14 @@ def begin(workspace: Workspace, words: list[str]) -> int | None:
     return None
 
 
-def relay(workspace: Workspace, as_json: bool) -> None:
-    """Print what the command that `begin` started has printed; raise its error when it failed."""
-    from autoresearch.commands.edge import emit
-
-    out = _folder(workspace)
-    try:
-        view = json.loads((out / "out").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        last = [*(out / "err").read_text(errors="replace").splitlines(), "it said nothing"][0]
-        raise MachineError(f"the experiment could not be started: {last}", "see: autoresearch doctor") from None
-    if "error" in view:
-        raise error_of(view["error"])
-    emit(as_json, view, views.verdict_lines(workspace.session(), view))
-
-
 def wait(workspace: Workspace, number: int | None, timeout: float) -> Told:
-    """Return what the command that measures an experiment has printed, once it has ended.
+    """Return what a command has printed, once it has ended.
 
-    Without a number it is the experiment that is being measured, or the last one. Raises the error that the command
-    ended with, `StillRunning` past the timeout (seconds), and `PreconditionError` when there is no such experiment.
+    With a number, the one that measures that experiment; else the one that runs, or the last one. Raises the error that
+    the command ended with, `StillRunning` past the timeout (seconds), and `PreconditionError` when there is none.
     """
     deadline = time.monotonic() + timeout
-    while workspace.held():
+    while workspace.held() or _job_runs(workspace):
         session = workspace.session()
         latest = session.last.number if session.last else 1
         if number is not None and number < latest:
@@ -89,7 +117,40 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Told:
             told = f" for {time.time() - now['since']:.0f} s" if "since" in now else ""
             raise StillRunning(f"{what} is still running{told}", "wait on: autoresearch wait")
         time.sleep(min(0.2, left))
+    job = _job(workspace)
+    last = workspace.session().last
+    other = number is None and job is not None and job["command"] not in MEASURING
+    if other and job is not None and (last is None or job["began"] >= (last.started or 0)):
+        return _job_report(workspace, job["command"])
     return _report(workspace, number)
+
+
+def _job(workspace: Workspace) -> dict[str, Any] | None:
+    """Return what is known of the command that was detached last, or None."""
+    try:
+        job: dict[str, Any] = json.loads((workspace.state / "detached" / "job.json").read_text())
+        return job if {"pid", "created", "command", "began"} <= {*job} else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _job_runs(workspace: Workspace) -> bool:
+    from autoresearch.io.process import alive
+
+    job = _job(workspace)
+    return job is not None and alive(job["pid"], job["created"])
+
+
+def _job_report(workspace: Workspace, command: str) -> Told:
+    """Return what the detached command has printed; raise its error, or `MachineError` when it ended without a word."""
+    folder = workspace.state / "detached"
+    try:
+        told: Told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise MachineError(f"{command} ended without a word", f"see what it printed: cat {folder / 'log'}") from None
+    if "error" in told:
+        raise error_of(told["error"])
+    return told
 
 
 def keep(workspace: Workspace, number: int, told: Told) -> None:
@@ -144,9 +205,3 @@ def _report(workspace: Workspace, number: int | None) -> Told:
 
 def _path(workspace: Workspace, number: int) -> Path:
     return workspace.run_dir(number, 0).parent / "report.json"
-
-
-def _folder(workspace: Workspace) -> Path:
-    folder = workspace.state / "detached"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

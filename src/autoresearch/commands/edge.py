@@ -14,12 +14,24 @@ import typer
 
 from autoresearch.core.errors import AutoresearchError, UsageError
 from autoresearch.core.text import printable
+from autoresearch.io.workspace import write_atomic
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
 
+REPORT = "AUTORESEARCH_RUN_REPORT"
+"""Environment variable of a detached command: the file for what it has to say. No run inherits it."""
+
+
+def _report(told: dict[str, Any]) -> None:
+    path = os.environ.get(REPORT)
+    if path:
+        write_atomic(Path(path), json.dumps(told, allow_nan=False))
+
+
 def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str]) -> None:
     """Print a result: the object on stdout with `--json`, else the lines."""
+    _report({"view": view, "lines": [*lines]})
     if as_json:
         sys.stdout.write(_object(view) + "\n")
     else:
@@ -80,6 +92,7 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
 
 
 def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
+    _report({"error": error.as_dict()})
     if as_json:
         print(_object({"error": error.as_dict()}), flush=True)
     remark(f"autoresearch: {error}")

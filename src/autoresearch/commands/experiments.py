@@ -9,7 +9,7 @@ import typer
 
 from autoresearch.commands import detached, views
 from autoresearch.commands.display import Display
-from autoresearch.commands.edge import JsonFlag, emit, here
+from autoresearch.commands.edge import JsonFlag, here
 from autoresearch.commands.messages import emit_with_messages
 from autoresearch.core.errors import UsageError
 from autoresearch.io.workspace import Workspace, find
@@ -25,10 +25,6 @@ AsiOption = Annotated[
 ]
 
 
-DetachFlag = Annotated[
-    bool, typer.Option("--detach", help="Come back at once; the measuring goes on by itself. See: autoresearch wait.")
-]
-
 WAIT_S = 540.0
 """How long `wait` waits unless told: below the ten minutes that agents give a command."""
 
@@ -43,7 +39,7 @@ def baseline(
     seeds: Annotated[
         int | None, typer.Option(min=1, max=64, help="Runs, each with its own seed.", show_default="by policy")
     ] = None,
-    detach: DetachFlag = False,
+    detach: detached.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure the starting point and its noise.
@@ -57,7 +53,7 @@ def baseline(
 
     workspace = find(here())
     if detach:
-        _detach(workspace, ["baseline", *(("--seeds", str(seeds)) if seeds else ())], as_json)
+        detached.detach(workspace, detached.words("baseline", seeds=seeds), as_json)
         return
     measured = workspace.session().baseline
     with Display() as display, detached.error_kept(workspace, again=measured.number if measured else None):
@@ -72,7 +68,7 @@ def try_(
         int | None,
         typer.Option("--again", metavar="N", help="Measure the change of experiment N again.", show_default=False),
     ] = None,
-    detach: DetachFlag = False,
+    detach: detached.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run one experiment.
@@ -86,8 +82,8 @@ def try_(
 
     workspace, given = find(here()), pairs(asi)
     if detach:
-        words = ["try", "-m", message, *(word for pair in asi or () for word in ("--asi", pair))]
-        _detach(workspace, [*words, *(("--again", str(again)) if again is not None else ())], as_json)
+        pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
+        detached.detach(workspace, [*detached.words("try", "-m", message, again=again), *pairs_given], as_json)
         return
     with Display() as display, detached.error_kept(workspace):
         report = attempt(workspace, message.strip(), given, wall_clock, again=again, tick=display.tick)
@@ -97,12 +93,12 @@ def try_(
 def wait(
     n: Annotated[
         int | None,
-        typer.Argument(metavar="N", help="Number of the experiment.", show_default="the one that runs, or the last"),
+        typer.Argument(metavar="N", help="Number of the experiment.", show_default="what runs, or ran last"),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait at most.")] = WAIT_S,
     as_json: JsonFlag = False,
 ) -> None:
-    """Wait for an experiment.
+    """Wait for an experiment, or for what was detached.
 
     Prints what its try has printed, or would have, and leaves as it did.
     Past the timeout it leaves with exit code 5, and can be called again.
@@ -112,17 +108,6 @@ def wait(
     workspace = find(here())
     told = detached.wait(workspace, n, timeout)
     emit_with_messages(workspace, workspace.session(), as_json, told["view"], told["lines"])
-
-
-def _detach(workspace: Workspace, words: list[str], as_json: bool) -> None:
-    begun = detached.begin(workspace, words)
-    if begun is None:  # it has ended already: this is its report, or its refusal
-        detached.relay(workspace, as_json)
-        return
-    what = f"experiment {begun}" if begun else "the baseline"
-    command = f"autoresearch wait {begun}" if begun else "autoresearch wait"
-    view = {"experiment": begun or None, "running": True, "next": command}
-    emit(as_json, view, [f"{what} is being measured, on its own", f"next   {command}"])
 
 
 def pairs(given: list[str] | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from autoresearch.commands import views
+from autoresearch.commands import detached, views
 from autoresearch.commands.display import Display
 from autoresearch.commands.edge import JsonFlag, emit, here
 from autoresearch.commands.views import number, unit
@@ -30,6 +30,7 @@ def confirm(
         Literal["locked", "search"] | None,
         typer.Option(help="What is evaluated on.", show_default="locked, where there is an evaluator"),
     ] = None,
+    detach: detached.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take the honest number.
@@ -42,6 +43,9 @@ def confirm(
     from autoresearch.engine.experiment import wall_clock
     from autoresearch.engine.studies import confirm
 
+    if detach:
+        detached.detach(find(here()), detached.words("confirm", seeds=seeds, split=split), as_json)
+        return
     with Display() as display:
         found, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick)
     study = session.studies[-1]
@@ -70,6 +74,7 @@ def confirm(
 def replicate(
     n: Number,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed to run.", show_default="its first")] = None,
+    detach: detached.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run an experiment once more.
@@ -82,6 +87,9 @@ def replicate(
     from autoresearch.engine.experiment import wall_clock
     from autoresearch.engine.studies import replicate
 
+    if detach:
+        detached.detach(find(here()), detached.words("replicate", n, seed=seed), as_json)
+        return
     with Display() as display:
         e, session, chosen, value = replicate(find(here()), n, seed, wall_clock, tick=display.tick)
     first = dict(zip(e.seeds, e.values, strict=False)).get(chosen)
@@ -103,6 +111,7 @@ def ablate(
         int | None, typer.Option(min=1, max=64, help="Most seeds for each variant.", show_default="3")
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Let the policy decide on the smaller stack.")] = False,
+    detach: detached.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Find out which keeps pay.
@@ -116,6 +125,9 @@ def ablate(
     from autoresearch.engine.experiment import wall_clock
 
     workspace = find(here())
+    if detach:
+        detached.detach(workspace, detached.words("ablate", seeds=seeds, apply=apply), as_json)
+        return
     with Display() as display:
         found, session = ablation.ablate(workspace, seeds, wall_clock, tick=display.tick)
         report = ablation.apply(workspace, found, wall_clock, tick=display.tick) if apply and found.offer else None
@@ -143,6 +155,7 @@ def ablate(
 def selftest(
     experiments: Annotated[int, typer.Option("--experiments", "-n", min=1, help="Changes of nothing, in all.")] = 20,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; forget the earlier ones.")] = False,
+    detach: detached.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Find out how often luck is kept.
@@ -157,6 +170,9 @@ def selftest(
     from autoresearch.engine.experiment import wall_clock
     from autoresearch.engine.selftest import selftest
 
+    if detach:
+        detached.detach(find(here()), detached.words("selftest", experiments=experiments, fresh=fresh), as_json)
+        return
     with Display() as display:
         found, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick)
     greedy = replayed(session, Rules(policy="greedy"))

@@ -250,6 +250,14 @@ def kill_run(run_id: str) -> int:
     return count
 
 
+def created(pid: int) -> float:
+    """Return when a process was created, in seconds since the epoch; 0 when it is gone."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
 def alive(pid: int, created: float) -> bool:
     """Whether the process with this number is still the one that was created then (seconds since the epoch)."""
     try:
