@@ -29,7 +29,7 @@ SPLIT = "AUTORESEARCH_SPLIT"
 SECRET = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_?KEY", re.IGNORECASE)
 """Names of environment variables that no run gets unless the task says so."""
 
-FATAL = ("read", "write")
+FATAL = ("read", "write", "patch")
 """Reports that make a run `tampered`; the others are remarks."""
 
 
@@ -100,7 +100,9 @@ class Confinement:
                 for register in _registers(env) if what == "evaluate" else ():
                     stack.enter_context(evaluating(register))
                 opens = not self.sandboxed
-                watch = stack.enter_context(watching(channel, held_out, fixed, own, opens=opens))
+                guarded, mutable = self._modules(folder / self.git.prefix)
+                watching_it = watching(channel, held_out, fixed, own, guarded=guarded, mutable=mutable, opens=opens)
+                watch = stack.enter_context(watching_it)
                 yield Confined(env | watch.env, cage, self._limits(), watch)
             self._take(what, watch)
         finally:
@@ -160,6 +162,12 @@ class Confinement:
             return [whole]
         relative = whole.relative_to(whole.anchor)
         return sorted(Path(whole.anchor).glob(str(relative))) if relative.parts else []
+
+    def _modules(self, root: Path) -> tuple[list[Path], list[str]]:
+        """Return the immutable Python files in a snapshot, and the names of the modules that may change."""
+        files = self.task.files
+        guarded = [root / path for path in files.immutable if path.endswith(".py") and (root / path).is_file()]
+        return guarded, [Path(path).stem for path in files.mutable if path.endswith(".py")]
 
     def _limits(self) -> Limits:
         run = self.task.run

@@ -24,6 +24,7 @@ from autoresearch.core.text import excerpt, one_line
 from autoresearch.core.words import OUTCOMES, Outcome
 from autoresearch.engine import witness
 from autoresearch.engine.confine import Confinement
+from autoresearch.engine.machine import machine_failure
 from autoresearch.io.git import Git
 from autoresearch.io.process import RUN_ID, Exit, run_limited
 from autoresearch.io.taskfile import TaskFile
@@ -97,7 +98,7 @@ def measure(
         env = environment(bench, run_id, run_dir, experiment, seed)
         with snapshot(bench, commit, "train") as folder:
             ended = _run(bench, guard, "train", bench.task.run.command, folder, run_dir / "run.log", env)
-        result = _ended_badly(ended, bench.task.run.limit_s)
+        result = _ended_badly(ended, bench.task.run.limit_s, run_dir)
         if result is None and bench.task.run.evaluate is None:
             result = _from_output(bench.task, ended)
         elif result is None:
@@ -221,12 +222,15 @@ def _make_room(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _ended_badly(ended: Exit, limit_s: float) -> Measurement | None:
+def _ended_badly(ended: Exit, limit_s: float, run_dir: Path) -> Measurement | None:
     """Return the measurement of a command that did not end with status 0."""
     if ended.code == 0:
         return None
     outcome: Outcome
-    if ended.over:
+    failure = machine_failure(ended, run_dir)
+    if failure is not None:
+        outcome, reason = "killed", f"the machine failed: {failure}"
+    elif ended.over:
         outcome, reason = "oom" if ended.out_of_memory else "crash", f"ended at a limit: {ended.over}"
     elif ended.timed_out:
         outcome, reason = "timeout", f"still running after limit_s = {limit_s:g} s, ended with its children"
@@ -259,7 +263,7 @@ def _from_output(task: TaskFile, ended: Exit) -> Measurement:
 def _from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, split: str = SEARCH) -> Measurement:
     """Take the verdict from the file that the evaluator wrote, or from its METRIC lines when it wrote none."""
     if judged.code != 0:
-        bad = _ended_badly(judged, task.run.limit_s)
+        bad = _ended_badly(judged, task.run.limit_s, path.parent)
         assert bad is not None
         return Measurement(
             bad.outcome, reason=f"evaluation: {bad.reason}", seconds=trained.seconds, excerpt=bad.excerpt

@@ -17,7 +17,7 @@ from autoresearch.io.notify import HeldOut, Opened
 
 HOOK = Path(__file__).resolve().parent / "hook"
 VARIABLE = "AUTORESEARCH_WATCH"
-KINDS = ("read", "write", "network", "kill")
+KINDS = ("read", "write", "patch", "network", "kill")
 MAX_REPORTS = 50
 
 
@@ -34,6 +34,7 @@ class Report:
         told = {
             "read": f"read {self.what}, which is held out",
             "write": f"wrote or tried to write {self.what}",
+            "patch": f"replaced {self.what} in memory",
             "network": f"connected or tried to connect to {self.what}",
             "kill": f"sent a signal to process {self.what}, which is not its own",
         }
@@ -71,10 +72,20 @@ class Watch:
 
 @contextlib.contextmanager
 def watching(
-    folder: Path, hidden: Sequence[HeldOut], protected: Sequence[Path], own: Sequence[Path], *, opens: bool
+    folder: Path,
+    hidden: Sequence[HeldOut],
+    protected: Sequence[Path],
+    own: Sequence[Path],
+    *,
+    guarded: Sequence[Path],
+    mutable: Sequence[str],
+    opens: bool,
 ) -> Iterator[Watch]:
-    """Open the channel in `folder`. Folders in `own` may be written. With `opens`, the hidden files themselves are
-    watched too, which the engine does: a run cannot get around that."""
+    """Open the channel in `folder`. Folders in `own` may be written; the modules in `guarded` keep their code, and
+    the libraries of a process theirs once it imports a module of a name in `mutable`.
+
+    With `opens`, the hidden files themselves are watched too, which the engine does: a run cannot get around that.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     fifo, config = folder / "reports", folder / "watch.json"
     listed = [(each.path, each.label) for each in hidden]
@@ -94,6 +105,8 @@ def watching(
             "protected": [str(path.resolve()) for path in protected],
             "own": [str(path.resolve()) for path in own],
             "engine": os.getpid(),
+            "guarded": [str(path.resolve()) for path in guarded],
+            "mutable": list(mutable),
         }
         config.write_text(json.dumps(told))
         search = [str(HOOK), *filter(None, [os.environ.get("PYTHONPATH")])]

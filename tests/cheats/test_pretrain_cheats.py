@@ -1,0 +1,86 @@
+"""Cheating trainers of the pretrain task, each a piece of code in the real train.py, under the real evaluator."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Lab, call
+
+HERE = Path(__file__).parent
+CACHE = "AUTORESEARCH_CACHE"
+MAIN = '\nif __name__ == "__main__":'
+
+CASES = {
+    "looks_ahead": ("tampered", "later tokens", ""),
+    "leaks_across_rows": ("tampered", "other rows", ""),
+    "memorises_the_search_split": ("tampered", "search.bin, which is held out", ""),
+    "trains_beyond_the_clock": ("over_budget", "time to train on", ""),
+    "slows_the_clock": ("tampered", "replaced prepare.Clock.seconds in memory", "off"),
+    "swaps_the_weights_late": ("ok", "calls os.fork() (processes)", "off"),
+    "patches_the_evaluator_in_memory": ("tampered", "replaced the evaluator.Evaluator.score in memory", ""),
+    "patches_torch_in_the_evaluator": ("tampered", "replaced torch.Tensor.gather in memory", "off"),
+    "returns_a_constant": ("ok", "", ""),
+}
+"""Trainer -> (outcome, what the reason or a warning says, what AUTORESEARCH_SANDBOX is)."""
+
+
+def sentences() -> str:
+    names, things = ("Ada", "Bo", "Chen", "Dara"), ("a lamp", "two boats", "the map", "an old clock", "no answer")
+    lines = [f"On day {n} {names[n * 7 % 4]} found {things[n * n % 5]} near house {n * 31 % 97}." for n in range(6000)]
+    return "\n\n".join("\n".join(lines[at : at + 30]) for at in range(0, len(lines), 30))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of one-second runs of a small model on a small text, with a baseline."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    (folder / "text.txt").write_text(sentences())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(folder / "cache"))
+        words = ("--profile", "tiny", "--source", str(folder / "text.txt"), "--seconds", "1", "--policy", "greedy")
+        done = call("init", str(folder / "lab"), "--tag", "t", *words, cwd=folder)
+        assert done.code == 0, done
+        lab = Lab(folder / "lab")
+        train = lab.root / "train.py"
+        source = re.sub(r'(DEPTH = .*"tiny": )\d+', r"\g<1>1", train.read_text())
+        train.write_text(re.sub(r'(WIDTH = .*"tiny": )\d+', r"\g<1>64", source))
+        lab.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "a small model")
+        done = lab.call("baseline")
+        assert done.code == 0, done
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_trainer_that(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    outcome, says, sandbox = CASES[name]
+    shutil.copytree(template / "lab", tmp_path / "lab", symlinks=True)
+    monkeypatch.setenv(CACHE, str(template / "cache"))
+    monkeypatch.setenv("AUTORESEARCH_SANDBOX", sandbox)
+    lab = Lab(tmp_path / "lab")
+    lab.git("status")
+    honest = lab.session.best
+    assert honest is not None and honest.metric is not None
+    piece = (HERE / "pretrain" / f"{name}.py").read_text()
+    source = (lab.root / "train.py").read_text()
+    if "honest_main" in piece:
+        source = source.replace("def main()", "def honest_main()")
+    (lab.root / "train.py").write_text(source.replace(MAIN, f"\n{piece}\n{MAIN}"))
+
+    done = lab.call("try", "-m", name)
+
+    assert done.code == 0, done
+    run = lab.events("run")[-1]
+    told = (run["outcome"], run["metric"], run["reason"], run["warnings"])
+    assert run["outcome"] == outcome, told
+    assert says in " ".join([run["reason"] or "", *run["warnings"]]), told
+    assert run["metric"] is None or run["metric"] > honest.metric or name == "swaps_the_weights_late"
+    assert (run["status"] == "keep") is False or name == "swaps_the_weights_late", told
+    assert lab.processes() == [] and lab.call("check").code == 0
+
+
+def test_every_trainer_of_the_suite_is_run() -> None:
+    assert sorted(CASES) == sorted(path.stem for path in (HERE / "pretrain").glob("*.py"))
