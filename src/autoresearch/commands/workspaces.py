@@ -58,6 +58,9 @@ def init(
         float | None, typer.Option(metavar="SECONDS", help="Wall clock of one run.", show_default=False)
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Training budget of one run.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The same in batches, which repeat exactly on a CPU.", show_default=False)
+    ] = None,
     policy: Annotated[
         Literal["confirm", "greedy"] | None, typer.Option(help="How gains are judged.", show_default=False)
     ] = None,
@@ -84,7 +87,7 @@ def init(
     choice = setup.Choice(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
-        seconds=seconds, policy=policy, seeds=seeds, goal=goal,
+        seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
     )  # fmt: skip
     workspace = setup.init(here() / folder, choice, wall_clock())
     loaded = taskfile.load(workspace.root)

@@ -47,6 +47,8 @@ class Choice:
     limit_s: float | None = None
     seconds: float | None = None
     """The training budget of one run."""
+    steps: int | None = None
+    """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
     policy: str | None = None
     seeds: int | None = None
     goal: str | None = None
@@ -228,8 +230,12 @@ def _configured(source: Path, choice: Choice, git: Git | None) -> str:
         options["source"] = _source(choice.source or str(chosen.get("source", options["source"])))
     elif choice.profile or choice.source:
         raise UsageError(f"the task {choice.task} has no profiles and no source", "leave out --profile and --source")
+    if choice.seconds is not None and choice.steps is not None:
+        raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
     if choice.seconds is not None:
         document["run"]["budget"] = _inline({"seconds": choice.seconds})
+    if choice.steps is not None:
+        document["run"]["budget"] = _inline({"steps": choice.steps})
     _set(document, "metric", name=choice.metric, direction=choice.direction, unit=choice.unit)
     if choice.command is not None:
         _set(document, "task", title=f"{document['metric']['name']} of {choice.command}")

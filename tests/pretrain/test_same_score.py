@@ -1,0 +1,41 @@
+"""The score of an honest trainer is the same to the last digit whichever way it is run."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Workspace, new_workspace
+
+
+def session(made: Workspace) -> None:
+    for words in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "start")):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=made.folder, check=True)
+
+
+def engine(made: Workspace, *words: str) -> dict[str, Any]:
+    done = made.run("-m", "autoresearch.commands.cli", *words, "--json")
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_by_hand_by_try_and_by_replicate_the_score_is_the_same(tmp_path: Path, text_file: Path) -> None:
+    made = new_workspace(tmp_path / "ws", text_file, "steps = 6", tmp_path / "cache")
+    made.edit("autoresearch.toml", r'policy = "confirm"', 'policy = "greedy"')
+    session(made)
+    engine(made, "init", ".", "--task", "command")
+    baseline = engine(made, "baseline")["metric"]
+    (made.folder / "train.py").write_text((made.folder / "train.py").read_text() + "\nUNUSED = 1\n")
+    by_hand = made.run("train.py", AUTORESEARCH_SEED="1")
+    printed = re.search(r"METRIC val_bpb=(\S+)", by_hand.stdout)
+    assert printed is not None, by_hand.stderr
+    tried = engine(made, "try", "-m", "nothing that trains")
+    again = engine(made, "replicate", "2")
+    assert repr(baseline) == printed[1] == repr(tried["metric"]) == repr(again["replicated"])
+    assert (tried["status"], again["same"]) == ("discard", True)
