@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+<<<<<<< HEAD
+=======
+import json
+import os
+>>>>>>> 7f3bbfb (Kill test: selftest)
 import random
 import time
 from collections import Counter
@@ -124,3 +129,32 @@ def test_studies_killed_at_random_instants_lose_nothing(make_lab: Maker) -> None
         assert state(lab) == before
     for window, count in windows.items():
         print(f"studies    {count:>4}  {window}")
+
+
+def test_a_killed_selftest_leaves_nothing_running_and_goes_on(make_lab: Maker) -> None:  # noqa: F811
+    lab = make_lab("noisy")
+    before, events = state(lab), lab.events()
+    inner = lab.folder / ".autoresearch" / "selftest" / "autoresearch.jsonl"
+    lab.drive(0, "selftest", "-n", "1")
+    points = lab.drive(0, "selftest", "-n", "2")
+    names = ("before git update-ref", "after append start", "before the command, which runs", "before append run")
+    for done, name in enumerate((*names, "after append run"), 2):
+        lab.drive(points.index(name) + 1, "selftest", "-n", str(done + 1))
+        lab.resume()
+        check(lab)
+        assert (state(lab), lab.events()) == (before, events)
+        assert lab.json("selftest", "-n", str(done + 1))["experiments"] == done + 1, name
+        verdicts = [json.loads(line) for line in inner.read_text().splitlines() if '"run"' in line]
+        numbers = [e["run"] for e in verdicts]
+        assert numbers == sorted(set(numbers))
+
+
+def test_a_selftest_killed_while_its_laboratory_is_made_begins_again(make_lab: Maker) -> None:  # noqa: F811
+    lab = make_lab("exact")
+    points = lab.drive(0, "selftest", "-n", "1")
+    for name in ("after git checkout-index", "after git commit", "before append start"):
+        at = points.index(name) + 1
+        lab.drive(at, "selftest", "-n", "1", "--fresh")
+        lab.resume()
+        check(lab)
+        assert lab.json("selftest", "-n", "1")["experiments"] == 1
