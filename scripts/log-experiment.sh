@@ -197,8 +197,13 @@ def main(words):
             if flag not in ((*CONFIG, "config") if config else RUN):
                 raise Usage(f"--{flag} belongs to a " + ("run" if config else "config") + " line; see --help")
         file = Path(given.get("file") or journal.NAME)
-        events = [event for _, event in journal.read(file)] if file.exists() else []
-        journal.append(file, config_line(given, events) if config else run_line(given, events))
+        make = config_line if config else run_line
+
+        def line():
+            return make(given, [event for _, event in journal.read(file)] if file.exists() else [])
+
+        line()  # what is wrong is found before anything is touched
+        journal.append(file, line)  # once more under the lock: others may have written meanwhile
     except Usage as error:
         return say(error, 2)
     except (Taken, journal.JournalError) as error:

@@ -263,6 +263,31 @@ class TestLogExperiment:
         assert {e.number: e.description for e in session.experiments} == texts
         assert session.counts["discard"] == 20
 
+    def test_segments_begun_at_once_have_numbers_of_their_own(self, tmp_path: Path) -> None:
+        command = [SCRIPTS / "log-experiment.sh", "--config", "--metric-name", "x", "--direction", "lower"]
+        started = [subprocess.Popen(command, cwd=tmp_path, env={"PATH": PATH}) for _ in range(6)]
+        assert [process.wait() for process in started] == [0] * 6
+        lines = (tmp_path / "autoresearch.jsonl").read_text().splitlines()
+        assert [json.loads(line)["segment"] for line in lines] == [*range(6)]
+
+    def test_of_equal_runs_written_at_once_one_is_taken(self, tmp_path: Path) -> None:
+        command = [
+            SCRIPTS / "log-experiment.sh",
+            "--run",
+            "1",
+            "--commit",
+            "a",
+            "--status",
+            "crash",
+            "--description",
+            "x",
+        ]
+        started = [
+            subprocess.Popen(command, cwd=tmp_path, env={"PATH": PATH}, stderr=subprocess.DEVNULL) for _ in range(5)
+        ]
+        assert sorted(process.wait() for process in started) == [0, 1, 1, 1, 1]
+        assert len((tmp_path / "autoresearch.jsonl").read_text().splitlines()) == 1
+
 
 def git(folder: Path, *words: str) -> str:
     identity = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false")

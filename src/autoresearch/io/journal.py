@@ -10,7 +10,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,20 @@ class JournalError(ValueError):
     """The journal cannot be read or written; the message names the line."""
 
 
-def append(path: Path, event: dict[str, Any]) -> None:
+def append(path: Path, event: dict[str, Any] | Callable[[], dict[str, Any]]) -> None:
     """Append one event as one line: lock, drop a torn tail, one write, fsync.
+
+    An event that depends on what is in the journal is given as a function, which is called under the lock.
 
     A tail without a newline is what a kill in the middle of a write leaves: it is dropped when it is not a whole
     object, and ended with a newline when it is. If the write fails (disk full) the file is as it was before.
     Raises `OSError`, or `ValueError` for a value that JSON does not know (NaN).
     """
-    line = (json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n").encode(
-        "utf-8", "backslashreplace"
-    )
+    line = b"" if callable(event) else _line(event)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        line = _line(event()) if callable(event) else line
         end = _whole_end(descriptor)
         size = os.fstat(descriptor).st_size
         if end < size:
@@ -59,6 +60,11 @@ def append(path: Path, event: dict[str, Any]) -> None:
             _fsync_folder(path)
     finally:
         os.close(descriptor)
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return (text + "\n").encode("utf-8", "backslashreplace")
 
 
 def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
