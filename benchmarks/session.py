@@ -1,0 +1,163 @@
+"""A session of real experiments on the tiny task, unattended: how long each part takes, and whether the journal holds.
+
+    uv run python benchmarks/session.py [--experiments 50] [--seconds 60] [--folder DIR] [--json]
+
+The sampler changes one constant of train.py at a time, as in `quickstart`. With --folder the workspace stays there,
+and the same command goes on with a session that was interrupted. The share spent in training is the training clock's
+seconds of all runs, over the wall clock from the first experiment's beginning to the last one's end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from autoresearch.core.errors import AutoresearchError, MachineError
+from autoresearch.engine.experiment import attempt, baseline, setup_workspace, wall_clock
+from autoresearch.engine.guard import check_all
+from autoresearch.engine.repair import ref_of
+from autoresearch.engine.sampler import propose
+from autoresearch.engine.setup import Choice, init
+from autoresearch.io import journal
+from autoresearch.io.git import Git
+from autoresearch.io.sandbox import missing
+from autoresearch.io.taskfile import load
+from autoresearch.io.workspace import Workspace, write_atomic
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--experiments", type=int, default=50, help="after the baseline")
+    parser.add_argument("--seconds", type=float, default=60, help="training budget of one run")
+    parser.add_argument("--seed", type=int, default=1, help="of the sampler")
+    parser.add_argument("--folder", type=Path, help="where the workspace stays; default: a temporary one")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (args.folder or Path(temporary)) / "session"
+        if args.folder is None:
+            os.environ.setdefault("AUTORESEARCH_CACHE", f"{temporary}/cache")
+        figures = measured(folder, args.experiments, args.seconds, args.seed)
+    if args.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:<26}{value}")
+    sys.exit(0 if figures["wrong"] == [] else 1)
+
+
+def measured(folder: Path, experiments: int, seconds: float, seed: int) -> dict[str, object]:
+    """Run what is missing of the session and return its figures."""
+    if (folder / journal.NAME).exists():
+        workspace = Workspace(folder)
+    else:
+        choice = Choice("pretrain", tag="session", source="python", profile="tiny", seconds=seconds)
+        workspace = init(folder, choice, wall_clock())
+        setup_workspace(workspace)
+    began, phases = time.monotonic(), Phases()
+    if workspace.session().baseline is None:
+        baseline(workspace, None, wall_clock, tick=phases.tick)
+    before = len(runs(workspace))
+    rng, tried = random.Random(seed), {e.description for e in workspace.session().experiments}
+    mutable = workspace.root / load(workspace.root).files.mutable[0]
+    loop, failures = time.monotonic(), 0
+    while len(workspace.session().experiments) <= experiments:
+        proposal = propose(mutable.read_text(encoding="utf-8"), tried, rng)
+        if proposal is None:
+            break
+        tried.add(proposal.description)
+        write_atomic(mutable, proposal.source)
+        try:
+            report = attempt(workspace, proposal.description, {"name": proposal.name}, wall_clock, tick=phases.tick)
+        except MachineError as error:
+            failures += 1
+            print(error, file=sys.stderr, flush=True)
+            if failures > 3:
+                raise
+            continue
+        e = report.experiment
+        print(f"{e.number:>4} {e.status} {e.metric} {e.description}: {e.reason}", file=sys.stderr, flush=True)
+    ended = time.monotonic()
+    made = runs(workspace)
+    in_loop = made[before:]
+    session = workspace.session()
+    clock = sum(run["metrics"].get("training_seconds", 0.0) for run in in_loop)
+    life = sum(run["seconds"] for run in in_loop)
+    return {
+        "experiments": len(session.experiments) - 1,
+        "runs": len(made),
+        "verdicts": dict(Counter(f"{e.status} ({e.outcome})" for e in session.experiments)),
+        "repeats_of_incumbents": sum(len(e.repeats) for e in session.experiments),
+        "baseline": session.baseline and session.baseline.reference,
+        "best": session.best and session.best.reference,
+        "noise_sd": session.noise.sd,
+        "sandbox": missing() or "bubblewrap",
+        "wall_s": round(ended - began, 1),
+        "loop_s": round(ended - loop, 1),
+        "loop_runs": len(in_loop),
+        "training_clock_s": round(clock, 1),
+        "training_share": round(clock / (ended - loop), 4) if in_loop else None,
+        "start_and_save_s_per_run": round((life - clock) / max(len(in_loop), 1), 2),
+        "evaluate_s_per_run": round(phases.seconds["evaluate"] / max(len(made), 1), 2),
+        "engine_s_per_run": round((ended - began - sum(phases.seconds.values())) / max(len(made), 1), 2),
+        "wrong": wrong(workspace),
+    }
+
+
+class Phases:
+    """Seconds in the processes of runs, by what they do; `tick` is called while they go on, some times a second."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def tick(self, what: str, seconds: float) -> None:
+        phase, before = self._last
+        self.seconds[what] += seconds - before if what == phase and seconds > before else seconds
+        self._last = (what, seconds)
+
+
+def runs(workspace: Workspace) -> list[dict[str, object]]:
+    """Return the results of all runs, oldest first."""
+    paths = sorted((workspace.state / "runs").glob("*/*/result.json"), key=lambda path: path.stat().st_mtime)
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def wrong(workspace: Workspace) -> list[str]:
+    """Return what does not hold of journal, branch, refs and folder; nothing, if all is well."""
+    told = []
+    events = [event for _, event in journal.read(workspace.journal)]
+    starts = [e["experiment"] for e in events if e.get("type") == "start"]
+    verdicts = [e["run"] for e in events if "run" in e]
+    if starts != [*range(1, len(starts) + 1)] or verdicts != starts:
+        told.append(f"starts {starts} and verdicts {verdicts} do not fit")
+    session, git = workspace.session(), Git(workspace.root)
+    task = load(workspace.root)
+    told += [str(error) for error in check_all(workspace, git, session, task)]
+    for e in session.experiments:
+        if git.resolve(ref_of(session, e.number)) != e.commit:
+            told.append(f"the ref of experiment {e.number} is not its commit")
+        kept = [e.by_seed[seed] for seed in e.seeds]
+        for seed, value in zip(e.seeds, kept, strict=True):
+            with (workspace.run_dir(e.number, seed) / "result.json").open() as file:
+                if json.load(file)["value"] != value:
+                    told.append(f"journal and result of experiment {e.number}, seed {seed} differ")
+    if session.incumbent is None or git.head() != session.incumbent.commit or git.changes():
+        told.append("branch or folder are not those of the incumbent")
+    if [*workspace.scratch.glob("*")] or workspace.running.exists():
+        told.append("something of a run is left")
+    return told
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AutoresearchError as error:
+        sys.exit(f"session: {error}")
