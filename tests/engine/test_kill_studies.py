@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-<<<<<<< HEAD
-=======
 import json
-import os
->>>>>>> 7f3bbfb (Kill test: selftest)
 import random
 import time
 from collections import Counter
