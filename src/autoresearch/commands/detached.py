@@ -71,6 +71,7 @@ def _begin(workspace: Workspace, line: list[str]) -> int | None:
     """
     from autoresearch.io.process import created
 
+    after = workspace.session().next_number - 1
     folder = workspace.state / "detached"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.json"
@@ -85,7 +86,7 @@ def _begin(workspace: Workspace, line: list[str]) -> int | None:
             start_new_session=True,
             env={**os.environ, UNREAD: "1", REPORT: str(report)},
         )
-    job = {"pid": child.pid, "created": created(child.pid), "command": line[0], "began": int(time.time())}
+    job = {"pid": child.pid, "created": created(child.pid), "command": line[0], "after": after}
     write_atomic(folder / "job.json", json.dumps(job))
     deadline = time.monotonic() + BEGIN_S
     while child.poll() is None:
@@ -118,9 +119,7 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Told:
             raise StillRunning(f"{what} is still running{told}", "wait on: autoresearch wait")
         time.sleep(min(0.2, left))
     job = _job(workspace)
-    last = workspace.session().last
-    other = number is None and job is not None and job["command"] not in MEASURING
-    if other and job is not None and (last is None or job["began"] >= (last.started or 0)):
+    if number is None and job is not None and job["command"] not in MEASURING and _is_latest(workspace, job):
         return _job_report(workspace, job["command"])
     return _report(workspace, number)
 
@@ -129,9 +128,18 @@ def _job(workspace: Workspace) -> dict[str, Any] | None:
     """Return what is known of the command that was detached last, or None."""
     try:
         job: dict[str, Any] = json.loads((workspace.state / "detached" / "job.json").read_text())
-        return job if {"pid", "created", "command", "began"} <= {*job} else None
+        return job if {"pid", "created", "command", "after"} <= {*job} else None
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _is_latest(workspace: Workspace, job: dict[str, Any]) -> bool:
+    """Whether nothing was measured since a detached command began, except by itself."""
+    last = workspace.session().next_number - 1
+    if last <= job["after"]:
+        return True
+    mine, theirs = workspace.state / "detached" / "report.json", _path(workspace, last)
+    return mine.exists() and theirs.exists() and mine.stat().st_mtime_ns >= theirs.stat().st_mtime_ns
 
 
 def _job_runs(workspace: Workspace) -> bool:
