@@ -158,6 +158,7 @@ def status_lines(session: Session, view: View) -> list[str]:
         lines.append(f"best         {told}")
         lines.append(f"gain         {gain_words(session, view['gain'], view['gain_error'])}{unit}")
     lines.append(f"noise        {noise_words(session)}")
+    lines += _elsewhere(session)
     lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
     if view["running"]:
         lines.append(f"running      experiment {view['running']['experiment']}, seed {view['running']['seed']}")
@@ -165,6 +166,15 @@ def status_lines(session: Session, view: View) -> list[str]:
         lines.append(f"interrupted  experiment {view['interrupted']}")
     lines.append(f"next         {view['next']}")
     return lines
+
+
+def _elsewhere(session: Session) -> list[str]:
+    """Return a line when the best was measured on other hardware than the last run, and its value here is unknown."""
+    best = session.best
+    if best is None or best.on(session.hardware).reference is not None:
+        return []
+    there, here = one_line(best.hardware, 60), one_line(session.hardware, 60)
+    return [f"hardware     the best was measured on {there}; on {here} it is run before anything is compared"]
 
 
 def _close(session: Session, call: View) -> str:
