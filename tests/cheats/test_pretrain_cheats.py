@@ -84,3 +84,19 @@ def test_a_trainer_that(template: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_every_trainer_of_the_suite_is_run() -> None:
     assert sorted(CASES) == sorted(path.stem for path in (HERE / "pretrain").glob("*.py"))
+
+
+@pytest.mark.slow
+def test_an_honest_trainer_that_compiles_is_not_taken_for_one(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(template / "lab", tmp_path / "lab", symlinks=True)
+    monkeypatch.setenv(CACHE, str(template / "cache"))
+    lab = Lab(tmp_path / "lab")
+    lab.git("status")
+    compiles = "import torch._dynamo\n\ntorch.compile(lambda x: x, backend='eager')(torch.ones(1))\n"
+    source = (lab.root / "train.py").read_text()
+    (lab.root / "train.py").write_text(source.replace(MAIN, f"\n{compiles}\n{MAIN}"))
+    assert lab.call("try", "-m", "compiles").code == 0
+    run = lab.events("run")[-1]
+    assert run["outcome"] == "ok", (run["reason"], run["warnings"])

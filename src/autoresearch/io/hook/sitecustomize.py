@@ -33,10 +33,11 @@ class _Patches:
         for name, before in self.known.items():
             owner = sys.modules["torch"].Tensor if name == "torch.Tensor" else sys.modules.get(name)
             now = self.callables(owner)
-            for key in [key for key in before if now.get(key) is not before[key]][:3]:
-                self.report("patch", f"{name}.{key}")
-            if name == "torch.Tensor":
-                for key in [key for key in now if key not in before][:3]:
+            changed = [key for key in before if now.get(key) is not before[key]]
+            changed += [key for key in now if key not in before] if name == "torch.Tensor" else []
+            for key in changed:
+                code = getattr(now.get(key), "__code__", None)
+                if code is None or self.foreign(code):  # torch replaces some of its own when it compiles
                     self.report("patch", f"{name}.{key}")
         for module in list(sys.modules.values()):
             path = getattr(module, "__file__", None)
