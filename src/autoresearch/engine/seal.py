@@ -74,18 +74,22 @@ class Seal:
         changed = [*self._journal(), *self._immutable(), *self._objects(), *self._refs(), *self._runs()]
         same = [
             f"{path} was written to while it ran, and is what it was"
-            for path, when in self.touched.items()
+            for path, when in (self.touched if self._here() else {}).items()
             if not any(told.startswith(f"{path} ") for told in changed)
             and (self.workspace.root / path).lstat().st_ctime_ns != when
         ]
         return changed, same
+
+    def _here(self) -> bool:
+        """Whether the session's branch is checked out; the files of another one, to which a person went, differ."""
+        return self.git.branch() == self.session.segment.branch
 
     def _journal(self) -> Iterator[str]:
         if witness.put_back(self.workspace, self.journal, self.run_dir / "found"):
             yield "the journal was changed"
 
     def _immutable(self) -> Iterator[str]:
-        for path, content in self.immutable.items():
+        for path, content in (self.immutable if self._here() else {}).items():
             file = self.workspace.root / path
             found = file.read_bytes() if file.is_file() else None
             if found != content:
