@@ -63,7 +63,7 @@ class Figure:
 
 def figure(name: str, values: list[float], unit: str, target: str, ok: Callable[[float], bool]) -> Figure:
     middle = statistics.median(values)
-    return Figure(name, middle, unit, target, ok(middle), len(values), min(values), max(values))
+    return Figure(name, middle, unit, target, bool(ok(middle)), len(values), min(values), max(values))
 
 
 # What is measured against
@@ -259,8 +259,8 @@ def score(prepare: ModuleType, data: Path) -> Iterator[Figure]:
     for batch in (1, 3, 16, 96):
         evaluator = prepare.Evaluator(rows, sizes, tokenizer.bos, torch.device("cpu"))
         found, _ = evaluator.score(lambda x: table[x % 64], batch)
-        worst = max(worst, abs(found.sum().item() / math.log(2) / sizes[ids[:, 1:]].sum() / expected - 1))
-    yield Figure("val_bpb against float64, batches of 1, 3, 16, 96", worst, "relative", "<= 1e-6", worst <= 1e-6)
+        worst = max(worst, float(abs(found.sum().item() / math.log(2) / sizes[ids[:, 1:]].sum() / expected - 1)))
+    yield Figure("val_bpb against float64, batches of 1, 3, 16, 96", worst, "relative", "<= 1e-6", bool(worst <= 1e-6))
 
 
 def overhead(folder: Path, seconds: float, rounds: int) -> Iterator[Figure]:
