@@ -59,7 +59,9 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "unmeasured": _unmeasured(workspace, session, task) if busy is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
-        "near_misses": [{**brief_view(session, e), "step": step(session, e)} for e in near_misses(session)],
+        "near_misses": [
+            {**brief_view(session, e), "step": step(session, e)} for e in near_misses(session)[:NEAR_MISSES]
+        ],
         "families": [
             {"family": y.family, "tried": y.tried, "kept": y.kept, "best_gain": y.best_gain} for y in yields(session)
         ],
@@ -79,16 +81,17 @@ def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
     return lines
 
 
-def remember(workspace: Workspace, now: int) -> None:
+def remember(workspace: Workspace, now: int, session: Session | None = None, view: View | None = None) -> None:
     """Write what the hooks of coding agents tell and need: the brief, what is protected, whether to go on.
 
-    Never raises: a command that did its work has done it.
+    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Never raises:
+    a command that did its work has done it.
     """
     with contextlib.suppress(OSError, AutoresearchError, ValueError):
         size = workspace.journal.stat().st_size
-        session = workspace.session()
+        session = session or workspace.session()
         task = load(workspace.root)
-        view = brief(workspace, session, now, short=True)
+        view = view or brief(workspace, session, now, short=True)
         begun = min((e.started for e in session.current if e.started), default=None)
         hours = task.stop.max_hours
         told: dict[str, Any] = {

@@ -133,10 +133,11 @@ def resume(
         with workspace.lock():
             repaired = repair(workspace, Git(workspace.root), wall_clock())
         session, done = repaired.session, repaired.done
-        remember(workspace, wall_clock())
+        view = brief(workspace, session, wall_clock(), short=short)
+        remember(workspace, wall_clock(), session, view if short else None)
     else:
         session = workspace.session()
-    view = brief(workspace, session, wall_clock(), short=short)
+        view = brief(workspace, session, wall_clock(), short=short)
     view = {**view, "repaired": [*done, *view.pop("problems")]}
     repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
     emit_with_messages(workspace, session, as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])

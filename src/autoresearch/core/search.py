@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from autoresearch.core.session import Experiment, Session
@@ -46,7 +47,11 @@ def family_of(description: str, asi: Mapping[str, Any]) -> str:
     said = asi.get("family")
     if isinstance(said, str) and said.strip():
         return " ".join(said.lower().split())[:24]
-    text = description.lower()
+    return _sounds_like(description.lower())
+
+
+@lru_cache(maxsize=2**16)
+def _sounds_like(text: str) -> str:
     return next((name for name, words in FAMILIES.items() if re.search(words, text)), OTHER)
 
 
@@ -70,10 +75,8 @@ def yields(session: Session) -> list[FamilyYield]:
 
 def step(session: Session, e: Experiment) -> float | None:
     """Return how much better than its parent an experiment was, in the metric's unit; None without both values."""
-    parent = next((p for p in session.current if p.commit is not None and p.commit == e.parent), None)
-    if e.metric is None or parent is None or parent.reference is None:
-        return None
-    return session.metric.gain(e.metric, parent.reference)
+    reference = session.parents.get(e.parent or "")
+    return None if e.metric is None or reference is None else session.metric.gain(e.metric, reference)
 
 
 def near_misses(session: Session) -> list[Experiment]:

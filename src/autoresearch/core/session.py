@@ -60,6 +60,12 @@ class Session:
         return tuple(e for e in self.experiments if e.segment == number)
 
     @cached_property
+    def parents(self) -> dict[str, float | None]:
+        """Full commit -> reference value of the experiments of this segment that others were built on."""
+        named = {e.parent for e in self.current}
+        return {e.commit: e.reference for e in reversed(self.current) if e.commit is not None and e.commit in named}
+
+    @cached_property
     def baseline(self) -> Experiment | None:
         return next((e for e in self.current if e.status == "keep"), None)
 
