@@ -75,8 +75,7 @@ def yields(session: Session) -> list[FamilyYield]:
 
 def step(session: Session, e: Experiment) -> float | None:
     """Return how much better than its parent an experiment was, in the metric's unit; None without both values."""
-    reference = session.parents.get(e.parent or "")
-    return None if e.metric is None or reference is None else session.metric.gain(e.metric, reference)
+    return session.steps.get(e.number)
 
 
 def near_misses(session: Session) -> list[Experiment]:

@@ -60,10 +60,12 @@ class Session:
         return tuple(e for e in self.experiments if e.segment == number)
 
     @cached_property
-    def parents(self) -> dict[str, float | None]:
-        """Full commit -> reference value of the experiments of this segment that others were built on."""
+    def steps(self) -> dict[int, float]:
+        """Number -> how much better than its parent an experiment of this segment was; left out without both values."""
         named = {e.parent for e in self.current}
-        return {e.commit: e.reference for e in reversed(self.current) if e.commit is not None and e.commit in named}
+        parents = {e.commit: e.reference for e in reversed(self.current) if e.commit is not None and e.commit in named}
+        found = ((e.number, e.metric, parents.get(e.parent or "")) for e in self.current)
+        return {n: self.metric.gain(own, theirs) for n, own, theirs in found if own is not None and theirs is not None}
 
     @cached_property
     def baseline(self) -> Experiment | None:

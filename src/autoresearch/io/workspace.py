@@ -189,6 +189,7 @@ def _without_gc() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            gc.freeze()  # a long session is many small objects that live on: later collections need not look at them
             gc.enable()
 
 
