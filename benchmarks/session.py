@@ -1,10 +1,13 @@
 """A session of real experiments on the tiny task, unattended: how long each part takes, and whether the journal holds.
 
-    uv run python benchmarks/session.py [--experiments 50] [--seconds 60] [--folder DIR] [--json]
+    uv run python benchmarks/session.py [--experiments 50] [--seconds 60] [--policy P] [--folder DIR] [--json]
 
 The sampler changes one constant of train.py at a time, as in `quickstart`. With --folder the workspace stays there,
 and the same command goes on with a session that was interrupted. The share spent in training is the training clock's
 seconds of all runs, over the wall clock from the first experiment's beginning to the last one's end.
+
+Progress is told on stderr. A session that is ended early (SIGTERM, Ctrl-C) prints the figures of what it has done, and
+with --folder they are in DIR/figures.json after each experiment.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from autoresearch.core.errors import AutoresearchError, MachineError
 from autoresearch.engine.experiment import attempt, baseline, setup_workspace, wall_clock
@@ -27,40 +32,60 @@ from autoresearch.engine.sampler import propose
 from autoresearch.engine.setup import Choice, init
 from autoresearch.io import journal
 from autoresearch.io.git import Git
+from autoresearch.io.process import signals_interrupt
 from autoresearch.io.sandbox import missing
 from autoresearch.io.taskfile import load
 from autoresearch.io.workspace import Workspace, write_atomic
+
+Figures = dict[str, object]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--experiments", type=int, default=50, help="after the baseline")
     parser.add_argument("--seconds", type=float, default=60, help="training budget of one run")
+    parser.add_argument("--policy", choices=["confirm", "greedy"], default="confirm")
     parser.add_argument("--seed", type=int, default=1, help="of the sampler")
     parser.add_argument("--folder", type=Path, help="where the workspace stays; default: a temporary one")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = (args.folder or Path(temporary)) / "session"
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as temporary, signals_interrupt():
+        folder = args.folder or Path(temporary)
         if args.folder is None:
             os.environ.setdefault("AUTORESEARCH_CACHE", f"{temporary}/cache")
-        figures = measured(folder, args.experiments, args.seconds, args.seed)
+        workspace = begun(folder / "session", args.seconds, args.policy)
+        try:
+            for figures in experiments(workspace, args.experiments, args.seed):
+                write_atomic(folder / "figures.json", json.dumps(figures))
+                print(progress(workspace, figures), file=sys.stderr, flush=True)
+        except (KeyboardInterrupt, MachineError) as error:
+            print(f"ended early: {error or 'interrupted'}", file=sys.stderr, flush=True)
+        figures["wrong"] = wrong(workspace)
+        write_atomic(folder / "figures.json", json.dumps(figures))
     if args.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
             print(f"{name:<26}{value}")
-    sys.exit(0 if figures["wrong"] == [] else 1)
+    sys.exit(0 if figures["wrong"] == [] and figures.get("experiments", 0) == args.experiments else 1)
 
 
-def measured(folder: Path, experiments: int, seconds: float, seed: int) -> dict[str, object]:
-    """Run what is missing of the session and return its figures."""
+def begun(folder: Path, seconds: float, policy: str) -> Workspace:
+    """Return the workspace, with its data prepared; a new one, if there is none."""
     if (folder / journal.NAME).exists():
-        workspace = Workspace(folder)
-    else:
-        choice = Choice("pretrain", tag="session", source="python", profile="tiny", seconds=seconds)
-        workspace = init(folder, choice, wall_clock())
-        setup_workspace(workspace)
+        return Workspace(folder)
+    choice = Choice("pretrain", tag="session", source="python", profile="tiny", seconds=seconds, policy=policy)
+    workspace = init(folder, choice, wall_clock())
+    setup_workspace(workspace)
+    return workspace
+
+
+def experiments(workspace: Workspace, wanted: int, seed: int) -> Iterator[Figures]:
+    """Run what is missing of the session; give its figures after each experiment.
+
+    What a machine failed is not decided and not counted; after four failures, or when asked to end, `MachineError`.
+    """
     began, phases = time.monotonic(), Phases()
     if workspace.session().baseline is None:
         baseline(workspace, None, wall_clock, tick=phases.tick)
@@ -68,22 +93,38 @@ def measured(folder: Path, experiments: int, seconds: float, seed: int) -> dict[
     rng, tried = random.Random(seed), {e.description for e in workspace.session().experiments}
     mutable = workspace.root / load(workspace.root).files.mutable[0]
     loop, failures = time.monotonic(), 0
-    while len(workspace.session().experiments) <= experiments:
+    yield measured(workspace, phases, before, began, loop)
+    while len(decided(workspace)) <= wanted:
         proposal = propose(mutable.read_text(encoding="utf-8"), tried, rng)
         if proposal is None:
-            break
+            return
         tried.add(proposal.description)
         write_atomic(mutable, proposal.source)
         try:
-            report = attempt(workspace, proposal.description, {"name": proposal.name}, wall_clock, tick=phases.tick)
+            attempt(workspace, proposal.description, {"name": proposal.name}, wall_clock, tick=phases.tick)
         except MachineError as error:
             failures += 1
             print(error, file=sys.stderr, flush=True)
-            if failures > 3:
+            if failures > 3 or isinstance(error.__cause__, KeyboardInterrupt):
                 raise
             continue
-        e = report.experiment
-        print(f"{e.number:>4} {e.status} {e.metric} {e.description}: {e.reason}", file=sys.stderr, flush=True)
+        yield measured(workspace, phases, before, began, loop)
+
+
+def decided(workspace: Workspace) -> list[int]:
+    """Return the numbers of the experiments that have a verdict, the baseline among them."""
+    return [e.number for e in workspace.session().experiments if e.status is not None and e.outcome != "killed"]
+
+
+def progress(workspace: Workspace, figures: Figures) -> str:
+    """Return one line on the newest experiment and the session so far."""
+    e = workspace.session().experiments[-1]
+    told = f"{e.number:>4} {e.status} {e.metric} {e.description}: {e.reason}"
+    return f"{told} | {figures['loop_runs']} runs in {figures['loop_s']} s, training {figures['training_share']}"
+
+
+def measured(workspace: Workspace, phases: Phases, before: int, began: float, loop: float) -> Figures:
+    """Return the figures of a session as it is now; `before` runs, and the time until `loop`, are the baseline's."""
     ended = time.monotonic()
     made = runs(workspace)
     in_loop = made[before:]
@@ -91,7 +132,7 @@ def measured(folder: Path, experiments: int, seconds: float, seed: int) -> dict[
     clock = sum(run["metrics"].get("training_seconds", 0.0) for run in in_loop)
     life = sum(run["seconds"] for run in in_loop)
     return {
-        "experiments": len(session.experiments) - 1,
+        "experiments": len(decided(workspace)) - 1,
         "runs": len(made),
         "verdicts": dict(Counter(f"{e.status} ({e.outcome})" for e in session.experiments)),
         "repeats_of_incumbents": sum(len(e.repeats) for e in session.experiments),
@@ -99,6 +140,7 @@ def measured(folder: Path, experiments: int, seconds: float, seed: int) -> dict[
         "best": session.best and session.best.reference,
         "noise_sd": session.noise.sd,
         "sandbox": missing() or "bubblewrap",
+        "cores": len(os.sched_getaffinity(0)),
         "wall_s": round(ended - began, 1),
         "loop_s": round(ended - loop, 1),
         "loop_runs": len(in_loop),
@@ -107,7 +149,6 @@ def measured(folder: Path, experiments: int, seconds: float, seed: int) -> dict[
         "start_and_save_s_per_run": round((life - clock) / max(len(in_loop), 1), 2),
         "evaluate_s_per_run": round(phases.seconds["evaluate"] / max(len(made), 1), 2),
         "engine_s_per_run": round((ended - began - sum(phases.seconds.values())) / max(len(made), 1), 2),
-        "wrong": wrong(workspace),
     }
 
 
@@ -124,7 +165,7 @@ class Phases:
         self._last = (what, seconds)
 
 
-def runs(workspace: Workspace) -> list[dict[str, object]]:
+def runs(workspace: Workspace) -> list[dict[str, Any]]:
     """Return the results of all runs, oldest first."""
     paths = sorted((workspace.state / "runs").glob("*/*/result.json"), key=lambda path: path.stat().st_mtime)
     return [json.loads(path.read_text()) for path in paths]
