@@ -5,6 +5,10 @@
 The policy is the package's code. A session is a baseline and 50 experiments on a metric whose noise is 1. The policy
 does not know that: it estimates the noise from the session's own repeats, and all experiments share the runs of their
 incumbent, with its luck. Runs of one seed are independent (pairing 0), or share half of their variance (pairing 0.5).
+
+The same on machines whose speed drifts, in units of the noise: one that wanders (standard deviation 1, two thirds
+forgotten after 30 runs), one that is loaded half of the time (worse by 3, for 12 runs on average), and one on which
+the first 6 runs are worse by 3: the baseline and what follows it are measured while something else works there.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import autoresearch
 from autoresearch.core.evidence import gather
@@ -28,8 +33,9 @@ from autoresearch.core.verdict import BASELINE_RUNS, Rules, next_step
 from autoresearch.io.hardware import detect
 
 EXPERIMENTS = 50
-MEMORY = 30
-"""Runs after which a wandering machine has forgotten two thirds of its speed."""
+Drift = Literal["steady", "wanders", "loaded", "slow at first"]
+MEMORY, LOADED_RUNS, FIRST_RUNS, LOAD = 30, 12, 6, 3.0
+"""Of a machine that drifts: see above."""
 METRIC = Metric("loss", "lower")
 SEGMENT = Segment(0, "simulated", METRIC)
 SCENARIOS: dict[str, dict[float, int]] = {
@@ -40,8 +46,11 @@ SCENARIOS: dict[str, dict[float, int]] = {
 }
 """Name -> true gain in units of the noise -> how many of the experiments have it; the others have no effect."""
 NULL, GAINS = [*SCENARIOS][:2]
-WANDER = {"no effect, machine wanders by 1 sigma": 1.0}
-SCENARIOS |= {name: {} for name in WANDER}
+DRIFTS: dict[str, Drift] = {}
+for drift in ("wanders", "loaded", "slow at first"):
+    for scenario in (NULL, GAINS):
+        DRIFTS[f"{scenario}, machine {drift}"] = drift  # type: ignore[assignment]
+        SCENARIOS[f"{scenario}, machine {drift}"] = SCENARIOS[scenario]
 BOUNDS = {"false keeps": 0.2, "runs": 1.6, "false keeps with gains": 0.1, "gain of greedy's": 0.85}
 
 
@@ -57,27 +66,36 @@ class Outcome:
 
 
 class Machine:
-    """Runs with noise 1, of which the part `pairing` is common to all runs of a seed; and a speed that may wander."""
+    """Runs with noise 1, of which the part `pairing` is common to all runs of a seed; and a speed that may drift."""
 
-    def __init__(self, rng: random.Random, pairing: float, wander: float = 0.0) -> None:
+    def __init__(self, rng: random.Random, pairing: float, drift: Drift = "steady") -> None:
         self.rng, self.common, self.own = rng, math.sqrt(pairing), math.sqrt(1 - pairing)
         self.luck: dict[int, float] = {}
         self.runs = 0
-        self.wander, self.speed = wander, rng.gauss(0, wander)
+        self.drift, self.worse = drift, 0.0
+        if drift == "wanders":
+            self.worse = rng.gauss(0, 1)
+        elif drift == "loaded":
+            self.worse = rng.choice((0.0, LOAD))
 
     def run(self, level: float, seed: int) -> float:
         self.runs += 1
-        stays = math.exp(-1 / MEMORY)
-        self.speed = stays * self.speed + math.sqrt(1 - stays**2) * self.rng.gauss(0, self.wander)
-        level += self.speed
+        if self.drift == "wanders":
+            stays = math.exp(-1 / MEMORY)
+            self.worse = stays * self.worse + math.sqrt(1 - stays**2) * self.rng.gauss(0, 1)
+        elif self.drift == "loaded" and self.rng.random() < 1 / LOADED_RUNS:
+            self.worse = LOAD - self.worse
+        elif self.drift == "slow at first":
+            self.worse = LOAD if self.runs <= FIRST_RUNS else 0.0
+        level += self.worse
         if seed not in self.luck:
             self.luck[seed] = self.rng.gauss(0, 1)
         return level + self.common * self.luck[seed] + self.own * self.rng.gauss(0, 1)
 
 
-def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float, wander: float = 0.0) -> Outcome:
+def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float, drift: Drift = "steady") -> Outcome:
     """Run one session of experiments with these true gains; `number` seeds its random numbers."""
-    machine = Machine(random.Random(number), pairing, wander)
+    machine = Machine(random.Random(number), pairing, drift)
     seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
     level = 0.0
     first = Experiment(1, 0, "1", status="keep", values=tuple(machine.run(level, seed) for seed in seeds),
@@ -116,9 +134,8 @@ def many(job: tuple[str, Rules, float, range]) -> list[Outcome]:
     """Run a block of sessions."""
     scenario, rules, pairing, numbers = job
     name = f"{scenario} {rules.policy} {pairing}"
-    return [
-        simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing, WANDER.get(scenario, 0.0)) for n in numbers
-    ]
+    drift = DRIFTS.get(scenario, "steady")
+    return [simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing, drift) for n in numbers]
 
 
 def table(sessions: int, rules: Rules, scenarios: Sequence[str], processes: int = 2) -> list[dict[str, object]]:
@@ -190,6 +207,10 @@ def markdown(report: dict[str, object]) -> str:
         "`core/evidence.py`. The noise is 1 and unknown to the policy. `pairing`: the part of a run's variance that it",
         "shares with other runs of its seed. `runs`: of the whole session, baseline and incumbents included, in units",
         "of greedy's 51. `true gain`: summed over what was kept, in units of the noise.",
+        "",
+        "Machines that drift, in units of the noise: one `wanders` with a standard deviation of 1 and a memory of",
+        f"{MEMORY} runs; one is `loaded` half of the time, worse by {LOAD:g} then, for {LOADED_RUNS} runs on average;",
+        f"one is `slow at first`, worse by {LOAD:g} in its first {FIRST_RUNS} runs.",
         "",
         "| scenario | pairing | policy | false keeps | true gain | of greedy's | runs |",
         "|---|---|---|---|---|---|---|",

@@ -49,6 +49,14 @@ def test_a_close_call_says_how_many_more_runs_would_decide_it() -> None:
         assert found is not None and found.decided is decided, (more, found)
 
 
+def test_a_candidate_is_compared_with_the_incumbents_last_runs_and_not_with_what_the_machine_was_once() -> None:
+    slow = run(1, "keep", 13.0, 13.1, 12.9, parent=None)
+    session = journal(slow, *(repeat(1, seed, 10.0 + 0.1 * (-1) ** seed) for seed in range(4, 9)))
+    found = gather(session, session.experiments[0], {1: 10.3}, now=2)
+    assert [*found.incumbent] == [4, 5, 6, 7, 8] and found.reference == pytest.approx(10.02)
+    assert {1, 2, 3} <= found.taken and next_step(found, Rules()).action == "discard"
+
+
 def test_a_clear_loss_and_a_decided_gain_are_no_close_calls() -> None:
     assert close_calls(journal(BASE, run(2, "discard", 12.0))) == []
     assert close_calls(journal(BASE, run(2, "keep", 5.0, 5.1, 4.9))) == []

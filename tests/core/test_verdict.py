@@ -51,10 +51,12 @@ def test_a_promising_first_run_asks_for_a_seed_that_is_new_to_both() -> None:
     assert ask({1: 11.0}, NOISY, metric=HIGHER).seed == 4
 
 
-def test_an_incumbent_with_many_runs_is_not_run_again() -> None:
+def test_an_incumbent_with_many_runs_is_run_again_beside_the_candidate() -> None:
     many = {seed: 10.0 + 0.1 * (seed % 3) for seed in range(1, 9)}
     step = ask({1: 9.0}, many)
-    assert (step.action, step.seed) == ("run_candidate", 2)
+    assert (step.action, step.seed) == ("run_candidate", 9)
+    step = ask({1: 9.0, 9: 9.1}, many)
+    assert (step.action, step.seed) == ("run_incumbent", 9)
 
 
 def test_a_fresh_seed_that_the_incumbent_lacks_is_run_for_it_first() -> None:

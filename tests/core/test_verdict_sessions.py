@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from verdicts import GAINS, NULL, judged, table
+from verdicts import DRIFTS, GAINS, NULL, judged, table
 
 from autoresearch.core.verdict import Rules
 
@@ -15,6 +15,12 @@ from autoresearch.core.verdict import Rules
 def test_the_default_policy_meets_its_bounds_in_simulated_sessions() -> None:
     rows = table(40, Rules(), [NULL, GAINS], processes=1)
     assert [bound for bound in judged(rows) if not bound["ok"]] == []
+
+
+def test_a_drifting_machine_costs_no_more_runs_and_keeps_no_more_luck() -> None:
+    rows = table(10, Rules(), [name for name in DRIFTS if name.startswith(NULL)], processes=1)
+    found = [(row["runs"], row["false_keeps"]) for row in rows if row["policy"] == "confirm"]
+    assert len(found) == 6 and all(runs <= 1.6 and false <= 0.2 for runs, false in found), found
 
 
 def test_greedy_keeps_luck_and_the_simulation_sees_it() -> None:

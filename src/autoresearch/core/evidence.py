@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from autoresearch.core.session import Experiment, Session
-from autoresearch.core.verdict import STALE_AFTER, Evidence
+from autoresearch.core.verdict import LAST_RUNS, STALE_AFTER, Evidence
 
 
 def gather(
@@ -24,12 +25,13 @@ def gather(
     the candidate's number.
     """
     known = incumbent.on(hardware)
+    last = dict([*known.pairs.items()][-LAST_RUNS:])
     groups = [e.on(hardware).fresh for e in session.current if e.number not in (incumbent.number, now)]
     return Evidence(
         metric=session.metric,
         candidate=candidate,
-        incumbent=known.pairs,
-        reference=known.reference,
+        incumbent=last,
+        reference=math.fsum(last.values()) / len(last) if last else known.reference,
         taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
         groups=tuple(group for group in (*groups, known.fresh) if len(group) > 1),
         memory_mb=memory_mb,

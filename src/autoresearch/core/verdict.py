@@ -23,9 +23,9 @@ FUTILE_Z = 0.5
 """After the first fresh seed a mean gain below this many standard errors is given up, and below 1 more before the last:
 what is still so small is seldom confirmed, and most changes have no effect."""
 
-REFERENCE_RUNS = 8
-"""Candidates are confirmed on seeds that are new to both until the incumbent has this many runs. A reference of few
-runs has a luck of its own, which every later candidate would meet again."""
+LAST_RUNS = 5
+"""Runs of the incumbent that a candidate is compared with, the last ones. Each confirmation makes new ones beside the
+candidate's: neither the luck of old runs, nor what the machine was like then, meets every later candidate."""
 
 PRESENT_RUNS = 3
 """Runs of the incumbent that must be younger than the candidate before it is kept, or `seeds` when that is less: speed
@@ -62,7 +62,7 @@ class Evidence:
     candidate: Mapping[int, float]
     """Seed -> value of the candidate in the order of running; the first is the screening run."""
     incumbent: Mapping[int, float]
-    """Seed -> value of the incumbent's runs that did not decide on it."""
+    """Seed -> value of the incumbent's last runs that did not decide on it."""
     reference: float | None
     """The incumbent's reference value; None when it has no run on this hardware."""
     taken: frozenset[int] = frozenset()
@@ -132,7 +132,7 @@ def _screen(gain: float, evidence: Evidence, rules: Rules, noise: Noise) -> Step
 def _confirm(evidence: Evidence, rules: Rules, noise: Noise) -> Step:
     """Decide on the fresh seeds alone, each of which the incumbent runs, too; look after each, stop when decided."""
     fresh = list(evidence.candidate)[1:]
-    unpaired = [seed for seed in fresh if seed not in evidence.incumbent]
+    unpaired = [seed for seed in fresh if seed not in evidence.incumbent.keys() | evidence.taken]
     if unpaired:
         return Step("run_incumbent", "the incumbent has no run of this seed", unpaired[0], noise)
     unit, n, m = _unit(evidence), len(fresh), len(evidence.incumbent)
@@ -192,16 +192,9 @@ def _noise(evidence: Evidence) -> Noise:
 
 
 def _fresh_seed(evidence: Evidence) -> int:
-    """Return the candidate's next seed: one that the incumbent has just run, or a new one, or any of the incumbent's
-    when these are many enough."""
+    """Return the candidate's next seed: one that the incumbent has just run, or else one that is new to both."""
     waiting = sorted(evidence.recent - evidence.candidate.keys())
-    if waiting:
-        return waiting[0]
-    if len(evidence.incumbent) >= REFERENCE_RUNS:
-        for seed in evidence.incumbent:
-            if seed not in evidence.candidate:
-                return seed
-    return _new_seed(evidence)
+    return waiting[0] if waiting else _new_seed(evidence)
 
 
 def _new_seed(evidence: Evidence) -> int:
