@@ -6,17 +6,23 @@ the pretrain task are in `test_pretrain_cheats.py`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import Lab, Repo, cli
 
+from autoresearch.io.notify import evaluating
 from autoresearch.io.sandbox import SWITCH
 
 HERE = Path(__file__).parent
@@ -56,6 +62,7 @@ CASES = {
     "reads_the_split_under_another_name": Case("tampered", "search.json, which is held out"),
     "reads_the_split_with_another_program": Case("tampered", "search.json, which is held out", "ok"),
     "reads_the_split_by_native_code": Case("tampered", "search.json, which is held out", "ok"),
+    "reads_the_split_and_says_it_evaluates": Case("tampered", "search.json, which is held out", "ok"),
     "reads_the_split_while_it_is_evaluated": Case("tampered", "locked.json, which is held out"),
     "changes_the_search_split": Case("tampered", "search.json"),
     "trains_on_after_the_end": Case("ok"),
@@ -138,6 +145,39 @@ def test_a_trainer_that_edits_the_journal_and_kills_the_engine_is_found_by_resum
     assert "the journal was changed while experiment 2 ran; it is put back" in mini.call("resume").out
     assert mini.events()[: len(before)] == before
     mini.assert_clean()
+
+
+WAITS = """
+import os, time
+from pathlib import Path
+from honest import fit, predict, save
+
+if __name__ == "__main__":
+    here = Path(os.environ["AUTORESEARCH_RUN_DIR"])
+    (here / "trains").touch()
+    while not (here / "go").exists():
+        time.sleep(0.01)
+    save({"a": 0, "b": 0})
+"""
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_what_a_person_reads_while_a_run_goes_on_is_put_down_to_the_run_only_without_the_lock(
+    mini: Lab, says_so: bool
+) -> None:
+    (mini.root / "train.py").write_text(WAITS)
+    command = [sys.executable, "-m", "autoresearch.commands.cli", "try", "-m", "waits"]
+    folder, data = mini.workspace.run_dir(2, 1), mini.root.parent / "cache"
+    with subprocess.Popen(command, cwd=mini.root, env={**os.environ, SWITCH: "off"}) as process:
+        while not (folder / "trains").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        with evaluating(data / ".evaluating-search") if says_so else contextlib.nullcontext():
+            (data / "mini/search.json").read_text()
+            (folder / "go").touch()
+            assert process.wait(60) == 0
+    run = mini.events("run")[-1]
+    assert run["outcome"] == ("ok" if says_so else "tampered"), run["reason"]
 
 
 def limited(lab: Lab, seconds: float) -> None:

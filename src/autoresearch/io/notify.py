@@ -1,7 +1,8 @@
 """Tells whether files were opened, by any program and by any name of theirs: Linux's inotify.
 
-It does not tell by whom. An evaluation of another session may read the same prepared data at the same time, so
-evaluations hold a lock beside the data, and what was opened meanwhile is put down to them.
+It does not tell by whom. An evaluation of another session, or one by hand, may read the same prepared data at the same
+time, so evaluations hold a lock beside the data, and what was opened meanwhile is put down to them. Who holds the lock
+is asked of the kernel: what descends from us holds it in vain.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import fcntl
 import os
 import struct
 import sys
-import time
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ _EVENT = struct.Struct("iIII")
 MOST = 1000
 """Files that are watched at once."""
 
-GRACE_S = 2.0
-"""An evaluation that ended less long ago may still be the reason of what is noticed now."""
+LINGER_S = 1.0
+"""An evaluation keeps its lock for this long: others look a few times a second, and may be late to notice its reads."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -46,14 +47,12 @@ class Opened:
     def __init__(self, held_out: Iterable[HeldOut]) -> None:
         self.names: list[str] = []
         self._watched: dict[int, HeldOut] = {}
-        self._began: dict[Path, float] = {}
         self._descriptor = -1
         files = [(file, each) for each in held_out for file in _files(each.path)]
         if sys.platform == "linux" and files:
             self._descriptor = _LIBC.inotify_init1(_NONBLOCK | _CLOEXEC)
         if self._descriptor >= 0:
             for path, each in files[:MOST]:
-                self._began[each.register] = _time(each.register)
                 watch = _LIBC.inotify_add_watch(self._descriptor, os.fsencode(path), _OPEN)
                 if watch >= 0:
                     self._watched[watch] = each
@@ -77,13 +76,8 @@ class Opened:
             watch, _, _, length = _EVENT.unpack_from(block, at)
             at += _EVENT.size + length
             each = self._watched.get(watch)
-            if each is not None and each.label not in self.names and not self._excused(each.register):
+            if each is not None and each.label not in self.names and not held_elsewhere(each.register):
                 self.names.append(each.label)
-
-    def _excused(self, register: Path) -> bool:
-        """Whether an evaluation goes on somewhere, or one has ended since we began and not long ago."""
-        ended = _time(register)
-        return _held(register) or (ended != self._began[register] and time.time() - ended < GRACE_S)
 
 
 @contextlib.contextmanager
@@ -97,32 +91,34 @@ def evaluating(register: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
-        with contextlib.suppress(OSError):
-            os.utime(register)
     finally:
-        os.close(descriptor)
+        later = threading.Timer(LINGER_S, os.close, [descriptor])
+        later.daemon = True  # the end of this process is the end of the lock
+        later.start()
+
+
+def held_elsewhere(register: Path) -> bool:
+    """Whether a living process that is neither this one nor a descendant of it holds the lock.
+
+    Every descendant of the engine stays one, since orphans come to it; and its own evaluations are not at the same time
+    as what it watches.
+    """
+    import psutil
+
+    try:
+        inode = register.stat().st_ino
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    # The device is not compared: some file systems (btrfs) show the kernel's locks another one than `stat`.
+    fields = (line.split() for line in locks)
+    holders = {int(f[4]) for f in fields if len(f) == 8 and f[1] == "FLOCK" and f[5].endswith(f":{inode}")}
+    for pid in holders - {os.getpid()}:
+        with contextlib.suppress(psutil.Error):
+            if os.getpid() not in {parent.pid for parent in psutil.Process(pid).parents()}:
+                return True
+    return False
 
 
 def _files(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-
-
-def _time(register: Path) -> float:
-    try:
-        return register.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _held(register: Path) -> bool:
-    try:
-        descriptor = os.open(register, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
