@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kill_lab
 import pytest
-from test_kill import EVERY, Lab, Maker, bytecode, make_lab  # noqa: F401
+from kill_lab import EVERY, Lab, Maker
+
+bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 DRIVER = r"""
 import builtins, errno, io, os, subprocess, sys, tempfile
@@ -93,7 +96,7 @@ def places(writes: list[str]) -> list[int]:
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
 @pytest.mark.parametrize("better", [False, True])
 def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
-    make_lab: Maker,  # noqa: F811
+    make_lab: Maker,
     better: bool,
     sandbox: str,
 ) -> None:
@@ -130,7 +133,7 @@ def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
 
 
 @pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_small_real_disk_that_fills_up_loses_nothing(make_lab: Maker, tmp_path: Path) -> None:  # noqa: F811
+def test_a_small_real_disk_that_fills_up_loses_nothing(make_lab: Maker, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True).returncode:
