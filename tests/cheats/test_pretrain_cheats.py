@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +104,23 @@ def test_an_honest_trainer_that_compiles_is_not_taken_for_one(
     assert lab.call("try", "-m", "compiles").code == 0
     run = lab.events("run")[-1]
     assert run["outcome"] == "ok", (run["reason"], run["warnings"])
+
+
+@pytest.mark.slow
+def test_an_evaluation_by_hand_says_so_to_the_sessions_beside_it(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(template / "lab", tmp_path / "lab", symlinks=True)
+    monkeypatch.setenv(CACHE, str(template / "cache"))
+    by_hand = tmp_path / "lab/.autoresearch/by-hand"
+    by_hand.mkdir(parents=True)
+    os.mkfifo(by_hand / "clock.json")  # the evaluator waits here, when it has read the split once
+    command = [sys.executable, "prepare.py", "evaluate"]
+    process = subprocess.Popen(command, cwd=tmp_path / "lab", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (
+        (by_hand / "clock.json").open("w"),
+        (template / "cache/.evaluating-search").open() as register,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(register, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert process.wait(60) == 0

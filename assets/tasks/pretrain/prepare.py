@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import base64
 import bisect
+import fcntl
 import hashlib
 import importlib
 import itertools
@@ -1183,6 +1184,9 @@ def evaluate(config: Config, split: str) -> None:
     target = Path(os.environ.pop("AUTORESEARCH_RESULT", "") or folder / "result.json")
     lived = os.environ.pop("AUTORESEARCH_TRAIN_SECONDS", "")
     target.unlink(missing_ok=True)
+    if "AUTORESEARCH_RUN_DIR" not in ENVIRONMENT:  # tells sessions beside this who reads these rows, to its end
+        with suppress(OSError):
+            fcntl.flock(os.open(cache_dir() / f".evaluating-{split}", os.O_RDWR | os.O_CREAT, 0o666), fcntl.LOCK_SH)
     outcome, reason, metrics, manifest = "ok", None, {}, manifest_hash(prepared(config))
     try:
         metrics = judge(folder, split, config, float(lived) if lived else None)
@@ -1191,9 +1195,7 @@ def evaluate(config: Config, split: str) -> None:
         print(f"{outcome}: {reason}", file=sys.stderr)
     result = {"outcome": outcome, "reason": reason, "metrics": metrics, "manifest": manifest, "split": split}
     write_json(target, {**result, "seconds": monotonic() - start})
-    for name, value in metrics.items():
-        print(f"METRIC {name}={value!r}")
-    sys.stdout.flush()
+    print("".join(f"METRIC {name}={value!r}\n" for name, value in metrics.items()), end="", flush=True)
     sys.stderr.flush()
     os._exit(0)  # nothing that the trainer's code registered runs once the result is written
 

@@ -101,7 +101,8 @@ def replicate(
         same = "the same to the last digit" if value == first else f"{value - first:+.3g} from the first run"
         lines.append(f"first run  {first:.10g}{unit(session)}: {same}")
     if e.reference is not None:
-        lines.append(f"mean       {number(session, views.value(e))}{unit(session)} over {len(e.by_seed)} seeds")
+        runs = f"{len(e.by_seed)} seed{'s' if len(e.by_seed) > 1 else ''}"
+        lines.append(f"mean       {number(session, views.value(e))}{unit(session)} over {runs}")
     lines.append(f"noise      {views.noise_words(session)}")
     emit(as_json, view, lines)
 
@@ -140,7 +141,7 @@ def ablate(
         )
     view = {**found.as_result(), "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}
     if found.offer is None:
-        lines.append("Nothing can be left out: every change pays, or together they do.")
+        lines.append("Nothing is offered to leave out: every change pays, or these runs cannot tell that it does not.")
     elif report is None:
         what = ", ".join(map(str, found.offer.without))
         size = "less code" if found.offer.smaller else "no less code"
