@@ -21,7 +21,7 @@ SHELL_SIDE = {"autoresearch.core.metrics", "autoresearch.core.words", "autoresea
 OPTIONAL = {"orjson"}
 """What they use when it is there; tests/test_scripts.py runs them with a bare python3, where it is not."""
 MAX_LINES = 400
-MAX_TASK_LINES = {"train": 650, "prepare": 1260}
+MAX_TASK_LINES = {"train": 810, "prepare": 1260}
 """A task is read in one sitting, so each of its two programs is one file."""
 
 
@@ -156,7 +156,7 @@ def test_no_module_is_two_modules() -> None:
 def test_a_module_that_is_too_long_is_found() -> None:
     assert too_long(401, "src/autoresearch/core/x.py") and not too_long(400, "src/autoresearch/core/x.py")
     assert too_long(1260, "assets/tasks/a/prepare.py") and not too_long(1259, "assets/tasks/a/prepare.py")
-    assert too_long(650, "assets/tasks/a/train.py") and not too_long(649, "assets/tasks/a/train.py")
+    assert too_long(810, "assets/tasks/a/train.py") and not too_long(809, "assets/tasks/a/train.py")
     assert not too_long(2000, "tests/test_x.py")
 
 

@@ -29,6 +29,19 @@ def prepare() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def train(prepare: ModuleType) -> ModuleType:
+    """assets/tasks/pretrain/train.py as a module."""
+    pytest.importorskip("torch")
+    sys.modules.setdefault("prepare", prepare)
+    spec = importlib.util.spec_from_file_location("pretrain_train", ASSETS / "train.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
@@ -89,8 +102,9 @@ def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) ->
     workspace = Workspace(folder, env)
     workspace.edit("autoresearch.toml", r"budget = \{.*?\}", f"budget = {{ {budget} }}")
     workspace.edit("autoresearch.toml", r'source = "python"', f'source = "{source}"')
-    workspace.edit("train.py", r'(DEPTH = .*"tiny": )\d+', r"\g<1>1")
-    workspace.edit("train.py", r'(WIDTH = .*"tiny": )\d+', r"\g<1>64")
+    workspace.edit("train.py", r"DEPTH = 0", "DEPTH = 1")
+    workspace.edit("train.py", r"WIDTH = 0", "WIDTH = 64")
+    workspace.edit("train.py", r"BATCH_ROWS = 0", "BATCH_ROWS = 8")
     return workspace
 
 

@@ -129,8 +129,9 @@ def test_more_than_the_budget_is_refused_or_gains_nothing(
 ) -> None:
     result = run(workspace, tmp_path, CHEATS[name])
     if name.startswith("trains on"):
-        assert result["outcome"] == "over_budget"
+        assert result["outcome"] in ("over_budget", "killed")  # killed where the machine was overloaded
         assert "between the last batch and finish" in result["reason"]
+        assert not result["metrics"]
         return
     assert result["outcome"] == "ok", result["reason"]
     assert result["metrics"]["num_steps"] == 6

@@ -74,8 +74,8 @@ def test_the_locked_split_is_scored_apart(workspace: Workspace, trained: Path) -
 @pytest.mark.parametrize(
     ("pattern", "replacement", "outcome", "words"),
     [
-        (r"triu\(1\)", "triu(2)", "tampered", "later tokens"),
-        (r'(WIDTH = .*"tiny": )64', r"\g<1>128", "crash", "do not fit"),
+        (r"distance < 0", "distance < -1", "tampered", "later tokens"),
+        (r"WIDTH = 64", "WIDTH = 128", "crash", "do not fit"),
         (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
         (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
     ],

@@ -5,53 +5,358 @@
 The evaluator imports `build_model` from here, loads the saved weights strictly, and calls the model on int64
 [B, T] ids; it must return logits [B, T, VOCAB_SIZE], each depending on its own row up to its own place only.
 
-B rows, T tokens of a row, D width of the residual stream, H heads, K width of a head, V vocabulary.
+B rows, T tokens of a row, D width of the residual stream, H heads, K width of a head, V vocabulary, N tokens.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import gc
 import math
+import os
+import re
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from prepare import MAX_SEQ_LEN, PROFILE, VOCAB_SIZE, finish, log_step, make_dataloader, pick_device, seed_everything
+from prepare import (
+    MAX_SEQ_LEN,
+    PROFILE,
+    TIME_BUDGET,
+    VOCAB_SIZE,
+    DataLoader,
+    cache_dir,
+    finish,
+    log_step,
+    make_dataloader,
+    pick_device,
+    seed_everything,
+)
 
 # isort: split
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 # ------------------------------------------------------------------------------------------------------------
 # Hyperparameters
 # ------------------------------------------------------------------------------------------------------------
 
-# Model. The sizes that depend on the profile are tables; edit the entry of the profile in use. Those of tiny
-# were the best of a few tried on two CPU cores, at 20 and 40 s.
-DEPTH = {"full": 9, "small": 6, "tiny": 2}[PROFILE]  # layers
-WIDTH = {"full": 640, "small": 384, "tiny": 128}[PROFILE]  # D
+# Model. 0 is: what this device trains best within the budget.
+DEPTH = 0  # layers; 0: of SIZES
+WIDTH = 0  # D, a multiple of HEAD_DIM; 0: of SIZES
+SIZES = ((2, 128), (4, 256), (6, 384), (6, 512), (8, 512), (9, 640), (11, 768))  # (layers, D) to choose from
 HEAD_DIM = {"full": 128, "small": 64, "tiny": 64}[PROFILE]  # K
 MLP_RATIO = 4  # hidden width of the MLP / D
+WINDOW_PATTERN = "SSSL"  # attention of the layers in turn, S short or L long; the last layer is always long
+SHORT_WINDOW = 0.125  # short window / T
 ROPE_BASE = 10000.0  # longest wavelength of the rotary embedding, in tokens / 2 pi
 QK_SCALE = 1.15  # factor on the normalised queries and keys, each
+VALUE_EMBEDDINGS = True  # a second embedding, added to the values of every other layer
+X0_INIT = 0.05  # part of the embedding that each layer adds to the stream, at the start
+BACKOUT_INIT = 0.0  # part of the middle layer's stream taken away before the head, at the start
 LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # smooth limit of logits (Gemma 2); 0: none
 INIT_SCALE = 1.0  # factor on the uniform init of the matrices, whose standard deviation is then D ** -0.5
 
-# Optimisation.
-BATCH_ROWS = {"full": 32, "small": 16, "tiny": 8}[PROFILE]  # rows of one forward pass
-BATCH_ROWS_TOTAL = {"full": 128, "small": 64, "tiny": 8}[PROFILE]  # rows of one optimiser step
+# Optimisation
+BATCH_ROWS = 0  # rows of one optimiser step; 0: a power of two that gives about STEPS of them in the budget
+STEPS = 1200
 MATRIX_LR = 0.02  # Muon, matrices of the blocks; the singular values of one update
 EMBEDDING_LR = 0.3  # AdamW, at width 768; scaled by (D / 768) ** -0.5
 HEAD_LR = 0.004  # AdamW, likewise
-MOMENTUM_DECAY = 0.05  # Muon, Nesterov: 1 - momentum, forgotten in a step
-ADAM_DECAY1 = 0.2  # AdamW: 1 - beta1, forgotten of the first moment in a step
-ADAM_DECAY2 = 0.05  # AdamW: 1 - beta2, of the second
-WEIGHT_DECAY = 0.1  # Muon, times the learning rate
+SCALAR_LR = 0.05  # AdamW, the scalars of the layers and the gates of the value embeddings
+MOMENTUM = 0.95  # Muon, Nesterov
+MOMENTUM_START = 0.85  # the same in the first step, rising over MOMENTUM_STEPS
+MOMENTUM_STEPS = 300
+NORMUON_BETA = 0.95  # Muon, second moment of a neuron
+ADAM_BETA1 = 0.8
+ADAM_BETA2 = 0.95
+WEIGHT_DECAY = 0.1  # Muon, times the learning rate; cautious: only where it does not oppose the update
+EMBEDDING_DECAY = 0.002  # AdamW, value embeddings, times the learning rate
 WARMUP = 0.02  # part of the budget in which the rate rises
 WARMDOWN = 0.6  # part of the budget, at its end, in which the rate falls
 FINAL_LR = 0.05  # rate at the end, in units of the full rate
 
-LOG_EVERY_S = 3.0  # seconds between progress lines
+# Machine
+MICRO_ROWS = 0  # rows of one forward pass; 0: as many as fit, by `fit`
+COMPILE = None  # True, False, or None: on CUDA, where there is a compiler
+MAX_LOSS = 50  # nats a token; more ends the run
+LOG_EVERY_S = 3.0  # seconds between progress lines of a log
+
+# ------------------------------------------------------------------------------------------------------------
+# Machine: precision, speed, memory, sizes
+# ------------------------------------------------------------------------------------------------------------
+
+# Dense matrix FLOP/s in 16 bits with 32-bit sums, from the makers' data sheets, by a word of the device's name.
+PEAK_FLOPS = {
+    "B200": 2250e12, "H200": 989e12, "GH200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12,
+    "L40S": 362e12, "L40": 181e12, "L4": 121e12, "A10G": 70e12, "A10": 125e12, "A40": 150e12, "V100": 125e12,
+    "T4": 65e12, "RTX 6000 Ada": 364e12, "RTX A6000": 155e12, "RTX 5090": 210e12, "RTX 4090": 165e12,
+    "RTX 4080": 97e12, "RTX 3090": 71e12, "RTX 3080": 60e12, "RTX 3060": 25e12,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this run computes on."""
+
+    device: torch.device
+    dtype: torch.dtype  # of matrix products
+    peak: float | None  # FLOP/s; None: not known
+    likely: float  # FLOP/s that training reaches, roughly; sizes are chosen by it, nothing else
+    memory: float  # bytes
+    compiles: bool
+
+
+@functools.cache
+def machine() -> Machine:
+    device = pick_device()
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        peak = peak_of(card.name)
+        dtype = torch.bfloat16 if card.major >= 8 else torch.float16 if card.major >= 7 else torch.float32
+        from torch.utils._triton import has_triton
+
+        compiles = has_triton() if COMPILE is None else COMPILE
+        return Machine(device, dtype, peak, 0.4 * (peak or 40e12), card.total_memory, compiles)
+    if device.type == "mps":
+        return Machine(device, torch.float32, None, 2e12, torch.mps.recommended_max_memory(), False)
+    bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(device, torch.bfloat16 if bf16 else torch.float32, None, 6e10 * cores(), memory, bool(COMPILE))
+
+
+def peak_of(card: str) -> float | None:
+    return next((flops for name, flops in PEAK_FLOPS.items() if re.search(rf"\b{name}\b", card)), None)
+
+
+def cores() -> int:
+    """CPU cores that this process may use, by its affinity and, in a container, its quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or a quota of "max"
+        return count
+
+
+def prepare_cpu() -> None:
+    """As many threads as there are cores, and freed memory kept: glibc gives large blocks back to the system, and
+    having them zeroed again at the next use takes a fifth of a step."""
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def model_size() -> tuple[int, int]:
+    """(layers, D). Of SIZES the largest that sees seven tokens a matrix parameter within the budget, near which
+    runs of 300 s on an H100 were best (karpathy/autoresearch and its forks), and of which a row fits in memory."""
+    if math.isinf(TIME_BUDGET):
+        layers, width = {"full": (9, 640), "small": (6, 384), "tiny": (2, 128)}[PROFILE]
+    else:
+        own = machine()
+        layers, width = next(size for size in SIZES if size[1] % HEAD_DIM == 0)
+        for size in SIZES:
+            fast_enough = 42 * matrix_parameters(size) ** 2 <= own.likely * TIME_BUDGET
+            if size[1] % HEAD_DIM == 0 and fast_enough and memory_bytes(1, True, size) <= 0.9 * own.memory:
+                layers, width = size
+    return DEPTH or layers, WIDTH or width
+
+
+def matrix_parameters(size: tuple[int, int]) -> int:
+    return size[0] * (4 + 2 * MLP_RATIO) * size[1] ** 2
+
+
+def flops_of_token(size: tuple[int, int]) -> float:
+    """Floating-point operations of training on one token, attention within its windows included."""
+    attention = sum(window * (1 - window / (2 * MAX_SEQ_LEN)) for window in windows(size[0]))
+    return 6 * (matrix_parameters(size) + VOCAB_SIZE * size[1]) + 12 * size[1] * attention
+
+
+def batch_rows() -> int:
+    """Rows of one optimiser step."""
+    if BATCH_ROWS or math.isinf(TIME_BUDGET):
+        return BATCH_ROWS or {"full": 128, "small": 64, "tiny": 8}[PROFILE]
+    rows = machine().likely * TIME_BUDGET / flops_of_token(model_size()) / MAX_SEQ_LEN / STEPS
+    return int(2 ** min(8, max(2, round(math.log2(rows)))))
+
+
+def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
+    """An estimate of what training takes with `rows` rows in a forward pass, in bytes; leans to too much."""
+    (layers, width), own = size, machine()
+    tables = VOCAB_SIZE * width * (2 + VALUE_EMBEDDINGS * ((layers + 1) // 2))
+    state = matrix_parameters(size) * (4 + 4 + 4 + 6) + tables * (4 + 4 + 8)  # weights, gradients, moments, an update
+    item = torch.finfo(own.dtype).bits // 8
+    layer = (8 + 2 * MLP_RATIO + (2 if own.compiles else 8)) * width * item  # of a token: what backward needs
+    if short_rows():
+        layer += 3 * item * MAX_SEQ_LEN * width // HEAD_DIM  # scores are written out
+    kept = layer + 4 * width * layers if checkpoint else layer * layers
+    loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
+    return state + rows * MAX_SEQ_LEN * (kept + 12 * width) + loss + 2**29
+
+
+def fit(memory: float, size: tuple[int, int], total: int) -> tuple[int, bool]:
+    """(rows of a forward pass, whether to checkpoint): the most rows that divide `total` and fit in nine tenths of
+    `memory` bytes, without checkpoints if any fit so. One row with checkpoints when nothing does: it may still work."""
+    for again in (False, True):
+        for rows in range(total, 0, -1):
+            if total % rows == 0 and memory_bytes(rows, again, size) <= 0.9 * memory:
+                return rows, again
+    return 1, True
+
+
+def loss_chunk() -> int:
+    """Tokens whose logits are in memory at a time."""
+    return max(64, (2**20 if machine().device.type == "cpu" else 2**26) // VOCAB_SIZE)
+
+
+def short_rows() -> bool:
+    """Whether attention is written out: on a CPU that is twice as fast as SDPA for short rows."""
+    return machine().device.type == "cpu" and MAX_SEQ_LEN <= 512
+
+
+@functools.cache
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=False) if machine().compiles else function
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Attention: q, k, v [B, T, H, K] -> [B, T, H, K]; place i sees places i - window to i
+# ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def hidden(B: int, T: int, window: int, device: torch.device) -> Tensor:
+    """bool [T, T]: what place i (first) may not see of place j."""
+    distance = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
+    return (distance < 0) | (distance > window)
+
+
+@functools.cache
+def penalty(B: int, T: int, window: int, device: torch.device) -> Tensor:
+    return torch.zeros(T, T, device=device, dtype=machine().dtype).masked_fill(hidden(B, T, window, device), -math.inf)
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor, window: int, penalty: Tensor) -> Tensor:
+    """Masked softmax as it stands in the paper (Vaswani et al., 2017)."""
+    B, T, H, K = q.shape
+    q, k, v = (x.transpose(1, 2).reshape(B * H, T, K) for x in (q * K**-0.5, k, v))
+    scores = torch.baddbmm(penalty, q, k.mT)  # [B H, T, T]
+    return (scores.softmax(-1) @ v).view(B, H, T, K).transpose(1, 2)
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, window: int, hidden: Tensor) -> Tensor:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if window >= q.size(2) - 1:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=~hidden).transpose(1, 2)
+
+
+@functools.cache
+def block_mask(B: int, T: int, window: int, device: torch.device) -> object:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def seen(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (i >= j) & (i - j <= window)
+
+    return create_block_mask(seen, None, None, T, T, device=device)
+
+
+@functools.cache
+def compiled_flex() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def flex(q: Tensor, k: Tensor, v: Tensor, window: int, blocks: object) -> Tensor:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return compiled_flex()(q, k, v, block_mask=blocks).transpose(1, 2)
+
+
+@functools.cache
+def row_ends(B: int, T: int, window: int, device: torch.device) -> Tensor:
+    return torch.arange(0, (B + 1) * T, T, dtype=torch.int32, device=device)
+
+
+def varlen(q: Tensor, k: Tensor, v: Tensor, window: int, ends: Tensor) -> Tensor:
+    """FlashAttention 2 as torch >= 2.11 has it, on sm80 and later."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    T = q.size(1)
+    left = -1 if window >= T - 1 else window
+    flat = varlen_attn(*(x.flatten(0, 1) for x in (q, k, v)), ends, ends, T, T, window_size=(left, 0))
+    return flat.view_as(q)
+
+
+@functools.cache
+def flash3_kernel(*_: object) -> Callable[..., Any]:
+    from kernels import get_kernel
+
+    return get_kernel("kernels-community/flash-attn3", version=1).flash_attn_func
+
+
+def flash3(q: Tensor, k: Tensor, v: Tensor, window: int, kernel: Callable[..., Any]) -> Tensor:
+    """FlashAttention 3 (Shah et al., 2024), a kernel from the hub, for Hopper."""
+    left = -1 if window >= q.size(1) - 1 else window
+    out = kernel(q, k, v, causal=True, window_size=(left, 0))
+    return out[0] if isinstance(out, tuple) else out
+
+
+# name: (path, what it needs beside q, k, v, made once from B, T, window and device)
+ATTENTION: dict[str, tuple[Callable[..., Tensor], Callable[..., Any]]] = {
+    "flash3": (flash3, flash3_kernel), "varlen": (varlen, row_ends), "flex": (flex, block_mask),
+    "sdpa": (sdpa, hidden), "written_out": (written_out, penalty),
+}  # fmt: skip
+
+
+def attention_paths() -> list[str]:
+    """What this machine may have, best first."""
+    own = machine()
+    if short_rows():
+        return ["written_out"]
+    if own.device.type != "cuda":
+        return ["sdpa"]
+    major = torch.cuda.get_device_capability(own.device)[0]
+    return ["flash3"] * (major == 9) + ["varlen"] * (major >= 8) + ["flex"] * own.compiles + ["sdpa"]
+
+
+@functools.cache
+def choose_attention() -> str:
+    """The first path that gives what a masked softmax gives; one line for each that does not run or differs."""
+    own, paths = machine(), attention_paths()
+    for name in paths[:-1]:
+        path, needs = ATTENTION[name]
+        try:
+            generator = torch.Generator(own.device).manual_seed(0)
+            drawn = torch.randn(3, 2, 256, 2, HEAD_DIM, device=own.device, generator=generator)
+            with torch.enable_grad():
+                q, k, v = drawn.to(own.dtype).requires_grad_().unbind()
+                out = path(q, k, v, 100, needs(2, 256, 100, own.device))
+                out.float().sum().backward()
+            expected = sdpa(q.float(), k.float(), v.float(), 100, hidden(2, 256, 100, own.device))
+            if not torch.allclose(out.float(), expected, atol=0.05):
+                raise ValueError("its output is off")
+            return name
+        except Exception as error:  # whatever a kernel or its download raises, the next path may do
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+            print(f"attention {name} is not used ({reason})", flush=True)
+    return paths[-1]
+
+
+def windows(layers: int) -> list[int]:
+    """The window of each layer, in tokens. All are long where a GPU has nothing but SDPA: a mask costs it more than a
+    short window saves."""
+    short = max(1, round(SHORT_WINDOW * MAX_SEQ_LEN)) if attention_paths() != ["sdpa"] else MAX_SEQ_LEN
+    kinds = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(layers - 1)] + ["L"]
+    return [short if kind == "S" else MAX_SEQ_LEN for kind in kinds]
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -65,156 +370,312 @@ def norm(x: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al., 2021) of x [B, T, H, K] by angles [T, 1, K / 2]."""
+    """Rotary position embedding (Su et al., 2021) of x [B, T, ..., K] by angles [T, 1, 1, K / 2]."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention, [B, H, T, K] -> [B, H, T, K]. On a CPU short rows are twice as fast written out."""
-    T = q.size(2)
-    if q.device.type != "cpu" or T > 512:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    later = torch.ones(T, T, dtype=torch.bool).triu(1)
-    scores = (q @ k.mT * HEAD_DIM**-0.5).masked_fill(later, -math.inf)  # [B, H, T, T]
-    return scores.softmax(-1) @ v
 
 
 class Block(nn.Module):
     """Attention, then an MLP with squared ReLU (So et al., 2021), each on the normalised residual stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, value_embedding: bool) -> None:
         super().__init__()
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.out = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.up = nn.Linear(WIDTH, MLP_RATIO * WIDTH, bias=False)
-        self.down = nn.Linear(MLP_RATIO * WIDTH, WIDTH, bias=False)
+        self.qkv = nn.Parameter(torch.empty(3, width, width))  # three matrices to the optimiser, one to the product
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, MLP_RATIO * width, bias=False)
+        self.down = nn.Linear(MLP_RATIO * width, width, bias=False)
+        if value_embedding:  # after ResFormer (Zhou et al., 2024), gated by head
+            self.values = nn.Embedding(VOCAB_SIZE, width)
+            self.gate = nn.Linear(32, width // HEAD_DIM, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ids: Tensor, turn: tuple[Tensor, Tensor], attend: tuple[Any, ...]) -> Tensor:
+        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of ATTENTION, a window and its needs."""
         B, T, D = x.shape
-        q, k, v = self.qkv(norm(x)).view(B, T, 3, D // HEAD_DIM, HEAD_DIM).unbind(2)  # [B, T, H, K]
-        q, k = (QK_SCALE * norm(rotate(z, cos, sin)).to(v.dtype) for z in (q, k))
-        q, k, v = (z.transpose(1, 2) for z in (q, k, v))  # [B, H, T, K]
-        y = attend(q, k, v)
-        x = x + self.out(y.transpose(1, 2).reshape(B, T, D))
+        h = norm(x)
+        qkv = F.linear(h, self.qkv.flatten(0, 1)).view(B, T, 3, D // HEAD_DIM, HEAD_DIM)
+        q, k = rotate(norm(qkv[:, :, :2]), *turn).to(qkv.dtype).unbind(2)  # [B, T, H, K]
+        v = qkv[:, :, 2]
+        if hasattr(self, "values"):
+            gate = 2 * torch.sigmoid(self.gate(h[..., :32]))[..., None]  # [B, T, H, 1]
+            v = v + (gate * self.values(ids).view_as(v)).to(v.dtype)
+        path, window, needs = attend
+        x = x + self.out(path(q, k, v, window, needs).reshape(B, T, D))
         return x + self.down(F.relu(self.up(norm(x))).square())
 
 
 class GPT(nn.Module):
     """Decoder-only transformer with an untied head. forward: int64 [B, T] -> logits [B, T, V]."""
 
-    def __init__(self) -> None:
+    checkpoint = False  # recompute blocks in the backward pass
+
+    def __init__(self, layers: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(VOCAB_SIZE, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(DEPTH))
-        self.head = nn.Linear(WIDTH, VOCAB_SIZE, bias=False)
+        with_values = [VALUE_EMBEDDINGS and i % 2 == (layers - 1) % 2 for i in range(layers)]
+        self.embedding = nn.Embedding(VOCAB_SIZE, width)
+        self.blocks = nn.ModuleList(Block(width, own) for own in with_values)
+        self.head = nn.Linear(width, VOCAB_SIZE, bias=False)
+        self.windows = windows(layers)
+        self.keep = nn.Parameter(torch.ones(layers))  # factor on the stream, by layer
+        self.x0 = nn.Parameter(torch.full((layers,), X0_INIT))  # factor on the embedding added to it
+        self.backout = nn.Parameter(torch.tensor(BACKOUT_INIT))
         frequency = ROPE_BASE ** -(torch.arange(0, HEAD_DIM, 2) / HEAD_DIM)
-        angle = torch.outer(torch.arange(MAX_SEQ_LEN), frequency)[:, None]  # [T, 1, K / 2]
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        angle = torch.outer(torch.arange(MAX_SEQ_LEN), frequency)[:, None, None]  # [T, 1, 1, K / 2]
+        self.register_buffer("cos", QK_SCALE * angle.cos(), persistent=False)
+        self.register_buffer("sin", QK_SCALE * angle.sin(), persistent=False)
 
     @torch.no_grad()
     def init_weights(self) -> None:
         """Uniform matrices of standard deviation D ** -0.5; what writes to the stream starts at 0."""
+        bound = INIT_SCALE * (3 / self.embedding.embedding_dim) ** 0.5
         nn.init.normal_(self.embedding.weight)
         nn.init.normal_(self.head.weight, std=0.001)
-        bound = INIT_SCALE * (3 / WIDTH) ** 0.5
         for block in self.blocks:
-            for layer in (block.qkv, block.up):
-                nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.uniform_(block.qkv, -bound, bound)
+            nn.init.uniform_(block.up.weight, -bound, bound)
             for layer in (block.out, block.down):
                 nn.init.zeros_(layer.weight)
+            if hasattr(block, "values"):
+                nn.init.uniform_(block.values.weight, -bound, bound)
+                nn.init.zeros_(block.gate.weight)
+
+    def trunk(self, ids: Tensor, path: Callable[..., Tensor], needs: list[Any]) -> Tensor:
+        """int64 [B, T] -> [B, T, D], what the head reads."""
+        turn = self.cos[: ids.size(1)], self.sin[: ids.size(1)]
+        x = x0 = norm(self.embedding(ids))  # [B, T, D]
+        for i, block in enumerate(self.blocks):
+            x = self.keep[i] * x + self.x0[i] * x0
+            arguments = (x, ids, turn, (path, self.windows[i], needs[i]))
+            x = checkpoint(block, *arguments, use_reentrant=False) if self.checkpoint else block(*arguments)
+            if i == len(self.blocks) // 2:
+                middle = x
+        return norm(x - self.backout * middle)
+
+    def features(self, ids: Tensor) -> Tensor:
+        """The trunk with the attention and the precision of this machine, compiled when training where that pays."""
+        own, meta = machine(), ids.device.type == "meta"  # on the meta device the evaluator counts FLOPs
+        path, needs = ATTENTION["sdpa" if meta else choose_attention()]
+        made = [needs(*ids.shape, window, ids.device) for window in self.windows]
+        trunk = compiled(GPT.trunk) if self.training and not meta else GPT.trunk
+        with torch.autocast(own.device.type, own.dtype, enabled=own.dtype != torch.float32):
+            return trunk(self, ids, path, made)
 
     def forward(self, ids: Tensor) -> Tensor:
-        T = ids.size(1)
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=fast_bf16(ids.device)):
-            x = norm(self.embedding(ids))  # [B, T, D]
-            for block in self.blocks:
-                x = block(x, self.cos[:T], self.sin[:T])
-            logits = self.head(norm(x)).float()  # [B, T, V]
+        own = machine()
+        with torch.autocast(own.device.type, own.dtype, enabled=own.dtype != torch.float32):
+            logits = self.head(self.features(ids)).float()  # [B, T, V]
         return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware: CUDA from sm80 on, CPUs with AVX-512 BF16."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return device.type == "cpu" and bool(probe())
 
 
 def build_model() -> GPT:
     """The model with fresh weights, on the CPU; the evaluator calls this as well."""
-    assert WIDTH % HEAD_DIM == 0, f"WIDTH {WIDTH} must be a multiple of HEAD_DIM {HEAD_DIM}"
-    assert HEAD_DIM % 2 == 0, f"HEAD_DIM {HEAD_DIM} must be even, since rotary embeddings turn pairs"
-    model = GPT()
+    check_constants()
+    model = GPT(*model_size())
     model.init_weights()
     return model
+
+
+def check_constants() -> None:
+    """Exit with one line when constants do not go together."""
+    wrong = None
+    if HEAD_DIM % 2 or HEAD_DIM < 2:
+        wrong = f"HEAD_DIM = {HEAD_DIM} must be even, since rotary embeddings turn pairs, such as 64"
+    elif min(DEPTH, WIDTH, BATCH_ROWS, MICRO_ROWS) < 0:
+        wrong = "DEPTH, WIDTH, BATCH_ROWS and MICRO_ROWS must not be negative; 0 chooses for this machine"
+    elif WIDTH % HEAD_DIM or not any(width % HEAD_DIM == 0 for _, width in SIZES):
+        near = max(1, round(WIDTH / HEAD_DIM)) * HEAD_DIM
+        wrong = f"WIDTH = {WIDTH} must be a multiple of HEAD_DIM = {HEAD_DIM}, such as {near}; so must one of SIZES"
+    elif not WINDOW_PATTERN or set(WINDOW_PATTERN) - set("SL") or not 0 < SHORT_WINDOW <= 1:
+        wrong = f"WINDOW_PATTERN = {WINDOW_PATTERN!r} must be letters S and L, such as 'SSSL', SHORT_WINDOW in (0, 1]"
+    elif MICRO_ROWS and batch_rows() % MICRO_ROWS:
+        fitting = [rows for rows in range(1, batch_rows() + 1) if batch_rows() % rows == 0]
+        wrong = f"MICRO_ROWS = {MICRO_ROWS} must divide the {batch_rows()} rows of a batch: one of {fitting}, or 0"
+    elif min(WARMUP, WARMDOWN) < 0 or WARMUP + WARMDOWN > 1:
+        wrong = f"WARMUP + WARMDOWN = {WARMUP + WARMDOWN:g}: each must be at least 0, and the sum at most 1"
+    elif VALUE_EMBEDDINGS and model_size()[1] < 32:
+        wrong = f"VALUE_EMBEDDINGS need a width of 32 or more, and this one is {model_size()[1]}; set it to False"
+    if wrong:
+        raise SystemExit(f"error: train.py: {wrong}")
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Loss
+# ------------------------------------------------------------------------------------------------------------
+
+
+def loss_part(h: Tensor, w: Tensor, y: Tensor, cap: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """(summed cross-entropy, gradient of h, gradient of w) of a chunk: h [N, D], w [V, D], y [N]."""
+    z, y = h @ w.mT, y[:, None]  # [N, V], [N, 1]
+    if cap is not None:
+        z = cap * torch.tanh(z.float() / cap)
+    log_p = z.log_softmax(-1, dtype=torch.float32)
+    loss = -log_p.gather(-1, y).sum()
+    slope = log_p.exp().scatter_add(-1, y, -torch.ones_like(y, dtype=torch.float32))
+    if cap is not None:
+        slope = slope * (1 - (z / cap).square())
+    slope = slope.to(h.dtype)
+    return loss, slope @ w, slope.mT @ h
+
+
+class ChunkedLoss(torch.autograd.Function):
+    """Mean cross-entropy of softcapped logits that are never all in memory: loss and gradients of each chunk of tokens
+    are computed together (the idea of Liger Kernel, Hsu et al., 2024)."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, y: Tensor) -> Tensor:
+        """h [N, D], weight [V, D], y int64 [N] -> []; the gradients of h and weight are ready with it."""
+        cap = torch.tensor(float(LOGIT_CAP)) if LOGIT_CAP else None
+        h = h.to(machine().dtype)
+        w, part, size = weight.to(h.dtype), compiled(loss_part), loss_chunk()
+        grad_h, grad_w = torch.empty_like(h), torch.zeros_like(weight)
+        total = torch.zeros((), device=h.device)
+        for start in range(0, len(y), size):
+            at = slice(start, start + size)
+            loss, grad_h[at], own = part(h[at], w, y[at], cap)
+            grad_w += own
+            total += loss
+        ctx.save_for_backward(grad_h, grad_w)
+        return total / len(y)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_h, grad_w = ctx.saved_tensors
+        factor = upstream / len(grad_h)
+        return grad_h.float() * factor, grad_w * factor, None
 
 
 # ------------------------------------------------------------------------------------------------------------
 # Optimiser
 # ------------------------------------------------------------------------------------------------------------
 
+# Polar Express (Amsel et al., 2025): the quintics that bring singular values from [0.001, 1] to near 1 in five steps.
+POLAR = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+
 
 def orthogonalize(g: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix of each g [N, R, C], roughly: all singular values near 1.
-
-    Five steps of the quintic Newton-Schulz iteration with the coefficients of Muon (Keller Jordan, 2024).
-    """
-    x = g.bfloat16() if fast_bf16(g.device) else g
+    """The nearest semi-orthogonal matrix of each g [N, R, C], roughly: all singular values near 1."""
+    x = g.to(torch.bfloat16 if machine().dtype == torch.bfloat16 else torch.float32)
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(5):
-        a = x @ x.mT
-        x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+    x = x / (1.02 * x.norm(dim=(-2, -1), keepdim=True) + 1e-6)
+    for a, b, c in POLAR:
+        s = x @ x.mT
+        s = torch.baddbmm(s, s, s, beta=b, alpha=c)
+        x = torch.baddbmm(x, s, x, beta=a)
     return (x.mT if tall else x).to(g.dtype)
 
 
-class Optimizer:
-    """Muon for the matrices of the blocks, AdamW without decay for embedding and head.
+def muon(p: Tensor, g: Tensor, momentum: Tensor, second: Tensor, lr: Tensor, settings: Tensor) -> Tensor:
+    """New matrices [N, R, C]: Muon (Jordan, 2024) with NorMuon's variance by neuron (Li et al., 2025), at unchanged
+    norm of the update, and cautious decay (Chen et al., 2025). `momentum` and `second` change in place.
 
-    Written out here, since torch.optim imports the compiler, which takes seconds on a CPU.
+    `settings` are momentum, beta of the variance and weight decay, as a tensor, so that a change compiles nothing.
+    """
+    beta, beta2, decay = settings.unbind()
+    momentum.lerp_(g, 1 - beta)
+    update = orthogonalize(g.lerp(momentum, beta))
+    mean = update.square().mean(dim=-1 if p.size(-2) >= p.size(-1) else -2, keepdim=True)  # [N, R, 1] or [N, 1, C]
+    second.lerp_(mean, 1 - beta2)
+    scale = (second + 1e-10).rsqrt()
+    before, after = (x.sum(dim=(-2, -1), keepdim=True) + 1e-10 for x in (mean, mean * scale.square()))
+    update = update * (scale * (before / after).sqrt())
+    step = lr * max(1.0, p.size(-2) / p.size(-1)) ** 0.5
+    return p - step * update - lr * decay * p * (update * p >= 0)
+
+
+class Optimizer:
+    """Muon for the matrices of the blocks, AdamW (Loshchilov & Hutter, 2019) for the rest.
+
+    Matrices of one shape are updated as one batch. Written out here, since torch.optim imports the compiler, which
+    takes seconds on a CPU.
     """
 
     def __init__(self, model: GPT) -> None:
         shapes: dict[torch.Size, list[nn.Parameter]] = {}
-        for p in model.blocks.parameters():
-            shapes.setdefault(p.shape, []).append(p)
-        self.matrices = list(shapes.values())  # matrices of one shape are updated as one batch
-        self.momenta = [torch.zeros(len(group), *group[0].shape, device=group[0].device) for group in self.matrices]
-        scale = (WIDTH / 768) ** -0.5
-        self.tables = [(model.embedding.weight, EMBEDDING_LR * scale), (model.head.weight, HEAD_LR * scale)]
-        self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p, _ in self.tables]
-        self.steps = 0
+        for block in model.blocks:
+            for p in (block.qkv, block.out.weight, block.up.weight, block.down.weight):
+                shapes.setdefault(p.shape[-2:], []).append(p)
+        self.matrices = list(shapes.values())
+        stacks = [stacked(group) for group in self.matrices]
+        self.momenta = [torch.zeros_like(stack) for stack in stacks]
+        self.seconds = [torch.zeros_like(s.mean(-1 if s.size(-2) >= s.size(-1) else -2, keepdim=True)) for s in stacks]
+        scale = (model.embedding.embedding_dim / 768) ** -0.5
+        scalars = [model.keep, model.x0, model.backout]
+        values = []
+        for block in model.blocks:
+            if hasattr(block, "values"):
+                values.append(block.values.weight)
+                scalars.append(block.gate.weight)
+        groups = [
+            ([model.embedding.weight], EMBEDDING_LR * scale, 0.0),
+            ([model.head.weight], HEAD_LR * scale, 0.0),
+            (values, EMBEDDING_LR * scale, EMBEDDING_DECAY),
+            (scalars, SCALAR_LR, 0.0),
+        ]
+        self.groups = [group for group in groups if group[0]]  # parameters, learning rate, decay
+        self.others = [p for group, _, _ in self.groups for p in group]
+        self.moments = {p: (torch.zeros_like(p), torch.zeros_like(p), p.new_zeros(())) for p in self.others}
+        self.parameters = [p for group in self.matrices for p in group] + self.others
+        self.steps, self.good_steps = 0, 0
+        self.scale = 2.0**14 if machine().dtype == torch.float16 else 1.0  # of the loss, for small gradients in fp16
+
+    def state(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        return [*self.parameters, *self.momenta, *self.seconds, *(x for own in self.moments.values() for x in own)]
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """One update with all learning rates multiplied by `rate`; clears the gradients."""
-        self.steps += 1
-        for group, momentum in zip(self.matrices, self.momenta, strict=True):
-            gradient = torch.stack([p.grad for p in group])  # [N, R, C]
-            momentum.lerp_(gradient, MOMENTUM_DECAY)
-            update = orthogonalize(gradient.lerp(momentum, 1 - MOMENTUM_DECAY))
-            rows, columns = group[0].shape
-            lr = rate * MATRIX_LR * max(1.0, rows / columns) ** 0.5
-            torch._foreach_mul_(group, 1 - rate * MATRIX_LR * WEIGHT_DECAY)
-            torch._foreach_add_(group, list(update), alpha=-lr)
-        for (p, lr), (first, second) in zip(self.tables, self.moments, strict=True):
-            first.lerp_(p.grad, ADAM_DECAY1)
-            second.lerp_(p.grad.square(), ADAM_DECAY2)
-            root = (second / (1 - (1 - ADAM_DECAY2) ** self.steps)).sqrt_().add_(1e-10)
-            p.addcdiv_(first, root, value=-rate * lr / (1 - (1 - ADAM_DECAY1) ** self.steps))
-        for p in (*(p for group in self.matrices for p in group), *(p for p, _ in self.tables)):
+    def step(self, rate: float) -> Tensor:
+        """One update with all learning rates multiplied by `rate`; clears the gradients and returns their norm, []."""
+        gradients = [p.grad for p in self.parameters]
+        size = torch.stack(torch._foreach_norm(gradients)).norm() / self.scale
+        if machine().dtype != torch.float16 or self.unscale(gradients, bool(size.isfinite())):
+            self.steps += 1
+            warm = min(1.0, self.steps / MOMENTUM_STEPS)
+            momentum = MOMENTUM_START + warm * (MOMENTUM - MOMENTUM_START)
+            settings = torch.tensor([momentum, NORMUON_BETA, WEIGHT_DECAY])
+            for group, first, second in zip(self.matrices, self.momenta, self.seconds, strict=True):
+                g = stacked([p.grad for p in group])
+                new = compiled(muon)(stacked(group), g, first, second, torch.tensor(rate * MATRIX_LR), settings)
+                parts = new.split([p.shape[:-2].numel() for p in group])
+                torch._foreach_copy_(group, [part.view_as(p) for p, part in zip(group, parts, strict=True)])
+            for group, lr, decay in self.groups:
+                first, second, steps = zip(*(self.moments[p] for p in group), strict=True)
+                torch._foreach_add_(steps, 1)
+                torch._fused_adamw_(group, [p.grad for p in group], first, second, [], steps, lr=rate * lr,
+                                    beta1=ADAM_BETA1, beta2=ADAM_BETA2, weight_decay=decay, eps=1e-10,
+                                    amsgrad=False, maximize=False)  # fmt: skip
+        self.clear_gradients()
+        return size
+
+    def clear_gradients(self) -> None:
+        for p in self.parameters:
             p.grad = None
+
+    def unscale(self, gradients: list[Tensor], finite: bool) -> bool:
+        """Undo the scale of fp16. After an overflow halve it, and the step is to be left out; after 500 good steps
+        double it. Returns `finite`."""
+        if finite:
+            torch._foreach_div_(gradients, self.scale)
+        self.good_steps = self.good_steps + 1 if finite else 0
+        self.scale = max(1.0, self.scale / 2) if not finite else self.scale * (1 + (self.good_steps % 500 == 0))
+        return finite
+
+
+def stacked(tensors: list[Tensor]) -> Tensor:
+    """Matrices [..., R, C] -> one batch [N, R, C]."""
+    return torch.cat([x.view(-1, *x.shape[-2:]) for x in tensors])
 
 
 def rate_at(progress: float) -> float:
     """Learning rate, in units of the full rate, when `progress` of the budget is spent."""
     if progress < WARMUP:
         return max(progress, 0.1 * WARMUP) / WARMUP
-    fall = min(1.0, (1.0 - progress) / WARMDOWN)
+    fall = min(1.0, (1.0 - progress) / WARMDOWN) if WARMDOWN else 1.0
     return FINAL_LR + (1.0 - FINAL_LR) * fall
 
 
@@ -223,37 +684,117 @@ def rate_at(progress: float) -> float:
 # ------------------------------------------------------------------------------------------------------------
 
 
+class Display:
+    """A line that is rewritten on a terminal; plain lines now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.terminal, self.last = sys.stdout.isatty(), time.monotonic()
+
+    def show(self, text: str) -> None:
+        if time.monotonic() - self.last >= (0.2 if self.terminal else LOG_EVERY_S):
+            self.last = time.monotonic()
+            print(text.ljust(78 * self.terminal), end="\r" if self.terminal else "\n", flush=True)
+
+
+def train_step(model: GPT, optimizer: Optimizer, x: Tensor, y: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Forward and backward of one micro-batch, int64 [B, T], of `parts`: (mean loss [], what the head reads [N, D])."""
+    features = model.features(x).flatten(0, 1)
+    loss = ChunkedLoss.apply(features, model.head.weight, y.flatten())
+    (loss * (optimizer.scale / parts)).backward()
+    return loss.detach(), features.detach()
+
+
+def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int]:
+    """(loader, micro-batches of a step). On a GPU some steps on random tokens compile the graphs and try the memory
+    before the clock starts: what does not fit is halved at the same total batch, what does not compile runs eagerly."""
+    own, total = machine(), batch_rows()
+    rows, model.checkpoint = fit(own.memory, model_size(), total)
+    rows, compiles = MICRO_ROWS or rows, own.compiles
+    count = 3 if compiles or own.device.type != "cpu" else 0
+    while True:
+        loader = make_dataloader(rows, MAX_SEQ_LEN, "train", own.device)
+        try:
+            for x, y in loader.warmup_batches(count, optimizer.state()):
+                train_step(model, optimizer, x, y, 1)
+                optimizer.step(0.0)
+            optimizer.steps = optimizer.good_steps = 0
+            return loader, total // rows
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                memory = f"{own.memory / 2**30:.0f} GB of memory"
+                raise SystemExit(
+                    f"error: train.py: one row does not fit in {memory}; make WIDTH or DEPTH smaller"
+                ) from None
+            rows = max(n for n in range(1, rows) if total % n == 0)
+            print(f"memory    not enough: {rows} rows in a forward pass from here on", flush=True)
+        except Exception as error:
+            if not compiles:
+                raise
+            compiles = False
+            print(f"compiler  is not used ({type(error).__name__}: {str(error).splitlines()[0][:120]})", flush=True)
+            torch.compiler.set_stance("force_eager")
+        optimizer.clear_gradients()
+        torch.cuda.empty_cache()
+
+
+def keep_compiled(kind: str) -> None:
+    """Let torch.compile find again what it made for this version and device, where its folder can be written."""
+    folder = cache_dir() / "inductor" / kind.replace(" ", "-")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
 def main() -> None:
-    assert BATCH_ROWS_TOTAL % BATCH_ROWS == 0, "BATCH_ROWS_TOTAL must be a multiple of BATCH_ROWS"
     seed_everything()
-    device = pick_device()
-    model = build_model().to(device)
+    own = machine()
+    if own.device.type == "cpu":
+        prepare_cpu()
+    if own.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        keep_compiled(f"{torch.__version__}-{torch.cuda.get_device_name(own.device)}")
+    model = build_model().to(own.device)
     optimizer = Optimizer(model)
-    parts = BATCH_ROWS_TOTAL // BATCH_ROWS  # forward passes of one optimiser step
-    check_every = 1 if device.type == "cpu" else 10  # reading the loss waits for the device
-    tokens_seen, step, last_line, mean = 0, 0, time.monotonic(), math.nan
-    weights = sum(p.numel() for p in model.parameters()) / 1e6
-    print(f"model     {DEPTH} layers x {WIDTH}, {weights:.2f} M parameters, on {device.type}", flush=True)
-    loader = make_dataloader(BATCH_ROWS, MAX_SEQ_LEN, "train", device)
+    (layers, width), weights = model_size(), sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"model     {layers} layers x {width}, {weights:.2f} M parameters, on {own.device.type}", flush=True)
+    loader, parts = fitting_loader(model, optimizer)
+    how = [
+        str(own.dtype).removeprefix("torch."),
+        "compiled" if own.compiles else "eager",
+        *["checkpointed"] * model.checkpoint,
+    ]
+    print(
+        f"batch     {batch_rows()} rows in {parts} parts; attention {choose_attention()}; {', '.join(how)}", flush=True
+    )
+    display, step, mean, begun = Display(), 0, math.nan, time.monotonic()
+    tokens, flops = batch_rows() * MAX_SEQ_LEN, flops_of_token((layers, width))
+    check_every = 1 if own.device.type == "cpu" else 10  # reading the loss waits for the device
+    gc.freeze()  # the collector need not look again at what stays
     for part, (x, y, progress) in enumerate(loader, 1):
-        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
-        (loss / parts).backward()
-        tokens_seen += x.numel()
+        loss, features = train_step(model, optimizer, x, y, parts)
         if part % parts:
             continue
-        optimizer.step(rate_at(progress))
+        rate = rate_at(progress)
+        gradient = optimizer.step(rate)
         step += 1
         if step % check_every:
             continue
-        value = loss.item()
-        if not math.isfinite(value):
+        value, speed = loss.item(), step * tokens / (time.monotonic() - begun)
+        if not value <= MAX_LOSS:
             sys.exit(f"the loss is {value} at step {step}: stopping")
         mean = value if math.isnan(mean) else 0.9 * mean + 0.1 * value
-        log_step(step=step, progress=progress, loss=value, rate=rate_at(progress))
-        if time.monotonic() - last_line >= LOG_EVERY_S:
-            last_line = time.monotonic()
-            print(f"step {step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}", flush=True)
-    finish(model, train_loss=mean)
+        memory = torch.cuda.max_memory_allocated() / 2**20 if own.device.type == "cuda" else 0.0
+        activation = features.float().square().mean().sqrt().item()
+        log_step(step=step, tokens=step * tokens, progress=progress, loss=value, rate=rate, gradient=gradient.item(),
+                 activation=activation, tokens_per_s=speed, memory_mb=memory)  # fmt: skip
+        display.show(f"step {step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}  {speed / 1e3:.1f} k tokens/s")
+    speed = step * tokens / (time.monotonic() - begun)
+    mfu = {"mfu_percent": 100 * flops * speed / own.peak} if own.peak else {}
+    estimate = memory_bytes(loader.batch_size, model.checkpoint, (layers, width)) / 2**20
+    finish(model, train_loss=mean, optimizer_steps=step, tokens_per_s=speed, estimated_memory_mb=estimate, **mfu)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,468 @@
+"""The parts of train.py against plain computations: attention, loss, optimiser, sizes; and edits of one line."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import ASSETS, Workspace, new_workspace
+
+torch = pytest.importorskip("torch")
+
+PATHS = ("written_out", "sdpa", "flex", "varlen", "flash3")
+
+
+def cpu(train: ModuleType, dtype: Any = None, compiles: bool = False) -> Callable[[], Any]:
+    """machine() of a CPU that multiplies in `dtype`, float32 by default."""
+    own = train.Machine(torch.device("cpu"), dtype or torch.float32, None, 1e11, 2**34, compiles)
+    return lambda: own
+
+
+@pytest.fixture
+def plain(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """train.py in float32 on the CPU."""
+    monkeypatch.setattr(train, "machine", cpu(train))
+    train.penalty.cache_clear()
+    return train
+
+
+# Attention
+
+
+def plain_attention(q: Any, k: Any, v: Any, window: int) -> Any:
+    """float64 [B, T, H, K], one place at a time."""
+    out = torch.zeros_like(q)
+    for i in range(q.size(1)):
+        first = max(0, i - window)
+        scores = torch.einsum("bhk,bjhk->bhj", q[:, i], k[:, first : i + 1]) / math.sqrt(q.size(3))
+        out[:, i] = torch.einsum("bhj,bjhk->bhk", scores.softmax(-1), v[:, first : i + 1])
+    return out
+
+
+@pytest.mark.parametrize("window", [1, 5, 31, 40])
+@pytest.mark.parametrize("name", PATHS)
+def test_attention_and_its_gradients_equal_a_masked_softmax(plain: ModuleType, name: str, window: int) -> None:
+    cuda, half = torch.cuda.is_available(), name in ("varlen", "flash3")
+    if name in ("varlen", "flash3", "flex") and not cuda:
+        pytest.skip(f"{name} needs a CUDA device")
+    if name == "flash3" and torch.cuda.get_device_capability()[0] != 9:
+        pytest.skip("flash3 needs a Hopper GPU")
+    device, tolerance = torch.device("cuda" if cuda else "cpu"), 3e-2 if half else 1e-4
+    generator = torch.Generator().manual_seed(window)
+    drawn = [torch.randn(2, 32, 2, 64, generator=generator) for _ in range(4)]
+    own = [x.to(device, torch.bfloat16 if half else torch.float32).requires_grad_() for x in drawn[:3]]
+    exact = [x.detach().cpu().double().requires_grad_() for x in own]
+    path, needs = plain.ATTENTION[name]
+    found, expected = path(*own, window, needs(2, 32, window, device)), plain_attention(*exact, window)
+    (found * drawn[3].to(device)).sum().backward()
+    (expected * drawn[3].double()).sum().backward()
+    assert torch.allclose(found.cpu().double(), expected, atol=tolerance)
+    for a, b in zip(own, exact, strict=True):
+        assert a.grad is not None
+        assert torch.allclose(a.grad.cpu().double(), b.grad, atol=tolerance)
+
+
+def test_a_kernel_that_fails_or_differs_gives_way_to_the_next_with_one_line(
+    plain: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(*_: object) -> Any:
+        raise ImportError("no such kernel\nin two lines")
+
+    def wrong(q: Any, *_: object) -> Any:
+        return 2 * q
+
+    paths = {"flash3": (plain.flash3, absent), "varlen": (wrong, plain.row_ends)}
+    monkeypatch.setattr(plain, "ATTENTION", {**plain.ATTENTION, **paths})
+    monkeypatch.setattr(plain, "attention_paths", lambda: ["flash3", "varlen", "written_out", "sdpa"])
+    plain.choose_attention.cache_clear()
+    try:
+        assert plain.choose_attention() == "written_out"
+    finally:
+        plain.choose_attention.cache_clear()
+    assert capsys.readouterr().out.splitlines() == [
+        "attention flash3 is not used (ImportError: no such kernel)",
+        "attention varlen is not used (ValueError: its output is off)",
+    ]
+
+
+def test_a_layer_sees_its_window_and_no_more(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "WINDOW_PATTERN", "S")
+    monkeypatch.setattr(plain, "SHORT_WINDOW", 5 / plain.MAX_SEQ_LEN)
+    assert plain.windows(3) == [5, 5, plain.MAX_SEQ_LEN]
+    model = plain.GPT(2, 64)
+    model.init_weights()
+    model.windows = [5, 5]
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+        ids = torch.randint(0, plain.VOCAB_SIZE, (1, 40))
+        other = ids.clone()
+        other[0, 10] += 1 - 2 * (ids[0, 10] > 0).long()
+        changed = (model(ids) - model(other)).abs().amax(-1)[0] > 0
+    assert changed.nonzero().flatten().tolist() == [*range(10, 21)]
+
+
+# Loss
+
+
+@pytest.mark.parametrize("cap", [0.0, 15.0])
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_the_loss_and_its_gradients_equal_float64(
+    plain: ModuleType, monkeypatch: pytest.MonkeyPatch, cap: float, chunk: int
+) -> None:
+    monkeypatch.setattr(plain, "LOGIT_CAP", cap)
+    monkeypatch.setattr(plain, "loss_chunk", lambda: chunk)
+    h, w, y = 3 * torch.randn(30, 16), torch.randn(50, 16), torch.randint(0, 50, (30,))
+    own = [h.clone().requires_grad_(), w.clone().requires_grad_()]
+    exact = [h.double().requires_grad_(), w.double().requires_grad_()]
+    loss = plain.ChunkedLoss.apply(*own, y)
+    logits = exact[0] @ exact[1].T
+    expected = torch.nn.functional.cross_entropy(cap * torch.tanh(logits / cap) if cap else logits, y)
+    (8 * loss).backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for a, b in zip(own, exact, strict=True):
+        assert torch.allclose(a.grad.double(), 8 * b.grad, atol=1e-5)
+
+
+def test_what_is_trained_is_the_loss_that_the_evaluator_takes(plain: ModuleType) -> None:
+    model = plain.build_model()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    ids = torch.randint(0, plain.VOCAB_SIZE, (2, plain.MAX_SEQ_LEN + 1))
+    loss, _ = plain.train_step(model, plain.Optimizer(model), ids[:, :-1], ids[:, 1:], 1)
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    expected = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for name, p in model.named_parameters():
+        assert torch.allclose(found[name], p.grad, atol=1e-6), name
+
+
+# Optimiser
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 24), (2, 48, 12), (1, 12, 48)])
+def test_orthogonalising_brings_all_singular_values_near_one(plain: ModuleType, shape: tuple[int, ...]) -> None:
+    u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    g = u @ torch.diag_embed(torch.logspace(-2, 0, u.size(-1)).expand(shape[0], -1)) @ v
+    found = plain.orthogonalize(g)
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    assert torch.nn.functional.cosine_similarity(found.flatten(1), (u @ v).flatten(1)).min() > 0.97
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (4, 8)])
+def test_a_step_of_muon_equals_a_plain_one(
+    plain: ModuleType, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    def exact(g: Any) -> Any:
+        u, _, v = torch.linalg.svd(g, full_matrices=False)
+        return u @ v
+
+    monkeypatch.setattr(plain, "orthogonalize", exact)
+    rows, columns = shape
+    tall = rows >= columns
+    momentum, second = torch.zeros(1, *shape).double(), torch.zeros(1, rows if tall else 1, 1 if tall else columns)
+    p, second = torch.randn(1, *shape).double(), second.double()
+    plain_p, plain_m, plain_v = p[0].clone(), momentum[0].clone(), torch.zeros(max(shape)).double()
+    settings = torch.tensor([0.95, 0.9, 0.1]).double()
+    for _ in range(4):
+        g = torch.randn(1, *shape).double()
+        p = plain.muon(p, g, momentum, second, torch.tensor(0.02).double(), settings)
+        plain_m = 0.95 * plain_m + 0.05 * g[0]
+        u = exact(0.05 * g[0] + 0.95 * plain_m)
+        neurons = u if tall else u.T
+        for i, neuron in enumerate(neurons):
+            plain_v[i] = 0.9 * plain_v[i] + 0.1 * (neuron**2).mean()
+        scaled = neurons / (plain_v[:, None] + 1e-10).sqrt()
+        scaled = (scaled * u.norm() / scaled.norm()).view_as(neurons)
+        scaled = scaled if tall else scaled.T
+        agree = scaled * plain_p >= 0
+        plain_p = plain_p - 0.02 * max(1, rows / columns) ** 0.5 * scaled - 0.02 * 0.1 * plain_p * agree
+        assert torch.allclose(p[0], plain_p, atol=1e-6)
+
+
+def test_a_step_updates_every_parameter_by_the_rule_of_its_group(
+    plain: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "VALUE_EMBEDDINGS", True)
+    model = plain.GPT(2, 64)
+    model.init_weights()
+    optimizer = plain.Optimizer(model)
+    assert {id(p) for p in optimizer.parameters} == {id(p) for p in model.parameters()}
+    reference = torch.optim.AdamW(
+        [
+            {"params": [p.detach().clone().requires_grad_() for p in group], "lr": 0.5 * lr, "weight_decay": decay}
+            for group, lr, decay in optimizer.groups
+        ],
+        betas=(plain.ADAM_BETA1, plain.ADAM_BETA2),
+        eps=1e-10,
+    )
+    copies = [p for group in reference.param_groups for p in group["params"]]
+    before = [p.detach().clone() for p in model.parameters()]
+    for _ in range(3):
+        for p in model.parameters():
+            p.grad = torch.randn_like(p)
+        for p, copy in zip(optimizer.others, copies, strict=True):
+            copy.grad = p.grad.clone()
+        size = math.sqrt(sum(p.grad.square().sum().item() for p in model.parameters()))
+        assert optimizer.step(0.5).item() == pytest.approx(size, rel=1e-5)
+        reference.step()
+    for p, copy in zip(optimizer.others, copies, strict=True):
+        assert torch.allclose(p, copy, atol=1e-6)
+    assert all(p.grad is None and not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_float16_halves_its_scale_on_overflow_and_leaves_that_step_out(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "machine", cpu(train, torch.float16))
+    model = train.GPT(1, 64)
+    model.init_weights()
+    optimizer = train.Optimizer(model)
+    for number, value in enumerate((1.0, math.inf, 1.0)):
+        before, scale = model.head.weight.detach().clone(), optimizer.scale
+        for p in model.parameters():
+            p.grad = torch.full_like(p, scale * value)
+        size = optimizer.step(1.0)
+        moved = not torch.equal(model.head.weight, before)
+        assert moved == (number != 1)
+        assert optimizer.scale == (scale / 2 if number == 1 else scale)
+        assert number == 1 or size.item() == pytest.approx(math.sqrt(sum(p.numel() for p in model.parameters())))
+
+
+# Compilation
+
+
+def test_a_change_of_hyperparameters_compiles_nothing_anew(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    step = torch.compile(plain.muon, backend=counter, dynamic=False, fullgraph=True)
+    p, g, momentum, second = torch.randn(2, 8, 8), torch.randn(2, 8, 8), torch.zeros(2, 8, 8), torch.zeros(2, 8, 1)
+    for lr, beta in ((0.02, 0.95), (0.03, 0.9), (0.01, 0.85)):
+        step(p, g, momentum, second, torch.tensor(lr), torch.tensor([beta, beta, 0.1]))
+    part = torch.compile(plain.loss_part, backend=counter, dynamic=False, fullgraph=True)
+    for cap in (15.0, 20.0):
+        part(torch.randn(6, 4), torch.randn(9, 4), torch.randint(0, 9, (6,)), torch.tensor(cap))
+    assert counter.frame_count == 2
+
+
+@pytest.mark.slow
+def test_the_model_is_one_graph_that_gives_the_same(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = functools.partial(torch.compile, backend="aot_eager", fullgraph=True, dynamic=False)
+    monkeypatch.setattr(plain, "VALUE_EMBEDDINGS", True)
+    model = plain.GPT(3, 64)
+    model.init_weights()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    ids = torch.randint(0, plain.VOCAB_SIZE, (2, plain.MAX_SEQ_LEN + 1))
+    losses, gradients = [], []
+    for compiled, checkpoint in ((lambda f: f, False), (compile_, False), (compile_, True)):
+        monkeypatch.setattr(plain, "compiled", compiled)
+        model.checkpoint = checkpoint
+        loss, _ = plain.train_step(model, plain.Optimizer(model), ids[:, :-1], ids[:, 1:], 1)
+        losses.append(loss.item())
+        gradients.append([p.grad.clone() for p in model.parameters()])
+        model.zero_grad()
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    for own in gradients[1:]:
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(own, gradients[0], strict=True))
+
+
+# Sizes
+
+
+@pytest.fixture
+def gpu(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], ModuleType]:
+    """train.py with the sizes of the profile full, on a GPU that is told by name and memory."""
+    sizes = {"MAX_SEQ_LEN": 2048, "VOCAB_SIZE": 8192, "HEAD_DIM": 128, "VALUE_EMBEDDINGS": True, "TIME_BUDGET": 300.0}
+    for name, value in sizes.items():
+        monkeypatch.setattr(train, name, value)
+    monkeypatch.setattr(train, "attention_paths", lambda: ["varlen", "flex", "sdpa"])
+
+    def of(card: str, gigabytes: float) -> ModuleType:
+        peak = train.PEAK_FLOPS[card]
+        own = train.Machine(torch.device("cuda"), torch.bfloat16, peak, 0.4 * peak, gigabytes * 1e9, True)
+        monkeypatch.setattr(train, "machine", lambda: own)
+        return train
+
+    return of
+
+
+@pytest.mark.parametrize("gigabytes", [4, 6, 8, 11, 12, 16, 24, 32, 40, 80, 141])
+@pytest.mark.parametrize("size", [(4, 256), (9, 640), (11, 768)])
+def test_every_memory_has_a_configuration_that_fits(
+    gpu: Callable[[str, float], ModuleType], gigabytes: float, size: tuple[int, int]
+) -> None:
+    train = gpu("H100", gigabytes)
+    rows, again = train.fit(gigabytes * 1e9, size, 128)
+    assert 128 % rows == 0
+    assert train.memory_bytes(rows, again, size) <= 0.9 * gigabytes * 1e9
+    more = [n for n in range(rows + 1, 129) if 128 % n == 0]
+    assert all(train.memory_bytes(n, again, size) > 0.9 * gigabytes * 1e9 for n in more)
+    assert not again or train.memory_bytes(1, False, size) > 0.9 * gigabytes * 1e9
+
+
+def test_size_and_batch_grow_with_the_speed_of_the_device_and_the_budget(
+    gpu: Callable[[str, float], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = ("T4", "RTX 3090", "A100", "H100", "B200")
+    chosen = [(gpu(card, 80).model_size(), gpu(card, 80).batch_rows()) for card in cards]
+    assert chosen == sorted(chosen)
+    assert chosen[3] == ((9, 640), 128)
+    assert len(set(chosen)) >= 4
+    train = gpu("H100", 80)
+    budgets = []
+    for seconds in (3.0, 30.0, 300.0, 3000.0):
+        monkeypatch.setattr(train, "TIME_BUDGET", seconds)
+        budgets.append((train.model_size(), train.batch_rows()))
+    assert budgets == sorted(budgets)
+    monkeypatch.setattr(train, "DEPTH", 3)
+    assert train.model_size() == (3, budgets[-1][0][1])
+
+
+@pytest.mark.parametrize(
+    ("card", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
+        ("NVIDIA RTX A4000", None),
+    ],
+)
+def test_the_peak_is_that_of_the_device(train: ModuleType, card: str, peak: float | None) -> None:
+    assert train.peak_of(card) == peak
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("150000 100000", 2), ("max 100000", 64), ("50000 100000", 1)])
+def test_threads_keep_to_the_quota_of_a_container(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int
+) -> None:
+    monkeypatch.setattr(train.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(train.Path, "read_text", lambda _: quota)
+    assert train.cores() == expected
+
+
+def test_a_micro_batch_that_does_not_fit_is_halved_at_the_same_total(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "machine", cpu(train, compiles=True))
+    monkeypatch.setattr(train, "compiled", lambda function: function)
+    monkeypatch.setattr(train, "BATCH_ROWS", 12)
+    train.penalty.cache_clear()
+    honest, warmed = train.train_step, []
+
+    class Loader:
+        def __init__(self, rows: int) -> None:
+            self.rows = rows
+
+        def warmup_batches(self, count: int, tensors: Any) -> Any:
+            held = [x.detach().clone() for x in tensors]
+            for _ in range(count):
+                ids = torch.randint(0, train.VOCAB_SIZE, (self.rows, 9))
+                yield ids[:, :-1], ids[:, 1:]
+            for x, old in zip(tensors, held, strict=True):
+                x.detach().copy_(old)
+
+    def step(model: Any, optimizer: Any, x: Any, y: Any, parts: int) -> Any:
+        warmed.append(len(x))
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("too much")
+        return honest(model, optimizer, x, y, parts)
+
+    monkeypatch.setattr(train, "make_dataloader", lambda rows, *_: Loader(rows))
+    monkeypatch.setattr(train, "train_step", step)
+    model = train.GPT(1, 64)
+    model.init_weights()
+    loader, parts = train.fitting_loader(model, train.Optimizer(model))
+    assert (loader.rows, parts) == (4, 3)
+    assert warmed == [12, 6, 4, 4, 4]
+    assert capsys.readouterr().out.count("rows in a forward pass from here on") == 2
+    assert all(p.grad is None for p in model.parameters())
+
+
+# Constants
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"WIDTH": 100}, "WIDTH = 100 must be a multiple of HEAD_DIM = 64, such as 128"),
+        ({"HEAD_DIM": 33}, "HEAD_DIM = 33 must be even"),
+        ({"DEPTH": -1}, "must not be negative; 0 chooses"),
+        ({"WINDOW_PATTERN": "SX"}, "WINDOW_PATTERN = 'SX' must be letters S and L"),
+        ({"BATCH_ROWS": 8, "MICRO_ROWS": 3}, "must divide the 8 rows of a batch: one of [1, 2, 4, 8], or 0"),
+        ({"WARMDOWN": 1.2}, "the sum at most 1"),
+    ],
+)
+def test_constants_that_do_not_go_together_are_one_line(
+    plain: ModuleType, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setattr(plain, name, value)
+    with pytest.raises(SystemExit, match=r"^error: train\.py: [^\n]+$") as stopped:
+        plain.build_model()
+    assert words in str(stopped.value)
+
+
+EDITS = (
+    *("DEPTH = 3", "WIDTH = 192", 'WINDOW_PATTERN = "L"', "SHORT_WINDOW = 1.0", "MATRIX_LR = 0.05", "HEAD_LR = 0.01"),
+    *("BATCH_ROWS = 6", "MICRO_ROWS = 1", "INIT_SCALE = 0.7", "HEAD_DIM = 32", "LOGIT_CAP = 15.0", "MOMENTUM = 0.9"),
+    *("VALUE_EMBEDDINGS = False", "BACKOUT_INIT = 0.2", "WARMUP = 0.0", "WARMDOWN = 0.0", "MLP_RATIO = 3"),
+)
+
+
+def edited(source: str, *edits: str) -> str:
+    for edit in edits:
+        source, count = re.subn(rf"(?m)^{edit.split()[0]} = .*$", edit, source)
+        assert count == 1, f"{edit} is not one line"
+    return source
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_constant_changes_in_one_line_and_training_goes_on(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edit: str
+) -> None:
+    (tmp_path / "train.py").write_text(edited((ASSETS / "train.py").read_text(), edit))
+    spec = importlib.util.spec_from_file_location("edited_train", tmp_path / "train.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "edited_train", module)
+    spec.loader.exec_module(module)
+    model = module.build_model()
+    optimizer, ids = module.Optimizer(model), torch.randint(0, module.VOCAB_SIZE, (2, 33))
+    for progress in (0.0, 0.5, 0.999):
+        loss, _ = module.train_step(model, optimizer, ids[:, :-1], ids[:, 1:], 1)
+        optimizer.step(module.rate_at(progress))
+    assert loss.item() < math.log(module.VOCAB_SIZE) - 0.01
+
+
+@pytest.mark.slow
+def test_many_constants_changed_at_once_train_and_are_evaluated(text_file: Path, tmp_path: Path) -> None:
+    workspace: Workspace = new_workspace(tmp_path / "ws", text_file, "steps = 12", tmp_path / "cache")
+    train = workspace.folder / "train.py"
+    train.write_text(edited(train.read_text(), *EDITS))
+    assert workspace.run("prepare.py").returncode == 0
+    done = workspace.run("train.py")
+    assert done.returncode == 0, done.stderr
+    assert "3 layers x 192" in done.stdout
+    assert "6 rows in 6 parts" in done.stdout
+    assert re.search(r"(?m)^METRIC val_bpb=\d", done.stdout)
+    assert "\r" not in done.stdout
