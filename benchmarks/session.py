@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.core.errors import AutoresearchError, MachineError
+from autoresearch.core.refs import ref_of
 from autoresearch.engine.experiment import attempt, baseline, setup_workspace, wall_clock
 from autoresearch.engine.guard import check_all
-from autoresearch.engine.repair import ref_of
 from autoresearch.engine.sampler import propose
 from autoresearch.engine.setup import Choice, init
 from autoresearch.io import journal

@@ -13,6 +13,7 @@ import typer
 from autoresearch.commands.edge import JsonFlag, emit, here, remark
 from autoresearch.commands.views import View, number
 from autoresearch.core.errors import PreconditionError
+from autoresearch.core.refs import ref_of
 from autoresearch.core.search import step
 from autoresearch.core.session import Session
 from autoresearch.core.text import one_line
@@ -48,7 +49,6 @@ def next_(
 
     Example: autoresearch next --knobs
     """
-    from autoresearch.engine.repair import ref_of
     from autoresearch.io.taskfile import load
 
     workspace = find(here())

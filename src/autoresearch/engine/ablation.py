@@ -11,13 +11,13 @@ from autoresearch.core.errors import PreconditionError
 from autoresearch.core.fingerprint import code_size, syntax_error
 from autoresearch.core.noise import pooled
 from autoresearch.core.quantiles import student
+from autoresearch.core.refs import ablation_ref
 from autoresearch.core.session import Experiment, Session
 from autoresearch.engine import candidate as candidates
+from autoresearch.engine.editable import mutable_paths
 from autoresearch.engine.experiment import Report, attempt, guarded
-from autoresearch.engine.guard import mutable_paths
 from autoresearch.engine.judge import Clock
 from autoresearch.engine.measure import Bench, Measurement, Tick
-from autoresearch.engine.repair import ref_of
 from autoresearch.engine.studies import Work, new_seeds, study_of
 from autoresearch.io.git import Git
 from autoresearch.io.process import signals_interrupt
@@ -104,7 +104,7 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
             found = Ablation(incumbent.number, changes, stack)
             if found.offer is not None and found.offer.commit is not None:
                 with root.changing_git():
-                    bench.git.update_ref(f"{ref_of(session, 0)}-ablate/{work.study.number}", found.offer.commit)
+                    bench.git.update_ref(ablation_ref(session, work.study.number), found.offer.commit)
             work.end("done", found.as_result())
         return found, root.session()
 

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 
 from autoresearch.core.errors import IntegrityError, PreconditionError
 from autoresearch.core.fingerprint import code_size, fingerprint, syntax_error
+from autoresearch.core.refs import ref_of
 from autoresearch.core.session import Session
 from autoresearch.core.suspicion import remarks
-from autoresearch.engine.guard import mutable_paths, outside
-from autoresearch.engine.repair import ref_of
+from autoresearch.engine.editable import mutable_paths, outside
 from autoresearch.io.git import Change, Git
 from autoresearch.io.taskfile import TaskFile, within
 from autoresearch.io.workspace import Workspace

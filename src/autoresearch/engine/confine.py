@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autoresearch.core.errors import PreconditionError
 from autoresearch.core.session import Session
-from autoresearch.engine.guard import check_immutable
+from autoresearch.engine.editable import check_immutable
 from autoresearch.engine.seal import Seal
 from autoresearch.io.git import Git
 from autoresearch.io.limits import DEFAULT_SHARE, Limits, memory_of_machine

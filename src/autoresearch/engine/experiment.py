@@ -9,18 +9,20 @@ from typing import Any
 
 from autoresearch.core.errors import AutoresearchError, MachineError, PreconditionError
 from autoresearch.core.fingerprint import fingerprint
+from autoresearch.core.refs import ref_of
 from autoresearch.core.session import Event, Experiment, Session
 from autoresearch.core.text import excerpt
 from autoresearch.core.verdict import BASELINE_RUNS
 from autoresearch.engine import candidate as candidates
-from autoresearch.engine.guard import check_branch, check_command, check_immutable, check_stop, mutable_paths
+from autoresearch.engine.editable import check_immutable, mutable_paths
+from autoresearch.engine.guard import check_branch, check_stop
 from autoresearch.engine.hooks import run_hook
 from autoresearch.engine.judge import SCREENING_SEED, Clock, Runs, failure, judge, repeat_line, run_line
 from autoresearch.engine.measure import Bench, Measurement, Tick, check, environment, measure
-from autoresearch.engine.repair import killed, ref_of, repair, settle
+from autoresearch.engine.repair import killed, repair, settle
 from autoresearch.io.git import Git
 from autoresearch.io.process import run_limited, signals_interrupt
-from autoresearch.io.taskfile import load
+from autoresearch.io.taskfile import check_command, load
 from autoresearch.io.workspace import Workspace
 
 
@@ -174,7 +176,7 @@ def guarded(
         check_stop(root, session, task.stop, clock())
     check_immutable(root, session, task)
     bench = Bench(root, git, task, tick)
-    check_command(root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
+    check_command(root.root, task.run.command, environment(bench, "", root.root, 0, 0)["PATH"])
     return bench, session, list(repaired.done)
 
 

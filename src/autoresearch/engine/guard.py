@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 from autoresearch.core.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
 from autoresearch.core.session import Session
+from autoresearch.engine.editable import check_immutable, tip_of
 from autoresearch.io.git import Git
-from autoresearch.io.integrity import differences, hash_files
-from autoresearch.io.taskfile import Stop, TaskFile, within
+from autoresearch.io.taskfile import Stop, TaskFile
 from autoresearch.io.workspace import Workspace
 
 
@@ -48,67 +45,12 @@ def check_branch(git: Git, session: Session) -> None:
         raise PreconditionError("the journal names no branch", "start a session with: autoresearch init")
     if git.resolve(f"refs/heads/{expected}") is None:
         raise IntegrityError(
-            f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {_tip(session)}"
+            f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
         )
     if found is None:
         raise PreconditionError("HEAD is detached", f"go to the session's branch: git switch {expected}")
     if found != expected:
         raise PreconditionError(f"the branch is {found}, the session's is {expected}", f"git switch {expected}")
-
-
-def _tip(session: Session) -> str:
-    incumbent = session.incumbent
-    return incumbent.commit or "HEAD" if incumbent else "HEAD"
-
-
-def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> None:
-    """Raise `IntegrityError` naming the immutable files that are not what they were when the session began."""
-    found = hash_files(workspace.root, {*task.files.immutable, *(p for p in session.segment.sha256)})
-    told = differences(session.segment.sha256, found)
-    told = {path: what for path, what in told.items() if what != "is new" or _counts(workspace, task, path)}
-    if told:
-        first = next(iter(told))
-        fix = f"git checkout {_tip(session)[:12]} -- {shlex.quote(first)}"
-        raise IntegrityError(
-            "; ".join(f"{path} {what}" for path, what in [*told.items()][:5]) + " (immutable)", f"put it back: {fix}"
-        )
-
-
-def _counts(workspace: Workspace, task: TaskFile, path: str) -> bool:
-    """Whether a new file in an immutable folder reaches a run: git tracks it, or the folder is linked."""
-    git = Git(workspace.root)
-    return within(path, task.files.link) or bool(git.tracked([f"{git.prefix}{path}"]))
-
-
-def check_command(workspace: Workspace, command: str, path: str) -> None:
-    """Raise `PreconditionError` when the first word of a plain command is no program and no file of the workspace."""
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise PreconditionError(f"the command {command!r} cannot be read: {error}", "correct its quotes") from None
-    if not words:
-        raise PreconditionError("the command is empty", "give one with --command")
-    first = words[0]
-    if any(char in first for char in "=$`(){};&|<>*?[!~") or first in _BUILTINS:
-        return
-    if shutil.which(first, path=path) is None and not (workspace.root / first).exists():
-        raise PreconditionError(
-            f"command not found: {first}", "install it, or correct [run] command in autoresearch.toml"
-        )
-
-
-_BUILTINS = {"cd", "exec", "export", "set", "source", ".", "test", "time", "if", "for", "while", "ulimit", "eval", ":"}
-
-
-def outside(git: Git, task: TaskFile, paths: Iterable[str]) -> list[str]:
-    """Return those of `paths` (relative to the top) that no experiment may change."""
-    roots = tuple(mutable_paths(git, task))
-    return [path for path in paths if not within(path, roots)]
-
-
-def mutable_paths(git: Git, task: TaskFile) -> list[str]:
-    """Return the mutable paths relative to the top of the repository."""
-    return [str(Path(git.prefix) / path) for path in task.files.mutable]
 
 
 def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) -> list[AutoresearchError]:

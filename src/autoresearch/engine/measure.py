@@ -27,8 +27,9 @@ from autoresearch.engine.confine import Confinement
 from autoresearch.engine.machine import machine_failure
 from autoresearch.io.git import Git
 from autoresearch.io.process import RUN_ID, Exit, run_limited
+from autoresearch.io.sandbox import check_set_up
 from autoresearch.io.taskfile import TaskFile
-from autoresearch.io.workspace import Workspace, remove_tree, write_atomic
+from autoresearch.io.workspace import HELPERS, Workspace, remove_tree, write_atomic
 
 Tick = Callable[[str, float], None]
 """Called a few times a second with what is going on (`train`, `evaluate`, `checks`) and its seconds so far."""
@@ -38,9 +39,6 @@ OWN = ("AUTORESEARCH_RUN", "AUTORESEARCH_SPLIT", "AUTORESEARCH_RESULT", "AUTORES
 
 SEARCH = "search"
 """The split that keep or discard is decided on."""
-
-HELPERS = ("autoresearch.sh", "autoresearch.checks.sh")
-"""Scripts of the session that git ignores and a command may call: each snapshot gets a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +193,14 @@ def _run(
             if bench.tick is not None:
                 bench.tick(what, seconds)
 
-        return run_limited(
+        prefix = confined.cage.command() if confined.cage else ()
+        ended = run_limited(
             command, cwd=folder, log=log, limit_s=limit, env=confined.env, tick=inform, limits=confined.limits,
-            cage=confined.cage,
+            prefix=prefix,
         )  # fmt: skip
+        if confined.cage:
+            check_set_up(ended)
+        return ended
 
 
 def _with_findings(result: Measurement, guard: Confinement) -> Measurement:

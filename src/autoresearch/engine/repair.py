@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from autoresearch.core.refs import ref_of
 from autoresearch.core.session import Experiment, Session
 from autoresearch.core.study import end as study_line
 from autoresearch.engine import witness
@@ -129,11 +130,6 @@ def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) 
         "screened": experiment.parent is not None and len(values) > 1,
         "parent": experiment.parent,
     }
-
-
-def ref_of(session: Session, number: int) -> str:
-    """Return the ref that keeps an experiment's commit reachable."""
-    return f"refs/autoresearch/{session.segment.tag or 'session'}/{number}"
 
 
 def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearch.core.errors import IntegrityError
+from autoresearch.core.refs import folder_of
 from autoresearch.core.session import Session
 from autoresearch.engine import witness
-from autoresearch.engine.repair import ref_of
 from autoresearch.io.git import Git
 from autoresearch.io.objects import Held, damaged, false, hold, put_back
 from autoresearch.io.taskfile import TaskFile
@@ -135,8 +135,9 @@ class Seal:
 
 
 def _refs(git: Git, session: Session) -> dict[str, str]:
-    folder = ref_of(session, 0).rpartition("/")[0]
-    return git.targets(folder, *([f"refs/heads/{session.segment.branch}"] if session.segment.branch else []))
+    return git.targets(
+        folder_of(session), *([f"refs/heads/{session.segment.branch}"] if session.segment.branch else [])
+    )
 
 
 def _files(root: Path, task: TaskFile) -> list[str]:

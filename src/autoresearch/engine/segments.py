@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from autoresearch.core.errors import PreconditionError
 from autoresearch.core.session import SCHEMA, Session
-from autoresearch.engine.guard import check_branch, mutable_paths
+from autoresearch.engine.editable import mutable_paths
+from autoresearch.engine.guard import check_branch
 from autoresearch.engine.repair import repair
 from autoresearch.io.git import Git
 from autoresearch.io.integrity import hash_files

@@ -13,15 +13,15 @@ from autoresearch.core.quantiles import beta_quantile
 from autoresearch.core.session import Session
 from autoresearch.core.shrinkage import LEVEL
 from autoresearch.engine import setup
+from autoresearch.engine.editable import check_immutable
 from autoresearch.engine.experiment import attempt, baseline
-from autoresearch.engine.guard import check_immutable
 from autoresearch.engine.judge import Clock
-from autoresearch.engine.measure import HELPERS, Tick
+from autoresearch.engine.measure import Tick
 from autoresearch.engine.repair import SELFTEST, laboratory, repair
 from autoresearch.io import taskfile
 from autoresearch.io.git import Git
 from autoresearch.io.synthesis import commit_on
-from autoresearch.io.workspace import Workspace, remove_tree, write_atomic
+from autoresearch.io.workspace import HELPERS, Workspace, remove_tree, write_atomic
 
 
 @dataclass(frozen=True, slots=True)

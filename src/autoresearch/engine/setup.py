@@ -14,14 +14,13 @@ from typing import Any
 from autoresearch.core.errors import PreconditionError, UsageError
 from autoresearch.core.session import SCHEMA
 from autoresearch.engine import beside
-from autoresearch.engine.guard import check_command, outside
-from autoresearch.engine.measure import HELPERS
+from autoresearch.engine.editable import outside
 from autoresearch.io import assets, journal, taskfile
 from autoresearch.io.git import Git, require_git
 from autoresearch.io.hardware import detect
 from autoresearch.io.integrity import hash_files
 from autoresearch.io.taskfile import TaskFile
-from autoresearch.io.workspace import IGNORED, Workspace, write_atomic
+from autoresearch.io.workspace import HELPERS, IGNORED, Workspace, write_atomic
 
 LINKABLE = (".venv", "venv", "node_modules")
 """Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
@@ -79,7 +78,8 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     ours = _files(source, text)
     if git is not None:
         _check_existing(git, folder, ours, task)
-    check_command(Workspace(folder), task.run.command, os.environ.get("PATH", os.defpath)) if git is not None else None
+    if git is not None:
+        taskfile.check_command(folder, task.run.command, os.environ.get("PATH", os.defpath))
     git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
     for name, content in ours.items():

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,6 @@ import psutil
 from autoresearch.core.errors import MachineError
 from autoresearch.core.metrics import MAX_LINE, PREFIX
 from autoresearch.io.limits import Limits, Meter
-from autoresearch.io.sandbox import SWITCH, Cage
 
 RUN_ID = "AUTORESEARCH_RUN_ID"
 """Environment variable that marks every process of one run, so that a later command can find what a kill left."""
@@ -68,9 +67,9 @@ def run_limited(
     env: Mapping[str, str],
     tick: Callable[[float], None] | None = None,
     limits: Limits | None = None,
-    cage: Cage | None = None,
+    prefix: Sequence[str] = (),
 ) -> Exit:
-    """Run a shell command, in a sandbox when a `cage` is given; every process it started is dead afterwards.
+    """Run a shell command behind the words of `prefix`; every process it started is dead afterwards.
 
     Standard output and standard error go to `log`. Past `limit_s` seconds of wall clock the whole group is killed.
     `tick` is called a few times a second with the seconds so far. Raises `MachineError` when the machine fails
@@ -87,7 +86,7 @@ def run_limited(
     try:
         with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
-                [*(cage.command() if cage else ()), "bash", "-c", command],
+                [*prefix, "bash", "-c", command],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
@@ -111,9 +110,6 @@ def run_limited(
         raise MachineError(f"the run could not be started or logged: {error}", "see: autoresearch doctor") from error
     died_of = _signal_of(code)
     tail = output.text()
-    if cage and code and tail.startswith("bwrap: "):
-        said = tail.splitlines()[0]
-        raise MachineError(f"the sandbox could not be set up ({said})", f"go without it: {SWITCH}=off autoresearch ...")
     return Exit(
         code=code,
         seconds=seconds,

@@ -9,6 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearch.core.errors import MachineError
+from autoresearch.io.process import Exit
+
 SWITCH = "AUTORESEARCH_SANDBOX"
 """Environment variable; `off` is the person's way past a sandbox that does not work here."""
 
@@ -46,6 +49,13 @@ class Cage:
         for path in self.writable:
             words += ["--bind", str(path), str(path)]
         return [*words, "--chdir", str(self.cwd), "--"]
+
+
+def check_set_up(ended: Exit) -> None:
+    """Raise `MachineError` when what ended is the sandbox itself, before the command in it began."""
+    if ended.code and ended.tail.startswith("bwrap: "):
+        said = ended.tail.splitlines()[0]
+        raise MachineError(f"the sandbox could not be set up ({said})", f"go without it: {SWITCH}=off autoresearch ...")
 
 
 def missing() -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -181,6 +183,26 @@ def load(root: Path) -> TaskFile:
         raise PreconditionError(f"there is no {NAME} in {root}", f"restore it with: git checkout -- {NAME}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PreconditionError(f"{NAME} cannot be read: {error}", f"correct {NAME}") from None
+
+
+def check_command(root: Path, command: str, path: str) -> None:
+    """Raise `PreconditionError` when a plain command begins with no program on `path` and no file in `root`."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise PreconditionError(f"the command {command!r} cannot be read: {error}", "correct its quotes") from None
+    if not words:
+        raise PreconditionError("the command is empty", "give one with --command")
+    first = words[0]
+    if any(char in first for char in "=$`(){};&|<>*?[!~") or first in _BUILTINS:
+        return
+    if shutil.which(first, path=path) is None and not (root / first).exists():
+        raise PreconditionError(
+            f"command not found: {first}", "install it, or correct [run] command in autoresearch.toml"
+        )
+
+
+_BUILTINS = {"cd", "exec", "export", "set", "source", ".", "test", "time", "if", "for", "while", "ulimit", "eval", ":"}
 
 
 def _first(error: ValidationError) -> str:

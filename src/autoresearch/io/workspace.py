@@ -34,6 +34,9 @@ IGNORED = (
 )
 """What a session writes beside the task's files; git is told to ignore it."""
 
+HELPERS = ("autoresearch.sh", "autoresearch.checks.sh")
+"""Scripts of the session that git ignores and a command may call: each snapshot gets a copy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
