@@ -40,7 +40,7 @@ def counter() -> tuple[str, Callable[[str], int]]:
 
 def cli(*words: str, cwd: Path, env: dict[str, str]) -> str:
     """Run a command and return what an agent sees of it: both streams."""
-    command = [sys.executable, "-m", "autoresearch.commands.cli", *words]
+    command = [sys.executable, "-m", "autoresearch", *words]
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.stdout
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import autoresearch
-from autoresearch.io.hardware import detect
+from autoresearch.system.hardware import detect
 
 PROGRAM = Path(sys.executable).with_name("autoresearch")
 

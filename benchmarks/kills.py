@@ -3,9 +3,9 @@
     uv run python benchmarks/kills.py [--kills 500] [--first 1] [--log FILE]
 
 A command is killed inside its work: how long that takes is measured first, the instant is drawn from it, and what has
-landed before the first effect or after the last is not counted. See tests/engine/kill_hunts.py, which also says what is
-checked after each kill; any failure ends it. With --log each block of kills is a line there, and the same command with
-another --first (the number of the first block, which is its seed) goes on.
+landed before the first effect or after the last is not counted. tests/experiments/kill_hunts.py says what is checked
+after each kill; any failure ends it. With --log each block of kills is a line there, and the same command with another
+--first (the number of the first block, which is its seed) goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "engine"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "experiments"))
 
 from kill_hunts import hunt_import, hunt_study, hunt_try, landed
 from kill_lab import new_lab

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 import tiktoken
 import torch
 
-from autoresearch.io.hardware import detect
+from autoresearch.system.hardware import detect
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "tasks" / "pretrain"
 B, T = 128, 2048

@@ -24,18 +24,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoresearch.core.errors import AutoresearchError, MachineError
-from autoresearch.core.refs import ref_of
-from autoresearch.engine.experiment import attempt, baseline, setup_workspace, wall_clock
-from autoresearch.engine.guard import check_all
-from autoresearch.engine.sampler import propose
-from autoresearch.engine.setup import Choice, init
-from autoresearch.io import journal
-from autoresearch.io.git import Git
-from autoresearch.io.process import signals_interrupt
-from autoresearch.io.sandbox import missing
-from autoresearch.io.taskfile import load
-from autoresearch.io.workspace import Workspace, write_atomic
+from autoresearch.errors import AutoresearchError, MachineError
+from autoresearch.experiments.attempt import attempt, baseline, setup_workspace, wall_clock
+from autoresearch.experiments.preflight import check_all
+from autoresearch.journal import file as journal
+from autoresearch.journal.refs import ref_of
+from autoresearch.runs.isolation.bubblewrap import missing
+from autoresearch.search.sampler import propose
+from autoresearch.system.git import Git
+from autoresearch.system.process import signals_interrupt
+from autoresearch.workspace.init import Choice, init
+from autoresearch.workspace.task_file import load
+from autoresearch.workspace.workspace import Workspace, write_atomic
 
 Figures = dict[str, object]
 

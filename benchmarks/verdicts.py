@@ -26,11 +26,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import autoresearch
-from autoresearch.core.evidence import gather
-from autoresearch.core.metrics import Metric
-from autoresearch.core.session import Experiment, Segment, Session
-from autoresearch.core.verdict import BASELINE_RUNS, Rules, next_step
-from autoresearch.io.hardware import detect
+from autoresearch.experiments.evidence import gather
+from autoresearch.journal.session import Experiment, Segment, Session
+from autoresearch.metrics import Metric
+from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
+from autoresearch.system.hardware import detect
 
 EXPERIMENTS = 50
 Drift = Literal["steady", "wanders", "loaded", "slow at first"]
@@ -203,10 +203,10 @@ def markdown(report: dict[str, object]) -> str:
         "",
         *(f"- {key}: {report[key]}" for key in ("date", "machine", "versions", "rules", "sessions", "command")),
         "",
-        f"Simulated sessions of {EXPERIMENTS} experiments against the package's own `core/verdict.py` and",
-        "`core/evidence.py`. The noise is 1 and unknown to the policy. `pairing`: the part of a run's variance that it",
-        "shares with other runs of its seed. `runs`: of the whole session, baseline and incumbents included, in units",
-        "of greedy's 51. `true gain`: summed over what was kept, in units of the noise.",
+        f"Simulated sessions of {EXPERIMENTS} experiments against the package's own `statistics/decision.py` and",
+        "`experiments/evidence.py`. The noise is 1 and unknown to the policy. `pairing`: the part of a run's",
+        "variance that it shares with other runs of its seed. `runs`: of the whole session, baseline and incumbents",
+        "included, in units of greedy's 51. `true gain`: summed over what was kept, in units of the noise.",
         "",
         "Machines that drift, in units of the noise: one `wanders` with a standard deviation of 1 and a memory of",
         f"{MEMORY} runs; one is `loaded` half of the time, worse by {LOAD:g} then, for {LOADED_RUNS} runs on average;",

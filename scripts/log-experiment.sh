@@ -43,9 +43,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(sys.argv[1])), "..", "src"))
-from autoresearch.core.metrics import MetricError, parse_metric_line
-from autoresearch.core.words import STATUSES
-from autoresearch.io import journal
+from autoresearch.journal import file as journal
+from autoresearch.journal.statuses import STATUSES
+from autoresearch.metrics import MetricError, parse_metric_line
 
 RUN = ("run", "commit", "metric", "status", "description", "metrics", "segment", "confidence", "asi", "file")
 CONFIG = ("name", "metric-name", "metric-unit", "direction", "file")

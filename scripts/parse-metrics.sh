@@ -29,4 +29,4 @@ done
 root=$(cd -P -- "$(dirname -- "$script")/.." && pwd)
 
 # -I: neither the environment nor the folder of the run may change what is imported.
-exec python3 -I -B -X utf8 "$root/src/autoresearch/core/metrics.py" "$@"
+exec python3 -I -B -X utf8 "$root/src/autoresearch/metrics.py" "$@"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoresearch.core.session import Session, replay
+from autoresearch.journal.session import Session, replay
 
 
 def session(*rows: tuple[str, float | None, str] | tuple[str, float | None, str, dict[str, Any]]) -> Session:

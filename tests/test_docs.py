@@ -11,7 +11,7 @@ import pytest
 import typer
 from test_house import ROOT, tracked
 
-from autoresearch.commands.reference import render
+from autoresearch.cli.reference import render
 
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})[^\n]*\n(.*?)^ *\2[`~]* *$", re.M | re.S)
 SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.S)
@@ -204,7 +204,7 @@ def test_a_command_that_the_parser_refuses_is_found(markdown: str, says: str) ->
 
 
 def test_every_command_in_a_tracked_page_parses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from autoresearch.commands.cli import app
+    from autoresearch.cli.app import app
 
     pages = [page for page in tracked("*.md") if "tests" not in page.relative_to(ROOT).parts]
     monkeypatch.chdir(tmp_path)
@@ -215,7 +215,7 @@ def test_every_command_in_a_tracked_page_parses(monkeypatch: pytest.MonkeyPatch,
 
 def test_the_command_reference_is_what_the_program_says() -> None:
     page = ROOT / "docs" / "commands.md"
-    assert page.read_text("utf-8") == render(), "run: python -m autoresearch.commands.reference > docs/commands.md"
+    assert page.read_text("utf-8") == render(), "run: python -m autoresearch.cli.reference > docs/commands.md"
 
 
 def test_the_reference_of_a_small_program() -> None:

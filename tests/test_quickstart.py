@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_quickstart_ends_with_verdicts_on_real_trainings_and_a_picture(tmp_path: Path) -> None:
     env = {**os.environ, "AUTORESEARCH_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "autoresearch.commands.cli", "quickstart", "first", "--experiments", "2"]
+    command = [sys.executable, "-m", "autoresearch", "quickstart", "first", "--experiments", "2"]
     done = subprocess.run(
         [*command, "--seconds", "2", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )

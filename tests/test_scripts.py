@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.core.session import replay
-from autoresearch.io import journal
+from autoresearch.journal import file as journal
+from autoresearch.journal.session import replay
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 BARE_PATH = "/usr/local/bin:/usr/bin:/bin"

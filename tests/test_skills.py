@@ -13,11 +13,11 @@ import skills_ref
 from test_docs import commands, wrong_commands
 from test_house import ROOT, dead_links
 
-from autoresearch.commands import experiments
-from autoresearch.commands.cli import app
-from autoresearch.core.errors import IntegrityError, NoSession, PreconditionError, StopReached
-from autoresearch.engine import beside, strategies
-from autoresearch.io import taskfile
+from autoresearch.cli import experiments
+from autoresearch.cli.app import app
+from autoresearch.errors import IntegrityError, NoSession, PreconditionError, StopReached
+from autoresearch.search import strategies
+from autoresearch.workspace import agent_files, task_file
 
 SKILLS = sorted((ROOT / "skills").glob("*/SKILL.md"))
 PAGES = sorted((ROOT / "skills").rglob("*.md"))
@@ -106,7 +106,7 @@ def test_what_the_skill_says_of_exit_codes_and_limits_is_what_the_program_does()
 
 
 def test_wait_and_the_stop_hook_end_before_the_agent_ends_them() -> None:
-    assert experiments.WAIT_S * 1000 < beside.COMMAND_LIMIT_MS <= 600_000
+    assert experiments.WAIT_S * 1000 < agent_files.COMMAND_LIMIT_MS <= 600_000
     hook = (ROOT / "hooks/autoresearch_hook.py").read_text("utf-8")
     budget = re.search(r"^IDLE_BUDGET = (\d+)$", hook, re.M)
     assert budget and int(budget[1]) < CLAUDE_CODE_STOPS_AFTER
@@ -115,7 +115,7 @@ def test_wait_and_the_stop_hook_end_before_the_agent_ends_them() -> None:
 def test_the_task_of_the_task_skill_is_one() -> None:
     text = (ROOT / "skills/autoresearch-task/SKILL.md").read_text("utf-8")
     (toml,) = re.findall(r"```toml\n(.*?)```", text, re.S)
-    assert taskfile.parse(toml).task.name == "bench"
+    assert task_file.parse(toml).task.name == "bench"
     (result,) = re.findall(r"```json\n(.*?)```", text, re.S)
     assert json.loads(result)["outcome"] == "ok"
 
@@ -137,6 +137,6 @@ def test_a_clone_has_the_same_for_agents_that_start_in_it() -> None:
     for folder in (".claude/skills", ".agents/skills"):
         assert {path.parent.name for path in (ROOT / folder).glob("*/SKILL.md")} == {p.parent.name for p in SKILLS}
     settings = json.loads((ROOT / ".claude/settings.json").read_text())
-    assert settings["env"]["BASH_DEFAULT_TIMEOUT_MS"] == str(beside.COMMAND_LIMIT_MS)
+    assert settings["env"]["BASH_DEFAULT_TIMEOUT_MS"] == str(agent_files.COMMAND_LIMIT_MS)
     assert settings["includeCoAuthoredBy"] is False
     assert {*settings["hooks"]} == {"SessionStart", "UserPromptSubmit", "PreToolUse", "Stop"}

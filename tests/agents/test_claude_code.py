@@ -17,7 +17,7 @@ from typing import Any
 
 import messages_api
 import pytest
-from conftest import INIT, Lab, call, new_repo
+from lab import INIT, Lab, call, new_repo
 from messages_api import tool_results
 from standin import Reply, Stage, served, text_of
 from test_house import ROOT

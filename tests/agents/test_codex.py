@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import responses_api
-from conftest import INIT, Lab, new_repo
+from lab import INIT, Lab, new_repo
 from responses_api import tool_result
 from standin import Reply, served, text_of
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Lab
+from lab import Lab
 from test_house import ROOT
 
-from autoresearch.engine.beside import HOOK
+from autoresearch.workspace.agent_files import HOOK
 
 ID = "0a1b2c3d-test"
 PLUGIN = json.loads((ROOT / "hooks" / "hooks.json").read_text())["hooks"]

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Lab, Repo, cli
+from lab import Lab, Repo, cli
 
-from autoresearch.io.notify import evaluating
-from autoresearch.io.sandbox import SWITCH
+from autoresearch.runs.isolation.bubblewrap import SWITCH
+from autoresearch.runs.isolation.file_access import evaluating
 
 HERE = Path(__file__).parent
 CACHE = "AUTORESEARCH_CACHE"
@@ -166,7 +166,7 @@ def test_what_a_person_reads_while_a_run_goes_on_is_put_down_to_the_run_only_wit
     mini: Lab, says_so: bool
 ) -> None:
     (mini.root / "train.py").write_text(WAITS)
-    command = [sys.executable, "-m", "autoresearch.commands.cli", "try", "-m", "waits"]
+    command = [sys.executable, "-m", "autoresearch", "try", "-m", "waits"]
     folder, data = mini.workspace.run_dir(2, 1), mini.root.parent / "cache"
     with subprocess.Popen(command, cwd=mini.root, env={**os.environ, SWITCH: "off"}) as process:
         while not (folder / "trains").exists():

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Lab, call
+from lab import Lab, call
 
 HERE = Path(__file__).parent
 CACHE = "AUTORESEARCH_CACHE"

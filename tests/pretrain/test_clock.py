@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Workspace, engine_run, evaluation, new_workspace
+from pretrain_workspace import Workspace, engine_run, evaluation, new_workspace
 
 HEAD = """
 from prepare import MAX_SEQ_LEN, VOCAB_SIZE, finish, make_dataloader, seed_everything

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import new_workspace
+from pretrain_workspace import new_workspace
 
 PROGRAM = """
 import json, os

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from conftest import new_workspace, story
+from pretrain_workspace import new_workspace, story
 
 MIXED = [
     "plain words",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ASSETS, Workspace, engine_run, evaluation, new_workspace
+from pretrain_workspace import ASSETS, Workspace, engine_run, evaluation, new_workspace
 
 METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workspace, new_workspace
+from pretrain_workspace import Workspace, new_workspace
 
 
 def session(made: Workspace) -> None:
@@ -18,7 +18,7 @@ def session(made: Workspace) -> None:
 
 
 def engine(made: Workspace, *words: str) -> dict[str, Any]:
-    done = made.run("-m", "autoresearch.commands.cli", *words, "--json")
+    done = made.run("-m", "autoresearch", *words, "--json")
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

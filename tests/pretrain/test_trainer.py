@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import ASSETS, Workspace, new_workspace
+from pretrain_workspace import ASSETS, Workspace, new_workspace
 
 torch = pytest.importorskip("torch")
 

@@ -1,0 +1,1 @@
+"""What a person types: commands, output, progress, jobs in the background."""

@@ -1,0 +1,92 @@
+"""Commands that write a session out: `export`, `plot`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.errors import NoSession
+from autoresearch.workspace.workspace import find, write_atomic
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(export)
+    app.command("import")(import_)
+    app.command()(plot)
+
+
+def export(
+    format: Annotated[
+        Literal["tsv", "csv", "jsonl"],
+        typer.Option("--format", "-f", help="tsv: the field's results.tsv; jsonl: config and run lines; csv: all."),
+    ] = "tsv",
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the experiments as a table.
+
+    As results.tsv or JSON lines in the habit of the field, or everything as CSV.
+
+    Example: autoresearch export --format csv -o experiments.csv
+    """
+    from autoresearch.exchange import tables
+
+    workspace = find(here())
+    session = workspace.session()
+    text = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format](session)
+    if output == "-" and not as_json:
+        sys.stdout.write(text)
+        return
+    path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
+    write_atomic(path, text)
+    emit(as_json, {"file": str(path), "experiments": len(session.experiments)}, [f"wrote {path}"])
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A results.tsv, or JSON lines of another tool.")],
+    direction: Annotated[
+        Literal["lower", "higher"] | None,
+        typer.Option(help="Which way is better, where the file does not say.", show_default="lower"),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read the log of another tool.
+
+    Its experiments become a segment of their own, beside those measured here; without a session, they begin one.
+    What was imported already is passed over.
+
+    Example: autoresearch import ../old/results.tsv
+    """
+    from autoresearch.exchange.import_log import import_log
+    from autoresearch.experiments.attempt import wall_clock
+
+    try:
+        root = find(here()).root
+    except NoSession:
+        root = here()
+    done = import_log(root, here() / file, direction, wall_clock())
+    view = {"file": str(file), "segments": list(done.segments), "added": done.added, "known": done.known}
+    known = f", {done.known} were there already" if done.known else ""
+    emit(as_json, view, [f"{done.added} experiments imported from {file}{known}; see: autoresearch log"])
+
+
+def plot(
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "progress.png",
+    as_json: JsonFlag = False,
+) -> None:
+    """Draw the progress as a PNG.
+
+    All experiments, the kept ones, the best so far.
+
+    Example: autoresearch plot -o progress.png
+    """
+    from autoresearch.reports import plot
+
+    session = find(here()).session()
+    path: Path = here() / output
+    plot.draw(session, path)
+    emit(as_json, {"file": str(path)}, [f"wrote {path}"])

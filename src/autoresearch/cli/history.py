@@ -1,0 +1,188 @@
+"""Commands that read a session and annotate it: `status`, `log`, `show`, `resume`, `check`, `note`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from autoresearch.cli.experiments import AsiOption, pairs
+from autoresearch.cli.messages import emit_with_messages
+from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.escaping import excerpt, one_line
+from autoresearch.journal.session import Session
+from autoresearch.journal.statuses import STATUSES
+from autoresearch.reports import views
+from autoresearch.reports.policies import otherwise, otherwise_lines
+from autoresearch.system.git import Git
+from autoresearch.workspace.workspace import Workspace, find
+
+Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (status, log, show, resume, check, note):
+        app.command()(command)
+
+
+def status(as_json: JsonFlag = False) -> None:
+    """Tell where the session is.
+
+    Best, baseline, noise, what runs, and what to type next.
+
+    Example: autoresearch status --json
+    """
+    workspace = find(here())
+    session = workspace.session()
+    view = views.status_view(session, workspace.busy())
+    emit_with_messages(workspace, session, as_json, view, views.status_lines(session, view))
+
+
+def log(
+    last: Annotated[int, typer.Option(min=1, help="How many of the latest to show.")] = 20,
+    status: Annotated[str, typer.Option(metavar="STATUS", help=f"Only these: {', '.join(STATUSES)}.")] = "",
+    policy: Annotated[
+        Literal["confirm", "greedy"] | None,
+        typer.Option(help="Show what this policy would have kept, from the values that were measured."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the table of experiments.
+
+    The latest comes last. With --policy beside each verdict the one that another policy would have given; where that
+    policy needs a run that was never made, it says so.
+
+    Example: autoresearch log --last 50 --status keep
+    """
+    if status and status not in STATUSES:
+        raise UsageError(f"there is no status {status!r}", f"choose one of: {', '.join(STATUSES)}")
+    workspace = find(here())
+    session = workspace.session()
+    chosen = [e for e in session.experiments if not status or e.status == status]
+    if policy is not None:
+        told = otherwise(workspace, session, policy, {e.number for e in chosen[-last:]})
+        emit(as_json, told, otherwise_lines(session, told))
+        return
+    rows = [views.brief_view(session, e) for e in chosen[-last:]]
+    emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
+
+
+def show(
+    n: Number,
+    diff: Annotated[bool, typer.Option("--diff", help="Print the change as a patch, too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell all about one experiment.
+
+    Example: autoresearch show 5 --diff
+    """
+    workspace = find(here())
+    session = workspace.session()
+    experiment = session.find(n)
+    if experiment is None:
+        raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
+    folder = workspace.run_dir(n, 0).parent
+    view = views.experiment_view(session, experiment)
+    view["files"] = str(folder) if folder.is_dir() else None
+    view["output"] = _last_output(folder) if experiment.outcome not in (None, "ok") else []
+    lines = views.show_lines(session, view)
+    if diff:
+        view["diff"] = _diff(workspace, experiment.parent, experiment.commit)
+        lines += ["", *view["diff"].splitlines()]
+    emit(as_json, view, lines)
+
+
+def _last_output(folder: Path) -> list[str]:
+    """Return the end of what the latest run of an experiment printed, escaped and bounded."""
+    logs = sorted(folder.glob("*/*.log"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        return []
+    with logs[-1].open("rb") as file:
+        file.seek(max(0, logs[-1].stat().st_size - 2**16))
+        return excerpt(file.read().decode("utf-8", "replace"), lines=20)
+
+
+def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
+    git = Git(workspace.root)
+    if not parent or not commit:
+        return ""
+    if git.missing({parent, commit}):
+        raise PreconditionError("the commits of this experiment are not in the repository", "see: autoresearch check")
+    return git.diff(parent, commit)
+
+
+def resume(
+    short: Annotated[bool, typer.Option("--brief", help="Only what is needed to go on.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Repair, and tell how to go on.
+
+    Finishes what a kill interrupted, then says what a fresh agent must know.
+
+    Example: autoresearch resume --brief
+    """
+    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.experiments.recovery import repair
+    from autoresearch.reports.brief import brief, brief_lines, remember
+
+    workspace = find(here())
+    done: tuple[str, ...] = ()
+    if not workspace.held():
+        with workspace.lock():
+            repaired = repair(workspace, Git(workspace.root), wall_clock())
+        session, done = repaired.session, repaired.done
+        view = brief(workspace, session, wall_clock(), short=short)
+        remember(workspace, wall_clock(), session, view if short else None)
+    else:
+        session = workspace.session()
+        view = brief(workspace, session, wall_clock(), short=short)
+    view = {**view, "repaired": [*done, *view.pop("problems")]}
+    repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
+    emit_with_messages(workspace, session, as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])
+
+
+def check(as_json: JsonFlag = False) -> None:
+    """Check that nothing was tampered with.
+
+    Branch, immutable files, journal and commits.
+
+    Example: autoresearch check
+    """
+    from autoresearch.experiments.preflight import check_all, check_branch
+    from autoresearch.workspace.task_file import load
+
+    workspace = find(here())
+    session = workspace.session()
+    git = Git(workspace.root)
+    check_branch(git, session)  # first: another branch has no task file
+    wrong = check_all(workspace, git, session, load(workspace.root))
+    if wrong:
+        for error in wrong[1:]:
+            remark(f"also: {error}")
+        raise wrong[0]
+    told = f"{len(session.experiments)} experiments; branch, immutable files, journal and commits are as they should be"
+    emit(as_json, {"ok": True, "experiments": len(session.experiments)}, [told])
+
+
+def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
+    """Write down what was learned.
+
+    Notes belong to an experiment and survive a take-back.
+
+    Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
+    """
+    from autoresearch.experiments.attempt import wall_clock
+
+    workspace = find(here())
+    given = pairs(asi)
+    if not given:
+        raise UsageError("nothing to note", 'say it with: --asi result="..."')
+    if workspace.session().find(n) is None:
+        raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
+    workspace.append({"type": "note", "experiment": n, "asi": given, "timestamp": wall_clock()})
+    session: Session = workspace.session()
+    experiment = session.find(n)
+    assert experiment is not None
+    emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])

@@ -1,0 +1,171 @@
+"""Commands about what to try: `next`, `ideas`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import random
+import shlex
+from typing import Annotated
+
+import typer
+
+from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.errors import PreconditionError
+from autoresearch.escaping import one_line
+from autoresearch.journal.refs import ref_of
+from autoresearch.journal.session import Session
+from autoresearch.reports.views import View, number
+from autoresearch.search import ideas as backlog
+from autoresearch.search import strategies
+from autoresearch.search.history import step
+from autoresearch.workspace.workspace import Workspace, find
+
+IDEAS = 3
+"""Ideas that a proposal comes with."""
+
+KNOBS = 5
+
+
+def register(app: typer.Typer) -> None:
+    app.command("next")(next_)
+    app.command("ideas")(ideas)
+
+
+def next_(
+    strategy: Annotated[
+        str, typer.Option(metavar="NAME", help=f"One of {', '.join(strategies.STRATEGIES)}, or module:Class.")
+    ] = "balanced",
+    knobs: Annotated[
+        bool, typer.Option("--knobs", help="Instead, changes of single named numbers that were not tried.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Propose where to look next.
+
+    From which experiment to start and what kind of change to make; the change itself is yours.
+
+    Example: autoresearch next
+
+    Example: autoresearch next --knobs
+    """
+    from autoresearch.workspace.task_file import load
+
+    workspace = find(here())
+    session = workspace.session()
+    if session.incumbent is None:
+        raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
+    if knobs:
+        found = _knobs(workspace, session, load(workspace.root).files.mutable)
+        told = [f"{knob['file']}  {knob['change']}" for knob in found]
+        emit(as_json, {"knobs": found}, told or ["no named number is left to try: upper case, top level, a fraction"])
+        return
+    proposal = strategies.propose(session, strategy)
+    listed = strategies.fitting(proposal, backlog.read(workspace), IDEAS)
+    parent = session.find(proposal.parent)
+    assert parent is not None
+    start = None
+    if parent is not session.incumbent:
+        files = " ".join(shlex.quote(path) for path in load(workspace.root).files.mutable)
+        start = f"git restore --source={ref_of(session, parent.number)} -- {files}"
+    say = '-m "what changes" --asi hypothesis="why it should help"'
+    view = {
+        "strategy": strategy,
+        "mode": proposal.mode,
+        "parent": proposal.parent,
+        "reason": proposal.reason,
+        "families": list(proposal.families),
+        "ideas": [{"number": idea.number, "text": idea.text, "family": idea.family} for idea in listed],
+        "start": start,
+        "next": f"autoresearch try {say} --asi parent={proposal.parent}",
+    }
+    emit(as_json, view, _lines(session, view, parent.description, number(session, step(session, parent), signed=True)))
+
+
+def _knobs(workspace: Workspace, session: Session, mutable: tuple[str, ...]) -> list[View]:
+    """Return changes of one constant each, by the sampler, the same for the same journal."""
+    from autoresearch.search.sampler import propose
+
+    rng = random.Random(session.next_number)
+    tried = {e.description for e in session.current}
+    roots = [workspace.root / path for path in mutable]
+    files = [file for root in roots for file in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
+    found: list[View] = []
+    for file in files:
+        while file.suffix == ".py" and len(found) < KNOBS:
+            try:
+                proposal = propose(file.read_text(encoding="utf-8"), tried, rng)
+            except (OSError, ValueError, SyntaxError):
+                break
+            if proposal is None:
+                break
+            tried.add(proposal.description)
+            found.append({"file": file.relative_to(workspace.root).as_posix(), "change": proposal.description})
+    return found
+
+
+def _lines(session: Session, view: View, description: str, gained: str) -> list[str]:
+    best = session.incumbent is not None and session.incumbent.number == view["parent"]
+    told = "the incumbent" if best else f"{gained} against its parent"
+    lines = [
+        f"mode    {view['mode']}: {view['reason']}",
+        f"from    experiment {view['parent']}, {told}: {one_line(description, 100)}",
+    ]
+    lines += [f"change  one of: {', '.join(view['families'])}"] if view["families"] else []
+    lines += [f"idea {idea['number']:>2} {one_line(idea['text'], 120)}" for idea in view["ideas"]]
+    lines += [f"start   {view['start']}"] if view["start"] else []
+    return [*lines, f"next    {view['next']}"]
+
+
+def ideas(
+    add: Annotated[str, typer.Option(metavar="TEXT", help="Add an idea to the backlog.")] = "",
+    family: Annotated[str, typer.Option(metavar="NAME", help="Its family of changes, such as schedule.")] = "",
+    done: Annotated[int | None, typer.Option(metavar="K", help="Mark idea K as done.", show_default=False)] = None,
+    claim: Annotated[
+        int | None, typer.Option(metavar="K", help="Take idea K, so that no other agent does.", show_default=False)
+    ] = None,
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="Who claims it.", show_default="the agent's session, or you")
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the backlog, add to it, or claim from it.
+
+    The ideas are in autoresearch.ideas.md, which can be edited by hand, too.
+
+    Example: autoresearch ideas --add "try a shorter warmdown" --family schedule
+
+    Example: autoresearch ideas --claim 2 --by ada
+    """
+    workspace = find(here())
+    if add:
+        earlier = backlog.like(workspace.session(), add)
+        backlog.add(workspace, add, family)
+        if earlier is not None:
+            told = f"{earlier.status or 'unfinished'}: {one_line(earlier.description, 100)}"
+            remark(f"experiment {earlier.number} was like it, {told}")
+    if done is not None:
+        backlog.mark_done(workspace, done)
+    if claim is not None:
+        backlog.claim(workspace, claim, by or _who())
+    listed = backlog.read(workspace)
+    view = {
+        "ideas": [
+            {"number": i.number, "text": i.text, "done": i.done, "family": i.family, "by": i.by or None} for i in listed
+        ]
+    }
+    lines = [
+        f"{i.number:>3}  {'done  ' if i.done else ''}{one_line(i.text, 300)}"
+        + (f"  (claimed by {i.by})" if i.by and not i.done else "")
+        for i in listed
+    ]
+    emit(as_json, view, lines or ['no ideas yet; add one with: autoresearch ideas --add "..."'])
+
+
+def _who() -> str:
+    """Return a name for a claim: the agent's session if there is one, else the person."""
+    agent = os.environ.get("AUTORESEARCH_AGENT") or os.environ.get("CLAUDE_CODE_SESSION_ID", "")[:8]
+    try:
+        return agent or getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"

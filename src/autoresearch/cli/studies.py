@@ -1,0 +1,195 @@
+"""Commands that look again: `confirm`, `replicate`, `ablate`, `selftest`. They decide nothing on the branch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from autoresearch.cli import jobs
+from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.cli.progress import Display
+from autoresearch.escaping import one_line
+from autoresearch.journal.study import LOCKED
+from autoresearch.reports import views
+from autoresearch.reports.views import number, unit
+from autoresearch.workspace.workspace import find
+
+Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (confirm, replicate, ablate, selftest):
+        app.command()(command)
+
+
+def confirm(
+    seeds: Annotated[
+        int | None, typer.Option(min=2, max=64, help="Fresh seeds for each of the two.", show_default="as [keep] says")
+    ] = None,
+    split: Annotated[
+        Literal["locked", "search"] | None,
+        typer.Option(help="What is evaluated on.", show_default="locked, where there is an evaluator"),
+    ] = None,
+    detach: jobs.Flag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take the honest number.
+
+    Runs baseline and best on fresh seeds and evaluates them on the locked split, which no decision was made on.
+    Each use of that split is written down: its numbers are worth less with each.
+
+    Example: autoresearch confirm --seeds 5
+    """
+    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.studies.study import confirm
+
+    if detach:
+        jobs.detach(find(here()), jobs.words("confirm", seeds=seeds, split=split), as_json)
+        return
+    with Display() as display:
+        found, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick)
+    study = session.studies[-1]
+    uses = len(session.locked)
+    view = {**found.as_result(), "study": study.number, "split": study.split, "locked_uses": uses, **study.about,
+            "unit": session.metric.unit}  # fmt: skip
+
+    def told(value: float) -> str:
+        return number(session, value, signed=True) + unit(session)
+
+    share = "" if found.shrinkage is None else f", {100 * found.shrinkage:.0f} % of the claim"
+    lines = [
+        f"claimed    {told(found.claimed)}  (experiment {view['best']} over {view['baseline']}, on the search split)",
+        f"confirmed  {told(found.gain)}  (95 % interval {told(found.low)} to {told(found.high)}, "
+        f"{len(found.seeds)} fresh seeds)",
+        f"shrinkage  {told(found.claimed - found.gain)}{share}",
+        "verdict    " + ("the gain holds" if found.holds else "not confirmed: the interval includes no gain"),
+    ]
+    if study.split == LOCKED:
+        lines.append(f"split      locked, used {uses} time{'s' if uses != 1 else ''} in this session")
+    else:
+        lines.append("split      search: the seeds are fresh, the data is what decisions were made on")
+    emit(as_json, view, lines)
+
+
+def replicate(
+    n: Number,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed to run.", show_default="its first")] = None,
+    detach: jobs.Flag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run an experiment once more.
+
+    With its own seed, to see whether a run can be reproduced; with another, to know its value better.
+    The value is recorded as a repeat, and no verdict changes.
+
+    Example: autoresearch replicate 5 --seed 7
+    """
+    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.studies.study import replicate
+
+    if detach:
+        jobs.detach(find(here()), jobs.words("replicate", n, seed=seed), as_json)
+        return
+    with Display() as display:
+        e, session, chosen, value = replicate(find(here()), n, seed, wall_clock, tick=display.tick)
+    first = dict(zip(e.seeds, e.values, strict=False)).get(chosen)
+    view = {**views.experiment_view(session, e), "seed": chosen, "replicated": value, "first": first,
+            "same": None if first is None else value == first,
+            "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}  # fmt: skip
+    lines = [f"experiment {n}, seed {chosen}: {value:.10g}{unit(session)}"]
+    if first is not None:
+        same = "the same to the last digit" if value == first else f"{value - first:+.3g} from the first run"
+        lines.append(f"first run  {first:.10g}{unit(session)}: {same}")
+    if e.reference is not None:
+        runs = f"{len(e.by_seed)} seed{'s' if len(e.by_seed) > 1 else ''}"
+        lines.append(f"mean       {number(session, views.value(e))}{unit(session)} over {runs}")
+    lines.append(f"noise      {views.noise_words(session)}")
+    emit(as_json, view, lines)
+
+
+def ablate(
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Most seeds for each variant.", show_default="3")
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Let the policy decide on the smaller stack.")] = False,
+    detach: jobs.Flag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find out which keeps pay.
+
+    Undoes each kept change on top of the best so far, measures what is left, and then the stack without all that does
+    not pay. The branch stays as it is, unless --apply makes that stack an experiment.
+
+    Example: autoresearch ablate --seeds 3
+    """
+    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.studies import ablate
+
+    workspace = find(here())
+    if detach:
+        jobs.detach(workspace, jobs.words("ablate", seeds=seeds, apply=apply), as_json)
+        return
+    with Display() as display:
+        found, session = ablate.ablate(workspace, seeds, wall_clock, tick=display.tick)
+        report = ablate.apply(workspace, found, wall_clock, tick=display.tick) if apply and found.offer else None
+    lines = [f"{'undone':<10}  {'verdict':<8}  {'worth':>10}  {'seeds':>5}  why"]
+    for change in (*found.changes, *([found.stack] if found.stack and len(found.stack.without) > 1 else [])):
+        worth = "-" if change.worth is None else number(session, change.worth, signed=True)
+        undone = "+".join(map(str, change.without))
+        lines.append(
+            f"{undone:<10}  {change.verdict:<8}  {worth:>10}  {change.seeds:>5}  {one_line(change.reason, 90)}"
+        )
+    view = {**found.as_result(), "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}
+    if found.offer is None:
+        lines.append("Nothing is offered to leave out: every change pays, or these runs cannot tell that it does not.")
+    elif report is None:
+        what = ", ".join(map(str, found.offer.without))
+        size = "less code" if found.offer.smaller else "no less code"
+        lines.append(f"Without {what} it is not worse within noise ({size}). Make that an experiment: "
+                     "autoresearch ablate --apply")  # fmt: skip
+    if report is not None:
+        view["applied"] = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
+        lines += ["", *views.verdict_lines(report.session, view["applied"])]
+    emit(as_json, view, lines)
+
+
+def selftest(
+    experiments: Annotated[int, typer.Option("--experiments", "-n", min=1, help="Changes of nothing, in all.")] = 20,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; forget the earlier ones.")] = False,
+    detach: jobs.Flag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find out how often luck is kept.
+
+    Runs a session of changes that change nothing, with this task and policy on this machine, in a laboratory of its
+    own. Whatever is kept there is a false keep. Called again it goes on; your journal is left alone.
+
+    Example: autoresearch selftest --experiments 20
+    """
+    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.statistics.decision import Rules
+    from autoresearch.studies.policy_replay import BASELINE, replayed
+    from autoresearch.studies.selftest import selftest
+
+    if detach:
+        jobs.detach(find(here()), jobs.words("selftest", experiments=experiments, fresh=fresh), as_json)
+        return
+    with Display() as display:
+        found, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick)
+    greedy = replayed(session, Rules(policy="greedy"))
+    lucky = sum(d.verdict == "keep" and d.reason != BASELINE for d in greedy)
+    low, high = found.interval
+    view = {**found.as_view(), "greedy_false_keeps": lucky, "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}
+    emit(
+        as_json,
+        view,
+        [
+            f"policy       {found.policy}: kept {found.kept} of {found.experiments} changes that change nothing",
+            f"false keeps  {100 * found.kept / found.experiments:.0f} % "
+            f"(95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
+            f"greedy       would have kept {lucky} of the same",
+            f"runs         {found.runs}, {found.runs / (found.experiments + 1):.2f} for each experiment",
+            f"noise        {views.noise_words(session)}",
+        ],
+    )

@@ -1,0 +1,200 @@
+"""Commands around a workspace: `quickstart`, `init`, `doctor`, `tasks`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.progress import Display
+from autoresearch.errors import AutoresearchError
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
+
+
+BASELINE = "autoresearch baseline"
+
+
+def register(app: typer.Typer) -> None:
+    for command in (quickstart, init, segment, doctor, tasks):
+        app.command()(command)
+
+
+def init(
+    folder: Folder = Path(),
+    task: Annotated[str, typer.Option(metavar="NAME", help="The task; see: autoresearch tasks.")] = "pretrain",
+    tag: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the session and of its branch.", show_default="today")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="S", help="Text: climbmix, python, or a path.", show_default=False)
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="P", help="auto, full, small or tiny.", show_default=False)
+    ] = None,
+    command: Annotated[str | None, typer.Option(help="What an experiment runs.", show_default=False)] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The METRIC that counts.", show_default=False)
+    ] = None,
+    direction: Annotated[
+        Literal["lower", "higher"] | None, typer.Option(help="Which way is better.", show_default=False)
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the metric.", show_default=False)] = None,
+    mutable: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="What experiments may change; may be repeated.", show_default=False),
+    ] = None,
+    immutable: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="What must not change; may be repeated.", show_default=False),
+    ] = None,
+    checks: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Tests that must pass.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Wall clock of one run.", show_default=False)
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Training budget of one run.", show_default=False)] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="The same in batches, which repeat exactly on a CPU.", show_default=False)
+    ] = None,
+    policy: Annotated[
+        Literal["confirm", "greedy"] | None, typer.Option(help="How gains are judged.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Most fresh seeds that confirm.", show_default=False)
+    ] = None,
+    goal: Annotated[str | None, typer.Option(help="What you want, in plain words.", show_default=False)] = None,
+    no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a workspace.
+
+    From a task in a new folder, or around an existing repository with --task command.
+
+    Example: autoresearch init lab --task pretrain --profile tiny
+
+    Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
+    """
+    from autoresearch.experiments.attempt import setup_workspace, wall_clock
+    from autoresearch.reports.brief import remember
+    from autoresearch.workspace import init, task_file
+
+    choice = init.Choice(
+        task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
+        unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
+        seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
+    )  # fmt: skip
+    workspace = init.init(here() / folder, choice, wall_clock())
+    loaded = task_file.load(workspace.root)
+    segment = workspace.session().segment
+    remember(workspace, wall_clock())
+    if not no_setup:
+        try:
+            with Display() as display:
+                setup_workspace(workspace, display.tick)
+        except AutoresearchError as error:
+            remark(f"the workspace is made, but {error.message}")
+            raise AutoresearchError(error.message, f"then: cd {folder} && autoresearch baseline") from None
+    view = {
+        "workspace": str(workspace.root),
+        "branch": segment.branch,
+        "tag": segment.tag,
+        "task": loaded.task.name,
+        "metric": loaded.metric.name,
+        "direction": loaded.metric.direction,
+        "mutable": list(loaded.files.mutable),
+        "immutable": list(loaded.files.immutable),
+        "options": loaded.options,
+        "next": "autoresearch baseline",
+    }
+    lines = [
+        f"{workspace.root} is ready: task {loaded.task.name}, branch {segment.branch}",
+        f"metric     {loaded.metric.name}, {loaded.metric.direction} is better",
+        f"mutable    {', '.join(loaded.files.mutable)}",
+        f"immutable  {', '.join(loaded.files.immutable)}",
+    ]
+    lines += [f"linked     {', '.join(loaded.files.link)}"] if loaded.files.link else []
+    go = "" if workspace.root == here().resolve() else f"cd {folder} && "
+    emit(as_json, view, [*lines, f"next       {go}autoresearch baseline"])
+
+
+def segment(as_json: JsonFlag = False) -> None:
+    """Begin a new segment.
+
+    For another metric, evaluator or task in the same session: change autoresearch.toml or an immutable file on the
+    session's branch, commit, and call this. Its baseline is measured anew; what came before stays in the log.
+
+    Example: autoresearch segment
+    """
+    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.experiments.new_segment import begin_segment
+    from autoresearch.workspace.workspace import find
+
+    now = begin_segment(find(here()), wall_clock()).segment
+    view = {"segment": now.number, "metric": now.metric.name, "direction": now.metric.direction, "next": BASELINE}
+    told = f"segment {now.number}: {now.metric.name}, {now.metric.direction} is better"
+    emit(as_json, view, [told, f"next       {BASELINE}"])
+
+
+def tasks(as_json: JsonFlag = False) -> None:
+    """List the tasks for init.
+
+    Example: autoresearch tasks
+    """
+    from autoresearch.workspace import assets, task_file
+
+    rows = []
+    for name in assets.task_names():
+        text = (assets.task_folder(name) / task_file.NAME).read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+        metric = table["metric"]
+        row = {"name": name, "title": table["task"].get("title", ""), "profiles": list(table.get("profile", {}))}
+        rows.append({**row, "metric": metric["name"], "direction": metric["direction"]})
+    lines = [f"{row['name']:<12} {row['title']}" for row in rows]
+    emit(as_json, {"tasks": rows}, [*lines, "start one with: autoresearch init DIR --task NAME"])
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Check machine and workspace.
+
+    Each problem comes with its fix.
+
+    Example: autoresearch doctor
+    """
+    from autoresearch.reports.doctor import examine
+
+    checks = examine(here())
+    view = {
+        "ok": all(c.ok for c in checks),
+        "checks": [{"name": c.name, "ok": c.ok, "found": c.found, "fix": c.fix} for c in checks],
+    }
+    lines = [
+        f"{'ok ' if c.ok else 'BAD' if c.needed else '-  '} {c.name:<11} {c.found}" + (f"; {c.fix}" if c.fix else "")
+        for c in checks
+    ]
+    emit(as_json, view, lines)
+    if any(c.needed and not c.ok for c in checks):
+        raise typer.Exit(1)
+
+
+def quickstart(
+    folder: Folder = Path("quickstart"),
+    experiments: Annotated[int, typer.Option(min=1, max=1000, help="Experiments after the baseline.")] = 4,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Training budget of one run.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a whole first session.
+
+    Makes a workspace on the text of the Python installation, measures a baseline, lets a small sampler run a few real
+    experiments, prints the table and draws the plot. Needs no key, no GPU and no network.
+
+    Example: autoresearch quickstart
+    """
+    from autoresearch.cli.quickstart import run_quickstart
+
+    run_quickstart(here() / folder, experiments, seconds, seed, as_json)

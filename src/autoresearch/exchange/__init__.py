@@ -1,0 +1,1 @@
+"""Other formats: tables to take away, logs of other tools to read."""

@@ -1,0 +1,41 @@
+"""What a decision rests on, taken from the session: one function for the engine, for replays and for simulations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from autoresearch.journal.session import Experiment, Session
+from autoresearch.statistics.decision import LAST_RUNS, STALE_AFTER, Evidence
+
+
+def gather(
+    session: Session,
+    incumbent: Experiment,
+    candidate: Mapping[int, float],
+    *,
+    now: int,
+    hardware: str = "",
+    memory_mb: float | None = None,
+    simpler: bool = False,
+) -> Evidence:
+    """Return the evidence on a candidate whose runs (seed -> value, the screening run first) were made on `hardware`.
+
+    `incumbent` is given apart from the session, since it may have runs that the session does not know of yet; `now` is
+    the candidate's number.
+    """
+    known = incumbent.on(hardware)
+    last = dict([*known.pairs.items()][-LAST_RUNS:])
+    groups = [e.on(hardware).fresh for e in session.current if e.number not in (incumbent.number, now)]
+    return Evidence(
+        metric=session.metric,
+        candidate=candidate,
+        incumbent=last,
+        reference=math.fsum(last.values()) / len(last) if last else known.reference,
+        taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
+        groups=tuple(group for group in (*groups, known.fresh) if len(group) > 1),
+        memory_mb=memory_mb,
+        code_removed=simpler,
+        recent=frozenset(seed for seed, at in incumbent.at.items() if at >= now),
+        stale=now - incumbent.measured_at > STALE_AFTER,
+    )

@@ -1,0 +1,61 @@
+"""A new segment: another metric, evaluator or task in the same session, with a baseline of its own."""
+
+from __future__ import annotations
+
+from autoresearch.errors import PreconditionError
+from autoresearch.experiments.preflight import check_branch
+from autoresearch.experiments.recovery import repair
+from autoresearch.journal.session import SCHEMA, Session
+from autoresearch.system.file_hashes import hash_files
+from autoresearch.system.git import Git
+from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.task_file import load
+from autoresearch.workspace.workspace import Workspace
+
+
+def begin_segment(root: Workspace, now: int) -> Session:
+    """Begin a segment from the task file and the immutable files as they are committed now; return the session.
+
+    What was measured before stays in the journal and is compared with nothing new. Raises `PreconditionError` when
+    something is not committed, or when nothing is different from the segment in force.
+    """
+    with root.lock():
+        git = Git(root.root)
+        session = repair(root, git, now).session
+        check_branch(git, session)
+        task = load(root.root)
+        changed = [change.path for change in git.changes() if not change.untracked]
+        if changed:
+            raise PreconditionError(f"{changed[0]} has changes that are not committed", "commit them: git commit -a")
+        hashes = hash_files(root.root, task.files.immutable)
+        before = session.segment
+        if hashes == dict(before.sha256):
+            raise PreconditionError(
+                "task and immutable files are those of the segment in force", "change them, commit, and call this again"
+            )
+        untracked = {c.path for c in git.changes() if c.untracked}
+        mine = tuple(mutable_paths(git, task))
+        root.append(
+            {
+                "type": "config",
+                "schema": SCHEMA,
+                "segment": _next(root, session),
+                "name": task.task.title or task.task.name,
+                "metricName": task.metric.name,
+                "metricUnit": task.metric.unit,
+                "bestDirection": task.metric.direction,
+                "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
+                "sha256": hashes,
+                "branch": before.branch,
+                "tag": before.tag,
+                "keep_untracked": sorted(p for p in untracked if p.startswith(mine)),
+                "timestamp": now,
+            }
+        )
+        return root.session()
+
+
+def _next(root: Workspace, session: Session) -> int:
+    """Return the number of a new segment; imported logs have numbers, too."""
+    used = {segment.number for segment in session.segments} | {e.segment for e in session.experiments}
+    return 1 + max(used)

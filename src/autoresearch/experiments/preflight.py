@@ -1,0 +1,86 @@
+"""What must hold before an experiment begins. What fails here costs nothing and records nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
+from autoresearch.journal.session import Session
+from autoresearch.system.git import Git
+from autoresearch.workspace.editable import check_immutable, tip_of
+from autoresearch.workspace.task_file import Stop, TaskFile
+from autoresearch.workspace.workspace import Workspace
+
+
+def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:
+    """Raise `StopReached` when a stop condition of the task, or the file STOP, says that no experiment may start."""
+    if workspace.stop_file.exists():
+        raise StopReached("the file STOP is here", "remove it to go on: rm STOP")
+    done = len(session.current)
+    if stop.max_experiments is not None and done >= stop.max_experiments:
+        raise StopReached(f"{done} experiments are done, max_experiments is {stop.max_experiments}", _RAISE)
+    started = min((e.started for e in session.current if e.started), default=now)
+    hours = (now - started) / 3600
+    if stop.max_hours is not None and hours >= stop.max_hours:
+        raise StopReached(f"{hours:.1f} hours have passed, max_hours is {stop.max_hours:g}", _RAISE)
+    failures = session.failures_in_a_row
+    if stop.max_consecutive_failures is not None and failures >= stop.max_consecutive_failures:
+        raise StopReached(
+            f"{failures} failures in a row, max_consecutive_failures is {stop.max_consecutive_failures}", _RAISE
+        )
+
+
+_RAISE = "for another session move autoresearch.jsonl away, then: autoresearch init --tag NAME"
+
+
+def check_branch(git: Git, session: Session) -> None:
+    """Raise `PreconditionError` unless the session's branch is checked out and nothing is half-way in git."""
+    expected, found = session.segment.branch, git.branch()
+    operation = git.unfinished_operation()
+    if operation is not None:
+        raise PreconditionError(
+            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
+        )
+    if expected is None:
+        raise PreconditionError("the journal names no branch", "start a session with: autoresearch init")
+    if git.resolve(f"refs/heads/{expected}") is None:
+        raise IntegrityError(
+            f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
+        )
+    if found is None:
+        raise PreconditionError("HEAD is detached", f"go to the session's branch: git switch {expected}")
+    if found != expected:
+        raise PreconditionError(f"the branch is {found}, the session's is {expected}", f"git switch {expected}")
+
+
+def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) -> list[AutoresearchError]:
+    """Return everything that is wrong, for the command `check`."""
+    wrong: list[AutoresearchError] = []
+    tests: tuple[Callable[[], None], ...] = (
+        lambda: check_branch(git, session),
+        lambda: check_immutable(workspace, session, task),
+        lambda: _check_commits(git, session),
+    )
+    for test in tests:
+        try:
+            test()
+        except AutoresearchError as error:
+            wrong.append(error)
+    return wrong
+
+
+def _check_commits(git: Git, session: Session) -> None:
+    """Raise `IntegrityError` when a commit that the journal names is not in the repository any more."""
+    gone = git.missing({e.commit for e in session.experiments if e.commit})
+    missing = [e.number for e in session.experiments if e.commit in gone]
+    if missing:
+        told = ", ".join(map(str, missing[:5]))
+        raise IntegrityError(f"the commits of experiments {told} are gone from the repository", "see: git reflog")
+    incumbent, branch = session.incumbent, session.segment.branch
+    if incumbent is not None and branch is not None and incumbent.commit:
+        tip = git.resolve(f"refs/heads/{branch}")
+        if tip is not None and not git.is_ancestor(incumbent.commit, tip):
+            raise IntegrityError(
+                f"branch {branch} does not contain experiment {incumbent.number}",
+                f"put it back: git reset --keep {incumbent.commit[:12]}",
+            )

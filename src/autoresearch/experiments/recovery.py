@@ -1,0 +1,199 @@
+"""Finish what a kill interrupted, from what the journal says. Every command that changes something begins with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from autoresearch.journal.refs import ref_of
+from autoresearch.journal.session import Experiment, Session
+from autoresearch.journal.study import end as study_line
+from autoresearch.runs.isolation import journal_backup
+from autoresearch.system.git import Git
+from autoresearch.system.process import kill_run
+from autoresearch.workspace.workspace import Workspace, remove_tree
+
+SELFTEST = "selftest"
+"""The folder of the A/A session, and the tag of it."""
+
+GIT_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """The session after the repair, and what was done, a sentence each."""
+
+    session: Session
+    done: tuple[str, ...]
+
+
+def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
+    """Bring journal, branch and folders in line; the caller holds the workspace lock.
+
+    An experiment with a `start` and no verdict was interrupted: nothing was decided, so it is recorded as `killed` with
+    whatever was measured, and the branch goes back to its parent. A verdict whose git move is missing gets it.
+    """
+    done: list[str] = []
+    _end_orphans(workspace, done)
+    lab = laboratory(workspace, git)
+    if lab is not None:  # it is repaired by the next selftest; only what runs there must not go on
+        _end_orphans(lab, done)
+    git_was_killed = _unlock(workspace, git, done)
+    remove_tree(workspace.scratch)
+    session = workspace.session()
+    interrupted = session.unfinished
+    if interrupted is not None:
+        workspace.append(killed(workspace, interrupted, now, "interrupted before its verdict"))
+        session = workspace.session()
+        again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
+        done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
+    ended = end_study(workspace, session, now)
+    if ended is not None:
+        done.append(ended)
+        session = workspace.session()
+    if session.last is not None:
+        done += settle(workspace, git, session, session.last, after_kill=git_was_killed)
+    if git_was_killed:  # only now: until here, a kill leaves the same to do again
+        workspace.git_marker.unlink(missing_ok=True)
+    return Repaired(session, tuple(done))
+
+
+def laboratory(workspace: Workspace, git: Git) -> Workspace | None:
+    """Return the workspace of `selftest` inside this one, if there is one."""
+    lab = Workspace(workspace.state / SELFTEST / git.prefix)
+    return lab if lab.journal.is_file() else None
+
+
+def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
+    """Write the line after a study that was interrupted; return what to say of it, or None when there is none."""
+    study = session.study
+    if study is None:
+        return None
+    runs = sum(map(len, study.runs.values()))
+    if study.what == "replicate" and runs:  # its one run is in the journal, only the line after it is not
+        workspace.append(study_line(study.number, "done", {}, now))
+        return None
+    workspace.append(study_line(study.number, "interrupted", {"runs": runs}, now))
+    again = f"autoresearch {study.what}" + (f" {study.about['experiment']}" if "experiment" in study.about else "")
+    return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {again}"
+
+
+def settle(
+    workspace: Workspace, git: Git, session: Session, experiment: Experiment, *, after_kill: bool = False
+) -> list[str]:
+    """Do what git still owes to a verdict: the ref that keeps the commit, and the way back unless it was kept.
+
+    Safe to call again. Returns a sentence for each thing that was done and that a person should know.
+    """
+    commit, branch = experiment.commit and git.resolve(experiment.commit), session.segment.branch
+    if commit is None or branch is None or experiment.started is None:
+        return []  # a line that another tool wrote: its git is its own
+    ref = ref_of(session, experiment.number)
+    kept = git.resolve(ref) == commit
+    stays = experiment.status == "keep" or not experiment.parent or git.resolve(f"refs/heads/{branch}") != commit
+    if kept and stays:
+        return []
+    left: list[str] = []
+    with workspace.changing_git():
+        if not kept:
+            git.update_ref(ref, commit)
+        if not stays:
+            left = git.go_back(branch, commit, experiment.parent or "", after_kill=after_kill)
+    if not left:
+        return []
+    return [f"kept your later edits of {', '.join(left)}; they began from the change that was taken back"]
+
+
+def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) -> dict[str, object]:
+    """Return the `run` line of an experiment that the machine or a person ended: no decision, no value."""
+    values = _measured(workspace, experiment)
+    return {
+        "run": experiment.number,
+        "commit": (experiment.commit or "")[:7],
+        "metric": None,
+        "metrics": {},
+        "status": "crash",
+        "description": experiment.description,
+        "timestamp": now,
+        "segment": experiment.segment,
+        "confidence": None,
+        "asi": experiment.asi,
+        "outcome": "killed",
+        "reason": reason,
+        "values": list(values.values()),
+        "seeds": list(values),
+        "screened": experiment.parent is not None and len(values) > 1,
+        "parent": experiment.parent,
+    }
+
+
+def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
+    """Return the values of the runs that were complete when the experiment was interrupted, the screening run first."""
+    values = {}
+    folder = workspace.run_dir(experiment.number, 0).parent
+    for path in folder.glob("*/result.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            result = json.loads(path.read_text())
+            if result["outcome"] == "ok" and result["commit"] == experiment.commit:
+                values[int(result["seed"])] = float(result["value"])
+    return dict(sorted(values.items()))
+
+
+def _end_orphans(workspace: Workspace, done: list[str]) -> None:
+    """End the processes of a run whose engine is gone."""
+    about = {}
+    try:
+        about = json.loads(workspace.running.read_text())
+        run_id = about["run_id"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        run_id = ""
+    count = kill_run(run_id) if run_id else 0
+    if count:
+        done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
+    with contextlib.suppress(OSError, KeyError, TypeError):
+        told = journal_backup.repaired(workspace, about)
+        done += [told] if told else []
+    workspace.running.unlink(missing_ok=True)
+
+
+def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
+    """Remove the locks of a git command of ours that was killed, and return whether one may have been.
+
+    The marker is there exactly while the engine changes the repository; a lock without it, or older, is somebody
+    else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
+    """
+    marker = workspace.git_marker
+    if not marker.exists() and not (workspace.scratch.is_dir() and any(workspace.scratch.iterdir())):
+        return False
+    for _ in range(50):
+        if not _git_at_work(git):
+            break
+        time.sleep(0.1)
+    else:
+        return False
+    if not marker.exists():
+        return False
+    session = workspace.session()
+    refs = [f"refs/heads/{session.segment.branch}.lock", f"{ref_of(session, session.next_number - 1)}.lock"]
+    for name in (*GIT_LOCKS, *refs):
+        lock = git.path_of(name)
+        with contextlib.suppress(OSError):
+            if lock.exists() and lock.stat().st_mtime >= marker.stat().st_mtime:
+                lock.unlink()
+                done.append(f"removed {name}, left by a git command that was killed")
+    return True
+
+
+def _git_at_work(git: Git) -> bool:
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"] == "git" and Path(process.cwd()).is_relative_to(git.top):
+                return True
+    return False

@@ -1,0 +1,1 @@
+"""What happened? The journal's file, and the session folded from it."""

@@ -1,0 +1,33 @@
+"""What a person has left for the agent to read: `message` lines, and how many of them were shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autoresearch.journal.fields import Event, seconds_at, text_at, whole_at
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    text: str
+    timestamp: int | None = None
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """All messages of a session, in order. Built by `replay` and left alone afterwards."""
+
+    messages: list[Message] = field(default_factory=list)
+    shown: int = 0
+
+    @property
+    def waiting(self) -> list[Message]:
+        """Those that no command has shown yet."""
+        return self.messages[self.shown :]
+
+    def fold(self, event: Event) -> None:
+        """Take in a `message` or `message_shown` line."""
+        if event["type"] == "message":
+            self.messages.append(Message(text_at(event, "text") or "", seconds_at(event)))
+        else:
+            self.shown = max(self.shown, whole_at(event, "count"))

@@ -1,0 +1,285 @@
+"""The state of a session: a fold over its journal. Nobody assigns to it; every number anyone sees comes from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from autoresearch.errors import IntegrityError
+from autoresearch.journal.experiment import Experiment, hardware_of
+from autoresearch.journal.fields import (
+    Event,
+    finite,
+    list_at,
+    mapping_at,
+    number_at,
+    numbers,
+    seconds_at,
+    text_at,
+    whole,
+    whole_at,
+)
+from autoresearch.journal.messages import Mailbox
+from autoresearch.journal.segment import SCHEMA, Segment, number_of, segment_from
+from autoresearch.journal.statuses import OUTCOMES, STATUSES
+from autoresearch.journal.study import LOCKED, Study, fold
+from autoresearch.metrics import Metric
+from autoresearch.statistics.noise import Noise, mad_confidence, pooled
+
+__all__ = ["SCHEMA", "Event", "Experiment", "Segment", "Session", "hardware_of", "replay"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything one journal says."""
+
+    segments: tuple[Segment, ...]
+    experiments: tuple[Experiment, ...]
+    hardware: str = ""
+    """What the last run was measured on; empty when the journal does not say."""
+    studies: tuple[Study, ...] = ()
+    """What `confirm`, `replicate` and `ablate` did, the unfinished one included."""
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    """What a person told the agent."""
+
+    @property
+    def segment(self) -> Segment:
+        """The segment in force, the last one."""
+        return self.segments[-1]
+
+    @property
+    def metric(self) -> Metric:
+        return self.segment.metric
+
+    @cached_property
+    def current(self) -> tuple[Experiment, ...]:
+        """The experiments of the segment in force."""
+        number = self.segment.number
+        return tuple(e for e in self.experiments if e.segment == number)
+
+    @cached_property
+    def steps(self) -> dict[int, float]:
+        """Number -> how much better than its parent an experiment of this segment was; left out without both values."""
+        named = {e.parent for e in self.current}
+        parents = {e.commit: e.reference for e in reversed(self.current) if e.commit is not None and e.commit in named}
+        found = ((e.number, e.metric, parents.get(e.parent or "")) for e in self.current)
+        return {n: self.metric.gain(own, theirs) for n, own, theirs in found if own is not None and theirs is not None}
+
+    @cached_property
+    def baseline(self) -> Experiment | None:
+        return next((e for e in self.current if e.status == "keep"), None)
+
+    @cached_property
+    def incumbent(self) -> Experiment | None:
+        """The kept experiment that new ones are compared with: the last keep."""
+        return next((e for e in reversed(self.current) if e.status == "keep"), None)
+
+    @cached_property
+    def best(self) -> Experiment | None:
+        """The kept experiment with the best reference value; with equal values the earlier one."""
+        kept = [e for e in self.current if e.status == "keep" and e.reference is not None]
+        sign = 1 if self.metric.direction == "lower" else -1
+        return min(kept, key=lambda e: sign * e.reference, default=None)  # type: ignore[operator]
+
+    @cached_property
+    def unfinished(self) -> Experiment | None:
+        """The experiment that was started and has no verdict: it is running now, or was interrupted."""
+        return next((e for e in reversed(self.experiments) if e.status is None), None)
+
+    @cached_property
+    def last(self) -> Experiment | None:
+        return self.experiments[-1] if self.experiments else None
+
+    @property
+    def next_number(self) -> int:
+        return max((e.number for e in self.experiments), default=0) + 1
+
+    @cached_property
+    def noise(self) -> Noise:
+        """Pooled from repeats of the same commit in this segment on the present hardware; screening runs are left out
+        where they are biased."""
+        return self.noise_on(self.hardware)
+
+    def noise_on(self, hardware: str) -> Noise:
+        """Return the noise of runs on this hardware."""
+        return pooled(e.on(hardware).fresh for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many experiments of this segment have each status."""
+        counts = dict.fromkeys(STATUSES, 0)
+        for e in self.current:
+            if e.status is not None:
+                counts[e.status] += 1
+        return counts
+
+    @cached_property
+    def failures_in_a_row(self) -> int:
+        """How many of the last experiments failed; a machine's failure is not counted."""
+        count = 0
+        for e in reversed(self.current):
+            if e.outcome == "killed" or e.status is None:
+                continue
+            if e.status not in ("crash", "checks_failed"):
+                break
+            count += 1
+        return count
+
+    @property
+    def gain(self) -> float | None:
+        """Best against baseline in the metric's unit, positive is better; None before the baseline."""
+        first, best = self.baseline, self.best
+        if first is None or best is None or first.reference is None or best.reference is None:
+            return None
+        return self.metric.gain(best.reference, first.reference)
+
+    @cached_property
+    def confidence(self) -> float | None:
+        """|best gain| / MAD as other tools of the field write it."""
+        values = [e.metric for e in self.current if e.metric is not None]
+        return mad_confidence(self.gain, values) if self.gain is not None else None
+
+    @property
+    def study(self) -> Study | None:
+        """The study that was begun and not ended: it runs now, or was interrupted."""
+        return self.studies[-1] if self.studies and self.studies[-1].outcome is None else None
+
+    @property
+    def locked(self) -> tuple[Study, ...]:
+        """The uses of the locked split; the more there are, the less its numbers are worth."""
+        return tuple(study for study in self.studies if study.split == LOCKED and study.continues is None)
+
+    def find(self, number: int) -> Experiment | None:
+        """Return the latest experiment with this number, or None."""
+        return next((e for e in reversed(self.experiments) if e.number == number), None)
+
+    def tried(self, fingerprint: str) -> Experiment | None:
+        """Return the experiment of this segment that had this code, or None; what a machine failed does not count."""
+        mine = (e for e in self.current if e.fingerprint == fingerprint)
+        return next((e for e in mine if e.outcome != "killed"), None)
+
+
+def replay(events: Iterable[tuple[int, Event]]) -> Session:
+    """Fold the journal, given as (line number, object), into a session.
+
+    Raises `IntegrityError` that names the line for what cannot be understood: an unknown status, a wrong type, a
+    second verdict on one experiment, a journal of a newer schema. Lines of a type unknown here belong to other tools
+    and are passed over.
+    """
+    segments: list[Segment] = []
+    experiments: dict[tuple[int, int], Experiment] = {}
+    newest: dict[int, Experiment] = {}
+    studies: dict[int, Study] = {}
+    env: Mapping[str, Any] = {}
+    mailbox = Mailbox()
+    for line, event in events:
+        kind = event.get("type", "run" if "run" in event else None)
+        try:
+            if kind == "config":
+                segments.append(segment_from(event, len(segments)))
+            elif kind == "start":
+                experiment = _start(event, _current(segments))
+                key = (experiment.segment, experiment.number)
+                if key in experiments:
+                    raise ValueError(f"experiment {experiment.number} starts twice")
+                experiments[key] = newest[experiment.number] = experiment
+            elif kind == "run":
+                number = whole_at(event, "run")
+                key = (number_of(event, _current(segments)), number)
+                started = experiments.get(key)
+                if started is not None and started.status is not None:
+                    raise ValueError(f"experiment {number} has two verdicts")
+                experiments[key] = newest[number] = verdict = _verdict(event, started, key)
+                env = verdict.env or env
+            elif kind == "repeat":
+                env = _repeat(_known(newest, event), event, next(reversed(newest))) or env
+            elif kind == "note":
+                _known(newest, event).asi.update(mapping_at(event, "asi"))
+            elif kind in ("message", "message_shown"):
+                mailbox.fold(event)
+            if kind in ("study", "study_run", "study_end") or (kind == "repeat" and "study" in event):
+                fold(studies, event)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            raise IntegrityError(
+                f"autoresearch.jsonl line {line}: {what}",
+                f"look at it with: sed -n {line}p autoresearch.jsonl",
+            ) from None
+    if not segments:
+        segments.append(Segment(0, "", Metric("metric", "lower")))
+    return Session(tuple(segments), tuple(experiments.values()), hardware_of(env), tuple(studies.values()), mailbox)
+
+
+def _current(segments: list[Segment]) -> int:
+    return segments[-1].number if segments else 0
+
+
+def _start(event: Event, segment: int) -> Experiment:
+    return Experiment(
+        number=whole_at(event, "experiment"),
+        segment=number_of(event, segment),
+        commit=text_at(event, "commit") if event["commit"] is not None else None,
+        parent=text_at(event, "parent"),
+        description=text_at(event, "description") or "",
+        asi=dict(mapping_at(event, "asi", {})),
+        fingerprint=text_at(event, "fingerprint"),
+        warnings=tuple(map(str, list_at(event, "warnings"))),
+        simpler=event.get("simpler") is True,
+        started=seconds_at(event),
+    )
+
+
+def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> Experiment:
+    status = event["status"]
+    if status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
+    outcome = text_at(event, "outcome")
+    if outcome is None:
+        outcome = "ok" if status in ("keep", "discard") else status
+    elif outcome not in OUTCOMES:
+        raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
+    metric = event.get("metric")
+    if metric is not None:
+        metric = number_at(event, "metric")
+    values = tuple([finite("values", value) for value in list_at(event, "values")])
+    if not values and metric is not None:
+        values = (metric,)
+    e = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
+    e.parent = text_at(event, "parent") or e.parent
+    e.description = text_at(event, "description") or e.description
+    e.status = status
+    e.outcome = outcome  # type: ignore[assignment]
+    e.metric = metric
+    e.metrics = numbers(mapping_at(event, "metrics", {}))
+    e.values = values
+    e.seeds = tuple([whole("seeds", seed) for seed in list_at(event, "seeds")])
+    e.screened = bool(event.get("screened", False))
+    e.reason = text_at(event, "reason") or ""
+    e.asi.update(mapping_at(event, "asi", {}))
+    e.manifest = text_at(event, "manifest")
+    e.warnings = tuple(map(str, list_at(event, "warnings"))) or e.warnings
+    e.env = mapping_at(event, "env", {})
+    e.finished = seconds_at(event)
+    return e
+
+
+def _repeat(e: Experiment, event: Event, now: int) -> Mapping[str, Any]:
+    """Take in a run made after the verdict, and return what the line says of the machine."""
+    seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
+    here = hardware_of(env) or e.hardware
+    runs = e.repeats if here == e.hardware or not e.hardware else e.elsewhere.setdefault(here, {})
+    if seed in (e.by_seed if runs is e.repeats else runs):
+        e.replicas.append((seed, value))
+    else:
+        runs[seed] = value
+    e.at[seed] = now
+    return env
+
+
+def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
+    number = whole_at(event, "experiment")
+    if number not in newest:
+        raise ValueError(f"there is no experiment {number}")
+    return newest[number]

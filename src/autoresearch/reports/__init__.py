@@ -1,0 +1,1 @@
+"""Show, and change nothing: views, the brief, the plot, doctor."""

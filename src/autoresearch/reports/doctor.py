@@ -1,0 +1,164 @@
+"""What works here and what does not, each finding with what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearch.errors import AutoresearchError, NoSession
+from autoresearch.experiments.preflight import check_all, check_branch
+from autoresearch.runs.isolation.bubblewrap import missing
+from autoresearch.system.git import Git
+from autoresearch.system.hardware import detect
+from autoresearch.workspace.agent_files import HOOK, SETTINGS
+from autoresearch.workspace.task_file import load
+from autoresearch.workspace.workspace import Workspace, find
+
+ML_PACKAGES = ("torch", "numpy", "tiktoken", "pyarrow", "huggingface_hub", "rustbpe", "kernels")
+
+MIN_FREE_GB = 2.0
+"""Below this a night of logs and weights may not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+    needed: bool = True
+    """Whether autoresearch cannot work without it; the rest is advice."""
+
+
+def examine(folder: Path) -> list[Check]:
+    """Return every check, the machine first, then the workspace that `folder` is in."""
+    machine = [_python(), _git(), _bash(), _sandbox(), _machine(), _packages(), _plot(), _disk(folder), _cache()]
+    return [*machine, *_workspace(folder)]
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check(
+        "python",
+        sys.version_info >= (3, 11),
+        f"{version} at {sys.executable}",
+        "" if sys.version_info >= (3, 11) else "install 3.11 or newer",
+    )
+
+
+def _git() -> Check:
+    if shutil.which("git") is None:
+        return Check("git", False, "not installed", "install git 2.30 or newer")
+    found = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout.split()[2]
+    new = tuple(int(part) for part in found.split(".")[:2]) >= (2, 30)
+    return Check("git", new, found, "" if new else "install git 2.30 or newer")
+
+
+def _bash() -> Check:
+    path = shutil.which("bash")
+    return Check("bash", path is not None, path or "not installed", "" if path else "install bash")
+
+
+def _sandbox() -> Check:
+    why = missing()
+    if why is None:
+        return Check("sandbox", True, "bubblewrap: a run writes its own folders only, and cannot see what is held out")
+    fix = "install it: apt install bubblewrap" if "not installed" in why and sys.platform == "linux" else ""
+    told = f"none, {why}; runs are watched, and compared before and after, instead"
+    return Check("sandbox", False, told, fix, needed=False)
+
+
+def _machine() -> Check:
+    machine = detect()
+    return Check("machine", True, f"{machine.describe()}; profile {machine.profile()}")
+
+
+def _packages() -> Check:
+    missing = [name for name in ML_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        return Check(
+            "packages",
+            False,
+            f"not installed: {', '.join(missing)}",
+            "for the task pretrain: pip install 'autoresearch[ml]'",
+            needed=False,
+        )
+    return Check("packages", True, f"torch {importlib.metadata.version('torch')} and all others of the task pretrain")
+
+
+def _plot() -> Check:
+    there = importlib.util.find_spec("matplotlib") is not None
+    return Check(
+        "plot",
+        there,
+        "matplotlib" if there else "no matplotlib",
+        "" if there else "pip install 'autoresearch[plot]'",
+        needed=False,
+    )
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free / 2**30
+    return Check(
+        "disk",
+        free >= MIN_FREE_GB,
+        f"{free:.1f} GB free",
+        "" if free >= MIN_FREE_GB else "free some space",
+        needed=False,
+    )
+
+
+def _cache() -> Check:
+    cache = Path(os.environ.get("AUTORESEARCH_CACHE") or "~/.cache/autoresearch").expanduser()
+    prepared = sorted(path.parent.name for path in cache.glob("*/*/manifest.json"))
+    told = f"{len(prepared)} prepared data set{'' if len(prepared) == 1 else 's'} in {cache}"
+    parent = next(p for p in (cache, *cache.parents) if p.exists())
+    writable = os.access(parent, os.W_OK)
+    return Check(
+        "data",
+        writable,
+        told if writable else f"{parent} is not writable",
+        "" if writable else "set AUTORESEARCH_CACHE",
+        needed=False,
+    )
+
+
+def _workspace(folder: Path) -> list[Check]:
+    try:
+        workspace = find(folder)
+    except NoSession:
+        return [Check("workspace", True, "none here; start one with: autoresearch quickstart")]
+    try:
+        session = workspace.session()
+        git = Git(workspace.root)
+        check_branch(git, session)  # first: another branch has no task file
+        wrong = check_all(workspace, git, session, load(workspace.root))
+    except AutoresearchError as error:
+        return [Check("workspace", False, error.message, error.fix)]
+    if wrong:
+        return [Check("workspace", False, error.message, error.fix) for error in wrong]
+    checks = [Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"), _agents(workspace)]
+    if session.unfinished is not None and workspace.busy() is None:
+        checks.append(Check("interrupted", False, f"experiment {session.unfinished.number}", "autoresearch resume"))
+    return checks
+
+
+def _agents(workspace: Workspace) -> Check:
+    """Whether coding agents find the skill and the hooks here."""
+    if not (workspace.root / ".agents" / "skills" / "autoresearch" / "SKILL.md").is_file():
+        return Check("agents", False, "no skill in .agents/skills", "tell the agent to follow program.md", needed=False)
+    claude = any(HOOK in _text(workspace.root / name) for name in SETTINGS)
+    if not claude or not (workspace.root / HOOK).is_file():
+        fix = "install the plugin, see: docs/agents.md"
+        return Check("agents", False, "skill without hooks: the settings are not ours", fix, needed=False)
+    return Check("agents", True, "skill, hooks and permissions are here")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -1,0 +1,1 @@
+"""Measure one run of one commit."""

@@ -1,0 +1,1 @@
+"""What a run may reach, and what it was found doing."""

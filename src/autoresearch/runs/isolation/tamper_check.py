@@ -1,0 +1,173 @@
+"""What a run must not change, held before it starts and compared after it ended; what was changed is put back.
+
+In the sandbox a run cannot write any of this, so a difference is a person's and is left alone. Without it, whoever
+changed it: journal, refs, objects and immutable files are put back, and what was found is kept in the run's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoresearch.errors import IntegrityError
+from autoresearch.journal.refs import folder_of
+from autoresearch.journal.session import Session
+from autoresearch.runs.isolation import journal_backup
+from autoresearch.runs.isolation.git_backup import Held, damaged, false, hold, put_back
+from autoresearch.system.git import Git
+from autoresearch.workspace.task_file import TaskFile
+from autoresearch.workspace.workspace import Workspace, write_atomic
+
+SMALL = 64 * 2**10
+"""Bytes up to which a file of an earlier run is held whole; of a larger one only its state is known."""
+
+HELD = 16 * 2**20
+"""Bytes of such files that are held in all, the newest runs first."""
+
+State = tuple[int, int, int]
+
+
+@dataclass
+class Seal:
+    """The state of everything that the run of one seed must leave alone."""
+
+    workspace: Workspace
+    git: Git
+    run_dir: Path
+    session: Session
+    journal: bytes
+    refs: dict[str, str]
+    objects: dict[str, Held]
+    immutable: dict[str, bytes]
+    runs: dict[Path, State]
+    small: dict[Path, bytes]
+    touched: dict[str, int] = field(default_factory=dict)
+    """Immutable path -> when its entry last changed, which no program can set."""
+
+    @classmethod
+    def of(
+        cls, workspace: Workspace, git: Git, task: TaskFile, session: Session, commits: set[str], run_dir: Path
+    ) -> Seal:
+        """Hold everything as it is now. `commits` are those whose objects must stay as they are."""
+        paths = [f"{git.prefix}{path}" for path in (*task.files.mutable, *task.files.immutable)]
+        immutable = {path: (workspace.root / path).read_bytes() for path in _files(workspace.root, task)}
+        runs = dict(_states(workspace, run_dir))
+        objects = hold(git, sorted(commits), paths)
+        if wrong := false(objects):
+            raise IntegrityError(f"the git object {wrong[0][:12]} does not hold what its name says", "see: git fsck")
+        return cls(
+            workspace, git, run_dir, session,
+            journal=workspace.journal.read_bytes(),
+            refs=_refs(git, session),
+            objects=objects,
+            immutable=immutable,
+            runs=runs,
+            small=_held(runs),
+            touched={path: (workspace.root / path).stat().st_ctime_ns for path in immutable},
+        )  # fmt: skip
+
+    def broken(self) -> tuple[list[str], list[str]]:
+        """Compare and put back; return what was changed, and what was written to and is the same, a phrase each."""
+        changed = [*self._journal(), *self._immutable(), *self._objects(), *self._refs(), *self._runs()]
+        same = [
+            f"{path} was written to while it ran, and is what it was"
+            for path, when in (self.touched if self._here() else {}).items()
+            if not any(told.startswith(f"{path} ") for told in changed)
+            and (self.workspace.root / path).lstat().st_ctime_ns != when
+        ]
+        return changed, same
+
+    def _here(self) -> bool:
+        """Whether the session's branch is checked out; the files of another one, to which a person went, differ."""
+        return self.git.branch() == self.session.segment.branch
+
+    def _journal(self) -> Iterator[str]:
+        if journal_backup.put_back(self.workspace, self.journal, self.run_dir / "found"):
+            yield "the journal was changed"
+
+    def _immutable(self) -> Iterator[str]:
+        for path, content in (self.immutable if self._here() else {}).items():
+            file = self.workspace.root / path
+            found = file.read_bytes() if file.is_file() else None
+            if found != content:
+                self._keep_aside(path, found)
+                write_atomic(file, content)
+                yield f"{path} was {'deleted' if found is None else 'changed'}"
+
+    def _objects(self) -> Iterator[str]:
+        wrong = damaged(self.git, self.objects)
+        for name in wrong:
+            put_back(self.git, name, self.objects[name])
+        if wrong:
+            yield f"{len(wrong)} objects of git were changed"
+
+    def _refs(self) -> Iterator[str]:
+        """Put back the refs of experiments, and a branch that lost its commit. What a person commits on top stays."""
+        now, branch = _refs(self.git, self.session), f"refs/heads/{self.session.segment.branch}"
+        for ref in {*now, *self.refs}:
+            before, after = self.refs.get(ref), now.get(ref)
+            if before == after or (ref == branch and before and after and self.git.is_ancestor(before, after)):
+                continue
+            self.git.set_ref(ref, before)
+            yield f"the ref {ref} was {'changed' if before and after else 'made' if after else 'deleted'}"
+
+    def _runs(self) -> Iterator[str]:
+        now = dict(_states(self.workspace, self.run_dir))
+        wrong = [path for path, state in self.runs.items() if now.get(path) != state]
+        new = [path for path in now if path not in self.runs]
+        for path in wrong:
+            if path in self.small and not (path.is_file() and path.read_bytes() == self.small[path]):
+                with contextlib.suppress(OSError):
+                    write_atomic(path, self.small[path])
+        if wrong or new:
+            first = (wrong or new)[0].relative_to(self.workspace.state)
+            lost = sum(path not in self.small for path in wrong)
+            yield f"files of other runs were changed ({len(wrong) + len(new)}, first {first}; {lost} not put back)"
+
+    def _keep_aside(self, name: str, content: bytes | None) -> None:
+        """Keep what was found, so that a person's work is not lost when it was a person's."""
+        if content is not None:
+            with contextlib.suppress(OSError):
+                write_atomic(self.run_dir / "found" / name, content)
+
+
+def _refs(git: Git, session: Session) -> dict[str, str]:
+    return git.targets(
+        folder_of(session), *([f"refs/heads/{session.segment.branch}"] if session.segment.branch else [])
+    )
+
+
+def _files(root: Path, task: TaskFile) -> list[str]:
+    """Return the immutable files, those in immutable folders included."""
+    found = []
+    for path in task.files.immutable:
+        target = root / path
+        files = sorted(target.rglob("*")) if target.is_dir() else [target]
+        found += [f.relative_to(root).as_posix() for f in files if f.is_file() and "__pycache__" not in f.parts]
+    return found
+
+
+def _states(workspace: Workspace, own: Path) -> Iterator[tuple[Path, State]]:
+    """Yield (path, its size, time and number) of every file in the folders of other runs."""
+    for folder, folders, files in os.walk(workspace.state / "runs"):
+        here = Path(folder)
+        folders[:] = [name for name in folders if here / name != own]
+        for name in files:
+            with contextlib.suppress(OSError):
+                about = (here / name).lstat()
+                yield here / name, (about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+def _held(runs: dict[Path, State]) -> dict[Path, bytes]:
+    """Return the content of the small files, the newest first, as much as may be held."""
+    held: dict[Path, bytes] = {}
+    total = 0
+    for path, (size, _, _) in sorted(runs.items(), key=lambda item: -item[1][1]):
+        if size <= SMALL and total + size <= HELD:
+            with contextlib.suppress(OSError):
+                held[path] = path.read_bytes()
+                total += size
+    return held

@@ -1,0 +1,40 @@
+"""Failures of the machine that look like a failure of the run: then nothing is decided about the idea."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from pathlib import Path
+
+from autoresearch.system.process import Exit
+
+LOST_GPU = re.compile(
+    r"uncorrectable ECC|GPU is lost|fallen off the bus|no CUDA-capable device|devices? is/are busy or unavailable"
+    r"|Unable to determine the device handle|CUDA driver (?:error: unknown|initialization failed)|GPU requires reset"
+    r"|hipErrorNoDevice",
+    re.IGNORECASE,
+)
+"""What CUDA, its driver and ROCm say when the device itself is gone or broken; not for a kernel that crashed."""
+
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|ENOSPC", re.IGNORECASE)
+LITTLE = 256 * 2**20
+"""Bytes: with less free, a run that complains of no space is right."""
+
+
+def machine_failure(ended: Exit, run_dir: Path) -> str | None:
+    """Return what failed on the machine, in a phrase, or None; called when the snapshot of the run is gone.
+
+    A run that has filled the disk itself, which shows by the space that its going has freed, is no such failure.
+    """
+    if ended.code in (0, None):
+        return None
+    lost = LOST_GPU.search(ended.tail)
+    if lost is not None:
+        return f"the GPU was lost ({lost[0]})"
+    if NO_SPACE.search(ended.tail):
+        with contextlib.suppress(OSError):
+            own = sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file() and not path.is_symlink())
+            if shutil.disk_usage(run_dir).free + own < LITTLE:
+                return "the disk is full"
+    return None

@@ -1,0 +1,1 @@
+"""What next? History of the search, strategies, ideas, the sampler."""

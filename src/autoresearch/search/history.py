@@ -1,0 +1,132 @@
+"""What a session says about where to look next: families of changes, near misses, ranks. Pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from autoresearch.journal.session import Experiment, Session
+
+FAMILIES: dict[str, str] = {
+    "schedule": r"warm|cool|decay schedule|schedule|annea|cosine|final lr|lr floor",
+    "learning rate": r"\blr\b|learning rate|step size",
+    "optimiser": r"optimi[sz]er|adam|muon|momentum|beta[12s]?\b|\bsgd\b|lion|sophia|newton|weight decay|\bwd\b|clip",
+    "batch": r"batch|accumulat|micro.?batch|tokens per step",
+    "attention": r"attention|attn|window|head dim|heads?\b|\bgqa\b|\bmqa\b|qk|rope|rotary|position",
+    "embedding": r"embed|unembed|vocab|token|bigram|value emb|tied|tying|lm.?head",
+    "size": r"depth|deeper|width|wider|narrow|layers?\b|aspect|n_?embd|n_?layer|param|smaller|larger|bigger",
+    "mlp": r"\bmlp\b|ffn|swiglu|geglu|relu|gelu|activation|expansion|moe\b|expert",
+    "normalisation": r"norm|residual|skip|lambda|scale",
+    "initialisation": r"init",
+    "regularisation": r"dropout|regulari|smooth|\bema\b|z.?loss|softcap",
+    "data": r"data|shuffle|pack|order|curriculum|sequence length|seq.?len|context",
+    "speed": r"compile|fuse|fused|kernel|throughput|faster|speed|cache|parallel|thread|vector|bf16|fp8|precision|dtype",
+    "simplify": r"remov|delet|drop |simplif|without|less code|clean",
+}
+"""Name -> words of a description that point to it, the first that fits; `--asi family=...` is believed instead."""
+
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyYield:
+    """What one family of changes has brought so far."""
+
+    family: str
+    tried: int
+    kept: int
+    best_gain: float | None
+    """Best gain over the incumbent of its time that an experiment of it had; None without a value."""
+
+
+def family_of(description: str, asi: Mapping[str, Any]) -> str:
+    """Return the family of a change: what its ASI says, else what its description sounds like, else `other`."""
+    said = asi.get("family")
+    if isinstance(said, str) and said.strip():
+        return " ".join(said.lower().split())[:24]
+    return _sounds_like(description.lower())
+
+
+@lru_cache(maxsize=2**16)
+def _sounds_like(text: str) -> str:
+    return next((name for name, words in FAMILIES.items() if re.search(words, text)), OTHER)
+
+
+def candidates(session: Session) -> list[Experiment]:
+    """Return the experiments of this segment that were decided on, in order; not the baseline, nor what was killed."""
+    first = session.baseline
+    return [e for e in session.current if e.status is not None and e.outcome != "killed" and e is not first]
+
+
+def yields(session: Session) -> list[FamilyYield]:
+    """Return what each family has brought, the most tried first."""
+    groups: dict[str, list[Experiment]] = {}
+    for e in candidates(session):
+        groups.setdefault(family_of(e.description, e.asi), []).append(e)
+    found = [
+        FamilyYield(name, len(group), sum(e.status == "keep" for e in group), _best([step(session, e) for e in group]))
+        for name, group in groups.items()
+    ]
+    return sorted(found, key=lambda y: -y.tried)
+
+
+def step(session: Session, e: Experiment) -> float | None:
+    """Return how much better than its parent an experiment was, in the metric's unit; None without both values."""
+    return session.steps.get(e.number)
+
+
+def near_misses(session: Session) -> list[Experiment]:
+    """Return discarded experiments that were no worse than their parent within twice the noise, the best first.
+
+    One that a later experiment built on (`--asi parent=N`) is not listed again. Without a noise, those that were
+    better.
+    """
+    used = {e.asi.get("parent") for e in session.current}
+    margin = 2 * (session.noise.sd or 0.0)
+    close = []
+    for e in candidates(session):
+        gained = step(session, e) if e.status == "discard" and e.number not in used else None
+        if gained is not None and gained > -margin:
+            close.append((gained, e))
+    return [e for _, e in sorted(close, key=lambda pair: -pair[0])]
+
+
+def ranked(session: Session) -> list[Experiment]:
+    """Return the experiments with a value, the best first: a kept one by its reference; the earlier one when equal."""
+    valued = [(e.reference if e.status == "keep" else e.metric, e) for e in session.current if e.status is not None]
+    sign = 1 if session.metric.direction == "lower" else -1
+    return [e for v, e in sorted(((v, e) for v, e in valued if v is not None), key=lambda pair: sign * pair[0])]
+
+
+def discards_in_a_row(session: Session) -> int:
+    """Return how many of the last experiments were not kept."""
+    count = 0
+    for e in reversed(candidates(session)):
+        if e.status == "keep":
+            break
+        count += 1
+    return count
+
+
+def similarity(a: str, b: str) -> float:
+    """Return how much two descriptions say the same, from 0 to 1: shared words among all their words."""
+    mine, theirs = _words(a), _words(b)
+    return len(mine & theirs) / len(mine | theirs) if mine | theirs else 1.0
+
+
+SAME = 0.75
+"""From this similarity on, two ideas are taken for one."""
+
+_FILLER = frozenset("a an the of to in on for with by and or try use using make set change it is from at as".split())
+
+
+def _words(text: str) -> frozenset[str]:
+    words = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|[a-z]+", text.lower().replace("learning rate", "lr"))
+    return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words if w not in _FILLER)
+
+
+def _best(values: Iterable[float | None]) -> float | None:
+    return max((v for v in values if v is not None), default=None)

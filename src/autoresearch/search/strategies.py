@@ -1,0 +1,125 @@
+"""What to try next: strategies by name. Each is a class with one method, and knows only the session and the ideas."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autoresearch.errors import UsageError
+from autoresearch.journal.session import Experiment, Session
+from autoresearch.search.history import FAMILIES, candidates, discards_in_a_row, family_of, near_misses, ranked, yields
+from autoresearch.search.ideas import Idea
+
+STRATEGIES = {
+    "balanced": "autoresearch.search.strategies:Balanced",
+    "best": "autoresearch.search.strategies:Best",
+}
+"""Name -> "module:Class"; any other such path can be given instead of a name."""
+
+TOP = (0.7, 0.2, 0.1)
+"""How often the best, the second and the third are built on."""
+
+EXPLORE_EVERY = 5
+DIVERSIFY_AFTER = 5
+"""Experiments in a row that were not kept."""
+
+SMALLER_AFTER = 3
+"""Failures in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a strategy proposes: from where, and what kind of change. The change itself is the researcher's."""
+
+    mode: str
+    parent: int
+    reason: str
+    families: tuple[str, ...] = ()
+    """Families of changes to choose from; empty when any will do."""
+
+
+class Strategy(Protocol):
+    """Proposes; raises nothing. The session has an incumbent."""
+
+    def propose(self, session: Session, rng: random.Random) -> Proposal: ...
+
+
+class Best:
+    """Always improve the incumbent."""
+
+    def propose(self, session: Session, rng: random.Random) -> Proposal:
+        return Proposal("improve", _incumbent(session).number, "the incumbent, one change at a time")
+
+
+class Balanced:
+    """Improve the best, follow near misses, explore every fifth time, and diversify when nothing is kept."""
+
+    def propose(self, session: Session, rng: random.Random) -> Proposal:
+        incumbent, done = _incumbent(session), candidates(session)
+        if session.failures_in_a_row >= SMALLER_AFTER:
+            told = f"{session.failures_in_a_row} failures in a row: a small change that surely runs"
+            return Proposal("smaller", incumbent.number, told)
+        fruitless = discards_in_a_row(session)
+        if fruitless >= DIVERSIFY_AFTER:
+            recent = {family_of(e.description, e.asi) for e in done[-fruitless:]}
+            told = f"{fruitless} in a row were not kept, in: {', '.join(sorted(recent))}; another family of changes"
+            return Proposal("diversify", _weighted(session, rng).number, told, _least_tried(session, recent))
+        if len(done) % EXPLORE_EVERY == EXPLORE_EVERY - 1:
+            told = f"every {EXPLORE_EVERY}th experiment goes where little was tried"
+            return Proposal("explore", incumbent.number, told, _least_tried(session, set()))
+        missed = near_misses(session)
+        if missed:
+            close = missed[0]
+            return Proposal("near_miss", close.number, f"experiment {close.number} was close: refine it, or combine it")
+        parent = _weighted(session, rng)
+        told = "the best so far" if parent is ranked(session)[0] else "one of the three best, so as not to get stuck"
+        return Proposal("improve", parent.number, told)
+
+
+def propose(session: Session, name: str) -> Proposal:
+    """Return what the strategy of this name proposes; the same journal always gives the same proposal.
+
+    Raises `UsageError` for a name that is none.
+    """
+    rng = random.Random(f"{session.segment.tag}:{session.segment.number}:{session.next_number}")
+    return load(name).propose(session, rng)
+
+
+def load(name: str) -> Strategy:
+    """Return the strategy of a name of `STRATEGIES`, or at a path "module:Class"."""
+    path = STRATEGIES.get(name, name)
+    module, colon, cls = path.partition(":")
+    try:
+        if not colon:
+            raise ImportError
+        strategy: Strategy = getattr(importlib.import_module(module), cls)()
+    except (ImportError, AttributeError, ValueError):
+        known = ", ".join(STRATEGIES)
+        raise UsageError(f"there is no strategy {name!r}", f"choose one of: {known}, or give module:Class") from None
+    return strategy
+
+
+def fitting(proposal: Proposal, ideas: Sequence[Idea], limit: int) -> list[Idea]:
+    """Return the open ideas that nobody has claimed, those of the proposed families first."""
+    free = [idea for idea in ideas if not idea.done and not idea.by]
+    return sorted(free, key=lambda idea: idea.family not in proposal.families)[:limit]
+
+
+def _incumbent(session: Session) -> Experiment:
+    assert session.incumbent is not None
+    return session.incumbent
+
+
+def _weighted(session: Session, rng: random.Random) -> Experiment:
+    """Return one of the three best, the better the likelier."""
+    top = ranked(session)[: len(TOP)]
+    return rng.choices(top, TOP[: len(top)])[0] if top else _incumbent(session)
+
+
+def _least_tried(session: Session, without: set[str]) -> tuple[str, ...]:
+    """Return up to four families that were tried least, those never tried first."""
+    tried = {y.family: y.tried for y in yields(session)}
+    return tuple(sorted((f for f in FAMILIES if f not in without), key=lambda f: tried.get(f, 0))[:4])

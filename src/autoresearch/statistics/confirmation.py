@@ -1,0 +1,68 @@
+"""What is left of a claimed gain on fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoresearch.metrics import Metric
+from autoresearch.statistics.distributions import student
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A claimed gain beside the confirmed one, in the metric's unit; positive is better."""
+
+    claimed: float
+    gain: float
+    """Mean over the seeds of best against baseline."""
+    low: float
+    high: float
+    """The interval of the gain that holds its true value with the chance `LEVEL`, seed luck alone considered."""
+    seeds: tuple[int, ...]
+    baseline: float
+    best: float
+    """Means over the seeds."""
+
+    @property
+    def shrinkage(self) -> float | None:
+        """The part of the claimed gain that was not found again; negative when more was. None without a claim."""
+        return 1 - self.gain / self.claimed if self.claimed > 0 else None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the whole interval is on the good side."""
+        return self.low > 0
+
+    def as_result(self) -> dict[str, Any]:
+        return {
+            "claimed": self.claimed,
+            "gain": self.gain,
+            "interval": [self.low, self.high],
+            "level": LEVEL,
+            "shrinkage": self.shrinkage,
+            "holds": self.holds,
+            "seeds": list(self.seeds),
+            "baseline": self.baseline,
+            "best": self.best,
+        }
+
+
+def confirmation(
+    metric: Metric, claimed: float, baseline: Mapping[int, float], best: Mapping[int, float]
+) -> Confirmation:
+    """Compare two experiments that ran the same seeds (seed -> value, two or more of them).
+
+    The interval is Student's for the paired differences, which no noise estimate of the session has a part in.
+    """
+    seeds = tuple(baseline)
+    gains = [metric.gain(best[seed], baseline[seed]) for seed in seeds]
+    n, mean = len(gains), math.fsum(gains) / len(gains)
+    spread = math.sqrt(math.fsum((gain - mean) ** 2 for gain in gains) / (n - 1))
+    reach = student((1 + LEVEL) / 2, n - 1) * spread / math.sqrt(n)
+    middles = (math.fsum(values.values()) / n for values in (baseline, best))
+    return Confirmation(claimed, mean, mean - reach, mean + reach, seeds, *middles)

@@ -1,0 +1,1 @@
+"""Look again at what was decided: confirm, replicate, ablate, selftest."""

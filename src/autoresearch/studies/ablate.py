@@ -1,0 +1,224 @@
+"""`ablate`: which of the kept changes pay? Each is undone on top of the incumbent, and the rest is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from autoresearch.errors import PreconditionError
+from autoresearch.experiments import candidate as candidates
+from autoresearch.experiments.attempt import Report, attempt, guarded
+from autoresearch.experiments.code_fingerprint import code_size, syntax_error
+from autoresearch.experiments.decide import Clock
+from autoresearch.journal.refs import ablation_ref
+from autoresearch.journal.session import Experiment, Session
+from autoresearch.runs.measure import Bench, Measurement, Tick
+from autoresearch.statistics.distributions import student
+from autoresearch.statistics.noise import pooled
+from autoresearch.studies.study import Work, new_seeds, study_of
+from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import commit_on, merged
+from autoresearch.system.process import signals_interrupt
+from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.workspace import Workspace
+
+ALPHA = 0.05
+"""How often a change that does nothing may be said to pay or to hurt."""
+
+SEEDS = 3
+"""Most seeds for each variant; fewer when they decide."""
+
+Verdict = Literal["pays", "hurts", "unclear", "conflict", "needed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The incumbent without some of the kept changes."""
+
+    without: tuple[int, ...]
+    """The experiments that are undone."""
+    verdict: Verdict
+    """Of what is undone: `needed` when nothing runs without it, `conflict` when it cannot be taken out alone."""
+    reason: str
+    commit: str | None = None
+    worth: float | None = None
+    """How much worse the metric is without, in its unit; positive means that the change pays."""
+    error: float | None = None
+    """Standard error of `worth`; None while the noise is unknown."""
+    seeds: int = 0
+    smaller: bool = False
+    """Whether there is less code without."""
+
+    @property
+    def dispensable(self) -> bool:
+        """Whether it is not worse without, within noise."""
+        return self.commit is not None and self.worth is not None and self.worth <= (self.error or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """What pays and what does not."""
+
+    incumbent: int
+    changes: tuple[Undone, ...]
+    stack: Undone | None
+    """The incumbent without all that is dispensable; None when nothing is."""
+
+    @property
+    def offer(self) -> Undone | None:
+        """The smaller stack, unless what is dispensable one by one is not so together."""
+        return self.stack if self.stack is not None and self.stack.dispensable else None
+
+    def as_result(self) -> dict[str, Any]:
+        changes = [{**asdict(c), "without": list(c.without)} for c in self.changes]
+        stack = {**asdict(self.stack), "without": list(self.stack.without)} if self.stack else None
+        return {"incumbent": self.incumbent, "changes": changes, "stack": stack, "offered": self.offer is not None}
+
+
+def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> tuple[Ablation, Session]:
+    """Undo each kept change on top of the incumbent, measure, and try the smaller stack; the branch stays as it is.
+
+    Raises `PreconditionError` when nothing was kept since the baseline.
+    """
+    with root.lock(), signals_interrupt():
+        bench, session, _ = guarded(root, clock, tick, stops=False)
+        incumbent = session.incumbent
+        kept = [e for e in session.current if e.status == "keep" and e.parent and bench.git.resolve(e.commit or "")]
+        if incumbent is None or incumbent.reference is None or not kept:
+            raise PreconditionError("nothing was kept since the baseline", "there is no change to undo yet")
+        count = seeds or SEEDS
+        chosen = _seeds(session, incumbent, count)
+        about = {"incumbent": incumbent.number, "kept": [e.number for e in kept], "seeds": chosen}
+        again = "autoresearch ablate" + (f" --seeds {seeds}" if seeds else "")
+        with study_of(bench, session, clock, "ablate", about, again) as work:
+            trial = _Trial(work, session, incumbent.on(session.hardware), chosen)
+            changes = tuple(trial.without(bench, [e]) for e in kept)
+            spare = [e for e, undone in zip(kept, changes, strict=True) if undone.dispensable]
+            stack = None
+            if len(spare) == 1:
+                stack = next(undone for undone in changes if undone.dispensable)
+            elif spare:
+                stack = trial.without(bench, spare)
+            found = Ablation(incumbent.number, changes, stack)
+            if found.offer is not None and found.offer.commit is not None:
+                with root.changing_git():
+                    bench.git.update_ref(ablation_ref(session, work.study.number), found.offer.commit)
+            work.end("done", found.as_result())
+        return found, root.session()
+
+
+def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None = None) -> Report:
+    """Put the smaller stack into the folder and let the policy decide on it, as on any change."""
+    stack = found.offer
+    if stack is None or stack.commit is None:
+        raise PreconditionError("there is no smaller stack to apply", "every change pays, or cannot be told")
+    with root.lock(), signals_interrupt():
+        bench, session, _ = guarded(root, clock, tick)
+        if candidates.edited(bench.git, session, bench.task) or bench.git.head() != (
+            session.incumbent and bench.git.resolve(session.incumbent.commit or "")
+        ):
+            raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
+        with root.changing_git():
+            bench.git.restore(stack.commit, mutable_paths(bench.git, bench.task))
+    told = f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
+    return attempt(root, told, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What every variant is measured with."""
+
+    work: Work
+    session: Session
+    incumbent: Experiment
+    seeds: Sequence[int]
+
+    def without(self, bench: Bench, undo: Sequence[Experiment]) -> Undone:
+        """Measure the incumbent without some changes."""
+        numbers = tuple(e.number for e in undo)
+        files = undo_all(bench.git, self.incumbent.commit or "", undo)
+        if isinstance(files, str):
+            return Undone(numbers, "conflict", files)
+        if not files:
+            return Undone(numbers, "unclear", "nothing of it is left in the incumbent", worth=0.0)
+        for path, content in files.items():
+            problem = syntax_error(path, content) if content is not None else None
+            if problem:
+                return Undone(numbers, "conflict", f"what is left does not parse: {problem}")
+        with self.work.bench.workspace.changing_git():
+            told = f"experiment {self.incumbent.number} without {', '.join(map(str, numbers))}"
+            commit = commit_on(bench.git, self.incumbent.commit or "", files, told)
+        roots = mutable_paths(bench.git, bench.task)
+        sizes = [code_size(bench.git.files(c, roots)) for c in (commit, self.incumbent.commit or "")]
+        return replace(self._measured(commit, numbers), commit=commit, smaller=sizes[0] < sizes[1])
+
+    def _measured(self, commit: str, numbers: tuple[int, ...]) -> Undone:
+        theirs, ours = dict(self.incumbent.pairs), dict[int, float]()
+        undone = Undone(numbers, "unclear", "not measured")
+        for seed in self.seeds:
+            value = self.work.value(commit, self.incumbent.number, seed)
+            if isinstance(value, Measurement):
+                if value.outcome == "killed":
+                    raise self.work.fail(f"the variant without {numbers}", value)
+                return Undone(numbers, "needed", f"without it the run ends with {value.outcome}: {value.reason}")
+            ours[seed] = value
+            if seed not in theirs:
+                known = self.work.value(self.incumbent.commit or "", self.incumbent.number, seed)
+                if isinstance(known, Measurement):
+                    raise self.work.fail(f"experiment {self.incumbent.number} with seed {seed}", known)
+                theirs[seed] = known
+            undone = self._verdict(numbers, ours, theirs)
+            if undone.verdict != "unclear" or undone.error == 0.0:
+                break
+        return replace(undone, seeds=len(ours))
+
+    def _verdict(self, numbers: tuple[int, ...], ours: Mapping[int, float], theirs: Mapping[int, float]) -> Undone:
+        """Judge what is known so far; the looks share ALPHA, half of it for each side."""
+        mean, reference = (math.fsum(v.values()) / len(v) for v in (ours, theirs))
+        worth = self.session.metric.gain(reference, mean)
+        others = [e.on(self.session.hardware).fresh for e in self.session.current if e.number != self.incumbent.number]
+        noise = pooled([*others, tuple(theirs.values()), tuple(ours.values())])
+        if noise.sd is None:
+            return Undone(numbers, "unclear", "the noise is unknown", worth=worth)
+        error = noise.sd * math.sqrt(1 / len(ours) + 1 / len(theirs))
+        needed = student(1 - ALPHA / 2 / len(self.seeds), noise.dof) * error if error else 0.0
+        verdict: Verdict = "unclear" if abs(worth) <= needed else "pays" if worth > 0 else "hurts"
+        return Undone(numbers, verdict, f"noise {noise.sd:.2g}, needed {needed:.2g}", worth=worth, error=error)
+
+
+def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, bytes | None] | str:
+    """Return the files that change when the changes of `undo` are taken out of `commit`, the latest first.
+
+    None stands for a file that is gone. Returns what is in the way as a sentence when they cannot be taken out.
+    """
+    now: dict[str, bytes | None] = {}
+    for e in reversed(undo):
+        parent, made = e.parent or "", e.commit or ""
+        paths = git.changed(parent, made)
+        before, after, here = (git.files(c, paths) if paths else {} for c in (parent, made, commit))
+        for path in paths:
+            ours, base, theirs = now.get(path, here.get(path)), after.get(path), before.get(path)
+            if ours == base:
+                now[path] = theirs
+                continue
+            if ours is None or base is None or theirs is None:
+                return f"{path} of experiment {e.number} was changed later on"
+            content = merged(git, ours, base, theirs)
+            if content is None:
+                return f"later changes of {path} build on experiment {e.number}"
+            now[path] = content
+    here = git.files(commit, [*now]) if now else {}
+    return {path: content for path, content in now.items() if content != here.get(path)}
+
+
+def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:
+    """Return seeds for the variants: those that the incumbent has runs of first, for they cost half."""
+    last = next((s for s in reversed(session.studies) if s.what == "ablate"), None)
+    if last is not None and last.outcome == "interrupted" and last.about.get("incumbent") == incumbent.number:
+        seeds: list[int] = last.about.get("seeds", [])
+        if len(seeds) == count:
+            return seeds
+    known = [*incumbent.on(session.hardware).pairs][:count]
+    return known + new_seeds(session, count - len(known))

@@ -1,0 +1,136 @@
+"""`selftest`: sessions of changes that change nothing. What is kept there is luck, and nothing but luck."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch.errors import PreconditionError
+from autoresearch.experiments.attempt import attempt, baseline
+from autoresearch.experiments.decide import Clock
+from autoresearch.experiments.recovery import SELFTEST, laboratory, repair
+from autoresearch.journal.session import Session
+from autoresearch.runs.measure import Tick
+from autoresearch.statistics.confirmation import LEVEL
+from autoresearch.statistics.distributions import beta_quantile
+from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import commit_on
+from autoresearch.workspace import init, task_file
+from autoresearch.workspace.editable import check_immutable
+from autoresearch.workspace.workspace import HELPERS, Workspace, remove_tree, write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often a policy kept a change that is none."""
+
+    policy: str
+    experiments: int
+    kept: int
+    runs: int
+    """All runs of the laboratory, its baseline included."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exact interval of the rate (Clopper and Pearson, 1934), from 0 to 1."""
+        k, n, tail = self.kept, self.experiments, (1 - LEVEL) / 2
+        low = beta_quantile(tail, k, n - k + 1) if k else 0.0
+        return low, beta_quantile(1 - tail, k + 1, n - k) if k < n else 1.0
+
+    def as_view(self) -> dict[str, Any]:
+        return {"policy": self.policy, "experiments": self.experiments, "false_keeps": self.kept, "runs": self.runs,
+                "rate": self.kept / self.experiments if self.experiments else None,
+                "interval": list(self.interval) if self.experiments else None}  # fmt: skip
+
+
+def selftest(
+    root: Workspace, experiments: int, clock: Clock, *, fresh: bool = False, tick: Tick | None = None
+) -> tuple[Rate, Session]:
+    """Bring the A/A session of this workspace to `experiments` changes that change nothing; return what was kept.
+
+    The session lies in a workspace of its own, at the incumbent's commit (the branch's, before a baseline), and goes on
+    where an earlier call stopped. The journal, the branch and the files of `root` are not touched.
+    """
+    with root.lock():
+        outer = Git(root.root)
+        session = repair(root, outer, clock()).session
+        lab = laboratory(root, outer)
+        if fresh:
+            remove_tree(root.state / SELFTEST)
+        if lab is None or fresh:
+            lab = _make(root, outer, session, clock())
+        check_immutable(lab, lab.session(), task_file.load(lab.root))
+        if lab.session().baseline is None:
+            baseline(lab, None, clock, tick=tick)
+        while (done := _decided(lab.session())) < experiments:
+            git = Git(lab.root)
+            with lab.lock():
+                found = repair(lab, git, clock()).session
+            incumbent = found.incumbent
+            assert incumbent is not None and found.segment.branch is not None
+            if git.head() == git.resolve(incumbent.commit or ""):
+                with lab.changing_git():  # an empty commit: index and files need not move
+                    commit = commit_on(git, git.head() or "", {}, f"nothing, number {found.next_number}")
+                    git.update_ref(f"refs/heads/{found.segment.branch}", commit)
+            attempt(lab, "", {}, clock, same=True, tick=tick)
+            if _decided(lab.session()) == done:
+                failed = lab.session().last
+                why = f"{failed.outcome}: {failed.reason}" if failed else "no verdict"
+                raise PreconditionError(f"a run of the unchanged code failed ({why})", "correct that first")
+        found = lab.session()
+        return rate(found, task_file.load(lab.root).keep.policy), found
+
+
+def rate(session: Session, policy: str) -> Rate:
+    """Return how often the policy of a session of no changes kept one."""
+    kept = sum(e.status == "keep" for e in session.current if e.parent)
+    runs = sum(len(e.values) + len(e.repeats) for e in session.current)
+    return Rate(policy, _decided(session), kept, runs)
+
+
+def _decided(session: Session) -> int:
+    return sum(e.status in ("keep", "discard") for e in session.current if e.parent)
+
+
+def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:
+    """Make the laboratory: a repository of its own with the incumbent's files, and a session in it."""
+    task = task_file.load(root.root)
+    commit = session.incumbent.commit if session.incumbent else git.head()
+    building = root.state / f"{SELFTEST}.new"
+    remove_tree(building)
+    git.export(commit or "HEAD", building)
+    folder = building / git.prefix
+    text = (folder / task_file.NAME).read_text(encoding="utf-8")
+    write_atomic(folder / task_file.NAME, _without_stops(text))
+    for name in HELPERS:
+        if (root.root / name).is_file():
+            shutil.copy2(root.root / name, folder / name)
+    init.new_repository(building)
+    inner = Git(folder)
+    inner.commit([os.fspath(p.relative_to(building)) for p in building.rglob("*") if _is_ours(p, building)], "selftest")
+    for path in task.files.link:
+        if (root.root / path).exists() and not (folder / path).exists():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).symlink_to(root.root / path)
+    init.init(folder, init.Choice("command", tag=SELFTEST), now)
+    building.rename(root.state / SELFTEST)
+    made = laboratory(root, git)
+    assert made is not None
+    return made
+
+
+def _is_ours(path: Path, top: Path) -> bool:
+    inside = path.relative_to(top).parts
+    return (path.is_file() or path.is_symlink()) and inside[0] != ".git" and path.name not in HELPERS
+
+
+def _without_stops(text: str) -> str:
+    """Return the task without its stop conditions: they are the session's, not the laboratory's."""
+    import tomlkit
+
+    document: Any = tomlkit.parse(text)
+    document.pop("stop", None)
+    return tomlkit.dumps(document)

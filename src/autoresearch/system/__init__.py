@@ -1,0 +1,1 @@
+"""The machine: git, processes, limits, hardware, hashes of files."""

@@ -1,0 +1,391 @@
+"""Run a command in a process group of its own, with its output in a bounded log and a limit on its time."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from autoresearch.errors import MachineError
+from autoresearch.metrics import MAX_LINE, PREFIX
+from autoresearch.system.limits import Limits, Meter
+
+RUN_ID = "AUTORESEARCH_RUN_ID"
+"""Environment variable that marks every process of one run, so that a later command can find what a kill left."""
+
+LOG_HEAD = 8 * 2**20
+LOG_TAIL = 2**20
+"""Bytes of output that the log keeps from the beginning and from the end; METRIC lines count wherever they are."""
+
+MAX_METRIC_LINES = 10_000
+
+_OOM_TEXT = re.compile(rb"out of memory|OutOfMemoryError|MemoryError|Cannot allocate memory|bad_alloc", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a command ended."""
+
+    code: int | None
+    """Exit status; None when it was ended at its limit."""
+    seconds: float
+    signal: int | None = None
+    """The signal it died of, when it was not ours."""
+    out_of_memory: bool = False
+    metric_lines: tuple[str, ...] = ()
+    """Every line that starts with METRIC, in order."""
+    tail: str = ""
+    """The end of what it printed."""
+    over: str = ""
+    """The limit other than time that it was ended at, in words."""
+
+    @property
+    def timed_out(self) -> bool:
+        return self.code is None and not self.over
+
+
+def run_limited(
+    command: str,
+    *,
+    cwd: Path,
+    log: Path,
+    limit_s: float,
+    env: Mapping[str, str],
+    tick: Callable[[float], None] | None = None,
+    limits: Limits | None = None,
+    prefix: Sequence[str] = (),
+) -> Exit:
+    """Run a shell command behind the words of `prefix`; every process it started is dead afterwards.
+
+    Standard output and standard error go to `log`. Past `limit_s` seconds of wall clock the whole group is killed.
+    `tick` is called a few times a second with the seconds so far. Raises `MachineError` when the machine fails
+    (no space for the log, no more processes); an exception out of `tick` or a signal kills the group first.
+    """
+    _adopt_orphans()
+    before = {child.pid for child in psutil.Process().children()}
+    oom_kills = _oom_kills()
+    output = _Output()
+    limits = limits or Limits()
+    meter = Meter(limits, before)
+    started = time.monotonic()
+    code: int | None = None
+    try:
+        with log.open("wb", buffering=0) as sink, _Endings() as endings:
+            process = subprocess.Popen(
+                [*prefix, "bash", "-c", command],
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _prepare(limits),
+            )
+            try:
+                endings.release()
+                code = _pump(process, sink, output, started, limit_s, tick, meter)
+            finally:
+                try:
+                    endings.hold()
+                finally:
+                    _kill_all(process, before)
+            seconds = time.monotonic() - started
+            output.drain(process, sink)
+            output.finish(sink)
+    except OSError as error:
+        raise MachineError(f"the run could not be started or logged: {error}", "see: autoresearch doctor") from error
+    died_of = _signal_of(code)
+    tail = output.text()
+    return Exit(
+        code=code,
+        seconds=seconds,
+        signal=died_of,
+        out_of_memory=(died_of == signal.SIGKILL and _oom_kills() > oom_kills)
+        or (code not in (0, None) and _OOM_TEXT.search(bytes(output.recent)) is not None)
+        or meter.memory,
+        metric_lines=tuple(output.metrics),
+        tail=tail,
+        over=meter.over,
+    )
+
+
+def _pump(
+    process: subprocess.Popen[bytes],
+    sink: object,
+    output: _Output,
+    started: float,
+    limit_s: float,
+    tick: Callable[[float], None] | None,
+    meter: Meter,
+) -> int | None:
+    """Copy output until the command itself has ended; return its status, or None at a limit."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        ticked = 0.0
+        while True:
+            elapsed = time.monotonic() - started
+            if elapsed >= limit_s or meter.exceeded():
+                return None
+            if tick is not None and elapsed - ticked > 0.2:
+                ticked = elapsed
+                tick(elapsed)
+            if selector.get_map() and selector.select(min(0.05, limit_s - elapsed)):
+                if not output.take(process, sink):
+                    selector.unregister(process.stdout)
+            elif not selector.get_map():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(min(0.05, limit_s - elapsed))
+            code = process.poll()
+            if code is not None:
+                return code
+
+
+class _Output:
+    """What a command printed: the log's head as it comes, the tail and the METRIC lines kept for the end."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.left_out = 0
+        self.recent = bytearray()
+        self.metrics: deque[str] = deque(maxlen=MAX_METRIC_LINES)
+        self._pending: deque[bytes] = deque()
+        self._pending_size = 0
+        self._line = bytearray()
+
+    def take(self, process: subprocess.Popen[bytes], sink: object) -> bool:
+        """Read what is there; return False at the end of the output."""
+        assert process.stdout is not None
+        try:
+            block = os.read(process.stdout.fileno(), 2**18)
+        except BlockingIOError:
+            return True
+        if not block:
+            return False
+        self._write(block, sink)
+        self.recent += block
+        del self.recent[: max(0, len(self.recent) - 2**16)]
+        self._collect(block)
+        return True
+
+    def drain(self, process: subprocess.Popen[bytes], sink: object) -> None:
+        """Read what is left in the pipe after every writer is dead (at most the pipe's own size)."""
+        assert process.stdout is not None
+        for _ in range(64):
+            before = self.written + self.left_out + self._pending_size
+            if not self.take(process, sink) or before == self.written + self.left_out + self._pending_size:
+                break
+        process.stdout.close()
+
+    def finish(self, sink: object) -> None:
+        if self._line:
+            self._collect(b"\n")
+        if self.left_out:
+            sink.write(f"\n[... {self.left_out} bytes left out ...]\n".encode())  # type: ignore[attr-defined]
+        for block in self._pending:
+            sink.write(block)  # type: ignore[attr-defined]
+
+    def text(self) -> str:
+        return self.recent.decode("utf-8", "replace")
+
+    def _write(self, block: bytes, sink: object) -> None:
+        room = LOG_HEAD - self.written
+        if room > 0:
+            sink.write(block[:room])  # type: ignore[attr-defined]
+            self.written += len(block[:room])
+            block = block[room:]
+        if block:
+            self._pending.append(block)
+            self._pending_size += len(block)
+            while self._pending_size - len(self._pending[0]) >= LOG_TAIL:
+                gone = self._pending.popleft()
+                self._pending_size -= len(gone)
+                self.left_out += len(gone)
+
+    def _collect(self, block: bytes) -> None:
+        prefix = PREFIX.encode()
+        # A carriage return ends a line, too, as it does for `parse_metrics`: progress is drawn with it.
+        *lines, rest = block.replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            whole = bytes(self._line) + line if self._line else line
+            if whole.startswith(prefix):
+                self.metrics.append(whole[: MAX_LINE + 1].decode("utf-8", "replace"))
+            self._line.clear()
+        # A line without end cannot fill the memory: past the limit only its beginning counts.
+        self._line += rest[: max(0, MAX_LINE + 1 - len(self._line))]
+
+
+def kill_run(run_id: str) -> int:
+    """Kill every process that carries this run's mark in its environment; return how many there were."""
+    count = 0
+    for _ in range(100):  # one that is about to be killed may still start another
+        marked = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != os.getpid() and process.environ().get(RUN_ID) == run_id:
+                    marked.append(process)
+        if not marked:
+            break
+        _kill(marked)
+        count += len(marked)
+    return count
+
+
+def created(pid: int) -> float:
+    """Return when a process was created, in seconds since the epoch; 0 when it is gone."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def alive(pid: int, created: float) -> bool:
+    """Whether the process with this number is still the one that was created then (seconds since the epoch)."""
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < 1.0
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+@contextlib.contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into `KeyboardInterrupt`, so that every way of ending cleans up the same way.
+
+    One that is ignored stays ignored: `nohup` is how a session outlives its terminal.
+    """
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread: the caller's signals are not ours
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _kill_all(process: subprocess.Popen[bytes], before: set[int]) -> None:
+    """Kill the command's group and whatever left the group: its descendants, and orphans that came to us."""
+    try:
+        descendants = psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        descendants = []
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    _kill(descendants)
+    process.wait()
+    # Killing a parent can hand us its children; repeat until no new orphan appears.
+    for _ in range(100):
+        orphans = [c for c in psutil.Process().children() if c.pid not in before and c.pid != process.pid]
+        if not orphans:
+            break
+        _kill([*orphans, *(c for o in orphans for c in _children(o))])
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.Error:
+        return []
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
+
+
+def _signal_of(code: int | None) -> int | None:
+    """Return the signal a command died of; a shell reports its child's as 128 + number."""
+    if code is None or 0 <= code < 128:
+        return None
+    number = -code if code < 0 else code - 128
+    return number if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP) or code < 0 else None
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            _LIBC.prctl(option, value, 0, 0, 0)
+
+
+_LIBC = ctypes.CDLL(None)
+
+
+def _adopt_orphans() -> None:
+    """Ask Linux to hand us the orphans of our descendants, so that a double fork does not escape."""
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+def _prepare(limits: Limits) -> None:
+    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    limits.apply()
+
+
+class _Endings:
+    """Holds back the signals that ask us to end, from entering to leaving, except between `release` and `hold`.
+
+    One that came while a process is started, or its group is killed, would leave processes that nobody ends. This is
+    done with handlers and not with a mask, since any other thread would take what the main thread has masked.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self.usual: dict[int, Any] = {}
+
+    def hold(self) -> None:
+        with contextlib.suppress(ValueError):  # not in the main thread, where no signal interrupts
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number not in self.usual and signal.getsignal(number) != signal.SIG_IGN:
+                    self.usual[number] = signal.signal(number, self._note) or signal.SIG_DFL
+
+    def release(self) -> None:
+        """Give the signals back to whom they were for, those that came meanwhile first."""
+        while self.usual:
+            signal.signal(*self.usual.popitem())
+        while self.came:
+            signal.raise_signal(self.came.pop())
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.came.append(number)
+
+    def __enter__(self) -> _Endings:
+        self.hold()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _oom_kills() -> int:
+    """Return how many processes this machine's kernel has killed for memory since it started; 0 where unknown."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0

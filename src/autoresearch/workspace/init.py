@@ -1,0 +1,322 @@
+"""`init`: make a workspace from a task, in a new repository or around an existing one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.journal import file as journal
+from autoresearch.journal.session import SCHEMA
+from autoresearch.system.file_hashes import hash_files
+from autoresearch.system.git import Git, require_git
+from autoresearch.system.hardware import detect
+from autoresearch.workspace import agent_files, assets, task_file
+from autoresearch.workspace.editable import outside
+from autoresearch.workspace.task_file import TaskFile
+from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, write_atomic
+
+LINKABLE = (".venv", "venv", "node_modules")
+"""Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
+
+NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person asked `init` for; None and empty mean the task's own value."""
+
+    task: str
+    tag: str | None = None
+    source: str | None = None
+    profile: str | None = None
+    command: str | None = None
+    metric: str | None = None
+    direction: str | None = None
+    unit: str | None = None
+    mutable: tuple[str, ...] = ()
+    immutable: tuple[str, ...] = ()
+    checks: str | None = None
+    limit_s: float | None = None
+    seconds: float | None = None
+    """The training budget of one run."""
+    steps: int | None = None
+    """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
+    policy: str | None = None
+    seeds: int | None = None
+    goal: str | None = None
+    """What the person wants, in plain words; for the living document."""
+
+
+def init(folder: Path, choice: Choice, now: int) -> Workspace:
+    """Make `folder` a workspace and return it; what is there already is neither changed nor committed.
+
+    A new or empty folder becomes a repository of its own. Any other must be in a repository with a commit and without
+    changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
+    """
+    source = assets.task_folder(choice.task)
+    require_git()
+    new = not folder.exists() or not any(folder.iterdir())
+    if (folder / journal.NAME).exists():
+        raise PreconditionError(f"{folder} has a session already", "see it with: autoresearch status")
+    if new and choice.mutable:
+        raise PreconditionError(f"{folder} is empty", "go to the repository that has the files to change")
+    git = None if new else _existing(folder)
+    tag = choice.tag or _free_tag(git, now)
+    branch = f"autoresearch/{tag}"
+    _check_tag(tag, folder if folder.is_dir() else Path.cwd())
+    if git is not None:
+        _check_names(git, tag, branch)
+    text = _own(folder, choice, git) or _configured(source, choice, git)
+    task = task_file.parse(text)
+    ours = _files(source, text)
+    if git is not None:
+        _check_existing(git, folder, ours, task)
+    if git is not None:
+        task_file.check_command(folder, task.run.command, os.environ.get("PATH", os.defpath))
+    git = git or new_repository(folder)
+    workspace = Workspace(folder.resolve())
+    for name, content in ours.items():
+        if not (folder / name).exists():
+            write_atomic(folder / name, content)
+    agent_files.exclude(git, IGNORED, NEVER_TRACKED if new else ())
+    commit = [f"{git.prefix}{name}" for name in ours]
+    if new:
+        git.commit(commit, f"autoresearch: task {task.task.name}")
+    git.create_branch(branch)
+    if not new and any(change.path in commit for change in git.changes()):
+        git.commit(commit, f"autoresearch: task {task.task.name}")
+    agent_files.write_helpers(workspace, task, choice.goal)
+    agent_files.write_for_agents(workspace, git, task)
+    untracked = {c.path for c in git.changes() if c.untracked}
+    theirs = untracked - set(outside(git, task, untracked))
+    workspace.state.mkdir(exist_ok=True)
+    journal.append(
+        workspace.journal,
+        {
+            "type": "config",
+            "schema": SCHEMA,
+            "segment": 0,
+            "name": task.task.title or task.task.name,
+            "metricName": task.metric.name,
+            "metricUnit": task.metric.unit,
+            "bestDirection": task.metric.direction,
+            "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
+            "sha256": hash_files(workspace.root, task.files.immutable),
+            "branch": branch,
+            "tag": tag,
+            "keep_untracked": sorted(theirs),
+            "timestamp": now,
+        },
+    )
+    return workspace
+
+
+def _existing(folder: Path) -> Git:
+    git = Git(folder)
+    if git.head() is None:
+        raise PreconditionError(
+            "the repository has no commit yet", 'make one first: git add . && git commit -m "start"'
+        )
+    if git.branch() is None:
+        raise PreconditionError("HEAD is detached", "go to a branch first: git switch NAME")
+    operation = git.unfinished_operation()
+    if operation:
+        raise PreconditionError(
+            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
+        )
+    return git
+
+
+def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFile) -> None:
+    """Refuse what would touch a person's files: changes, files of the same name, a mutable path that is not tracked."""
+    changes = git.changes()
+    changed = [c for c in changes if not c.untracked]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise PreconditionError(
+            f"{changed[0].path}{more} has changes that are not committed", "commit them, or: git stash"
+        )
+    for name, content in ours.items():
+        if (folder / name).exists() and (folder / name).read_bytes() != content:
+            fix = f"rename it: git mv {name} my-{name}"
+            if name == task_file.NAME and task.task.name == "command":
+                fix = f"leave out the options to use it as it is, or {fix}"
+            raise PreconditionError(f"{name} is there already and differs", fix)
+    untracked = {c.path for c in changes if c.untracked}
+    for path in _own_words(task.run.command):
+        if f"{git.prefix}{path}" in untracked and path not in HELPERS:
+            raise PreconditionError(
+                f"{path} is not tracked by git, so no run would have it",
+                f"git add {shlex.quote(path)} && git commit",
+            )
+    for path in task.files.mutable:
+        if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
+            what = "is not tracked by git" if (folder / path).exists() else "does not exist"
+            raise PreconditionError(
+                f"{path} {what}", f"git add {shlex.quote(path)} && git commit, or correct --mutable"
+            )
+
+
+def new_repository(folder: Path) -> Git:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        raise PreconditionError(f"no repository could be made in {folder}: {done.stderr.strip()}", "check who owns it")
+    return Git(folder)
+
+
+def _check_tag(tag: str, folder: Path) -> None:
+    command = ["git", "check-ref-format", f"refs/heads/autoresearch/{tag}"]
+    if subprocess.run(command, cwd=folder, capture_output=True).returncode:
+        raise UsageError(f"{tag!r} cannot be part of a branch name", "use letters, digits, - and _")
+
+
+def _check_names(git: Git, tag: str, branch: str) -> None:
+    """Refuse a tag whose branch or whose experiments are there, or that no branch can have beside those there are."""
+    other = "choose another name with: --tag NAME"
+    parts = branch.split("/")
+    for name in ("/".join(parts[:n]) for n in range(1, len(parts) + 1)):
+        if git.resolve(f"refs/heads/{name}"):
+            fix = other if "/" in name else f"rename it: git branch -m {name} my-{name}"
+            raise PreconditionError(f"the branch {name} exists", fix)
+    for folder in (f"refs/heads/{branch}", f"refs/autoresearch/{tag}"):
+        if git.refs(folder):
+            raise PreconditionError(f"there is something of this name already: {git.refs(folder)[0]}", other)
+
+
+def _free_tag(git: Git | None, now: int) -> str:
+    """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists."""
+    today = time.localtime(now)
+    tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
+    names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
+    return next(
+        name
+        for name in names
+        if git is None or not git.refs(f"refs/heads/autoresearch/{name}") + git.refs(f"refs/autoresearch/{name}")
+    )
+
+
+def _own(folder: Path, choice: Choice, git: Git | None) -> str | None:
+    """Return the task file that a person wrote and committed here, when no option says anything else."""
+    said = (value for name, value in asdict(choice).items() if name not in ("task", "tag", "goal"))
+    if git is None or choice.task != "command" or any(said) or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+        return None
+    task_file.load(folder)
+    return (folder / task_file.NAME).read_text(encoding="utf-8")
+
+
+def _configured(source: Path, choice: Choice, git: Git | None) -> str:
+    """Return the task's toml with what the person chose in it; comments stay."""
+    import tomlkit
+
+    document: Any = tomlkit.parse((source / task_file.NAME).read_text(encoding="utf-8"))
+    profiles = document.pop("profile", {})
+    options = document.get("options", {})
+    if "profile" in options:
+        name = choice.profile or "auto"
+        name = detect().profile() if name == "auto" else name
+        if name not in profiles:
+            raise UsageError(f"there is no profile {name!r}", f"choose one of: auto, {', '.join(profiles)}")
+        options["profile"] = name
+        chosen = profiles[name]
+        document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
+        options["source"] = _source(choice.source or str(chosen.get("source", options["source"])))
+    elif choice.profile or choice.source:
+        raise UsageError(f"the task {choice.task} has no profiles and no source", "leave out --profile and --source")
+    if choice.seconds is not None and choice.steps is not None:
+        raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
+    if choice.seconds is not None:
+        document["run"]["budget"] = _inline({"seconds": choice.seconds})
+    if choice.steps is not None:
+        document["run"]["budget"] = _inline({"steps": choice.steps})
+    _set(document, "metric", name=choice.metric, direction=choice.direction, unit=choice.unit)
+    if choice.command is not None:
+        _set(document, "task", title=f"{document['metric']['name']} of {choice.command}")
+    _set(document, "run", command=choice.command, checks=choice.checks, limit_s=choice.limit_s)
+    _set(document, "keep", policy=choice.policy, seeds=choice.seeds)
+    if choice.mutable:
+        document["files"]["mutable"] = [_relative(path, git) for path in choice.mutable]
+    if not document["files"]["mutable"]:
+        raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
+    if choice.task == "command":
+        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(choice, name) is None]
+        if missing:
+            raise UsageError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
+            )
+    if git is not None:
+        mutable = tuple(document["files"]["mutable"])
+        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in choice.immutable)]
+        fixed += [path for path in _named_files(choice.command, git) if path not in fixed]
+        document["files"]["immutable"] = [path for path in fixed if not task_file.within(path, mutable)]
+        linked = [
+            name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")
+        ]
+        if linked:
+            document["files"]["link"] = linked
+    return tomlkit.dumps(document)
+
+
+def _set(document: Any, table: str, **values: object) -> None:
+    document[table].update({key: value for key, value in values.items() if value is not None})
+
+
+def _inline(values: dict[str, float]) -> Any:
+    import tomlkit
+
+    table = tomlkit.inline_table()
+    table.update({key: int(value) if value == int(value) else value for key, value in values.items()})
+    return table
+
+
+def _source(source: str) -> str:
+    """Return a source as the task reads it: a known name as it is, a path made absolute."""
+    if source in ("climbmix", "python"):
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise PreconditionError(f"there is no {path}", "give --source python, climbmix, or a folder or file of text")
+    return str(path.resolve())
+
+
+def _relative(path: str, git: Git | None) -> str:
+    """Return a path that was given from the current folder relative to the workspace."""
+    if git is None:
+        return path
+    root = (git.top / git.prefix).resolve()
+    target = Path(os.path.normpath(root / path))
+    try:
+        return target.relative_to(root).as_posix()
+    except ValueError:
+        raise UsageError(f"{path} is outside {root}", "name a path inside the workspace") from None
+
+
+def _named_files(command: str | None, git: Git) -> list[str]:
+    """Return the tracked files that a command names: the benchmark itself must not be part of an experiment."""
+    root = git.top / git.prefix
+    return [w for w in _own_words(command) if (root / w).is_file() and git.tracked([f"{git.prefix}{w}"])]
+
+
+def _own_words(command: str | None) -> list[str]:
+    """Return the words of a command that could be paths inside the workspace."""
+    with contextlib.suppress(ValueError):
+        words = [word.removeprefix("./") for word in shlex.split(command or "")]
+        return [word for word in words if len(word) < 256 and not word.startswith(("-", "/", "../"))]
+    return []
+
+
+def _files(source: Path, text: str) -> dict[str, bytes]:
+    """Return name -> content of what `init` writes and commits."""
+    ours = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for path in sorted(source.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return ours | {task_file.NAME: text.encode()}

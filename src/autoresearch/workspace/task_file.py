@@ -1,0 +1,228 @@
+"""`autoresearch.toml`: what a task says about itself, read with a schema."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from autoresearch.errors import PreconditionError
+from autoresearch.metrics import Metric
+from autoresearch.statistics.decision import Rules
+
+NAME = "autoresearch.toml"
+
+Scalar = str | int | float | bool
+
+_RULES = Rules()
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(_Table):
+    name: str
+    title: str = ""
+
+
+class MetricTable(_Table):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$")]
+    direction: Literal["lower", "higher"]
+    unit: str = ""
+    secondary: tuple[str, ...] = ()
+
+
+class Budget(_Table):
+    """What one training may spend; exactly one of them."""
+
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(gt=0)] | None = None
+    flops: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        if sum(value is not None for value in (self.seconds, self.tokens, self.steps, self.flops)) != 1:
+            raise ValueError("give exactly one of seconds, tokens, steps, flops")
+        return self
+
+
+class Run(_Table):
+    command: Annotated[str, Field(min_length=1)]
+    setup: str | None = None
+    """Run once by `init` and before a baseline, in the workspace: download and prepare data."""
+    evaluate: str | None = None
+    checks: str | None = None
+    budget: Budget | None = None
+    weights: Annotated[str, Field(pattern=r"^[\w.\-]+$")] | None = None
+    """Name of the file that a run leaves its weights in; deleted again unless the experiment is kept."""
+    limit_s: Annotated[float, Field(gt=0)] = 600
+    checks_limit_s: Annotated[float, Field(gt=0)] = 300
+    limit_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """What all processes of a run may hold together; None is nine tenths of the machine's memory."""
+    limit_file_gb: Annotated[float, Field(gt=0)] = 64
+    """Size of the largest file that a run may write."""
+    limit_processes: Annotated[int, Field(ge=1)] = 4096
+    sandbox: Literal["auto", "off", "required"] = "auto"
+    """`auto`: bubblewrap where it works; `required`: no run without it."""
+    network: bool = True
+    """Whether runs have a network. Only the sandbox can take it away; without it, connections are reported."""
+    secrets: tuple[str, ...] = ()
+    """Environment variables that look like a key or a password and that runs get all the same."""
+
+
+class Files(_Table):
+    mutable: Annotated[tuple[str, ...], Field(min_length=1)]
+    immutable: tuple[str, ...] = (NAME,)
+    link: tuple[str, ...] = ()
+    """Paths that git ignores and a run needs (an environment, installed packages): linked into each snapshot."""
+    hidden: tuple[str, ...] = ()
+    """Patterns of what the command must not read: under the cache, or absolute; `{key}` is a value of [options]."""
+    locked: tuple[str, ...] = ()
+    """The same for what nothing may read but an evaluation with AUTORESEARCH_SPLIT=locked."""
+    writable: tuple[str, ...] = ()
+    """Folders that a run may write in the sandbox beside its own: under the cache, absolute, or from `~`."""
+
+    @field_validator("mutable", "immutable", "link")
+    @classmethod
+    def _inside(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            if not path or path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"{path!r} must be a path inside the workspace")
+        return tuple(str(PurePosixPath(path)) for path in paths)
+
+
+class Keep(_Table):
+    policy: Literal["confirm", "greedy"] = "confirm"
+    seeds: Annotated[int, Field(ge=1, le=64)] = _RULES.seeds
+    """Most fresh seeds behind a confirmation."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = _RULES.alpha
+    """How often a change without effect that reached confirmation may be kept."""
+    minimum_gain: Annotated[float, Field(ge=0)] = 0.0
+    simplicity: bool = True
+    """Keep a change that only removes code when it is not worse within noise."""
+    max_memory_mb: Annotated[float, Field(gt=0)] | None = None
+    """Discard what reports more than this as `peak_vram_mb`."""
+
+
+class Stop(_Table):
+    max_experiments: Annotated[int, Field(ge=1)] | None = None
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    max_consecutive_failures: Annotated[int, Field(ge=1)] | None = None
+    max_usd: Annotated[float, Field(gt=0)] | None = None
+
+
+class Profile(_Table):
+    """A size of the task: what `init --profile` puts in place of the task's own values."""
+
+    budget: Budget | None = None
+    limit_s: Annotated[float, Field(gt=0)] | None = None
+    source: str | None = None
+
+
+class TaskFile(_Table):
+    """One `autoresearch.toml`."""
+
+    task: Task
+    metric: MetricTable
+    run: Run
+    files: Files
+    keep: Keep = Keep()
+    stop: Stop = Stop()
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    """What the task's own programs read; the engine does not look at it."""
+    profile: dict[str, Profile] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _apart(self) -> TaskFile:
+        for path in self.files.mutable:
+            for fixed in (*self.files.immutable, NAME):
+                if within(fixed, (path,)):
+                    raise ValueError(f"{fixed} is immutable and lies in the mutable path {path}")
+        return self
+
+    @property
+    def measure(self) -> Metric:
+        """The metric in the words of the core."""
+        return Metric(self.metric.name, self.metric.direction, self.metric.unit)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of keeping in the words of the core."""
+        return Rules(**self.keep.model_dump())
+
+
+def within(path: str, roots: tuple[str, ...]) -> bool:
+    """Whether `path` is one of `roots` or lies in one of them."""
+    return any(root == "." or path == root or path.startswith(f"{root}/") for root in roots)
+
+
+def parse(text: str, name: str = NAME) -> TaskFile:
+    """Return the task that `text` describes; raise `PreconditionError` that names the key that is wrong."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PreconditionError(f"{name} is not TOML: {error}", f"correct {name}") from None
+    try:
+        return TaskFile.model_validate(data)
+    except ValidationError as error:
+        raise PreconditionError(f"{name}: {_first(error)}", f"correct {name}") from None
+
+
+def load(root: Path) -> TaskFile:
+    """Return the task of a workspace; raise `PreconditionError` when it cannot be read."""
+    path = root / NAME
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PreconditionError(f"there is no {NAME} in {root}", f"restore it with: git checkout -- {NAME}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PreconditionError(f"{NAME} cannot be read: {error}", f"correct {NAME}") from None
+
+
+def check_command(root: Path, command: str, path: str) -> None:
+    """Raise `PreconditionError` when a plain command begins with no program on `path` and no file in `root`."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise PreconditionError(f"the command {command!r} cannot be read: {error}", "correct its quotes") from None
+    if not words:
+        raise PreconditionError("the command is empty", "give one with --command")
+    first = words[0]
+    if any(char in first for char in "=$`(){};&|<>*?[!~") or first in _BUILTINS:
+        return
+    if shutil.which(first, path=path) is None and not (root / first).exists():
+        raise PreconditionError(
+            f"command not found: {first}", "install it, or correct [run] command in autoresearch.toml"
+        )
+
+
+_BUILTINS = {"cd", "exec", "export", "set", "source", ".", "test", "time", "if", "for", "while", "ulimit", "eval", ":"}
+
+
+def _first(error: ValidationError) -> str:
+    """Return the first problem in one line: table, key, what is wrong, what is known."""
+    problem = error.errors(include_url=False)[0]
+    where = [str(part) for part in problem["loc"]]
+    key = f"[{'.'.join(where[:-1])}] {where[-1]}" if len(where) > 1 else f"[{where[0]}]" if where else "the task"
+    if problem["type"] == "extra_forbidden":
+        known = _keys(where[:-1])
+        return f"{key}: unknown key" + (f"; known are {', '.join(known)}" if known else "")
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _keys(tables: list[str]) -> list[str]:
+    """Return the keys that the schema knows in a table."""
+    model: Any = TaskFile
+    for table in tables:
+        field = getattr(model, "model_fields", {}).get(table)
+        model = field.annotation if field is not None else None
+        model = next((a for a in getattr(model, "__args__", ()) if hasattr(a, "model_fields")), model)
+    return sorted(getattr(model, "model_fields", {}))

@@ -1,0 +1,156 @@
+"""`import` and `export`: the logs of other tools come in, once, and go out as those tools read them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lab import Lab, call
+
+from autoresearch.exchange.import_log import import_log
+from autoresearch.workspace.workspace import Workspace
+
+TSV = """commit\tval_bpb\tmemory_gb\tstatus\tdescription
+a1b2c3d\t0.997900\t44.0\tkeep\tbaseline
+b2c3d4e\t0.993200\t44.2\tkeep\tincrease LR to 0.04
+c3d4e5f\t1.005000\t44.0\tdiscard\tswitch to\ta tab
+d4e5f6g\t0.000000\t0.0\tcrash\tdouble model width (OOM)
+"""
+
+JSONL = [
+    {"type": "config", "name": "tests", "metricName": "total_µs", "metricUnit": "µs", "bestDirection": "lower"},
+    {"run": 1, "commit": "abc1234", "metric": 15200, "metrics": {"compile_µs": 4200, "render_µs": None},
+     "status": "keep", "description": "baseline", "timestamp": 1770000000123, "segment": 0, "confidence": None},
+    {"run": 2, "commit": "def5678", "metric": 0, "metrics": {}, "status": "crash", "description": "cache",
+     "timestamp": 1770000300000, "segment": 0, "confidence": None, "asi": {"hypothesis": "fewer parses"}},
+    {"type": "config", "name": "size", "metricName": "bytes", "metricUnit": "", "bestDirection": "lower"},
+    {"run": 1, "commit": "0123456", "metric": 900, "metrics": {}, "status": "keep", "description": "baseline",
+     "timestamp": 1770000400000, "segment": 1, "confidence": 2.1},
+]  # fmt: skip
+
+
+@pytest.fixture
+def tsv(tmp_path: Path) -> Path:
+    path = tmp_path / "results.tsv"
+    path.write_text(TSV)
+    return path
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Path:
+    path = tmp_path / "other.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in JSONL))
+    return path
+
+
+def test_a_results_tsv_begins_a_session_where_there_is_none(tsv: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    assert call("import", str(tsv), cwd=folder).code == 0
+    session = Workspace(folder).session()
+    assert [(e.status, e.metric) for e in session.current] == [
+        ("keep", 0.9979), ("keep", 0.9932), ("discard", 1.005), ("crash", None)]  # fmt: skip
+    assert session.metric.name == "val_bpb" and session.metric.direction == "lower"
+    assert session.experiments[0].metrics == {"peak_vram_mb": 44.0 * 1024} and session.experiments[3].metrics == {}
+    assert session.experiments[2].description == "switch to\ta tab"
+    assert "0.9932" in call("log", cwd=folder).out
+    assert call("status", cwd=folder).code == 0
+
+
+def test_a_log_beside_a_session_changes_neither_incumbent_nor_metric(lab: Lab, tsv: Path) -> None:
+    lab.prints(50)
+    assert lab.call("try", "-m", "quicker").code == 0
+    before = lab.session
+    done = lab.call("import", str(tsv), "--json")
+    assert done.json["added"] == 4 and done.json["segments"] == [1]
+    after = lab.session
+    assert after.segment == before.segment and after.current == before.current and after.best == before.best
+    assert [e.number for e in after.experiments] == [1, 2, 3, 4, 5, 6]
+    assert lab.call("show", "4").code == 0
+    lab.prints(40)
+    assert lab.call("try", "-m", "quicker still").code == 0
+    assert lab.events("run")[-1]["run"] == 7 and lab.events("run")[-1]["status"] == "keep"
+    lab.assert_clean()
+
+
+def test_a_second_import_adds_nothing_and_a_longer_file_what_is_new(lab: Lab, tsv: Path) -> None:
+    lab.call("import", str(tsv))
+    before = lab.events()
+    assert lab.call("import", str(tsv), "--json").json == {
+        "file": str(tsv), "segments": [1], "added": 0, "known": 4}  # fmt: skip
+    assert lab.events() == before
+    tsv.write_text(TSV + "e5f6a7b\t0.991000\t44.0\tkeep\tnew\n")
+    assert lab.call("import", str(tsv), "--json").json["added"] == 1
+    assert lab.session.experiments[-1].metric == 0.991
+
+
+def test_lines_of_another_tool_keep_segments_times_and_asi_and_a_crash_has_no_number(lab: Lab, jsonl: Path) -> None:
+    assert lab.call("import", str(jsonl), "--json").json["segments"] == [1, 2]
+    found = lab.session.experiments[1:]
+    assert [(e.segment, e.metric, e.status) for e in found] == [
+        (1, 15200, "keep"),
+        (1, None, "crash"),
+        (2, 900, "keep"),
+    ]
+    assert found[0].finished == 1770000000 and found[0].metrics == {"compile_µs": 4200}
+    assert found[1].asi == {"hypothesis": "fewer parses"}
+
+
+def test_what_goes_out_as_json_lines_comes_in_again(lab: Lab, tmp_path: Path) -> None:
+    lab.prints(50)
+    lab.call("try", "-m", "quicker", "--asi", "a=b")
+    lab.attempt("exit 1\n")
+    assert lab.call("export", "--format", "jsonl", "-o", str(tmp_path / "out.jsonl")).code == 0
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line.get("metric") for line in lines] == [None, 100, 50, 0]
+    assert all(line["timestamp"] > 10**12 for line in lines[1:])
+    other = tmp_path / "other"
+    other.mkdir()
+    assert call("import", str(tmp_path / "out.jsonl"), cwd=other).code == 0
+    told = [(e.status, e.metric, e.description, e.asi) for e in Workspace(other).session().experiments]
+    assert told == [(e.status, e.metric, e.description, e.asi) for e in lab.session.experiments]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "does not begin with the columns"),
+        ("a\tb\n1\t2\n", "does not begin with the columns"),
+        (TSV.replace("crash", "boom"), "line 5: unknown status 'boom'"),
+        (TSV.replace("0.993200", "fast"), "line 3: could not convert"),
+        (TSV.replace("0.993200", "nan"), "line 3: val_bpb is nan"),
+        (TSV.splitlines()[0] + "\n", "has no experiments"),
+        ('{"run": 1, "status": "great"}\n', "line 1: unknown status 'great'"),
+        ('{"run": 1,\n{"run": 2}\n', "line 1 is not JSON"),
+    ],
+)
+def test_what_is_no_log_is_refused_and_nothing_is_written(lab: Lab, tsv: Path, content: str, says: str) -> None:
+    tsv.write_text(content)
+    before = lab.events()
+    done = lab.call("import", str(tsv))
+    assert done.code == 2 and says in done.err, done
+    assert lab.events() == before
+
+
+def test_an_import_that_stops_at_any_line_is_completed_by_the_next(
+    lab: Lab, jsonl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = Workspace.append
+    for stop in range(3):
+        left = [stop]
+
+        def some(self: Workspace, event: dict[str, object], left: list[int] = left) -> None:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            append(self, event)
+
+        monkeypatch.setattr(Workspace, "append", some)
+        with pytest.raises(KeyboardInterrupt):
+            import_log(lab.root, jsonl, None, 1)
+    monkeypatch.setattr(Workspace, "append", append)
+    assert lab.call("import", str(jsonl)).code == 0
+    entries = [(e["imported"]["origin"], e["imported"]["entry"]) for e in lab.events("run") if "imported" in e]
+    assert len(entries) == len({*entries}) == 3
+    assert [e.number for e in lab.session.experiments] == [1, 2, 3, 4]

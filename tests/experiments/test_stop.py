@@ -1,0 +1,57 @@
+"""Stop conditions: no experiment starts, nothing is recorded, exit code 6."""
+
+from __future__ import annotations
+
+import pytest
+from lab import Lab, Maker
+
+from autoresearch.errors import StopReached
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.preflight import check_stop
+from autoresearch.workspace.task_file import Stop
+
+
+def refused(lab: Lab, what: str) -> None:
+    before = lab.events()
+    lab.prints(1)
+    done = lab.call("try", "-m", "x", "--json")
+    assert done.code == 6, done
+    assert done.json["error"]["kind"] == "stop" and what in done.json["error"]["message"]
+    assert done.json["error"]["fix"]
+    assert lab.events() == before
+    assert "total_ms=1\n" in (lab.root / "src/run.sh").read_text()
+
+
+def test_a_file_stop_ends_the_session_until_it_is_removed(lab: Lab) -> None:
+    lab.write("STOP", "")
+    refused(lab, "STOP")
+    (lab.root / "STOP").unlink()
+    assert lab.attempt("echo METRIC total_ms=1\n").code == 0
+
+
+def test_the_number_of_experiments_is_limited(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_experiments": 2})
+    assert lab.attempt("echo METRIC total_ms=200\n").code == 0
+    refused(lab, "max_experiments is 2")
+
+
+def test_failures_in_a_row_are_limited_and_a_killed_run_is_none(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_consecutive_failures": 2})
+    for script in ("exit 1\n", "kill -KILL $$\n", "echo METRIC total_ms=200\n", "exit 2\n", "kill -KILL $$ #\n"):
+        assert lab.attempt(script).code == 0
+    assert lab.attempt("exit 3\n").code == 0
+    refused(lab, "2 failures in a row")
+
+
+def test_hours_are_counted_by_the_clock_that_is_passed_in(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_hours": 2})
+    session, stop = lab.session, Stop(max_hours=2)
+    started = session.current[0].started
+    assert started is not None
+    check_stop(lab.workspace, session, stop, started + 7199)
+    with pytest.raises(StopReached, match=r"2\.0 hours"):
+        check_stop(lab.workspace, session, stop, started + 7200)
+    lab.prints(1)
+    with pytest.raises(StopReached):
+        attempt(lab.workspace, "x", {}, lambda: started + 7200)
+    assert attempt(lab.workspace, "x", {}, lambda: started + 7199).experiment.status == "keep"

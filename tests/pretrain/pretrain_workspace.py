@@ -1,0 +1,79 @@
+"""The pretrain task in tests: small workspaces of its real files, and text to train on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tasks" / "pretrain"
+
+
+def story(number: int, sentences: int = 40) -> str:
+    """A document of plain English, different for each number."""
+    names = ("Ada", "Bo", "Chen", "Dara", "Emil", "Fatima", "Gus", "Hana")
+    things = ("a lamp", "two boats", "the map", "some bread", "an old clock", "no answer", "seven keys")
+    lines = []
+    for i in range(sentences):
+        who, what = names[(number * 7 + i * 3) % 8], things[(number + i * i) % 7]
+        lines.append(f"On day {number + i} {who} found {what} near house {number * i % 97}.")
+        if i % 5 == 4:
+            lines.append("")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A copy of the task's files, with a small model, and the environment to run them in."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """python ARGUMENTS in the workspace."""
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env={**self.env, **env}, capture_output=True, text=True, timeout=300
+        )
+
+    def edit(self, name: str, pattern: str, replacement: str) -> None:
+        path = self.folder / name
+        text, count = re.subn(pattern, replacement, path.read_text(encoding="utf-8"), count=1)
+        assert count == 1, f"{pattern} is not in {name}"
+        path.write_text(text, encoding="utf-8")
+
+
+def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) -> Workspace:
+    shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("AUTORESEARCH_")}
+    env = {
+        **ours,
+        "AUTORESEARCH_CACHE": str(cache),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    workspace = Workspace(folder, env)
+    workspace.edit("autoresearch.toml", r"budget = \{.*?\}", f"budget = {{ {budget} }}")
+    workspace.edit("autoresearch.toml", r'source = "python"', f'source = "{source}"')
+    workspace.edit("train.py", r"DEPTH = 0", "DEPTH = 1")
+    workspace.edit("train.py", r"WIDTH = 0", "WIDTH = 64")
+    workspace.edit("train.py", r"BATCH_ROWS = 0", "BATCH_ROWS = 8")
+    return workspace
+
+
+def engine_run(workspace: Workspace, run_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return workspace.run("train.py", AUTORESEARCH_RUN_DIR=str(run_dir), AUTORESEARCH_SEED="3", **env)
+
+
+def evaluation(workspace: Workspace, run_dir: Path, **env: str) -> dict[str, object]:
+    """The result as the engine reads it."""
+    target = run_dir / "from-engine.json"
+    given = {"AUTORESEARCH_RUN_DIR": str(run_dir), "AUTORESEARCH_RESULT": str(target), **env}
+    done = workspace.run("prepare.py", "evaluate", **given)
+    assert done.returncode == 0, done.stderr
+    return json.loads(target.read_text())

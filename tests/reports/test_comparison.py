@@ -1,0 +1,132 @@
+"""Differences beside their noise, values of other hardware, and what another policy would have kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autoresearch.experiments.evidence import gather
+from autoresearch.journal.session import Session, replay
+from autoresearch.reports.comparison import close_calls, difference
+from autoresearch.statistics.decision import STALE_AFTER, Rules, next_step
+from autoresearch.studies.policy_replay import replayed
+
+HERE, THERE = {"cpu": "A chip", "cores": 2}, {"gpu": "A card", "cpu": "B chip", "cores": 64}
+
+
+def journal(*events: dict[str, Any]) -> Session:
+    config = {"type": "config", "metricName": "loss", "bestDirection": "lower", "segment": 0}
+    return replay(enumerate([config, *events], 1))
+
+
+def run(number: int, status: str, *values: float, parent: str | None = "1", **more: Any) -> dict[str, Any]:
+    first = 1 if parent is None else 10 * number
+    seeds = [1, *range(first + 1, first + len(values))]
+    return {"run": number, "commit": str(number), "status": status, "values": list(values), "seeds": seeds,
+            "metric": values[-1] if values else None, "parent": parent, "env": HERE,
+            "screened": parent is not None and len(values) > 1, **more}  # fmt: skip
+
+
+BASE = run(1, "keep", 10.0, 9.8, 10.2, parent=None)
+
+
+def repeat(experiment: int, seed: int, value: float, env: dict[str, Any] = HERE) -> dict[str, Any]:
+    return {"type": "repeat", "experiment": experiment, "seed": seed, "value": value, "env": env}
+
+
+def test_a_close_call_says_how_many_more_runs_would_decide_it() -> None:
+    session = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85))
+    (call,) = close_calls(session)
+    assert (call.experiment, call.against) == (2, 1) and call.gain == pytest.approx(0.2)
+    assert call.repeats is not None and 2 <= call.repeats <= 8 and not call.decided
+    # With many more runs of the same means and spread it is decided; with one more it is not yet.
+    for more, decided in ((12, True), (1, False)):
+        extra = [repeat(1, 100 + n, 10.0 + 0.17 * (-1) ** n) for n in range(more)]
+        extra += [repeat(2, 200 + n, 9.8 + 0.17 * (-1) ** n) for n in range(more)]
+        later = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85), *extra)
+        found = difference(later, later.experiments[1], later.experiments[0])
+        assert found is not None and found.decided is decided, (more, found)
+
+
+def test_a_candidate_is_compared_with_the_incumbents_last_runs_and_not_with_what_the_machine_was_once() -> None:
+    slow = run(1, "keep", 13.0, 13.1, 12.9, parent=None)
+    session = journal(slow, *(repeat(1, seed, 10.0 + 0.1 * (-1) ** seed) for seed in range(4, 9)))
+    found = gather(session, session.experiments[0], {1: 10.3}, now=2)
+    assert [*found.incumbent] == [4, 5, 6, 7, 8] and found.reference == pytest.approx(10.02)
+    assert {1, 2, 3} <= found.taken and next_step(found, Rules()).action == "discard"
+
+
+def test_a_clear_loss_and_a_decided_gain_are_no_close_calls() -> None:
+    assert close_calls(journal(BASE, run(2, "discard", 12.0))) == []
+    assert close_calls(journal(BASE, run(2, "keep", 5.0, 5.1, 4.9))) == []
+    assert close_calls(journal(run(1, "keep", 10.0, parent=None), run(2, "discard", 9.0))) == []
+
+
+def test_a_difference_that_no_run_could_tell_from_noise_asks_for_none() -> None:
+    session = journal(run(1, "keep", 10.0, 0.0, 20.0, parent=None), run(2, "keep", 9.999, 9.999, 10.0))
+    (call,) = close_calls(session)
+    assert call.repeats is None and not call.decided
+
+
+def test_noise_and_reference_are_those_of_the_present_hardware() -> None:
+    session = journal(BASE, repeat(1, 7, 4.0, THERE), repeat(1, 8, 4.6, THERE), repeat(1, 9, 9.9))
+    first = session.experiments[0]
+    assert session.hardware == "A chip, 2 cores"
+    assert session.noise.dof == 3 and first.reference == pytest.approx(9.975)
+    there = first.on("A card")
+    assert there.reference == pytest.approx(4.3) and there.pairs == {7: 4.0, 8: 4.6}
+    assert session.noise_on("A card").dof == 1
+    assert first.on("").by_seed == first.by_seed, "an unknown machine is taken for the same"
+
+
+def test_on_a_new_machine_the_incumbent_is_run_before_anything_is_compared() -> None:
+    session = journal(BASE)
+    first = session.experiments[0]
+    step = next_step(gather(session, first, {1: 3.0}, now=2, hardware="A card"), Rules())
+    assert (step.action, step.seed) == ("run_incumbent", 4) and "hardware" in step.reason
+    session = journal(BASE, repeat(1, 4, 3.5, THERE))
+    step = next_step(gather(session, session.experiments[0], {1: 3.6}, now=2, hardware="A card"), Rules())
+    assert step.action == "discard"
+
+
+def test_an_incumbent_that_was_run_long_ago_is_run_again_first() -> None:
+    runs = [run(n, "discard", 12.0) for n in range(2, 3 + STALE_AFTER)]
+    session = journal(BASE, *runs)
+    ask = gather(session, session.experiments[0], {1: 12.0}, now=len(runs) + 2)
+    assert next_step(ask, Rules()).action == "run_incumbent"
+    session = journal(BASE, *runs, repeat(1, 50, 10.1))
+    ask = gather(session, session.experiments[0], {1: 12.0}, now=len(runs) + 2)
+    assert next_step(ask, Rules()).action == "discard"
+
+
+def test_the_same_seed_again_is_no_new_draw() -> None:
+    session = journal(BASE, repeat(1, 2, 9.8), repeat(1, 2, 9.7))
+    first = session.experiments[0]
+    assert first.replicas == [(2, 9.8), (2, 9.7)] and first.by_seed[2] == 9.8 and session.noise.dof == 2
+
+
+def verdicts(session: Session, rules: Rules) -> list[str]:
+    return [decision.verdict for decision in replayed(session, rules)]
+
+
+def test_greedy_would_have_kept_the_luck_that_confirm_has_not() -> None:
+    session = journal(BASE, run(2, "discard", 9.5, 10.1), run(3, "discard", 9.7), run(4, "crash", outcome="oom"))
+    assert verdicts(session, Rules(policy="greedy")) == ["keep", "keep", "discard", "failed"]
+    assert [d.runs for d in replayed(session, Rules(policy="greedy"))][:3] == [1, 1, 1]
+
+
+def test_a_policy_that_needs_runs_that_were_never_made_says_so() -> None:
+    session = journal(run(1, "keep", 10.0, 9.8, 10.2, parent=None), run(2, "keep", 9.0), run(3, "discard", 10.5))
+    first, second, third = replayed(session, Rules())
+    assert (first.verdict, second.verdict, third.verdict) == ("keep", "unmeasured", "discard")
+    assert "never measured" in second.reason
+
+
+def test_a_policy_judges_by_the_runs_that_are_there() -> None:
+    more = [repeat(1, 20 + n, 10.0 + 0.1 * (-1) ** n) for n in range(6)]
+    more += [repeat(2, 40 + n, 5.0 + 0.1 * (-1) ** n) for n in range(6)]
+    session = journal(BASE, run(2, "keep", 5.0), *more, run(3, "keep", 4.9, parent="2"))
+    assert verdicts(session, Rules())[:2] == ["keep", "keep"]
+    assert replayed(session, Rules())[1].reason.startswith("better by 4.9")
+    assert verdicts(session, Rules(policy="greedy")) == ["keep", "keep", "keep"]

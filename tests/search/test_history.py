@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from sessions import session
+
+from autoresearch.search import history
+
+
+@pytest.mark.parametrize(
+    ("description", "family"),
+    [
+        ("longer warmdown", "schedule"),
+        ("matrix LR 0.04 -> 0.03", "learning rate"),
+        ("Muon momentum .97", "optimiser"),
+        ("total batch 2^18", "batch"),
+        ("9 layers, 640 wide", "size"),
+        ("remove the z-loss", "regularisation"),
+        ("rewrite the sum in C", "other"),
+    ],
+)
+def test_a_description_points_to_a_family(description: str, family: str) -> None:
+    assert history.family_of(description, {}) == family
+
+
+def test_what_the_researcher_says_of_the_family_is_believed() -> None:
+    assert history.family_of("longer warmdown", {"family": " Data  Order "}) == "data order"
+
+
+def test_families_have_their_yield_and_the_most_tried_comes_first() -> None:
+    s = session(
+        ("keep", 90.0, "shorter warmup"), ("discard", 89.0, "warmdown .7"), ("crash", None, "wider"),
+    )  # fmt: skip
+    assert [(y.family, y.tried, y.kept, y.best_gain) for y in history.yields(s)] == [
+        ("schedule", 2, 1, 10.0),
+        ("size", 1, 0, None),
+    ]
+
+
+def test_a_near_miss_is_within_twice_the_noise_of_its_parent_and_not_built_on_yet() -> None:
+    rows = (("discard", 99.5, "a"), ("discard", 101.9, "b"), ("discard", 102.1, "c"), ("crash", None, "d"))
+    assert [e.number for e in history.near_misses(session(*rows))] == [2, 3]
+    assert [e.number for e in history.near_misses(session(*rows, ("discard", 120.0, "e", {"parent": 2})))] == [3]
+
+
+def test_the_best_come_first_whatever_was_decided() -> None:
+    s = session(("discard", 95.0, "a"), ("keep", 90.0, "b"), ("crash", None, "c"), ("discard", 120.0, "d"))
+    assert [e.number for e in history.ranked(s)] == [3, 2, 1, 5]
+    assert history.discards_in_a_row(s) == 2
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("halve the learning rate", "Halve LR", True),
+        ("try a shorter warmdown", "shorter warmdowns", True),
+        ("warmdown 0.5 -> 0.7", "warmdown 0.5 -> 0.3", False),
+        ("wider MLP", "deeper MLP", False),
+        ("", "", True),
+    ],
+)
+def test_two_descriptions_that_say_the_same_are_similar(a: str, b: str, same: bool) -> None:
+    assert (history.similarity(a, b) >= history.SAME) is same

@@ -1,0 +1,119 @@
+"""`ablate` and `selftest` end to end: which keeps pay, and how often luck is kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from lab import Lab, Maker
+
+SUM = """noise=(0 3 -2 1 -3 2)
+total=$(($(cat src/base) + ${noise[$((AUTORESEARCH_SEED % 6))]}))
+for part in src/*.part; do [ -f $part ] && total=$((total + $(cat $part))); done
+[ -f src/needed ] && { [ -f src/lib.sh ] && source src/lib.sh || exit 7; }
+echo METRIC total_ms=$total
+"""
+"""The level of the metric, which each part changes, plus a noise of the seed."""
+
+
+@pytest.fixture
+def summed(make_lab: Maker) -> Lab:
+    return make_lab(run={"command": SUM})
+
+
+def keep(lab: Lab, said: str, **files: str) -> int:
+    for name, content in files.items():
+        lab.write(f"src/{name.replace('_', '.')}", content)
+    view = lab.call("try", "-m", said, "--json").json
+    assert view["status"] == "keep", view
+    number: int = view["experiment"]
+    return number
+
+
+def test_ablate_says_which_keeps_pay_and_leaves_the_branch_alone(summed: Lab) -> None:
+    a, b = keep(summed, "a", a_part="-500"), keep(summed, "b", b_part="-200")
+    c = keep(summed, "c, which makes a useless", a_part="0", c_part="-900")
+    head = summed.git("rev-parse", "HEAD")
+    view = summed.call("ablate", "--json").json
+    found = {tuple(change["without"]): change for change in view["changes"]}
+    assert found[(b,)]["verdict"] == "pays" and found[(b,)]["worth"] == pytest.approx(200, abs=20)
+    assert found[(a,)]["verdict"] == "conflict" and "src/a.part" in found[(a,)]["reason"]
+    assert found[(c,)]["verdict"] == "pays" and found[(c,)]["worth"] == pytest.approx(400, abs=20)
+    assert not view["offered"] and summed.git("rev-parse", "HEAD") == head
+    summed.assert_clean()
+
+
+def test_a_change_that_stopped_paying_is_left_out_by_apply(make_lab: Maker) -> None:
+    lab = make_lab(run={"command": SUM.replace("for part", "[ -f src/c.part ] && rm -f src/a.part\nfor part")})
+    a = keep(lab, "a", a_part="-500")
+    keep(lab, "c, with which a does nothing", c_part="-900")
+    before = lab.session.incumbent
+    view = lab.call("ablate", "--json").json
+    assert view["offered"] and view["stack"]["without"] == [a] and view["stack"]["smaller"]
+    assert lab.session.incumbent == before and (lab.root / "src/a.part").exists()
+    applied = lab.call("ablate", "--apply", "--json").json["applied"]
+    assert applied["status"] == "keep" and "simpler" in applied["reason"], applied
+    assert not (lab.root / "src/a.part").exists() and (lab.root / "src/c.part").exists()
+    lab.assert_clean()
+
+
+def test_a_change_that_the_rest_needs_is_told_apart_from_one_that_pays(summed: Lab) -> None:
+    library = keep(summed, "a library", a_part="-300", lib_sh="true\n")
+    keep(summed, "its user", b_part="-300", needed="")
+    view = summed.call("ablate", "--json").json
+    found = {tuple(c["without"]): c for c in view["changes"]}
+    assert found[(library,)]["verdict"] == "needed" and "crash" in found[(library,)]["reason"]
+    assert summed.events("study_end")[-1]["outcome"] == "done"
+
+
+def test_ablate_before_any_keep_says_so(lab: Lab) -> None:
+    assert lab.call("ablate").code == 5
+
+
+NOISE = 'echo METRIC total_ms=$(awk -v s=$AUTORESEARCH_SEED -v r=$RANDOM "BEGIN { print 100 + (r % 1000) / 100 }")\n'
+
+
+def test_selftest_runs_changes_of_nothing_elsewhere_and_goes_on_where_it_stopped(make_lab: Maker) -> None:
+    lab = make_lab("--policy", "greedy", "--seeds", "2")
+    lab.edit(NOISE)
+    lab.attempt()
+    lab.write("notes.txt", "a person's\n")
+    before, head = lab.events(), lab.git("rev-parse", "HEAD")
+    view = lab.call("selftest", "-n", "3", "--json").json
+    assert (view["policy"], view["experiments"]) == ("greedy", 3)
+    again = lab.call("selftest", "-n", "6", "--json").json
+    assert again["experiments"] == 6 and again["runs"] == 7
+    assert again["false_keeps"] == again["greedy_false_keeps"] >= view["false_keeps"]
+    low, high = again["interval"]
+    assert 0 <= low <= again["rate"] <= high <= 1
+    assert lab.events() == before and lab.git("rev-parse", "HEAD") == head
+    assert lab.git("status", "--porcelain") == "?? notes.txt"
+    assert lab.call("selftest", "-n", "1", "--fresh", "--json").json["experiments"] == 1
+
+
+def test_selftest_finds_no_luck_where_the_metric_repeats_exactly(lab: Lab) -> None:
+    view = lab.call("selftest", "-n", "2", "--json").json
+    assert (view["false_keeps"], view["runs"], view["noise"]["sd"]) == (0, 5, 0.0)
+
+
+def test_selftest_tells_a_run_that_fails(make_lab: Maker, tmp_path: Path) -> None:
+    lab = make_lab(run={"command": f"bash bench.sh && [ ! -e {tmp_path}/stop ]"})
+    assert lab.call("selftest", "-n", "1").code == 0
+    (tmp_path / "stop").write_text("")
+    done = lab.call("selftest", "-n", "2")
+    assert done.code == 5 and "a run of the unchanged code failed" in done.err
+
+
+def test_selftest_works_in_a_folder_of_a_larger_repository(lab: Lab) -> None:
+    inner = lab.root / "inside" / "it"
+    shutil.copytree(lab.root / "src", inner / "src")
+    shutil.copy(lab.root / "bench.sh", inner / "bench.sh")
+    lab.git("switch", "-q", "main")
+    lab.commit("a task in a folder")
+    repo = Lab(inner)
+    done = repo.call("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms",
+                     "--direction", "lower", "--mutable", "src", "--tag", "inner")  # fmt: skip
+    assert done.code == 0, done
+    assert repo.call("baseline").code == 0
+    assert repo.call("selftest", "-n", "1", "--json").json["experiments"] == 1

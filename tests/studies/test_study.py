@@ -1,0 +1,119 @@
+"""`confirm` and `replicate`: honest numbers, each use of the locked split written down, nothing decided."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from lab import Lab, Maker
+
+TRAIN = 'cat src/base > "$AUTORESEARCH_RUN_DIR/weights"; [ -z "$AUTORESEARCH_SPLIT" ]'
+"""Training: the level of the metric, in hundredths, is what the mutable folder says. It is not told any split."""
+
+JUDGE = r"""level=$(cat "$AUTORESEARCH_RUN_DIR/weights")
+[ "$AUTORESEARCH_SPLIT" = locked ] && level=$((10000 - (10000 - level) / 2))
+value=$(awk -v l=$level -v s=$AUTORESEARCH_SEED 'BEGIN { print (l + s * 37 % 11) / 100 }')
+exec > "$AUTORESEARCH_RESULT"
+echo "{\"outcome\": \"ok\", \"metrics\": {\"total_ms\": $value}, \"split\": \"$AUTORESEARCH_SPLIT\"}"
+"""
+"""On the locked split half of each gain is gone."""
+
+
+@pytest.fixture
+def judged(make_lab: Maker) -> Lab:
+    """A task whose evaluator knows a locked split; one change was kept, worth 10."""
+    lab = make_lab(run={"command": TRAIN, "evaluate": JUDGE})
+    improve(lab, 9000)
+    return lab
+
+
+def improve(lab: Lab, hundredths: int) -> None:
+    lab.write("src/base", f"{hundredths}\n")
+    assert lab.call("try", "-m", "a gain", "--json").json["status"] == "keep"
+
+
+def test_confirm_tells_what_is_left_of_the_gain_on_the_locked_split(judged: Lab) -> None:
+    before = [e for e in judged.events() if "run" in e]
+    view = judged.call("confirm", "--seeds", "3", "--json").json
+    assert view["split"] == "locked" and view["claimed"] == pytest.approx(10, abs=0.2)
+    assert view["gain"] == pytest.approx(5, abs=1e-6) and view["shrinkage"] == pytest.approx(0.5, abs=0.02)
+    low, high = view["interval"]
+    assert low <= view["gain"] <= high and view["holds"]
+    used = {seed for e in before for seed in e["seeds"]} | {e["seed"] for e in judged.events("repeat")}
+    assert len(view["seeds"]) == 3 and not used & set(view["seeds"])
+    assert [e for e in judged.events() if "run" in e] == before
+    judged.assert_clean()
+
+
+def test_each_use_of_the_locked_split_is_in_the_journal_and_counted(judged: Lab) -> None:
+    for uses in (1, 2):
+        assert judged.call("confirm", "--seeds", "2", "--json").json["locked_uses"] == uses
+    assert [e["split"] for e in judged.events("study")] == ["locked", "locked"]
+    assert len(judged.events("study_run")) == 8 and len(judged.session.locked) == 2
+    seeds = [e["seed"] for e in judged.events("study_run")]
+    assert len(set(seeds)) == 4, "the second time the seeds are new again"
+    assert "used 3 times" in judged.call("confirm", "--seeds", "2").out
+
+
+def test_an_evaluator_that_read_another_split_confirms_nothing(make_lab: Maker) -> None:
+    lab = make_lab(run={"command": TRAIN, "evaluate": JUDGE.replace("$AUTORESEARCH_SPLIT\\", "search\\")})
+    improve(lab, 9000)
+    done = lab.call("confirm", "--seeds", "2")
+    assert done.code == 1 and "read the search split, locked was asked for" in done.err
+    (end,) = lab.events("study_end")
+    assert end["outcome"] == "failed" and len(lab.session.locked) == 1
+    assert lab.call("confirm", "--seeds", "2", "--split", "search", "--json").json["gain"] == pytest.approx(10)
+
+
+def test_without_an_evaluator_the_seeds_are_fresh_and_the_report_says_that_the_data_is_not(lab: Lab) -> None:
+    assert lab.call("confirm").code == 5
+    lab.prints(90)
+    lab.attempt()
+    done = lab.call("confirm", "--seeds", "2")
+    assert done.code == 0 and "the data is what decisions were made on" in done.out
+    assert lab.session.locked == ()
+    assert lab.call("confirm", "--split", "locked").code == 5
+
+
+def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab: Maker) -> None:
+    broken = 'kill=$(cat "$PWD/../../../kill" 2> /dev/null); [ "$kill" = $AUTORESEARCH_SEED ] && kill -KILL $$\n'
+    lab = make_lab(run={"command": TRAIN, "evaluate": broken + JUDGE})
+    improve(lab, 9000)
+    (lab.root / "kill").write_text("")
+    done = lab.call("confirm", "--seeds", "2", "--json")
+    second = done.json["seeds"][1] + 2
+    (lab.root / "kill").write_text(f"{second}\n")
+    cut = lab.call("confirm", "--seeds", "2", "--json")
+    assert cut.code == 1 and cut.json["error"]["kind"] == "machine" and "autoresearch confirm" in cut.err
+    assert lab.events("study_end")[-1]["outcome"] == "interrupted"
+    before = len(lab.events("study_run"))
+    (lab.root / "kill").write_text("")
+    view = lab.call("confirm", "--seeds", "2", "--json").json
+    assert view["seeds"][1] == second and view["locked_uses"] == 2
+    assert len(lab.events("study_run")) == before + 2, "what was complete is not run again"
+
+
+def test_replicate_with_the_same_seed_tells_whether_the_run_repeats(judged: Lab) -> None:
+    noise = judged.session.noise
+    view = judged.call("replicate", "2", "--json").json
+    assert view["same"] is True and view["seed"] == 1
+    assert judged.session.find(2).replicas == [(1, view["replicated"])]  # type: ignore[union-attr]
+    assert judged.session.noise == noise, "the same draw again tells nothing of the noise"
+    assert "same to the last digit" in judged.call("replicate", "1", "--seed", "2").out
+
+
+def test_replicate_with_another_seed_is_a_repeat(judged: Lab) -> None:
+    dof = judged.session.noise.dof
+    assert judged.call("replicate", "1", "--seed", "77").code == 0
+    first = judged.session.find(1)
+    assert first is not None and 77 in first.repeats and judged.session.noise.dof == dof + 1
+    assert judged.call("replicate", "99").code == 2
+    judged.assert_clean()
+
+
+def test_a_run_that_fails_again_is_told_and_recorded(lab: Lab) -> None:
+    lab.attempt("echo no; exit 3\n")
+    done = lab.call("replicate", "2")
+    assert done.code == 1 and "exited with 3" in done.err
+    assert lab.events("study_end")[-1]["outcome"] == "failed" and lab.events("repeat") == []
+    assert json.loads(lab.call("status", "--json").out)["experiments"] == 2

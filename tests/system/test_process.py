@@ -1,0 +1,92 @@
+"""A run that is interrupted at a bad moment leaves no process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from autoresearch.system import process
+from autoresearch.system.process import run_limited, signals_interrupt
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+SCRIPT = "sleep 600 & echo $! > pid; echo started > fifo; wait"
+
+
+def started(folder: Path) -> int:
+    """Wait until the script has started its child; return the child's number."""
+    assert (folder / "fifo").read_text() == "started\n"
+    return int((folder / "pid").read_text())
+
+
+def interrupted(folder: Path) -> None:
+    before = [signal.getsignal(number) for number in ENDINGS]
+    with pytest.raises(KeyboardInterrupt), signals_interrupt():
+        run_limited(SCRIPT, cwd=folder, log=folder / "log", limit_s=60, env=dict(os.environ))
+    child = int((folder / "pid").read_text())
+    assert not psutil.pid_exists(child)
+    assert [signal.getsignal(number) for number in ENDINGS] == before
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_a_signal_while_the_command_is_started_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    class Late(subprocess.Popen[bytes]):
+        """The command, from which we return when it has started a child and a signal has come."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started(tmp_path)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(subprocess, "Popen", Late)
+    interrupted(tmp_path)
+
+
+def test_a_second_signal_while_the_group_is_killed_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    pump, kill_all = process._pump, process._kill_all
+
+    def first(*args: Any) -> Any:
+        started(tmp_path)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return pump(*args)
+
+    def second(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        kill_all(*args)
+
+    monkeypatch.setattr(process, "_pump", first)
+    monkeypatch.setattr(process, "_kill_all", second)
+    interrupted(tmp_path)
+
+
+def test_a_command_has_the_usual_signals(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert run_limited("kill -TERM $$", cwd=tmp_path, log=log, limit_s=60, env=dict(os.environ)).signal == 15
+    blocked = "grep SigBlk /proc/self/status"
+    before = Path("/proc/self/status").read_text().split("SigBlk:")[1].split()[0]
+    assert run_limited(blocked, cwd=tmp_path, log=log, limit_s=60, env=dict(os.environ)).tail.split()[1] == before
+
+
+def test_a_session_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_interrupt():
+            command = f"kill -HUP {os.getpid()}; echo done"
+            ended = run_limited(command, cwd=tmp_path, log=tmp_path / "log", limit_s=60, env=dict(os.environ))
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert (ended.code, ended.tail) == (0, "done\n")
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from random import Random
+
+import pytest
+
+from autoresearch import metrics
+from autoresearch.metrics import MAX_LINE, Metric, MetricError, parse_metric_line, parse_metrics
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("METRIC val_bpb=0.9931", ("val_bpb", 0.9931)),
+        ("METRIC a=-1", ("a", -1.0)),
+        ("METRIC a=+.5", ("a", 0.5)),
+        ("METRIC a=5.", ("a", 5.0)),
+        ("METRIC a=1e-3", ("a", 0.001)),
+        ("METRIC a.b-c_d9=2E+3", ("a.b-c_d9", 2000.0)),
+        ("METRIC a=1 \t", ("a", 1.0)),
+        ("METRIC a=1\r\n", ("a", 1.0)),
+        ("METRIC a=1e-999", ("a", 0.0)),
+    ],
+)
+def test_a_metric_line_gives_name_and_value(line: str, expected: tuple[str, float]) -> None:
+    assert parse_metric_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "METRIC a=nan",
+        "METRIC a=inf",
+        "METRIC a=-Infinity",
+        "METRIC a=1e999",
+        "METRIC a=1 better",
+        "METRIC a=1,5",
+        "METRIC a=1_000",
+        "METRIC a=0x10",
+        "METRIC a=",
+        "METRIC a=.",
+        "METRIC a=1e",
+        "METRIC a =1",
+        "METRIC a= 1",
+        "METRIC  a=1",
+        "METRIC 1a=1",
+        "METRIC é=1",
+        "METRIC a=١٢",
+        "METRIC a=1\x0c",
+        "METRIC a=1\nb",
+        "METRIC a=" + "1" * MAX_LINE,
+        "METRIC ",
+        "metric a=1",
+    ],
+)
+def test_anything_else_is_refused_and_quoted(line: str) -> None:
+    with pytest.raises(MetricError) as error:
+        parse_metric_line(line)
+    assert len(str(error.value)) < 300
+    assert repr(line[:20])[:-1] in str(error.value)
+
+
+def test_a_repeated_name_keeps_its_last_value() -> None:
+    assert parse_metrics("METRIC a=1\nnoise\nMETRIC b=2\nMETRIC a=3\n") == {"a": 3.0, "b": 2.0}
+
+
+def test_lines_that_only_resemble_a_metric_are_not_one() -> None:
+    assert parse_metrics("METRICS a=1\n METRIC a=1\nMETRIC\tb=1\nthe METRIC a=1\nmetric a=1") == {}
+
+
+def test_one_malformed_line_is_not_passed_over() -> None:
+    with pytest.raises(MetricError, match="a=x"):
+        parse_metrics("METRIC a=1\nMETRIC a=x\n")
+
+
+def test_a_character_that_only_unicode_calls_a_line_end_starts_no_metric() -> None:
+    assert parse_metrics("text\u2028METRIC a=1\nmore\x0cMETRIC a=2\x85METRIC a=3\n") == {}
+
+
+def test_a_progress_line_redrawn_before_the_metric_does_not_hide_it() -> None:
+    assert parse_metrics("10%\r100%\rMETRIC a=1\r\nMETRIC b=2") == {"a": 1.0, "b": 2.0}
+
+
+def test_text_lines_and_the_shell_filter_agree_on_random_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = Random(1)
+    pieces = ["METRIC ", "a=", "b=1", "1", ".5", "e3", "\n", "\r", "\r\n", " ", "\t", "\x0b", "\u2028", "é", "=", "nan"]
+    for _ in range(2000):
+        text = "".join(rng.choices(pieces, k=rng.randrange(1, 12)))
+        try:
+            expected: dict[str, float] | None = parse_metrics(text)
+        except MetricError:
+            expected = None
+        try:
+            by_line: dict[str, float] | None = parse_metrics(io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
+        except MetricError:
+            by_line = None
+        assert by_line == expected, text
+
+
+def test_the_module_runs_as_a_file_without_the_package() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", metrics.__file__, "a"], input=b"METRIC a=0.1\n", capture_output=True
+    )
+    assert (done.returncode, done.stdout) == (0, b"0.1\n")
+    assert subprocess.run([sys.executable, "-I", metrics.__file__, "-x"], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize(("direction", "better", "worse"), [("lower", 0.9, 1.0), ("higher", 1.0, 0.9)])
+def test_direction_lives_in_the_metric(direction: metrics.Direction, better: float, worse: float) -> None:
+    metric = Metric("m", direction)
+    assert metric.better(better, worse)
+    assert not metric.better(worse, better)
+    assert not metric.better(better, better)
+    assert metric.gain(better, worse) == pytest.approx(0.1)
+    assert metric.gain(worse, better) == pytest.approx(-0.1)
