@@ -153,7 +153,7 @@ Here a coding agent improves `{task.metric.name}` ({task.metric.direction} is be
 
 - The rules of the loop: the skill `autoresearch` (`.agents/skills/autoresearch/SKILL.md`), or `program.md`.
 - Where the session is, and the next command: `autoresearch resume`. If that is not on the path:
-  `{sys.executable} -m autoresearch.cli.app resume`.
+  `{sys.executable} -m autoresearch resume`.
 - What may be changed: {_list(task.files.mutable)}. What must not: {fixed}.
 - An experiment is `autoresearch try -m "what changes"`. It commits on the session's branch, which the user asked for.
 """
