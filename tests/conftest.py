@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from lab import INIT, TAG, Lab, Maker, Repo, new_repo, task_file
+from lab import INIT, TAG, WHERE, Lab, Maker, Repo, new_repo, task_file
+from made_once import made_once
 
 from autoresearch.runs.isolation.bubblewrap import SWITCH, missing
+
+pytest_plugins = ("cpu_budget", "allowed_skips")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,12 +39,9 @@ def repo(tmp_path: Path) -> Repo:
 
 @pytest.fixture(scope="session")
 def _templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...], str], Path]:
-    made: dict[tuple[tuple[str, ...], str], Path] = {}
-
     def template(options: tuple[str, ...], tables: str) -> Path:
-        if (options, tables) not in made:
-            folder = tmp_path_factory.mktemp("template") / "lab"
-            lab = new_repo(folder)
+        def make(folder: Path) -> None:
+            lab = new_repo(folder / "lab")
             if tables != "{}":
                 lab.write("autoresearch.toml", task_file(**json.loads(tables)))
                 lab.commit("the task")
@@ -49,8 +49,8 @@ def _templates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str,
             for words in (init, ("baseline",)):
                 done = lab.call(*words)
                 assert done.code == 0, done
-            made[options, tables] = folder
-        return made[options, tables]
+
+        return made_once(tmp_path_factory, f"lab {options} {tables}", make) / "lab"
 
     return template
 
@@ -78,10 +78,10 @@ def lab(make_lab: Maker) -> Lab:
     return make_lab()
 
 
-@pytest.fixture(params=["without a sandbox", "in the sandbox"])
+@pytest.fixture(params=WHERE)
 def sandboxed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Run a test twice: without a sandbox, and in one where there is one."""
-    inside: bool = request.param == "in the sandbox"
+    inside: bool = request.param == WHERE[1]
     if inside and (why := missing()):
         pytest.skip(why)
     if not inside:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from waiting import PATIENCE_S
 
 from autoresearch.cli import output
 from autoresearch.cli.app import app
@@ -26,6 +27,9 @@ source src/run.sh
 """
 
 TAG = "t"
+
+WHERE = ("without a sandbox", "in the sandbox")
+"""What the fixture `sandboxed` goes through."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def cli(*args: str, cwd: Path, env: Mapping[str, str] | None = None, **popen: An
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         **popen,
     )
     return Called(done.returncode, done.stdout.decode(), done.stderr.decode())

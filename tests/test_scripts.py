@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE_S
 
 from autoresearch.journal import file as journal
 from autoresearch.journal.session import replay
@@ -257,7 +258,7 @@ class TestLogExperiment:
             subprocess.Popen([*command, "--run", str(n), "--description", text], cwd=tmp_path, env={"PATH": PATH})
             for n, text in texts.items()
         ]
-        assert [writer.wait(60) for writer in writers] == [0] * 20
+        assert [writer.wait(PATIENCE_S) for writer in writers] == [0] * 20
         assert file.read_bytes().count(b"\n") == 21
         session = replay(journal.read(file))
         assert {e.number: e.description for e in session.experiments} == texts

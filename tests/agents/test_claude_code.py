@@ -21,6 +21,7 @@ from lab import INIT, Lab, call, new_repo
 from messages_api import tool_results
 from standin import Reply, Stage, served, text_of
 from test_house import ROOT
+from waiting import PATIENCE_S
 
 CLIENT = os.environ.get("AUTORESEARCH_CLAUDE") or shutil.which("claude")
 pytestmark = [
@@ -61,7 +62,7 @@ class Client:
         }  # fmt: skip
         done = subprocess.run(
             [str(CLIENT), *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=280,
+            timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
         return done

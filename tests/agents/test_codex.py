@@ -17,11 +17,12 @@ import responses_api
 from lab import INIT, Lab, new_repo
 from responses_api import tool_result
 from standin import Reply, served, text_of
+from waiting import PATIENCE_S
 
 CLIENT = os.environ.get("AUTORESEARCH_CODEX") or shutil.which("codex")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CLIENT, reason="no Codex: no `codex` on the path, and AUTORESEARCH_CODEX is not set"),
+    pytest.mark.skipif(not CLIENT, reason="Codex is not installed: no `codex` on the path, no AUTORESEARCH_CODEX"),
 ]
 
 FULL = 195_000
@@ -80,7 +81,7 @@ def test_a_session_in_codex(tmp_path: Path) -> None:
             **{key: value for key, value in os.environ.items() if key.startswith("GIT_")},
         }  # fmt: skip
         done = subprocess.run(
-            command, cwd=lab.root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+            command, cwd=lab.root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S
         )
     assert done.returncode == 0 and '"text":"Stopped."' in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
 

@@ -15,12 +15,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab import Lab, Repo, cli
+from drawn import drawn
+from lab import WHERE, Lab, Repo, cli
+from made_once import made_once
+from waiting import PATIENCE_S, wait_for_file
 
 from autoresearch.runs.isolation.bubblewrap import SWITCH
 from autoresearch.runs.isolation.file_access import evaluating
@@ -90,10 +92,13 @@ def points(count: int, seed: int) -> str:
     return json.dumps([(x := rng.uniform(-2, 2), 3 * x + 1 + rng.gauss(0, 0.5)) for _ in range(count)])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session of the little task with an honest baseline, and the points beside it."""
-    folder = tmp_path_factory.mktemp("mini")
+    return made_once(tmp_path_factory, "mini", _make)
+
+
+def _make(folder: Path) -> None:
     for seed, split in enumerate(("train", "search", "locked")):
         (folder / "cache/mini").mkdir(parents=True, exist_ok=True)
         (folder / f"cache/mini/{split}.json").write_text(points(60, seed))
@@ -108,7 +113,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for words in (("init", ".", "--task", "command", "--tag", "t"), ("baseline",)):
             done = lab.call(*words)
             assert done.code == 0, done
-    return folder
 
 
 @pytest.fixture
@@ -169,13 +173,11 @@ def test_what_a_person_reads_while_a_run_goes_on_is_put_down_to_the_run_only_wit
     command = [sys.executable, "-m", "autoresearch", "try", "-m", "waits"]
     folder, data = mini.workspace.run_dir(2, 1), mini.root.parent / "cache"
     with subprocess.Popen(command, cwd=mini.root, env={**os.environ, SWITCH: "off"}) as process:
-        while not (folder / "trains").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for_file(folder / "trains", process)
         with evaluating(data / ".evaluating-search") if says_so else contextlib.nullcontext():
             (data / "mini/search.json").read_text()
             (folder / "go").touch()
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE_S) == 0
     run = mini.events("run")[-1]
     assert run["outcome"] == ("ok" if says_so else "tampered"), run["reason"]
 
@@ -202,11 +204,12 @@ def measure(lab: Lab, name: str) -> dict[str, object]:
     return lab.events("run")[-1]
 
 
-@pytest.mark.parametrize("name", CASES)
+TRIALS = [(name, where) for name, case in CASES.items() for where in WHERE if case.twice or where == WHERE[0]]
+
+
+@pytest.mark.parametrize(("name", "sandboxed"), drawn(TRIALS, 0.5, "cheats"), indirect=["sandboxed"])
 def test_a_trainer_that(mini: Lab, name: str, sandboxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
-    if sandboxed and not case.twice:
-        pytest.skip("the sandbox makes no difference")
     if case.seconds:
         limited(mini, case.seconds)
     monkeypatch.setenv("SOME_API_KEY", "sesame")

@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import Lab, call
+from made_once import made_once
+from waiting import PATIENCE_S
 
 HERE = Path(__file__).parent
 CACHE = "AUTORESEARCH_CACHE"
@@ -37,10 +40,13 @@ def sentences() -> str:
     return "\n\n".join("\n".join(lines[at : at + 30]) for at in range(0, len(lines), 30))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session of one-second runs of a small model on a small text, with a baseline."""
-    folder = tmp_path_factory.mktemp("pretrain")
+    return made_once(tmp_path_factory, "pretrain session", _make)
+
+
+def _make(folder: Path) -> None:
     (folder / "text.txt").write_text(sentences())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE, str(folder / "cache"))
@@ -56,11 +62,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lab.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "a small model")
         done = lab.call("baseline")
         assert done.code == 0, done
-    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", drawn(CASES, 0.4, "cheats of the pretrain task"))
 def test_a_trainer_that(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     outcome, says, sandbox = CASES[name]
     shutil.copytree(template / "lab", tmp_path / "lab", symlinks=True)
@@ -126,4 +131,4 @@ def test_an_evaluation_by_hand_says_so_to_the_sessions_beside_it(
         pytest.raises(BlockingIOError),
     ):
         fcntl.flock(register, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0

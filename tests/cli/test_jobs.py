@@ -79,6 +79,7 @@ def test_the_end_of_the_agent_does_not_end_the_experiment(lab: Lab) -> None:
     lab.assert_clean()
 
 
+@pytest.mark.slow
 def test_a_killed_experiment_is_told_by_wait_and_repaired_by_resume(lab: Lab) -> None:
     held_back(lab, 60)
     assert lab.call("try", "--detach", "-m", "x").code == 0

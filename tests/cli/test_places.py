@@ -34,6 +34,7 @@ def test_a_workspace_may_have_any_name(tmp_path: Path, name: str) -> None:
     whole_session(repo.root, repo.root / "src/run.sh")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sub", "-dash", "with a space", "[x]*?", "#hash", "back\\slash", "trailing "])
 def test_a_workspace_may_be_a_folder_of_a_larger_repository(tmp_path: Path, name: str) -> None:
     big = new_repo(tmp_path / "big")

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kill_lab import Lab, kill, wait_for
+from kill_lab import Lab, kill
+from waiting import PATIENCE_S, wait_for
 
 from autoresearch.journal import file as journal
 
@@ -43,7 +44,7 @@ def work_time(lab: Lab, *args: str) -> float:
     began = time.monotonic()
     wait_for(lambda: not at_work(lab, process), "the end of the work")
     seconds = time.monotonic() - began
-    assert process.wait(60) == 0, args
+    assert process.wait(PATIENCE_S) == 0, args
     return seconds
 
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
-
-EVERY = bool(os.environ.get("AUTORESEARCH_EVERY_KILL"))
-"""Whether tests that kill at, or fail from, named steps do so at every step. Read now: the tests get a clean one."""
+from made_once import made_once
+from waiting import PATIENCE_S
 
 FILE = "number.txt"
 """The mutable file: a number, how long the run takes, a word that makes each version a new one."""
@@ -132,7 +130,9 @@ class Lab:
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         command = self.command(*args)
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, env=self.env, timeout=120)
+        return subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env=self.env, timeout=PATIENCE_S
+        )
 
     def json(self, *args: str) -> dict[str, Any]:
         done = self.run(*args, "--json")
@@ -156,7 +156,9 @@ class Lab:
         driver.write_text(DRIVER)
         trace.write_text("")
         command = [sys.executable, str(driver), str(at), str(trace), *args]
-        done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S
+        )
         points = trace.read_text().splitlines()
         if at and len(points) >= at:
             assert done.returncode == -signal.SIGKILL, (points, done.stderr)
@@ -343,17 +345,24 @@ class Lab:
         return done.stdout.splitlines()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for compiled modules, so that each of the many processes starts as an installed program does."""
-    return tmp_path_factory.mktemp("bytecode")
+    return made_once(tmp_path_factory, "bytecode", lambda folder: None)
+
+
+def environment(bytecode: Path) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "AUTORESEARCH_", "PYTHONDONTWRITE"))}
+    return env | {
+        "PYTHONPYCACHEPREFIX": str(bytecode),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+    }
 
 
 def new_lab(folder: Path, bytecode: Path, variant: str = "exact", *, baseline: bool = True) -> Lab:
     """Make a session in a new folder; its programs are compiled into `bytecode`."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "AUTORESEARCH_", "PYTHONDONTWRITE"))}
-    env |= {"PYTHONPYCACHEPREFIX": str(bytecode), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-    lab = Lab(folder, env)
+    lab = Lab(folder, environment(bytecode))
     lab.folder.mkdir()
     lab.git("init", "-q", "-b", "main")
     lab.git("config", "user.name", "A Person")
@@ -377,11 +386,20 @@ Maker = Callable[..., Lab]
 
 
 @pytest.fixture
-def make_lab(tmp_path: Path, bytecode: Path) -> Iterator[Maker]:
+def make_lab(tmp_path: Path, bytecode: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
     made = []
 
     def make(variant: str = "exact", *, baseline: bool = True) -> Lab:
-        lab = new_lab(tmp_path / "lab", bytecode, variant, baseline=baseline)
+        def new(folder: Path) -> None:
+            lab = new_lab(folder / "lab", bytecode, variant, baseline=baseline)
+            (folder / "edits.json").write_text(json.dumps(lab.edits))
+
+        template = made_once(tmp_path_factory, f"kill lab {variant} {baseline}", new)
+        shutil.copytree(template / "lab", tmp_path / "lab", symlinks=True)
+        edits = json.loads((template / "edits.json").read_text())
+        words = itertools.count(len(edits) + 1)
+        lab = Lab(tmp_path / "lab", environment(bytecode), edits, words=words)
+        lab.git("status")  # the copy's files have other inodes than the index knows
         made.append(lab)
         return lab
 
@@ -404,13 +422,6 @@ def _add_evaluator(lab: Lab) -> None:
     log.write_text(json.dumps(config) + "\n")
 
 
-def wait_for(condition: Callable[[], object], what: str, limit_s: float = 60) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, f"waited for {what}"
-        time.sleep(0.01)
-
-
 def kill(process: subprocess.Popen[bytes], how: str) -> None:
     """Kill a command of ours: alone, its group, with all its descendants, or only the git that it runs."""
     if how == "git":
@@ -431,4 +442,4 @@ def kill(process: subprocess.Popen[bytes], how: str) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     elif how != "git":
         process.kill()
-    process.wait(60)
+    process.wait(PATIENCE_S)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import kill_lab
 import pytest
-from kill_lab import EVERY, Lab, Maker
+from drawn import EVERY, drawn
+from kill_lab import Lab, Maker
+from waiting import PATIENCE_S
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
@@ -84,7 +86,7 @@ def drive(lab: Lab, at: int, *args: str) -> tuple[list[str], subprocess.Complete
     driver.write_text(DRIVER)
     trace.write_text("")
     command = [sys.executable, str(driver), str(at), str(trace), str(lab.folder), *args]
-    done = subprocess.run(command, cwd=lab.folder, env=lab.env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=lab.folder, env=lab.env, capture_output=True, text=True, timeout=PATIENCE_S)
     return trace.read_text().splitlines(), done
 
 
@@ -92,9 +94,11 @@ def places(writes: list[str]) -> list[int]:
     """Return where the disk is full: from the first and the last write of each kind, or from everywhere."""
     if EVERY:
         return [*range(1, len(writes) + 1)]
-    return sorted({[*writes].index(name) + 1 for name in writes} | {len(writes) - writes[::-1].index("pwrite")})
+    kinds = sorted({[*writes].index(name) + 1 for name in writes} | {len(writes) - writes[::-1].index("pwrite")})
+    return drawn(kinds, 0.6, "disk full")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
 @pytest.mark.parametrize("better", [False, True])
 def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
@@ -134,6 +138,7 @@ def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
     lab.check()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_small_real_disk_that_fills_up_loses_nothing(make_lab: Maker, tmp_path: Path) -> None:
     disk = tmp_path / "disk"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -15,8 +14,10 @@ from pathlib import Path
 import kill_lab
 import psutil
 import pytest
+from drawn import EVERY, dice, drawn
 from kill_hunts import hunt_import, hunt_try
-from kill_lab import EVERY, FILE, Lab, Maker, wait_for
+from kill_lab import FILE, Lab, Maker
+from waiting import PATIENCE_S, wait_for
 
 from autoresearch.experiments.recovery import repair
 from autoresearch.journal import file as journal
@@ -28,40 +29,47 @@ bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 # --- random instants ---
 
 
+@pytest.mark.slow
 def test_a_few_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker) -> None:
-    hunt_try(make_lab("exact"), 8, random.Random(1))
+    hunt_try(make_lab("exact"), 24 if EVERY else 4, dice("kills of try"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["noisy", "evaluated"])
 def test_more_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
-    hunt_try(make_lab(variant), 6, random.Random(variant))
+    hunt_try(make_lab(variant), 24 if EVERY else 4, dice(f"kills of try, {variant}"))
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_again_and_again_is_whole_in_the_end(make_lab: Maker) -> None:
-    hunt_import(make_lab(), 5, random.Random(2))
+    hunt_import(make_lab(), 20 if EVERY else 4, dice("kills of import"))
 
 
 # --- named instants ---
 
 
+def all_steps(points: Sequence[str], begin: int = 0) -> list[int]:
+    """Return where to kill, counted from 1: every step from `begin` on."""
+    return [*range(begin + 1, len(points) + 1)]
+
+
 def first_and_last(points: Sequence[str], begin: int = 0) -> list[int]:
-    """Return where to kill, from 1: the first and the last of each named step from `begin` on; or all steps."""
+    """Return the first and the last of each named step from `begin` on; all of them where everything is tried."""
     if EVERY:
-        return [*range(1, len(points) + 1)]
+        return all_steps(points)
     rest = [*enumerate(points[begin:], begin + 1)]
     return sorted({*{name: at for at, name in rest}.values(), *{name: at for at, name in reversed(rest)}.values()})
 
 
-def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, *args: str) -> list[str]:
-    """Kill a command at some of its steps, each time from where the session is now; return its steps.
+def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, name: str, *args: str) -> list[str]:
+    """Kill a command at a sample of the steps of this part, each from where the session is now; return its steps.
 
     After the last kill the session goes on from what that has left.
     """
     restore = lab.saved()
     points = lab.drive(0, *args)
     lab.check()
-    for at in where(points)[part]:
+    for at in drawn(where(points)[part], 0.4, f"{name} {part}"):
         restore()
         assert lab.drive(at, *args)[-1] == points[at - 1]
         lab.resume()
@@ -89,21 +97,22 @@ EVERY_STEP = {
 }  # fmt: skip
 
 
-THIRDS = [slice(n, None, 3) for n in range(3)]
-"""Of the steps of one command, so that no test takes long."""
+PARTS = [slice(n, None, 3) for n in range(3)] if EVERY else [slice(None)]
+"""Of the steps of one command: where all are tried, in three parts, so that no test takes long."""
 
 
-@pytest.mark.parametrize("part", THIRDS, ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS, ids=str)
 def test_a_kill_at_each_step_of_an_experiment_that_is_discarded_loses_nothing(make_lab: Maker, part: slice) -> None:
     lab = make_lab()
     lab.edit_worse()
-    points = kill_at(lab, lambda points: [*range(1, len(points) + 1)], part, "try", "-m", "worse")
+    points = kill_at(lab, all_steps, part, "discard", "try", "-m", "worse")
     assert {*points} >= EVERY_STEP | {"before go_back", "before git reset", "after git reset", "after go_back"}
     goes_on(lab)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", THIRDS, ids=str)
+@pytest.mark.parametrize("part", PARTS, ids=str)
 @pytest.mark.parametrize("variant", ["evaluated", "noisy"])
 def test_a_kill_at_each_step_of_an_experiment_that_is_kept_loses_nothing(
     make_lab: Maker, variant: str, part: slice
@@ -112,23 +121,24 @@ def test_a_kill_at_each_step_of_an_experiment_that_is_kept_loses_nothing(
     lab.edit_better()
     # What comes before the first run does not know yet how it will end: the test above has killed it there.
     points = kill_at(lab, lambda points: first_and_last(points, points.index("before run_limited")), part,
-                     "try", "-m", "better")  # fmt: skip
+                     f"keep {variant}", "try", "-m", "better")  # fmt: skip
     assert {*points} >= EVERY_STEP
     assert points.count("before run_limited") > 1
     goes_on(lab)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", THIRDS, ids=str)
+@pytest.mark.parametrize("part", PARTS, ids=str)
 def test_a_kill_at_each_step_of_the_baseline_loses_nothing(make_lab: Maker, part: slice) -> None:
     lab = make_lab(baseline=False)
-    points = kill_at(lab, first_and_last, part, "baseline")
+    points = kill_at(lab, first_and_last, part, "baseline", "baseline")
     assert {*points} >= {"before append start", "before the command, which runs", "after append run"}
     if lab.incumbent is None:
         assert lab.json("baseline")["status"] == "keep"
     goes_on(lab)
 
 
+@pytest.mark.slow
 def test_a_baseline_that_was_killed_is_measured_again_under_the_next_number(make_lab: Maker) -> None:
     lab = make_lab(baseline=False)
     points = lab.drive(0, "baseline")
@@ -152,17 +162,19 @@ def _fresh(lab: Lab) -> Lab:
     return lab
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instant", ["before the command, which runs", "before go_back"])
 def test_a_kill_at_each_step_of_the_repair_itself_is_repaired_too(make_lab: Maker, instant: str) -> None:
     lab = make_lab()
     points = lab.drive(0, "try", "-m", lab.edit_worse())
     lab.edit_worse()
     lab.drive(points.index(instant) + 1, "try", "-m", "worse")
-    repair = kill_at(lab, first_and_last, slice(None), "resume")
+    repair = kill_at(lab, first_and_last, slice(None), f"repair {instant}", "resume")
     assert "before git reset" in repair
     goes_on(lab)
 
 
+@pytest.mark.slow
 def test_try_again_goes_on_where_a_kill_stopped_it(make_lab: Maker) -> None:
     lab = make_lab()
     points = lab.drive(0, "try", "-m", lab.edit_worse())
@@ -172,7 +184,7 @@ def test_try_again_goes_on_where_a_kill_stopped_it(make_lab: Maker) -> None:
     assert lab.content == lab.version(lab.incumbent or "") != content
     again = lab.drive(0, "try", "--again", "2", "-m", "once more")
     lab.check()
-    for at in range(1, again.index("after append start") + 1):
+    for at in drawn(all_steps(again[: again.index("after append start")]), 0.4, "again"):
         lab.drive(at, "try", "--again", "3")
         lab.resume()
         lab.check()
@@ -204,6 +216,7 @@ def settled(lab: Lab) -> None:
     lab.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", ["file", "file and index", "index", "file removed", "file cut short", "file empty"])
 def test_a_reset_that_was_stopped_half_way_is_completed(owed: Lab, done: str) -> None:
     before = owed.version("HEAD^")
@@ -260,6 +273,7 @@ def test_a_lock_that_was_there_before_ours_is_left_alone(owed: Lab) -> None:
     assert lock.exists()
 
 
+@pytest.mark.slow
 def test_a_lock_is_left_alone_while_a_git_is_at_work_here(owed: Lab, tmp_path: Path) -> None:
     program = tmp_path / "git"
     shutil.copy(shutil.which("sleep") or "", program)
@@ -274,6 +288,7 @@ def test_a_lock_is_left_alone_while_a_git_is_at_work_here(owed: Lab, tmp_path: P
     settled(owed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instant", ["before git reset", "before the command, which runs"])
 def test_an_edit_made_after_the_kill_stays_in_the_folder(make_lab: Maker, instant: str) -> None:
     lab = make_lab()
@@ -329,6 +344,7 @@ def test_any_line_torn_at_any_byte_is_dropped_by_the_next_line(tmp_path: Path) -
         assert [json.loads(line) for line in log.read_bytes().splitlines()] == [*kept, {"type": "note"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 1, 40, -2, -1])
 def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, left: int) -> None:
     lab = make_lab()
@@ -352,6 +368,7 @@ def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, lef
 # --- asked to end ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, number: signal.Signals) -> None:
     lab = make_lab()
@@ -362,7 +379,7 @@ def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, number: signal.Si
     )  # fmt: skip
     wait_for(lambda: len(lab.marked()) >= 3, "the command and its children")
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     error = json.loads(out)["error"]
     assert error["kind"] == "machine" and "try --again 2" in error["fix"]
@@ -381,7 +398,7 @@ def test_a_signal_ends_a_baseline_in_order(make_lab: Maker) -> None:
     process = lab.start("baseline")
     wait_for(lambda: len(lab.marked()) >= 3, "the command and its children")
     process.terminate()
-    assert process.wait(60) == 1
+    assert process.wait(PATIENCE_S) == 1
     lab.check()
     assert lab.verdicts()[1]["outcome"] == "killed"
     assert lab.json("baseline")["experiment"] == 2
@@ -397,10 +414,11 @@ def test_a_second_try_is_refused_while_one_runs_and_changes_nothing(make_lab: Ma
     assert done.returncode == 5 and "is running here" in done.stderr
     assert lab.events() == before
     assert lab.json("resume")["running"]["experiment"] == 2 and lab.marked()
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert lab.verdicts()[2]["status"] == "keep"
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_dead_and_not_reaped_yet_is_not_taken_for_running(make_lab: Maker) -> None:
     lab = make_lab()
     lab.edit_better(pause=30)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 
 import kill_lab
 import pytest
+from drawn import EVERY, dice, drawn
 from kill_hunts import check_studies, hunt_study, keep_something, state
-from kill_lab import EVERY, FILE, Maker
+from kill_lab import FILE, Maker
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
@@ -20,7 +20,7 @@ NAMED = (
     *("after append study", "before the command, which runs", "after write result.json", "after append study_run"),
     *("before append study_end", "after append study_end"),
 )
-"""Where a kill is tried; with AUTORESEARCH_EVERY_KILL=1 it is everywhere."""
+"""Where a kill is tried; with AUTORESEARCH_EVERY=1 it is everywhere."""
 
 
 def instants(points: list[str]) -> list[int]:
@@ -28,9 +28,10 @@ def instants(points: list[str]) -> list[int]:
     if EVERY:
         return [*range(1, len(points) + 1)]
     places = {name: [at for at, point in enumerate(points, 1) if point == name] for name in NAMED}
-    return sorted({at for found in places.values() for at in (found[:1] + found[-1:])})
+    return drawn(sorted({at for found in places.values() for at in (found[:1] + found[-1:])}), 0.5, "studies")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", STUDIES)
 def test_a_killed_study_goes_on_where_it_stopped(make_lab: Maker, command: tuple[str, ...]) -> None:
     lab = make_lab("noisy")
@@ -56,6 +57,7 @@ def test_a_killed_study_goes_on_where_it_stopped(make_lab: Maker, command: tuple
         assert view["study" if "study" in view else "incumbent"]
 
 
+@pytest.mark.slow
 def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:
     lab = make_lab("noisy")
     points = lab.drive(0, "replicate", "1", "--seed", "50")
@@ -75,9 +77,10 @@ def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", STUDIES)
 def test_studies_killed_at_random_instants_lose_nothing(make_lab: Maker, command: tuple[str, ...]) -> None:
-    hunt_study(make_lab("noisy"), 4, random.Random(3), *command)
+    hunt_study(make_lab("noisy"), 12 if EVERY else 3, dice(f"kills of {command[0]}"), *command)
 
 
+@pytest.mark.slow
 def test_a_killed_selftest_leaves_nothing_running_and_goes_on(make_lab: Maker) -> None:
     lab = make_lab("noisy")
     before, events = state(lab), lab.events()
@@ -96,6 +99,7 @@ def test_a_killed_selftest_leaves_nothing_running_and_goes_on(make_lab: Maker) -
         assert numbers == sorted(set(numbers))
 
 
+@pytest.mark.slow
 def test_a_selftest_killed_while_its_laboratory_is_made_begins_again(make_lab: Maker) -> None:
     lab = make_lab("exact")
     points = lab.drive(0, "selftest", "-n", "1")

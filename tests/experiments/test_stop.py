@@ -35,6 +35,7 @@ def test_the_number_of_experiments_is_limited(make_lab: Maker) -> None:
     refused(lab, "max_experiments is 2")
 
 
+@pytest.mark.slow
 def test_failures_in_a_row_are_limited_and_a_killed_run_is_none(make_lab: Maker) -> None:
     lab = make_lab(stop={"max_consecutive_failures": 2})
     for script in ("exit 1\n", "kill -KILL $$\n", "echo METRIC total_ms=200\n", "exit 2\n", "kill -KILL $$ #\n"):

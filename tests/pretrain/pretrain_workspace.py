@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import PATIENCE_S
+
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tasks" / "pretrain"
 
 
@@ -38,8 +40,16 @@ class Workspace:
         """python ARGUMENTS in the workspace."""
         command = [sys.executable, *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env={**self.env, **env}, capture_output=True, text=True, timeout=300
+            command, cwd=self.folder, env={**self.env, **env}, capture_output=True, text=True, timeout=PATIENCE_S
         )
+
+    def copy(self, folder: Path, *, cache: Path | None = None) -> Workspace:
+        """Return a copy in `folder`, with a copy of the cache in `cache` where it is to be changed or watched."""
+        shutil.copytree(self.folder, folder)
+        if cache is None:
+            return Workspace(folder, self.env)
+        shutil.copytree(self.env["AUTORESEARCH_CACHE"], cache)
+        return Workspace(folder, environment(cache))
 
     def edit(self, name: str, pattern: str, replacement: str) -> None:
         path = self.folder / name
@@ -48,16 +58,18 @@ class Workspace:
         path.write_text(text, encoding="utf-8")
 
 
-def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) -> Workspace:
-    shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+def environment(cache: Path) -> dict[str, str]:
     ours = {key: value for key, value in os.environ.items() if not key.startswith("AUTORESEARCH_")}
-    env = {
-        **ours,
+    return ours | {
         "AUTORESEARCH_CACHE": str(cache),
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    workspace = Workspace(folder, env)
+
+
+def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) -> Workspace:
+    shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    workspace = Workspace(folder, environment(cache))
     workspace.edit("autoresearch.toml", r"budget = \{.*?\}", f"budget = {{ {budget} }}")
     workspace.edit("autoresearch.toml", r'source = "python"', f'source = "{source}"')
     workspace.edit("train.py", r"DEPTH = 0", "DEPTH = 1")

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from pretrain_workspace import Workspace, engine_run, evaluation, new_workspace
 
+TRIES = 5
+"""Runs of one case; a machine that is too busy for all of them is no place to test in."""
+
 HEAD = """
 from prepare import MAX_SEQ_LEN, VOCAB_SIZE, finish, make_dataloader, seed_everything
 import os, time
@@ -98,21 +101,17 @@ def trainer(workspace: Workspace, folder: Path, loop: str, budget: str = "steps 
     return Workspace(made.folder, workspace.env)
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Workspace:
-    folder = tmp_path_factory.mktemp("clock")
-    made = new_workspace(folder / "ws", text_file, "steps = 6", folder / "cache")
-    done = made.run("prepare.py")
-    assert done.returncode == 0, done.stderr
-    return made
-
-
 def run(workspace: Workspace, tmp_path: Path, loop: str, budget: str = "steps = 6") -> dict[str, object]:
+    """Train and evaluate; once more where the evaluator says that the machine was too busy to tell."""
     made = trainer(workspace, tmp_path / "ws", loop, budget)
-    run_dir = tmp_path / "run"
-    done = engine_run(made, run_dir)
-    assert done.returncode == 0, done.stderr
-    return evaluation(made, run_dir)
+    for attempt in range(TRIES):
+        run_dir = tmp_path / f"run{attempt}"
+        done = engine_run(made, run_dir)
+        assert done.returncode == 0, done.stderr
+        result = evaluation(made, run_dir)
+        if result["outcome"] != "killed":
+            return result
+    raise AssertionError(f"the machine was overloaded {TRIES} times: {result['reason']}")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +128,7 @@ def test_more_than_the_budget_is_refused_or_gains_nothing(
 ) -> None:
     result = run(workspace, tmp_path, CHEATS[name])
     if name.startswith("trains on"):
-        assert result["outcome"] in ("over_budget", "killed")  # killed where the machine was overloaded
+        assert result["outcome"] == "over_budget"
         assert "between the last batch and finish" in result["reason"]
         assert not result["metrics"]
         return
@@ -149,7 +148,7 @@ def test_one_batch_that_takes_far_longer_than_the_budget_is_refused(workspace: W
     finish(model)
 """
     result = run(workspace, tmp_path, loop, "seconds = 0.3")
-    assert result["outcome"] in ("over_budget", "killed")  # killed when the machine is overloaded
+    assert result["outcome"] == "over_budget"
     assert "too much for a budget of 0.3 s" in result["reason"]
 
 

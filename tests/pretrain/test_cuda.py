@@ -45,7 +45,8 @@ print(json.dumps({"equal": found == made, "batches": len(found), "copies": len(c
 
 
 def test_batches_are_those_of_the_file_and_copies_run_beside_the_work(tmp_path: Path, text_file: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     workspace = new_workspace(tmp_path / "ws", text_file, "steps = 40", tmp_path / "cache")

@@ -276,7 +276,9 @@ def test_byte_tokens_make_a_vocabulary_of_bytes(prepare: ModuleType, cache: Path
 
 
 def test_climbmix_uses_shards_that_are_there_and_holds_out_the_last(prepare: ModuleType, cache: Path) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     shards = cache / "climbmix"
     shards.mkdir(parents=True)
     for name, numbers in (("shard_00000", range(90)), ("shard_06542", range(80, 160))):
@@ -383,8 +385,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_shards_are_downloaded_once_from_the_endpoint_that_is_set(tmp_path: Path) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for name, numbers in (("shard_00000", range(90)), ("shard_06542", range(90, 160))):
         pq.write_table(pa.table({"text": [story(n) for n in numbers]}), tmp_path / f"{name}.parquet")
         Hub.files[f"{name}.parquet"] = (tmp_path / f"{name}.parquet").read_bytes()

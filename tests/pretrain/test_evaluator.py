@@ -17,7 +17,8 @@ CLOCK = {"seconds": 10.0, "finished_after": 10.5, "steps": 20, "tokens": 2000, "
 @pytest.fixture(scope="module")
 def setting(prepare: ModuleType) -> Any:
     """An evaluator on random rows, four special tokens at the end of the vocabulary."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     rng = np.random.default_rng(0)
     rows = rng.integers(0, V - 4, (ROWS, T + 1)).astype(np.uint16)
     rows[:, 0] = rows[:, 9] = V - 4  # a document starts here

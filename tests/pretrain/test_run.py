@@ -17,16 +17,6 @@ METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Workspace:
-    """Prepared, with a budget of 6 steps."""
-    folder = tmp_path_factory.mktemp("run")
-    made = new_workspace(folder / "ws", text_file, "steps = 6", folder / "cache")
-    done = made.run("prepare.py")
-    assert done.returncode == 0, done.stderr
-    return made
-
-
-@pytest.fixture(scope="module")
 def trained(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a run under the engine."""
     run_dir = tmp_path_factory.mktemp("trained")
@@ -126,14 +116,11 @@ def test_the_task_file_hides_all_that_is_held_out(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
-def test_changed_data_is_refused(workspace: Workspace, trained: Path) -> None:
-    [path] = Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("search.bin")
-    before = path.read_bytes()
-    try:
-        path.write_bytes(before[:-2] + b"\0\0")
-        assert evaluation(workspace, trained)["outcome"] == "tampered"
-    finally:
-        path.write_bytes(before)
+def test_changed_data_is_refused(workspace: Workspace, trained: Path, tmp_path: Path) -> None:
+    changed = workspace.copy(tmp_path / "ws", cache=tmp_path / "cache")
+    [path] = (tmp_path / "cache").rglob("search.bin")
+    path.write_bytes(path.read_bytes()[:-2] + b"\0\0")
+    assert evaluation(changed, trained)["outcome"] == "tampered"
 
 
 @pytest.mark.slow

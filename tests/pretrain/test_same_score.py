@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pretrain_workspace import Workspace, new_workspace
+from pretrain_workspace import Workspace
 
 
 def session(made: Workspace) -> None:
@@ -25,8 +25,8 @@ def engine(made: Workspace, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_by_hand_by_try_and_by_replicate_the_score_is_the_same(tmp_path: Path, text_file: Path) -> None:
-    made = new_workspace(tmp_path / "ws", text_file, "steps = 6", tmp_path / "cache")
+def test_by_hand_by_try_and_by_replicate_the_score_is_the_same(tmp_path: Path, prepared: Workspace) -> None:
+    made = prepared.copy(tmp_path / "ws", cache=tmp_path / "cache")
     made.edit("autoresearch.toml", r'policy = "confirm"', 'policy = "greedy"')
     session(made)
     engine(made, "init", ".", "--task", "command")

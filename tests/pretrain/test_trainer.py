@@ -13,9 +13,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from pretrain_workspace import ASSETS, Workspace, new_workspace
-
-torch = pytest.importorskip("torch")
 
 PATHS = ("written_out", "sdpa", "flex", "varlen", "flash3")
 

@@ -44,6 +44,7 @@ def test_ablate_says_which_keeps_pay_and_leaves_the_branch_alone(summed: Lab) ->
     summed.assert_clean()
 
 
+@pytest.mark.slow
 def test_a_change_that_stopped_paying_is_left_out_by_apply(make_lab: Maker) -> None:
     lab = make_lab(run={"command": SUM.replace("for part", "[ -f src/c.part ] && rm -f src/a.part\nfor part")})
     a = keep(lab, "a", a_part="-500")

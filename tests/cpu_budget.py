@@ -1,0 +1,111 @@
+"""CPU seconds of the suite, children included, by folder: printed after every run, and a run past its share fails.
+
+Seconds of the wall say how busy a machine was; CPU seconds say what the tests cost. A process that was started in a
+test counts when somebody has waited for it, which every test does. The table says what each folder may cost; whoever
+needs more takes it from another, for the sum is fixed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ALL = 900
+QUICK = 250
+"""CPU seconds that the whole suite may take, and what `-m "not slow"` may."""
+
+START = "start and collection"
+SHARES = {
+    START: (25, 14),
+    "tests": (75, 17),
+    "tests/agents": (70, 12),
+    "tests/cheats": (90, 20),
+    "tests/cli": (70, 48),
+    "tests/exchange": (4, 2),
+    "tests/experiments": (280, 50),
+    "tests/journal": (6, 4),
+    "tests/pretrain": (190, 36),
+    "tests/reports": (8, 6),
+    "tests/runs": (10, 6),
+    "tests/search": (2, 1),
+    "tests/statistics": (5, 3),
+    "tests/studies": (45, 22),
+    "tests/system": (3, 1),
+    "tests/workspace": (12, 7),
+}
+"""Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
+
+
+def seconds() -> float:
+    """Return the CPU seconds of this process and of the children that were waited for."""
+    return sum(os.times()[:4])
+
+
+class Meter:
+    """Adds up what the tests of one run cost; in a worker process, what that one ran."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.spent: Counter[str] = Counter()
+        self.own = 0.0
+        self.slowest: Counter[str] = Counter()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        # One phase of a test ends here; whatever was spent since the phase before belongs to it.
+        now = seconds()
+        report = yield
+        report.cpu_seconds = now - self._last
+        self.own += report.cpu_seconds
+        self._last = now
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        self._last = seconds()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not hasattr(self.config, "workerinput"):
+            folder = Path(report.nodeid.partition("::")[0]).parent.as_posix()
+            self.spent[folder] += report.cpu_seconds
+            self.slowest[report.nodeid] += report.duration
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        self.spent[START] += getattr(node, "workeroutput", {}).get("cpu_seconds", 0.0)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        rest = seconds() - self.own
+        if hasattr(self.config, "workerinput"):
+            self.config.workeroutput["cpu_seconds"] = rest  # type: ignore[attr-defined]
+            return
+        with_workers = self.config.pluginmanager.hasplugin("dsession")  # whose seconds they have told themselves
+        self.spent[START] += sum(os.times()[:2]) if with_workers else rest
+        if self.over():
+            session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+
+    def over(self) -> list[str]:
+        """Return the folders that are past their share."""
+        return [folder for folder, spent in self.spent.items() if spent > self._share(folder)]
+
+    def _share(self, folder: str) -> float:
+        quick = "not slow" in self.config.getoption("markexpr")
+        return SHARES.get(folder, (0, 0))[quick]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        write, over = terminalreporter.write_line, self.over()
+        write("")
+        write(f"{'CPU seconds, children included':<34}{'spent':>8}{'share':>8}")
+        for folder in sorted(self.spent):
+            note = "  past its share" if folder in over else ""
+            write(f"{folder:<34}{self.spent[folder]:>8.1f}{self._share(folder):>8.0f}{note}", red=bool(note))
+        write(f"{'all':<34}{sum(self.spent.values()):>8.1f}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Meter(config), "cpu-budget")

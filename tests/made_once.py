@@ -1,0 +1,28 @@
+"""What is slow to prepare is made once in a run of the suite, by whichever worker comes first, and copied by tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from waiting import PATIENCE_S
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` has filled; every worker gets the same one, and nobody may write in it."""
+    base = factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    # A name may be anything, and two that look alike in a path are told apart by their hash.
+    folder = base / f"once-{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    done, lock = (folder.with_name(f"{folder.name}.{what}") for what in ("done", "lock"))
+    with FileLock(lock, timeout=PATIENCE_S):
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder

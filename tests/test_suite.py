@@ -1,0 +1,173 @@
+"""Rules of the suite itself: nothing is decided by speed, samples are drawn, skips and costs are in their tables."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import allowed_skips
+import cpu_budget
+import drawn as samples
+import pytest
+from drawn import dice, drawn
+from made_once import made_once
+from test_house import tracked
+
+TESTS = Path(__file__).parent
+CLOCKS = {"sleep", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
+MAY_LOOK_AT_THE_CLOCK = {
+    "tests/waiting.py": "waits for events, with the one bound of the suite",
+    "tests/experiments/kill_hunts.py": "kills at random instants of the time that a command takes",
+    "tests/experiments/test_kill.py": "sets a lock's time back by an hour",
+}
+"""File -> why; no other test sleeps, or asks how long something took."""
+
+
+def clock_calls(source: str) -> Iterator[str]:
+    """Yield each call of a clock or of sleep, and each bound on waiting that is spelled as a number."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        if isinstance(function, ast.Attribute) and function.attr in CLOCKS and ast.unparse(function.value) == "time":
+            yield f"line {node.lineno}: time.{function.attr}()"
+        bounds = [k.value for k in node.keywords if k.arg == "timeout"]
+        if isinstance(function, ast.Attribute) and function.attr in ("wait", "communicate", "join"):
+            bounds += node.args
+        if any(isinstance(bound, ast.Constant) and isinstance(bound.value, int | float) for bound in bounds):
+            yield f"line {node.lineno}: a bound of its own; use PATIENCE_S"
+
+
+def test_no_test_sleeps_or_decides_by_the_clock() -> None:
+    found = {}
+    for path in tracked("tests/*.py"):
+        name = path.relative_to(TESTS.parent).as_posix()
+        if name not in MAY_LOOK_AT_THE_CLOCK and not name.startswith(
+            ("tests/cheats/trainers", "tests/cheats/pretrain")
+        ):
+            found[name] = [*clock_calls(path.read_text("utf-8"))]
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "source", ["time.sleep(1)", "a = time.monotonic() - b", "process.wait(60)", "subprocess.run(c, timeout=5)"]
+)
+def test_a_look_at_the_clock_is_found(source: str) -> None:
+    assert [*clock_calls(source)]
+
+
+@pytest.mark.parametrize(
+    "source", ["process.wait()", "process.wait(PATIENCE_S)", "run(c, timeout=PATIENCE_S)", "datetime.time(1)"]
+)
+def test_a_wait_with_the_common_bound_passes(source: str) -> None:
+    assert not [*clock_calls(source)]
+
+
+def test_tests_of_the_engine_never_import_torch() -> None:
+    # What trains for real does so in processes of its own; the tests of the tasks are where torch is at home.
+    found = []
+    for path in tracked("tests/*.py"):
+        if "pretrain" not in path.parts and "trainers" not in path.parts:
+            tree = ast.walk(ast.parse(path.read_text("utf-8")))
+            names = [a.name for node in tree if isinstance(node, ast.Import) for a in node.names]
+            tree = ast.walk(ast.parse(path.read_text("utf-8")))
+            names += [node.module or "" for node in tree if isinstance(node, ast.ImportFrom)]
+            found += [path for name in names if name.split(".")[0] == "torch"]
+    assert found == []
+
+
+# --- samples ---
+
+
+def test_a_sample_is_the_same_for_the_commit_and_another_for_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "EVERY", False)
+    cases = range(100)
+    assert drawn(cases, 0.3, "a") == drawn(cases, 0.3, "a") == sorted(drawn(cases, 0.3, "a"))
+    assert len(drawn(cases, 0.3, "a")) == 30 and drawn(cases, 0.3, "a") != drawn(cases, 0.3, "b")
+    assert dice("a").random() == dice("a").random() != dice("b").random()
+    assert drawn([7], 0.01, "a") == [7] and drawn([], 0.5, "a") == []
+    monkeypatch.setattr(samples, "COMMIT", "another commit")
+    others = drawn(cases, 0.3, "a")
+    monkeypatch.undo()
+    assert others != samples.drawn(cases, 0.3, "a")
+
+
+def test_everything_is_tried_on_demand() -> None:
+    code = "import drawn; print(len(drawn.drawn(range(50), 0.1, 'x')))"
+    for value, count in (("", "5"), ("1", "50")):
+        env = {**os.environ, "AUTORESEARCH_EVERY": value}
+        done = subprocess.run([sys.executable, "-c", code], cwd=TESTS, env=env, capture_output=True, text=True)
+        assert done.stdout.strip() == count, done.stderr
+
+
+# --- costs and skips ---
+
+
+def test_the_shares_add_up_to_the_budget_and_every_folder_has_one() -> None:
+    assert sum(whole for whole, _ in cpu_budget.SHARES.values()) <= cpu_budget.ALL
+    assert sum(quick for _, quick in cpu_budget.SHARES.values()) <= cpu_budget.QUICK
+    folders = {path.parent.relative_to(TESTS.parent).as_posix() for path in tracked("tests/*test_*.py")}
+    assert folders <= {*cpu_budget.SHARES}
+    assert all(quick <= whole for whole, quick in cpu_budget.SHARES.values())
+
+
+SUITE_IN_A_FOLDER = """
+import subprocess, sys
+import pytest
+
+def test_costs():
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+
+@pytest.mark.skip(reason="REASON")
+def test_skips():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("reason", "installed", "code"),
+    [
+        ("needs a CUDA device", "", 0),
+        ("Codex is not installed", "claude", 0),
+        ("Codex is not installed", "claude codex", 1),
+        ("too slow today", "", 1),
+    ],
+)
+def test_a_skip_that_is_not_in_the_table_fails_the_run(tmp_path: Path, reason: str, installed: str, code: int) -> None:
+    done = inner_run(tmp_path, reason, AUTORESEARCH_INSTALLED=installed)
+    assert done.returncode == code, done.stdout
+    assert f"1  {reason}" in done.stdout and ("not in the table" in done.stdout) == bool(code)
+
+
+def test_a_folder_past_its_share_fails_the_run(tmp_path: Path) -> None:
+    done = inner_run(tmp_path, "needs a CUDA device", folder="tests/unknown")
+    assert done.returncode == 1 and "past its share" in done.stdout
+    spent = re.search(r"^tests/unknown +([\d.]+)", done.stdout, re.M)
+    assert spent is not None and float(spent[1]) > 0  # the child's seconds
+
+
+def inner_run(
+    tmp_path: Path, reason: str, folder: str = "tests/statistics", **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a suite of two tests under the plugins of this one."""
+    target = tmp_path / folder
+    target.mkdir(parents=True)
+    (target / "test_it.py").write_text(SUITE_IN_A_FOLDER.replace("REASON", reason))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    plugins = ["-p", "cpu_budget", "-p", "allowed_skips", "-p", "no:cacheprovider"]
+    given = {**os.environ, "PYTHONPATH": str(TESTS), **env}
+    command = [sys.executable, "-m", "pytest", *plugins, folder]
+    return subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+
+
+def test_what_is_made_once_is_not_made_again(tmp_path_factory: pytest.TempPathFactory) -> None:
+    made = []
+    for _ in range(2):
+        folder = made_once(tmp_path_factory, f"of {os.getpid()}", lambda folder: made.append(folder))
+    assert made == [folder] and folder.is_dir()
+    assert allowed_skips.allowed("needs a CUDA device: cuda:0", set())
