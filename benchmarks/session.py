@@ -25,12 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError
-from autoresearch.experiments.attempt import attempt, baseline, setup_workspace, wall_clock
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.preflight import check_all
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ref_of
 from autoresearch.runs.isolation.bubblewrap import missing
+from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
+from autoresearch.system.clock import wall_clock
 from autoresearch.system.git import Git
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.init import Choice, init

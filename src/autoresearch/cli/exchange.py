@@ -62,7 +62,7 @@ def import_(
     Example: autoresearch import ../old/results.tsv
     """
     from autoresearch.exchange.import_log import import_log
-    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.system.clock import wall_clock
 
     try:
         root = find(here()).root

@@ -16,7 +16,7 @@ from autoresearch.reports import views
 from autoresearch.workspace.workspace import Workspace, find
 
 if TYPE_CHECKING:
-    from autoresearch.experiments.attempt import Report
+    from autoresearch.experiments.result import ExperimentResult
 
 AsiOption = Annotated[
     list[str] | None,
@@ -50,7 +50,8 @@ def baseline(
 
     Example: autoresearch baseline --seeds 3
     """
-    from autoresearch.experiments.attempt import baseline, wall_clock
+    from autoresearch.experiments.baseline import baseline
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     if detach:
@@ -79,7 +80,8 @@ def try_(
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
     """
-    from autoresearch.experiments.attempt import attempt, wall_clock
+    from autoresearch.experiments.attempt import attempt
+    from autoresearch.system.clock import wall_clock
 
     workspace, given = find(here()), pairs(asi)
     if detach:
@@ -126,7 +128,7 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _tell(workspace: Workspace, report: Report, as_json: bool) -> None:
+def _tell(workspace: Workspace, report: ExperimentResult, as_json: bool) -> None:
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
     view["hooks"] = {when: said for when, said in report.hooks.items() if said}
     lines = views.verdict_lines(report.session, view)

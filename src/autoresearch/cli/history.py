@@ -123,9 +123,9 @@ def resume(
 
     Example: autoresearch resume --brief
     """
-    from autoresearch.experiments.attempt import wall_clock
     from autoresearch.experiments.recovery import repair
     from autoresearch.reports.brief import brief, brief_lines, remember
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     done: tuple[str, ...] = ()
@@ -173,7 +173,7 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
-    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     given = pairs(asi)

@@ -37,7 +37,7 @@ def tell(
 
     Example: autoresearch tell "no more learning rates, please; try the data order"
     """
-    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     message = text.strip()
@@ -61,7 +61,7 @@ def emit_with_messages(
     data = [at for at, line in enumerate(lines) if line.startswith("  | ")][:over]
     emit(as_json, {**view, "messages": texts}, [*told, *(line for at, line in enumerate(lines) if at not in data)])
     if texts:
-        from autoresearch.experiments.attempt import wall_clock
+        from autoresearch.system.clock import wall_clock
 
         count = session.mailbox.shown + len(texts)
         with contextlib.suppress(OSError, AutoresearchError):  # not permitted here: then they are shown again

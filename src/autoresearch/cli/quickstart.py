@@ -11,10 +11,14 @@ from pathlib import Path
 from autoresearch.cli.output import emit
 from autoresearch.cli.progress import Display
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments.attempt import Report, attempt, baseline, setup_workspace, wall_clock
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
+from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.session import Session
 from autoresearch.reports import views
+from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
+from autoresearch.system.clock import wall_clock
 from autoresearch.workspace.init import Choice, init
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace, write_atomic
@@ -91,7 +95,7 @@ def _experiments(workspace: Workspace, session: Session, count: int, rng: random
     return session
 
 
-def _tell(display: Display, report: Report, steps: int) -> None:
+def _tell(display: Display, report: ExperimentResult, steps: int) -> None:
     session, e = report.session, report.experiment
     value = views.number(session, e.metric)
     display.say(f"    {e.number}. {e.description}: {value}, {e.status} ({e.reason})", steps=steps)

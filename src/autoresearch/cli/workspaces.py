@@ -79,8 +79,9 @@ def init(
 
     Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
     """
-    from autoresearch.experiments.attempt import setup_workspace, wall_clock
     from autoresearch.reports.brief import remember
+    from autoresearch.runs.setup import setup_workspace
+    from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
 
     choice = init.Choice(
@@ -130,8 +131,8 @@ def segment(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch segment
     """
-    from autoresearch.experiments.attempt import wall_clock
     from autoresearch.experiments.new_segment import begin_segment
+    from autoresearch.system.clock import wall_clock
     from autoresearch.workspace.workspace import find
 
     now = begin_segment(find(here()), wall_clock()).segment

@@ -5,11 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
+from autoresearch.experiments.recovery import repair
 from autoresearch.journal.session import Session
+from autoresearch.runs.spec import RunContext, Tick, search_path
+from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.workspace.editable import check_immutable, tip_of
-from autoresearch.workspace.task_file import Stop, TaskFile
+from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
+
+
+def preflight(
+    root: Workspace, clock: Clock, tick: Tick | None, *, stops: bool = True
+) -> tuple[RunContext, Session, list[str]]:
+    """Repair what a kill left, then check that runs may begin; return what they need, and what was repaired.
+
+    A stop condition is one of experiments: without `stops` it does not count.
+    """
+    git = Git(root.root)
+    repaired = repair(root, git, clock())
+    session = repaired.session
+    check_branch(git, session)
+    task = load(root.root)
+    if stops:
+        check_stop(root, session, task.stop, clock())
+    check_immutable(root, session, task)
+    context = RunContext(root, git, task, tick)
+    check_command(root.root, task.run.command, search_path(root))
+    return context, session, list(repaired.done)
 
 
 def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from autoresearch.errors import AutoresearchError, MachineError
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.study import end as study_line
 from autoresearch.runs.isolation import journal_backup
+from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.system.process import kill_run
 from autoresearch.workspace.workspace import Workspace, remove_tree
@@ -130,6 +133,32 @@ def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) 
         "screened": experiment.parent is not None and len(values) > 1,
         "parent": experiment.parent,
     }
+
+
+@contextlib.contextmanager
+def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Iterator[None]:
+    """Record an experiment as killed when the machine or a person ends it between `start` and verdict."""
+    try:
+        yield
+    except BaseException as error:
+        by_hand = isinstance(error, KeyboardInterrupt)
+        reason = "interrupted by a signal" if by_hand else f"the machine failed: {error}"
+        message = f"experiment {number} was cut short, {reason}; nothing was decided"
+        try:
+            experiment = root.session().unfinished
+            if experiment is not None and experiment.number == number:
+                root.append(killed(root, experiment, clock(), reason))
+            repaired = repair(root, git, clock()).session.find(number)
+        except (OSError, AutoresearchError):
+            raise MachineError(message, "when the machine is well again: autoresearch resume") from error
+        if repaired is not None and repaired.outcome != "killed":
+            message = f"interrupted after the verdict on experiment {number}: {repaired.status}"
+            raise MachineError(message, f"see: autoresearch show {number}") from error
+        if by_hand or isinstance(error, MachineError | OSError):
+            first = repaired is None or repaired.parent is None
+            again = "autoresearch baseline" if first else f"autoresearch try --again {number}"
+            raise MachineError(message, f"measure it with: {again}") from error
+        raise
 
 
 def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:

@@ -9,15 +9,18 @@ from typing import Any, Literal
 
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments import candidate as candidates
-from autoresearch.experiments.attempt import Report, attempt, guarded
+from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.code_fingerprint import code_size, syntax_error
-from autoresearch.experiments.decide import Clock
+from autoresearch.experiments.preflight import preflight
+from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.refs import ablation_ref
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.runs.measure import Bench, Measurement, Tick
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.statistics.distributions import student
 from autoresearch.statistics.noise import pooled
 from autoresearch.studies.study import Work, new_seeds, study_of
+from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on, merged
 from autoresearch.system.process import signals_interrupt
@@ -83,45 +86,45 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
     Raises `PreconditionError` when nothing was kept since the baseline.
     """
     with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick, stops=False)
+        context, session, _ = preflight(root, clock, tick, stops=False)
         incumbent = session.incumbent
-        kept = [e for e in session.current if e.status == "keep" and e.parent and bench.git.resolve(e.commit or "")]
+        kept = [e for e in session.current if e.status == "keep" and e.parent and context.git.resolve(e.commit or "")]
         if incumbent is None or incumbent.reference is None or not kept:
             raise PreconditionError("nothing was kept since the baseline", "there is no change to undo yet")
         count = seeds or SEEDS
         chosen = _seeds(session, incumbent, count)
         about = {"incumbent": incumbent.number, "kept": [e.number for e in kept], "seeds": chosen}
         again = "autoresearch ablate" + (f" --seeds {seeds}" if seeds else "")
-        with study_of(bench, session, clock, "ablate", about, again) as work:
+        with study_of(context, session, clock, "ablate", about, again) as work:
             trial = _Trial(work, session, incumbent.on(session.hardware), chosen)
-            changes = tuple(trial.without(bench, [e]) for e in kept)
+            changes = tuple(trial.without(context, [e]) for e in kept)
             spare = [e for e, undone in zip(kept, changes, strict=True) if undone.dispensable]
             stack = None
             if len(spare) == 1:
                 stack = next(undone for undone in changes if undone.dispensable)
             elif spare:
-                stack = trial.without(bench, spare)
+                stack = trial.without(context, spare)
             found = Ablation(incumbent.number, changes, stack)
             if found.offer is not None and found.offer.commit is not None:
                 with root.changing_git():
-                    bench.git.update_ref(ablation_ref(session, work.study.number), found.offer.commit)
+                    context.git.update_ref(ablation_ref(session, work.study.number), found.offer.commit)
             work.end("done", found.as_result())
         return found, root.session()
 
 
-def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None = None) -> Report:
+def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
     """Put the smaller stack into the folder and let the policy decide on it, as on any change."""
     stack = found.offer
     if stack is None or stack.commit is None:
         raise PreconditionError("there is no smaller stack to apply", "every change pays, or cannot be told")
     with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick)
-        if candidates.edited(bench.git, session, bench.task) or bench.git.head() != (
-            session.incumbent and bench.git.resolve(session.incumbent.commit or "")
+        context, session, _ = preflight(root, clock, tick)
+        if candidates.edited(context.git, session, context.task) or context.git.head() != (
+            session.incumbent and context.git.resolve(session.incumbent.commit or "")
         ):
             raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
         with root.changing_git():
-            bench.git.restore(stack.commit, mutable_paths(bench.git, bench.task))
+            context.git.restore(stack.commit, mutable_paths(context.git, context.task))
     told = f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
     return attempt(root, told, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
 
@@ -135,10 +138,10 @@ class _Trial:
     incumbent: Experiment
     seeds: Sequence[int]
 
-    def without(self, bench: Bench, undo: Sequence[Experiment]) -> Undone:
+    def without(self, context: RunContext, undo: Sequence[Experiment]) -> Undone:
         """Measure the incumbent without some changes."""
         numbers = tuple(e.number for e in undo)
-        files = undo_all(bench.git, self.incumbent.commit or "", undo)
+        files = undo_all(context.git, self.incumbent.commit or "", undo)
         if isinstance(files, str):
             return Undone(numbers, "conflict", files)
         if not files:
@@ -147,11 +150,11 @@ class _Trial:
             problem = syntax_error(path, content) if content is not None else None
             if problem:
                 return Undone(numbers, "conflict", f"what is left does not parse: {problem}")
-        with self.work.bench.workspace.changing_git():
+        with self.work.context.workspace.changing_git():
             told = f"experiment {self.incumbent.number} without {', '.join(map(str, numbers))}"
-            commit = commit_on(bench.git, self.incumbent.commit or "", files, told)
-        roots = mutable_paths(bench.git, bench.task)
-        sizes = [code_size(bench.git.files(c, roots)) for c in (commit, self.incumbent.commit or "")]
+            commit = commit_on(context.git, self.incumbent.commit or "", files, told)
+        roots = mutable_paths(context.git, context.task)
+        sizes = [code_size(context.git.files(c, roots)) for c in (commit, self.incumbent.commit or "")]
         return replace(self._measured(commit, numbers), commit=commit, smaller=sizes[0] < sizes[1])
 
     def _measured(self, commit: str, numbers: tuple[int, ...]) -> Undone:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments.attempt import attempt, baseline
-from autoresearch.experiments.decide import Clock
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.recovery import SELFTEST, laboratory, repair
 from autoresearch.journal.session import Session
-from autoresearch.runs.measure import Tick
+from autoresearch.runs.spec import Tick
 from autoresearch.statistics.confirmation import LEVEL
 from autoresearch.statistics.distributions import beta_quantile
+from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on
 from autoresearch.workspace import init, task_file

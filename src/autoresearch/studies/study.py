@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, UsageError
-from autoresearch.experiments.attempt import guarded
-from autoresearch.experiments.decide import Clock, repeat_line
+from autoresearch.experiments.decide import repeat_line
+from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import end_study
 from autoresearch.journal import study as lines
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.study import LOCKED, Study
-from autoresearch.runs.measure import SEARCH, Bench, Measurement, Tick, measure
+from autoresearch.runs.measure import measure
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import SEARCH, RunContext, RunSpec, Tick
 from autoresearch.statistics.confirmation import Confirmation, confirmation
+from autoresearch.system.clock import Clock
+from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.workspace import Workspace
 
@@ -29,7 +33,7 @@ from autoresearch.workspace.workspace import Workspace
 class Work:
     """A study while it is made."""
 
-    bench: Bench
+    context: RunContext
     study: Study
     clock: Clock
     again: str
@@ -42,22 +46,22 @@ class Work:
             done = self.measure(commit, experiment, seed)
             if done.value is None:
                 return done
-            self.bench.workspace.append(lines.measured(self.study.number, commit, seed, done.value, self.clock()))
+            self.context.workspace.append(lines.measured(self.study.number, commit, seed, done.value, self.clock()))
             known[seed] = done.value
         return known[seed]
 
     def measure(self, commit: str, experiment: int, seed: int) -> Measurement:
         """Run a commit with a seed in the study's own folder; its weights are of no use to anyone."""
-        place = folder(self.bench.workspace, self.study, commit)
-        done = measure(self.bench, commit, experiment, seed, study=place, split=self.study.split)
-        if self.bench.task.run.weights is not None:
-            for path in place.glob(f"*/{self.bench.task.run.weights}"):
+        place = folder(self.context.workspace, self.study, commit)
+        done = measure(self.context, RunSpec(commit, experiment, seed, place / str(seed), self.study.split))
+        if self.context.task.run.weights is not None:
+            for path in place.glob(f"*/{self.context.task.run.weights}"):
                 path.unlink()
         return done
 
     def end(self, outcome: str, result: Mapping[str, Any]) -> None:
         """Write the line after."""
-        self.bench.workspace.append(lines.end(self.study.number, outcome, result, self.clock()))
+        self.context.workspace.append(lines.end(self.study.number, outcome, result, self.clock()))
 
     def fail(self, what: str, run: Measurement) -> AutoresearchError:
         """End the study because a run has no value; return the error to raise. What a machine failed is a pause."""
@@ -65,7 +69,7 @@ class Work:
         if run.outcome == "killed":
             return MachineError(told, f"go on with: {self.again}")
         self.end("failed", {"reason": told})
-        logs = folder(self.bench.workspace, self.study, "").relative_to(self.bench.workspace.root)
+        logs = folder(self.context.workspace, self.study, "").relative_to(self.context.workspace.root)
         return AutoresearchError(told, f"its output is in {logs}")
 
 
@@ -76,7 +80,13 @@ def folder(workspace: Workspace, study: Study, commit: str) -> Path:
 
 @contextlib.contextmanager
 def study_of(
-    bench: Bench, session: Session, clock: Clock, what: str, about: Mapping[str, Any], again: str, split: str = SEARCH
+    context: RunContext,
+    session: Session,
+    clock: Clock,
+    what: str,
+    about: Mapping[str, Any],
+    again: str,
+    split: str = SEARCH,
 ) -> Iterator[Work]:
     """Begin a study, or go on with an interrupted one that asked for the same; what ends it early is told."""
     earlier = next((s for s in reversed(session.studies) if s.what == what), None)
@@ -85,10 +95,10 @@ def study_of(
     )
     number = len(session.studies) + 1
     continues = earlier.number if goes_on and earlier is not None else None
-    workspace = bench.workspace
+    workspace = context.workspace
     workspace.append(lines.begin(number, what, about, split, clock(), continues=continues))
     study = workspace.session().studies[-1]
-    work = Work(bench, study, clock, again)
+    work = Work(context, study, clock, again)
     try:
         yield work
     except BaseException as error:
@@ -112,11 +122,11 @@ def replicate(
     `AutoresearchError` when the run fails, `PreconditionError` when there is no such experiment or commit.
     """
     with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick, stops=False)
+        context, session, _ = preflight(root, clock, tick, stops=False)
         experiment = session.find(number)
         if experiment is None or experiment.status is None:
             raise UsageError(f"there is no experiment {number}", "see: autoresearch log")
-        commit = bench.git.resolve(experiment.commit or "")
+        commit = context.git.resolve(experiment.commit or "")
         if commit is None:
             raise PreconditionError(
                 f"the commit of experiment {number} is not in this repository", "see: autoresearch check"
@@ -124,12 +134,12 @@ def replicate(
         chosen = seed if seed is not None else next(iter(experiment.seeds), 1)
         again = f"autoresearch replicate {number}" + (f" --seed {seed}" if seed is not None else "")
         about = {"experiment": number, "seed": chosen}
-        with study_of(bench, session, clock, "replicate", about, again) as work:
+        with study_of(context, session, clock, "replicate", about, again) as work:
             run = work.measure(commit, number, chosen)
             if run.value is None:
                 raise work.fail(f"experiment {number} with seed {chosen}", run)
             value = run.value
-            root.append({**repeat_line(number, chosen, value, clock()), "study": work.study.number})
+            root.append({**repeat_line(number, chosen, value, detect().env(), clock()), "study": work.study.number})
             work.end("done", {"value": value})
         session = root.session()
         experiment = session.find(number)
@@ -145,21 +155,21 @@ def confirm(
     Returns what was claimed and what was found. Raises `PreconditionError` when nothing was kept.
     """
     with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick, stops=False)
+        context, session, _ = preflight(root, clock, tick, stops=False)
         first, best = session.baseline, session.best
         if first is None or best is None or best.number == first.number or session.gain is None:
             raise PreconditionError("nothing was kept since the baseline", "there is no gain to confirm yet")
         if split is None:
-            split = LOCKED if bench.task.run.evaluate else SEARCH
-        elif split == LOCKED and bench.task.run.evaluate is None:
+            split = LOCKED if context.task.run.evaluate else SEARCH
+        elif split == LOCKED and context.task.run.evaluate is None:
             raise PreconditionError("the task has no evaluator, so no locked split", "leave out --split")
         # Two seeds are the least that tell a spread; more than for a keep, since this number goes into the world.
-        count = max(2, seeds or bench.task.keep.seeds)
+        count = max(2, seeds or context.task.keep.seeds)
         chosen = fresh_seeds(session, count, best.number, split)
         about = {"baseline": first.number, "best": best.number, "seeds": chosen}
         again = "autoresearch confirm" + (f" --seeds {seeds}" if seeds else "")
-        again += f" --split {split}" if split == SEARCH and bench.task.run.evaluate else ""
-        with study_of(bench, session, clock, "confirm", about, again, split) as work:
+        again += f" --split {split}" if split == SEARCH and context.task.run.evaluate else ""
+        with study_of(context, session, clock, "confirm", about, again, split) as work:
             found: dict[int, dict[int, float]] = {first.number: {}, best.number: {}}
             for seed in chosen:
                 for e in (first, best):  # side by side, so that a machine that changes does so for both
