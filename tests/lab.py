@@ -18,6 +18,7 @@ import psutil
 from autoresearch.cli import output
 from autoresearch.cli.app import app
 from autoresearch.journal.session import Session
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 BENCH = """#!/usr/bin/env bash
@@ -113,7 +114,7 @@ class Lab(Repo):
 
     @property
     def session(self) -> Session:
-        return self.workspace.session()
+        return load_session(self.workspace)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         lines = (self.root / "autoresearch.jsonl").read_text().splitlines()

@@ -21,6 +21,7 @@ from kill_lab import EVERY, FILE, Lab, Maker, wait_for
 from autoresearch.experiments.recovery import repair
 from autoresearch.journal import file as journal
 from autoresearch.system.git import Git
+from autoresearch.workspace.session_journal import append
 from autoresearch.workspace.workspace import Workspace
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
@@ -309,7 +310,7 @@ def test_a_verdict_that_is_torn_at_any_byte_is_whole_or_was_never_written(owed: 
         assert last is not None and last.number == 3
         assert last.outcome == ("ok" if cut >= len(whole) - 1 else "killed"), cut
         assert owed.head == parent
-        workspace.append({"type": "note", "experiment": 3, "asi": {"after": cut}})
+        append(workspace, {"type": "note", "experiment": 3, "asi": {"after": cut}})
         verdicts = [e for e in owed.events() if e.get("run") == 3]
         assert len(verdicts) == 1
 

@@ -13,6 +13,7 @@ from autoresearch.cli.output import JsonFlag, here
 from autoresearch.cli.progress import Display
 from autoresearch.errors import UsageError
 from autoresearch.reports import views
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace, find
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def baseline(
     if detach:
         jobs.detach(workspace, jobs.words("baseline", seeds=seeds), as_json)
         return
-    measured = workspace.session().baseline
+    measured = load_session(workspace).baseline
     with Display() as display, jobs.error_kept(workspace, again=measured.number if measured else None):
         report = baseline(workspace, seeds, wall_clock, tick=display.tick)
     _tell(workspace, report, as_json)
@@ -110,7 +111,7 @@ def wait(
     """
     workspace = find(here())
     told = jobs.wait(workspace, n, timeout)
-    emit_with_messages(workspace, workspace.session(), as_json, told["view"], told["lines"])
+    emit_with_messages(workspace, load_session(workspace), as_json, told["view"], told["lines"])
 
 
 def pairs(given: list[str] | None) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from autoresearch.reports import views
 from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
 from autoresearch.system.clock import wall_clock
+from autoresearch.system.files import write_atomic
 from autoresearch.workspace.init import Choice, init
 from autoresearch.workspace.task_file import load
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 BASELINE_SEEDS = 2
 """The least that shows the noise; a real session takes more."""

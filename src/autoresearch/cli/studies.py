@@ -41,7 +41,7 @@ def confirm(
 
     Example: autoresearch confirm --seeds 5
     """
-    from autoresearch.studies.study import confirm
+    from autoresearch.studies.confirm import confirm
     from autoresearch.system.clock import wall_clock
 
     if detach:
@@ -85,7 +85,7 @@ def replicate(
 
     Example: autoresearch replicate 5 --seed 7
     """
-    from autoresearch.studies.study import replicate
+    from autoresearch.studies.replicate import replicate
     from autoresearch.system.clock import wall_clock
 
     if detach:

@@ -11,6 +11,7 @@ import typer
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.cli.progress import Display
 from autoresearch.errors import AutoresearchError
+from autoresearch.workspace.session_journal import load_session
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
 
@@ -91,7 +92,7 @@ def init(
     )  # fmt: skip
     workspace = init.init(here() / folder, choice, wall_clock())
     loaded = task_file.load(workspace.root)
-    segment = workspace.session().segment
+    segment = load_session(workspace).segment
     remember(workspace, wall_clock())
     if not no_setup:
         try:

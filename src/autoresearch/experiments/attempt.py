@@ -13,15 +13,15 @@ from autoresearch.experiments.decide import (
     decide,
     failure,
     incomparable,
-    repeat_line,
     verdict_line,
 )
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
 from autoresearch.experiments.user_hooks import run_hook
+from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of
-from autoresearch.journal.session import Event, Session
+from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
@@ -29,6 +29,8 @@ from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.clock import Clock
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -49,7 +51,7 @@ def attempt(
     Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
     when it was cut short; then nothing was decided.
     """
-    with root.lock(), signals_interrupt():
+    with lock(root), signals_interrupt():
         context, session, remarks = preflight(root, clock, tick)
         git, task = context.git, context.task
         if again is not None:
@@ -59,29 +61,28 @@ def attempt(
         number = session.next_number
         about = {"experiment": number, "description": found.description, "asi": dict(asi), "parent": found.parent}
         hooks = {"before": run_hook(root, session, "before", about)}
-        with root.changing_git():
+        with changing_git(root):
             commit = found.commit or git.commit(found.paths, _message(found.description, asi))
-        start: Event = {
-            "type": "start",
-            "experiment": number,
-            "commit": commit,
-            "parent": found.parent,
-            "seed": SCREENING_SEED,
-            "description": found.description,
-            "asi": dict(asi),
-            "fingerprint": found.fingerprint,
-            "simpler": found.simpler,
-            "warnings": list(found.warnings),
-            "timestamp": clock(),
-        }
-        root.append(start)
+        start = start_line(
+            number,
+            commit,
+            found.parent,
+            SCREENING_SEED,
+            found.description,
+            asi,
+            found.fingerprint,
+            clock(),
+            simpler=found.simpler,
+            warnings=found.warnings,
+        )
+        append(root, start)
         runs = SeedRuns(number, found.simpler)
         with interruptible(root, git, number, clock):
-            with root.changing_git():
+            with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
             status, reason = _judged(context, session, runs, commit, found.parent, clock)
             record = verdict_line(runs, session, start, status, reason, detect().env(), clock())
-            root.append(record)
+            append(root, record)
         result = conclude(context, runs, remarks)
         hooks["after"] = run_hook(root, result.session, "after", {**record, "experiment": number, "commit": commit})
         return replace(result, hooks=hooks)
@@ -109,7 +110,7 @@ def _judged(
             run(step.seed)
         else:
             runs.failed = _repeat_incumbent(context, session, step.seed, clock)
-            session = context.workspace.session()
+            session = load_session(context.workspace)
     return failure(runs.failed)
 
 
@@ -121,7 +122,7 @@ def _repeat_incumbent(context: RunContext, session: Session, seed: int, clock: C
     if run.value is None:
         reason = f"the incumbent's run of seed {seed} failed: {run.reason}"
         return Measurement("killed", reason=reason, excerpt=run.excerpt)
-    context.workspace.append(repeat_line(incumbent.number, seed, run.value, detect().env(), clock()))
+    append(context.workspace, repeat_line(incumbent.number, seed, run.value, detect().env(), clock()))
     return None
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments import candidate as candidates
 from autoresearch.experiments.code_fingerprint import fingerprint
-from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, repeat_line, verdict_line
+from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
+from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of
-from autoresearch.journal.session import Event, Experiment
+from autoresearch.journal.session import Experiment
 from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
 from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.system.clock import Clock
+from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -28,7 +32,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
 
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
-    with root.lock(), signals_interrupt():
+    with lock(root), signals_interrupt():
         context, session, remarks = preflight(root, clock, tick)
         git, task = context.git, context.task
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
@@ -41,13 +45,12 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
             )
         setup(context)
         number, commit = session.next_number, git.head() or ""
-        code = fingerprint(git.files(commit, mutable_paths(git, task)))
-        start: Event = {"type": "start", "experiment": number, "commit": commit, "parent": None, "seed": 1,
-                        "description": "baseline", "asi": {}, "fingerprint": code, "timestamp": clock()}  # fmt: skip
-        root.append(start)
+        code = fingerprint(files_of(git, commit, mutable_paths(git, task)))
+        start = start_line(number, commit, None, SCREENING_SEED, "baseline", {}, code, clock())
+        append(root, start)
         runs = SeedRuns(number)
         with interruptible(root, git, number, clock):
-            with root.changing_git():
+            with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
             for seed in wanted:
                 if runs.failed is None:
@@ -56,7 +59,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
             status, reason = failure(runs.failed) if runs.failed else ("keep", "baseline")
-            root.append(verdict_line(runs, session, start, status, reason, detect().env(), clock()))
+            append(root, verdict_line(runs, session, start, status, reason, detect().env(), clock()))
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
@@ -79,8 +82,8 @@ def _more_seeds(
         last = measure(context, context.spec(first.commit or "", first.number, seed))
         if last.value is None:
             raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
-        context.workspace.append(repeat_line(first.number, seed, last.value, detect().env(), clock()))
-    session = context.workspace.session()
+        append(context.workspace, repeat_line(first.number, seed, last.value, detect().env(), clock()))
+    session = load_session(context.workspace)
     experiment = session.baseline
     assert experiment is not None and last is not None
     return ExperimentResult(experiment, session, last, tuple(remarks))

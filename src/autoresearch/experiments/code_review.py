@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
+from autoresearch.journal.refs import EXPERIMENTS
+
 NETWORK = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "websockets",
            "paramiko", "boto3", "huggingface_hub"}  # fmt: skip
 PROCESSES = {"subprocess", "multiprocessing", "ctypes", "cffi", "signal", "pty", "gc", "inspect", "atexit", "psutil"}
@@ -15,7 +17,7 @@ SEEDERS = {"seed", "manual_seed", "manual_seed_all", "seed_all", "default_rng", 
 INSIDES = {"__globals__", "__code__", "__closure__", "__dict__", "__builtins__", "__subclasses__", "_getframe",
            "settrace", "setprofile", "addaudithook"}  # fmt: skip
 FILES = (".bin", ".parquet", "result.json", "clock.json", "summary.json", "autoresearch.jsonl", ".cache", "/proc/",
-         "refs/autoresearch")  # fmt: skip
+         EXPERIMENTS)  # fmt: skip
 MAX_REMARKS = 12
 
 

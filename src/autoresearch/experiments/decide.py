@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoresearch.experiments.evidence import gather
+from autoresearch.journal.events import run_line
 from autoresearch.journal.session import Event, Session, hardware_of
 from autoresearch.journal.statuses import Status, status_of
 from autoresearch.runs.measurement import Measurement
@@ -72,18 +73,6 @@ def failure(measurement: Measurement) -> tuple[Status, str]:
     return status_of(measurement.outcome), measurement.reason
 
 
-def repeat_line(experiment: int, seed: int, value: float, env: Mapping[str, Any], now: int) -> Event:
-    """Return a run made after the verdict as a journal line, with the machine that it was made on."""
-    return {
-        "type": "repeat",
-        "experiment": experiment,
-        "seed": seed,
-        "value": value,
-        "env": dict(env),
-        "timestamp": now,
-    }
-
-
 def verdict_line(
     runs: SeedRuns, session: Session, start: Event, status: Status, reason: str, env: Mapping[str, Any], now: int
 ) -> Event:
@@ -93,28 +82,30 @@ def verdict_line(
     unbiased = values[1:] if screened else values
     metric = sum(unbiased) / len(unbiased) if unbiased and runs.failed is None else None
     first = runs.first
-    return {
-        "run": start["experiment"],
-        "commit": start["commit"][:7],
-        "metric": metric,
-        "metrics": first.metrics if first else {},
-        "status": status,
-        "description": start["description"],
-        "timestamp": now,
-        "segment": session.segment.number,
-        "confidence": _confidence(session, metric if status == "keep" else None, metric),
-        "asi": start["asi"],
-        "outcome": runs.failed.outcome if runs.failed else "ok",
-        "reason": reason,
-        "values": values,
-        "seeds": list(runs.values),
-        "screened": screened,
-        "parent": start["parent"],
-        "manifest": first.manifest if first else None,
-        "warnings": [*start.get("warnings", []), *runs.warnings],
-        "seconds": round(first.seconds, 3) if first else None,
-        "env": dict(env),
-    }
+    return run_line(
+        start["experiment"],
+        start["commit"][:7],
+        metric,
+        first.metrics if first else {},
+        status,
+        start["description"],
+        session.segment.number,
+        start["asi"],
+        now,
+        confidence=_confidence(session, metric if status == "keep" else None, metric),
+        details={
+            "outcome": runs.failed.outcome if runs.failed else "ok",
+            "reason": reason,
+            "values": values,
+            "seeds": list(runs.values),
+            "screened": screened,
+            "parent": start["parent"],
+            "manifest": first.manifest if first else None,
+            "warnings": [*start.get("warnings", []), *runs.warnings],
+            "seconds": round(first.seconds, 3) if first else None,
+            "env": dict(env),
+        },
+    )
 
 
 def _confidence(session: Session, kept: float | None, metric: float | None) -> float | None:

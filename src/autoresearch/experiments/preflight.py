@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
 from autoresearch.experiments.recovery import repair
+from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.spec import RunContext, Tick, search_path
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import check_immutable, tip_of
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
@@ -66,7 +68,7 @@ def check_branch(git: Git, session: Session) -> None:
         )
     if expected is None:
         raise PreconditionError("the journal names no branch", "start a session with: autoresearch init")
-    if git.resolve(f"refs/heads/{expected}") is None:
+    if git.resolve(branch_ref(expected)) is None:
         raise IntegrityError(
             f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
         )
@@ -94,14 +96,14 @@ def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) 
 
 def _check_commits(git: Git, session: Session) -> None:
     """Raise `IntegrityError` when a commit that the journal names is not in the repository any more."""
-    gone = git.missing({e.commit for e in session.experiments if e.commit})
+    gone = missing_commits(git, {e.commit for e in session.experiments if e.commit})
     missing = [e.number for e in session.experiments if e.commit in gone]
     if missing:
         told = ", ".join(map(str, missing[:5]))
         raise IntegrityError(f"the commits of experiments {told} are gone from the repository", "see: git reflog")
     incumbent, branch = session.incumbent, session.segment.branch
     if incumbent is not None and branch is not None and incumbent.commit:
-        tip = git.resolve(f"refs/heads/{branch}")
+        tip = git.resolve(branch_ref(branch))
         if tip is not None and not git.is_ancestor(incumbent.commit, tip):
             raise IntegrityError(
                 f"branch {branch} does not contain experiment {incumbent.number}",

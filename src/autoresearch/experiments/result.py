@@ -10,6 +10,7 @@ from autoresearch.experiments.recovery import settle
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext
+from autoresearch.workspace.session_journal import load_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class ExperimentResult:
 
 def conclude(context: RunContext, runs: SeedRuns, remarks: list[str]) -> ExperimentResult:
     """Move git as the verdict says, and return the result from the journal alone."""
-    root, session = context.workspace, context.workspace.session()
+    root, session = context.workspace, load_session(context.workspace)
     experiment = session.find(runs.number)
     assert experiment is not None
     remarks += settle(root, context.git, session, experiment)

@@ -17,8 +17,9 @@ from typing import Any, Literal
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import excerpt
 from autoresearch.journal.session import Session
+from autoresearch.system.files import write_atomic
 from autoresearch.system.process import run_limited
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 FOLDER = "autoresearch.hooks"
 LIMIT_S = 30.0

@@ -21,8 +21,9 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.snapshot import snapshot
 from autoresearch.runs.spec import RunContext, RunSpec, environment
+from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.process import Exit, run_limited
-from autoresearch.workspace.workspace import Workspace, remove_tree, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 
 def measure(context: RunContext, spec: RunSpec) -> Measurement:

@@ -7,6 +7,7 @@ from autoresearch.escaping import excerpt
 from autoresearch.runs.spec import RunContext, RunSpec, Tick, environment
 from autoresearch.system.git import Git
 from autoresearch.system.process import run_limited, signals_interrupt
+from autoresearch.workspace.lock import lock
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
@@ -34,5 +35,5 @@ def setup(context: RunContext) -> None:
 
 def setup_workspace(root: Workspace, tick: Tick | None = None) -> None:
     """Run the setup command of a workspace's task, as `init` does."""
-    with root.lock(), signals_interrupt():
+    with lock(root), signals_interrupt():
         setup(RunContext(root, Git(root.root), load(root.root), tick))

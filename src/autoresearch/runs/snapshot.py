@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoresearch.runs.spec import RunContext
-from autoresearch.workspace.workspace import HELPERS, remove_tree
+from autoresearch.system.files import remove_tree
+from autoresearch.workspace.workspace import HELPERS
 
 
 @contextlib.contextmanager

@@ -7,20 +7,26 @@ import os
 import shlex
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.journal import file as journal
-from autoresearch.journal.session import SCHEMA
+from autoresearch.journal.events import SegmentDetails, config_line
+from autoresearch.journal.fields import Event
+from autoresearch.journal.refs import branch_of, branch_ref, tag_folder
+from autoresearch.metrics import Metric
 from autoresearch.system.file_hashes import hash_files
-from autoresearch.system.git import Git, require_git
+from autoresearch.system.files import write_atomic
+from autoresearch.system.git import Git
+from autoresearch.system.git_command import require_git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, write_atomic
+from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
 
 LINKABLE = (".venv", "venv", "node_modules")
 """Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
@@ -69,7 +75,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
         raise PreconditionError(f"{folder} is empty", "go to the repository that has the files to change")
     git = None if new else _existing(folder)
     tag = choice.tag or _free_tag(git, now)
-    branch = f"autoresearch/{tag}"
+    branch = branch_of(tag)
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None:
         _check_names(git, tag, branch)
@@ -97,25 +103,33 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)
-    journal.append(
-        workspace.journal,
-        {
-            "type": "config",
-            "schema": SCHEMA,
-            "segment": 0,
-            "name": task.task.title or task.task.name,
-            "metricName": task.metric.name,
-            "metricUnit": task.metric.unit,
-            "bestDirection": task.metric.direction,
-            "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
-            "sha256": hash_files(workspace.root, task.files.immutable),
-            "branch": branch,
-            "tag": tag,
-            "keep_untracked": sorted(theirs),
-            "timestamp": now,
-        },
-    )
+    hashes = hash_files(workspace.root, task.files.immutable)
+    journal.append(workspace.journal, segment_line(task, 0, hashes, branch, tag, theirs, now))
     return workspace
+
+
+def segment_line(
+    task: TaskFile,
+    number: int,
+    hashes: dict[str, str],
+    branch: str | None,
+    tag: str | None,
+    untracked: Iterable[str],
+    now: int,
+) -> Event:
+    """Return the line that begins segment `number` of a session of this task.
+
+    `hashes` are those of its immutable files, `untracked` the paths in the mutable folders that are a person's.
+    """
+    metric = Metric(task.metric.name, task.metric.direction, task.metric.unit)
+    details: SegmentDetails = {
+        "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
+        "sha256": hashes,
+        "branch": branch,
+        "tag": tag,
+        "keep_untracked": sorted(untracked),
+    }
+    return config_line(number, task.task.title or task.task.name, metric, now, details)
 
 
 def _existing(folder: Path) -> Git:
@@ -173,7 +187,7 @@ def new_repository(folder: Path) -> Git:
 
 
 def _check_tag(tag: str, folder: Path) -> None:
-    command = ["git", "check-ref-format", f"refs/heads/autoresearch/{tag}"]
+    command = ["git", "check-ref-format", branch_ref(branch_of(tag))]
     if subprocess.run(command, cwd=folder, capture_output=True).returncode:
         raise UsageError(f"{tag!r} cannot be part of a branch name", "use letters, digits, - and _")
 
@@ -183,10 +197,10 @@ def _check_names(git: Git, tag: str, branch: str) -> None:
     other = "choose another name with: --tag NAME"
     parts = branch.split("/")
     for name in ("/".join(parts[:n]) for n in range(1, len(parts) + 1)):
-        if git.resolve(f"refs/heads/{name}"):
+        if git.resolve(branch_ref(name)):
             fix = other if "/" in name else f"rename it: git branch -m {name} my-{name}"
             raise PreconditionError(f"the branch {name} exists", fix)
-    for folder in (f"refs/heads/{branch}", f"refs/autoresearch/{tag}"):
+    for folder in (branch_ref(branch), tag_folder(tag)):
         if git.refs(folder):
             raise PreconditionError(f"there is something of this name already: {git.refs(folder)[0]}", other)
 
@@ -197,9 +211,7 @@ def _free_tag(git: Git | None, now: int) -> str:
     tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
     names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
     return next(
-        name
-        for name in names
-        if git is None or not git.refs(f"refs/heads/autoresearch/{name}") + git.refs(f"refs/autoresearch/{name}")
+        name for name in names if git is None or not git.refs(branch_ref(branch_of(name))) + git.refs(tag_folder(name))
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.journal import file as journal
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 BESIDE = ("note", "message", "message_shown")
 """Lines that other commands may append while a run goes on."""

@@ -17,11 +17,13 @@ from autoresearch.runs.isolation.audit import Report, Watch, watching
 from autoresearch.runs.isolation.bubblewrap import Cage, missing
 from autoresearch.runs.isolation.file_access import HeldOut, evaluating
 from autoresearch.runs.isolation.tamper_check import Seal
+from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git
 from autoresearch.system.limits import DEFAULT_SHARE, Limits, memory_of_machine
 from autoresearch.workspace.editable import check_immutable
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace, remove_tree
+from autoresearch.workspace.workspace import Workspace
 
 SPLIT = "AUTORESEARCH_SPLIT"
 """Environment variable: the split that an evaluation reads, `search` or `locked`."""
@@ -62,7 +64,7 @@ class Confinement:
         why_not = "this task does without" if task.run.sandbox == "off" else missing()
         if why_not and task.run.sandbox == "required":
             raise PreconditionError(f"this task requires a sandbox, and {why_not}", "see: autoresearch doctor")
-        session = workspace.session()
+        session = load_session(workspace)
         check_immutable(workspace, session, task)
         seal = Seal.of(workspace, git, task, session, _commits(session, commit), run_dir) if why_not else None
         return cls(workspace, git, task, run_dir, not why_not, seal)

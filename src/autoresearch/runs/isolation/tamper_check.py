@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearch.errors import IntegrityError
-from autoresearch.journal.refs import folder_of
+from autoresearch.journal.refs import branch_ref, folder_of
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.git_backup import Held, damaged, false, hold, put_back
+from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 SMALL = 64 * 2**10
 """Bytes up to which a file of an earlier run is held whole; of a larger one only its state is known."""
@@ -106,7 +107,7 @@ class Seal:
 
     def _refs(self) -> Iterator[str]:
         """Put back the refs of experiments, and a branch that lost its commit. What a person commits on top stays."""
-        now, branch = _refs(self.git, self.session), f"refs/heads/{self.session.segment.branch}"
+        now, branch = _refs(self.git, self.session), branch_ref(self.session.segment.branch or "")
         for ref in {*now, *self.refs}:
             before, after = self.refs.get(ref), now.get(ref)
             if before == after or (ref == branch and before and after and self.git.is_ancestor(before, after)):
@@ -135,9 +136,7 @@ class Seal:
 
 
 def _refs(git: Git, session: Session) -> dict[str, str]:
-    return git.targets(
-        folder_of(session), *([f"refs/heads/{session.segment.branch}"] if session.segment.branch else [])
-    )
+    return git.targets(folder_of(session), *([branch_ref(session.segment.branch)] if session.segment.branch else []))
 
 
 def _files(root: Path, task: TaskFile) -> list[str]:
