@@ -37,7 +37,7 @@ from autoresearch.system.clock import wall_clock
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.init import Choice, init
+from autoresearch.workspace.init import InitOptions, init
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
@@ -80,8 +80,8 @@ def begun(folder: Path, seconds: float, policy: str) -> Workspace:
     """Return the workspace, with its data prepared; a new one, if there is none."""
     if (folder / journal.NAME).exists():
         return Workspace(folder)
-    choice = Choice("pretrain", tag="session", source="python", profile="tiny", seconds=seconds, policy=policy)
-    workspace = init(folder, choice, wall_clock())
+    options = InitOptions("pretrain", tag="session", source="python", profile="tiny", seconds=seconds, policy=policy)
+    workspace = init(folder, options, wall_clock())
     setup_workspace(workspace)
     return workspace
 

@@ -18,7 +18,7 @@ import pytest
 from kill_hunts import hunt_import, hunt_try
 from kill_lab import EVERY, FILE, Lab, Maker, wait_for
 
-from autoresearch.experiments.recovery import repair
+from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.system.git import Git
 from autoresearch.workspace.session_journal import append
@@ -305,8 +305,8 @@ def test_a_verdict_that_is_torn_at_any_byte_is_whole_or_was_never_written(owed: 
     for cut in cuts:
         log.write_bytes(whole[:cut])
         owed.git("reset", "-q", "--hard", commit)
-        repaired = repair(workspace, git, 1_790_000_000)
-        last = repaired.session.last
+        recovered = recover(workspace, git, 1_790_000_000)
+        last = recovered.session.last
         assert last is not None and last.number == 3
         assert last.outcome == ("ok" if cut >= len(whole) - 1 else "killed"), cut
         assert owed.head == parent

@@ -16,7 +16,7 @@ from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import views
-from autoresearch.reports.policies import otherwise, otherwise_lines
+from autoresearch.reports.policies import policy_lines, policy_view
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.lock import current_run, is_locked, lock
@@ -66,8 +66,8 @@ def log(
     session = load_session(workspace)
     chosen = [e for e in session.experiments if not status or e.status == status]
     if policy is not None:
-        told = otherwise(workspace, session, policy, {e.number for e in chosen[-last:]})
-        emit(as_json, told, otherwise_lines(session, told))
+        view = policy_view(workspace, session, policy, {e.number for e in chosen[-last:]})
+        emit(as_json, view, policy_lines(session, view))
         return
     rows = [views.brief_view(session, e) for e in chosen[-last:]]
     emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
@@ -127,7 +127,7 @@ def resume(
 
     Example: autoresearch resume --brief
     """
-    from autoresearch.experiments.recovery import repair
+    from autoresearch.experiments.recovery import recover
     from autoresearch.reports.brief import brief, brief_lines, remember
     from autoresearch.system.clock import wall_clock
 
@@ -135,8 +135,8 @@ def resume(
     done: tuple[str, ...] = ()
     if not is_locked(workspace):
         with lock(workspace):
-            repaired = repair(workspace, Git(workspace.root), wall_clock())
-        session, done = repaired.session, repaired.done
+            recovered = recover(workspace, Git(workspace.root), wall_clock())
+        session, done = recovered.session, recovered.done
         view = brief(workspace, session, wall_clock(), short=short)
         remember(workspace, wall_clock(), session, view if short else None)
     else:

@@ -37,7 +37,7 @@ Flag = Annotated[
 ]
 
 Told = dict[str, Any]
-"""What a command printed: `view` and `lines`, or `error` with what the edge of the command line says."""
+"""What a command printed: `view` and `lines`, or `error` with what `cli/output.py` says."""
 
 
 def detach(workspace: Workspace, line: list[str], as_json: bool) -> None:

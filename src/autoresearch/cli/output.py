@@ -1,4 +1,4 @@
-"""The edge of the command line: one way to print, one place where errors become a line and an exit code."""
+"""The output of every command: one way to print, one place where errors become a line and an exit code."""
 
 from __future__ import annotations
 

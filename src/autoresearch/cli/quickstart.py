@@ -20,7 +20,7 @@ from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
 from autoresearch.system.clock import wall_clock
 from autoresearch.system.files import write_atomic
-from autoresearch.workspace.init import Choice, init
+from autoresearch.workspace.init import InitOptions, init
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
@@ -38,10 +38,10 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
     began = time.monotonic()
     with Display(total=1 + BASELINE_SEEDS + experiments) as display:
         display.say(f"1/4 a workspace in {folder}: task pretrain, profile tiny, the text of the Python installation")
-        choice = Choice(
+        options = InitOptions(
             "pretrain", tag="quickstart", source="python", profile="tiny", seconds=seconds, seeds=CONFIRMING_SEEDS
         )
-        workspace = init(folder, choice, wall_clock())
+        workspace = init(folder, options, wall_clock())
         os.chdir(workspace.root)
         setup_workspace(workspace, display.tick)
         display.say(f"2/4 the baseline, {BASELINE_SEEDS} runs of {seconds:g} s", steps=1)

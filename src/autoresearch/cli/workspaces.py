@@ -85,12 +85,12 @@ def init(
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
 
-    choice = init.Choice(
+    options = init.InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
     )  # fmt: skip
-    workspace = init.init(here() / folder, choice, wall_clock())
+    workspace = init.init(here() / folder, options, wall_clock())
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment
     remember(workspace, wall_clock())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from autoresearch.errors import AutoresearchError, UsageError
-from autoresearch.experiments.recovery import repair
+from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import config_line, import_line, run_line
 from autoresearch.journal.fields import Event, finite
@@ -63,7 +63,7 @@ def import_log(root: Path, path: Path, direction: Direction | None, now: int) ->
         journal.append(workspace.journal, line)
     with lock(workspace):
         if begun and load_session(workspace).segment.branch is not None:
-            repair(workspace, Git(root), now)
+            recover(workspace, Git(root), now)
         return _add(workspace, path.name, logs, now)
 
 

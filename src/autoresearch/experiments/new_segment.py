@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments.preflight import check_branch
-from autoresearch.experiments.recovery import repair
+from autoresearch.experiments.recovery import recover
 from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import hash_files
 from autoresearch.system.git import Git
@@ -24,7 +24,7 @@ def begin_segment(root: Workspace, now: int) -> Session:
     """
     with lock(root):
         git = Git(root.root)
-        session = repair(root, git, now).session
+        session = recover(root, git, now).session
         check_branch(git, session)
         task = load(root.root)
         changed = [change.path for change in git.changes() if not change.untracked]

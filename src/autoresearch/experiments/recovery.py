@@ -32,14 +32,14 @@ GIT_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock")
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """The session after the repair, and what was done, a sentence each."""
+class Recovered:
+    """The session after the recovery, and what was done, a sentence each."""
 
     session: Session
     done: tuple[str, ...]
 
 
-def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
+def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     """Bring journal, branch and folders in line; the caller holds the workspace lock.
 
     An experiment with a `start` and no verdict was interrupted: nothing was decided, so it is recorded as `killed` with
@@ -64,10 +64,10 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
         done.append(ended)
         session = load_session(workspace)
     if session.last is not None:
-        done += settle(workspace, git, session, session.last, after_kill=git_was_killed)
+        done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)
     if git_was_killed:  # only now: until here, a kill leaves the same to do again
         workspace.git_marker.unlink(missing_ok=True)
-    return Repaired(session, tuple(done))
+    return Recovered(session, tuple(done))
 
 
 def laboratory(workspace: Workspace, git: Git) -> Workspace | None:
@@ -90,7 +90,7 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
     return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {again}"
 
 
-def settle(
+def apply_verdict(
     workspace: Workspace, git: Git, session: Session, experiment: Experiment, *, after_kill: bool = False
 ) -> list[str]:
     """Do what git still owes to a verdict: the ref that keeps the commit, and the way back unless it was kept.
@@ -153,14 +153,14 @@ def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Itera
             experiment = load_session(root).unfinished
             if experiment is not None and experiment.number == number:
                 append(root, killed(root, experiment, clock(), reason))
-            repaired = repair(root, git, clock()).session.find(number)
+            recovered = recover(root, git, clock()).session.find(number)
         except (OSError, AutoresearchError):
             raise MachineError(message, "when the machine is well again: autoresearch resume") from error
-        if repaired is not None and repaired.outcome != "killed":
-            message = f"interrupted after the verdict on experiment {number}: {repaired.status}"
+        if recovered is not None and recovered.outcome != "killed":
+            message = f"interrupted after the verdict on experiment {number}: {recovered.status}"
             raise MachineError(message, f"see: autoresearch show {number}") from error
         if by_hand or isinstance(error, MachineError | OSError):
-            first = repaired is None or repaired.parent is None
+            first = recovered is None or recovered.parent is None
             again = "autoresearch baseline" if first else f"autoresearch try --again {number}"
             raise MachineError(message, f"measure it with: {again}") from error
         raise
@@ -192,8 +192,8 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     if count:
         done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
     with contextlib.suppress(OSError, KeyError, TypeError):
-        told = journal_backup.repaired(workspace, about)
-        done += [told] if told else []
+        message = journal_backup.restored(workspace, about)
+        done += [message] if message else []
     workspace.running.unlink(missing_ok=True)
 
 

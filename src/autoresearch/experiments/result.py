@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoresearch.experiments.decide import SeedRuns
-from autoresearch.experiments.recovery import settle
+from autoresearch.experiments.recovery import apply_verdict
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext
@@ -31,7 +31,7 @@ def conclude(context: RunContext, runs: SeedRuns, remarks: list[str]) -> Experim
     root, session = context.workspace, load_session(context.workspace)
     experiment = session.find(runs.number)
     assert experiment is not None
-    remarks += settle(root, context.git, session, experiment)
+    remarks += apply_verdict(root, context.git, session, experiment)
     weights = context.task.run.weights
     if weights is not None and experiment.status != "keep":
         for path in root.run_dir(runs.number, 0).parent.glob(f"*/{weights}"):

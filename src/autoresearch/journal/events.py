@@ -258,7 +258,7 @@ def read_repeat(event: Event, e: Experiment, newest: int) -> Mapping[str, Any]:
         e.replicas.append((seed, value))
     else:
         runs[seed] = value
-    e.at[seed] = newest
+    e.measured_after[seed] = newest
     return env
 
 

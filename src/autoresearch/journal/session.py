@@ -1,4 +1,4 @@
-"""The state of a session: a fold over its journal. Nobody assigns to it; every number anyone sees comes from it."""
+"""The state of a session, folded from the lines of its journal; every number that is shown comes from here."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ class Session:
 
     def noise_on(self, hardware: str) -> Noise:
         """Return the noise of runs on this hardware."""
-        return pooled(e.on(hardware).fresh for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere)
+        return pooled(
+            e.on(hardware).noise_runs for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere
+        )
 
     @cached_property
     def counts(self) -> dict[str, int]:

@@ -24,6 +24,6 @@ class Study:
     continues: int | None = None
     """The interrupted study whose runs this one has taken over; it is no further use of the locked split."""
     outcome: str | None = None
-    """`done`, `failed` or `interrupted`; None while it runs, or waits for a repair."""
+    """`done`, `failed` or `interrupted`; None while it runs, or waits for the recovery."""
     result: dict[str, Any] = field(default_factory=dict)
     timestamp: int | None = None

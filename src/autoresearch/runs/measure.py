@@ -1,4 +1,4 @@
-"""Measure one commit with one seed. `measure` is the only function that does."""
+"""Make a run: a `RunSpec` in, a `Measurement` out. `measure` is the only function that does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoresearch.errors import MachineError
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.bubblewrap import check_set_up
-from autoresearch.runs.isolation.policy import Confinement
+from autoresearch.runs.isolation.policy import Isolation
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.snapshot import snapshot
@@ -35,7 +35,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     task, run_dir, commit = context.task, _fresh(spec.folder), spec.commit
     if spec.parent is not None:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
-    isolation = Confinement.begin(context.workspace, context.git, task, commit, run_dir)
+    isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
     with _announced(context.workspace, spec) as run_id:
         env = environment(context.workspace, spec, run_id)
         with snapshot(context, commit, "train") as folder:
@@ -64,7 +64,7 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     command = context.task.run.checks
     if command is None:
         return None
-    isolation = Confinement.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
+    isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
     with _announced(context.workspace, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
         env = environment(context.workspace, spec, run_id)
         ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env)
@@ -82,29 +82,29 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
 
 
 def _process(
-    context: RunContext, isolation: Confinement, what: str, command: str, folder: Path, log: Path, env: dict[str, str]
+    context: RunContext, isolation: Isolation, what: str, command: str, folder: Path, log: Path, env: dict[str, str]
 ) -> Exit:
     limit = context.task.run.checks_limit_s if what == "checks" else context.task.run.limit_s
     _make_room(log)
-    with isolation.process(what, env) as confined:
+    with isolation.process(what, env) as isolated:
 
         def inform(seconds: float) -> None:
-            if confined.watch is not None:
-                confined.watch.read()
+            if isolated.watch is not None:
+                isolated.watch.read()
             if context.tick is not None:
                 context.tick(what, seconds)
 
-        prefix = confined.cage.command() if confined.cage else ()
+        prefix = isolated.mounts.command() if isolated.mounts else ()
         ended = run_limited(
-            command, cwd=folder, log=log, limit_s=limit, env=confined.env, tick=inform, limits=confined.limits,
+            command, cwd=folder, log=log, limit_s=limit, env=isolated.env, tick=inform, limits=isolated.limits,
             prefix=prefix,
         )  # fmt: skip
-        if confined.cage:
+        if isolated.mounts:
             check_set_up(ended)
         return ended
 
 
-def _with_findings(result: Measurement, isolation: Confinement) -> Measurement:
+def _with_findings(result: Measurement, isolation: Isolation) -> Measurement:
     """Return the result, or that the run was caught at what it must not do, whatever else came out of it."""
     tampered, remarks = isolation.end()
     if not tampered:

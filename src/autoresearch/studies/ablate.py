@@ -106,12 +106,12 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
                 stack = next(variant for variant in changes if variant.dispensable)
             elif spare:
                 stack = trial.without(context, spare)
-            found = Ablation(incumbent.number, changes, stack)
-            if found.offer is not None and found.offer.commit is not None:
+            ablation = Ablation(incumbent.number, changes, stack)
+            if ablation.offer is not None and ablation.offer.commit is not None:
                 with changing_git(root):
-                    context.git.update_ref(ablation_ref(session, runner.study.number), found.offer.commit)
-            runner.end("done", found.as_result())
-        return found, load_session(root)
+                    context.git.update_ref(ablation_ref(session, runner.study.number), ablation.offer.commit)
+            runner.end("done", ablation.as_result())
+        return ablation, load_session(root)
 
 
 def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
@@ -127,8 +127,10 @@ def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None =
             raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
         with changing_git(root):
             context.git.restore(stack.commit, mutable_paths(context.git, context.task))
-    told = f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
-    return attempt(root, told, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
+    description = (
+        f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
+    )
+    return attempt(root, description, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +155,14 @@ class _Trial:
             if problem:
                 return AblationVariant(numbers, "conflict", f"what is left does not parse: {problem}")
         with changing_git(self.runner.context.workspace):
-            told = f"experiment {self.incumbent.number} without {', '.join(map(str, numbers))}"
-            commit = commit_on(context.git, self.incumbent.commit or "", files, told)
+            message = f"experiment {self.incumbent.number} without {', '.join(map(str, numbers))}"
+            commit = commit_on(context.git, self.incumbent.commit or "", files, message)
         roots = mutable_paths(context.git, context.task)
         sizes = [code_size(files_of(context.git, c, roots)) for c in (commit, self.incumbent.commit or "")]
         return replace(self._measured(commit, numbers), commit=commit, smaller=sizes[0] < sizes[1])
 
     def _measured(self, commit: str, numbers: tuple[int, ...]) -> AblationVariant:
-        theirs, ours = dict(self.incumbent.pairs), dict[int, float]()
+        theirs, ours = dict(self.incumbent.comparison_runs), dict[int, float]()
         variant = AblationVariant(numbers, "unclear", "not measured")
         for seed in self.seeds:
             value = self.runner.value(commit, self.incumbent.number, seed)
@@ -187,7 +189,9 @@ class _Trial:
         """Judge what is known so far; the looks share ALPHA, half of it for each side."""
         mean, reference = (math.fsum(v.values()) / len(v) for v in (ours, theirs))
         worth = self.session.metric.gain(reference, mean)
-        others = [e.on(self.session.hardware).fresh for e in self.session.current if e.number != self.incumbent.number]
+        others = [
+            e.on(self.session.hardware).noise_runs for e in self.session.current if e.number != self.incumbent.number
+        ]
         noise = pooled([*others, tuple(theirs.values()), tuple(ours.values())])
         if noise.sd is None:
             return AblationVariant(numbers, "unclear", "the noise is unknown", worth=worth)
@@ -229,5 +233,5 @@ def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:
         seeds: list[int] = last.about.get("seeds", [])
         if len(seeds) == count:
             return seeds
-    known = [*incumbent.on(session.hardware).pairs][:count]
+    known = [*incumbent.on(session.hardware).comparison_runs][:count]
     return known + new_seeds(session, count - len(known))

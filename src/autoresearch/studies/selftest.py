@@ -1,4 +1,4 @@
-"""`selftest`: sessions of changes that change nothing. What is kept there is luck, and nothing but luck."""
+"""`selftest`: how often the policy keeps a change that changes nothing, measured in a session of such changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
-from autoresearch.experiments.recovery import SELFTEST, laboratory, repair
+from autoresearch.experiments.recovery import SELFTEST, laboratory, recover
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.spec import Tick
@@ -61,7 +61,7 @@ def selftest(
     """
     with lock(root):
         outer = Git(root.root)
-        session = repair(root, outer, clock()).session
+        session = recover(root, outer, clock()).session
         lab = laboratory(root, outer)
         if fresh:
             remove_tree(root.state / SELFTEST)
@@ -73,7 +73,7 @@ def selftest(
         while (done := _decided(load_session(lab))) < experiments:
             git = Git(lab.root)
             with lock(lab):
-                found = repair(lab, git, clock()).session
+                found = recover(lab, git, clock()).session
             incumbent = found.incumbent
             assert incumbent is not None and found.segment.branch is not None
             if git.head() == git.resolve(incumbent.commit or ""):
@@ -120,7 +120,7 @@ def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:
         if (root.root / path).exists() and not (folder / path).exists():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to(root.root / path)
-    init.init(folder, init.Choice("command", tag=SELFTEST), now)
+    init.init(folder, init.InitOptions("command", tag=SELFTEST), now)
     building.rename(root.state / SELFTEST)
     made = laboratory(root, git)
     assert made is not None

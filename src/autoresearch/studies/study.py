@@ -1,6 +1,6 @@
 """A study: runs that decide nothing on the branch, with a journal line before and after.
 
-A kill leaves the line before and those of the runs that were complete. The repair writes the line after, and the same
+A kill leaves the line before and those of the runs that were complete. The recovery writes the line after, and the same
 command again takes the complete runs over and makes the missing ones.
 """
 

@@ -1,4 +1,4 @@
-"""Git as the engine uses it: the real program, told to run no hooks and to change only what is named."""
+"""Git as the engine uses it: asking about commits and changes, committing, going back, exporting a tree."""
 
 from __future__ import annotations
 

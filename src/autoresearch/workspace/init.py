@@ -35,7 +35,7 @@ NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class InitOptions:
     """What a person asked `init` for; None and empty mean the task's own value."""
 
     task: str
@@ -60,26 +60,26 @@ class Choice:
     """What the person wants, in plain words; for the living document."""
 
 
-def init(folder: Path, choice: Choice, now: int) -> Workspace:
+def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     """Make `folder` a workspace and return it; what is there already is neither changed nor committed.
 
     A new or empty folder becomes a repository of its own. Any other must be in a repository with a commit and without
     changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
     """
-    source = assets.task_folder(choice.task)
+    source = assets.task_folder(options.task)
     require_git()
     new = not folder.exists() or not any(folder.iterdir())
     if (folder / journal.NAME).exists():
         raise PreconditionError(f"{folder} has a session already", "see it with: autoresearch status")
-    if new and choice.mutable:
+    if new and options.mutable:
         raise PreconditionError(f"{folder} is empty", "go to the repository that has the files to change")
     git = None if new else _existing(folder)
-    tag = choice.tag or _free_tag(git, now)
+    tag = options.tag or _free_tag(git, now)
     branch = branch_of(tag)
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None:
         _check_names(git, tag, branch)
-    text = _own(folder, choice, git) or _configured(source, choice, git)
+    text = _own(folder, options, git) or _configured(source, options, git)
     task = task_file.parse(text)
     ours = _files(source, text)
     if git is not None:
@@ -98,7 +98,7 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     git.create_branch(branch)
     if not new and any(change.path in commit for change in git.changes()):
         git.commit(commit, f"autoresearch: task {task.task.name}")
-    agent_files.write_helpers(workspace, task, choice.goal)
+    agent_files.write_helpers(workspace, task, options.goal)
     agent_files.write_for_agents(workspace, git, task)
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
@@ -215,58 +215,58 @@ def _free_tag(git: Git | None, now: int) -> str:
     )
 
 
-def _own(folder: Path, choice: Choice, git: Git | None) -> str | None:
+def _own(folder: Path, options: InitOptions, git: Git | None) -> str | None:
     """Return the task file that a person wrote and committed here, when no option says anything else."""
-    said = (value for name, value in asdict(choice).items() if name not in ("task", "tag", "goal"))
-    if git is None or choice.task != "command" or any(said) or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+    given = (value for name, value in asdict(options).items() if name not in ("task", "tag", "goal"))
+    if git is None or options.task != "command" or any(given) or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
         return None
     task_file.load(folder)
     return (folder / task_file.NAME).read_text(encoding="utf-8")
 
 
-def _configured(source: Path, choice: Choice, git: Git | None) -> str:
+def _configured(source: Path, options: InitOptions, git: Git | None) -> str:
     """Return the task's toml with what the person chose in it; comments stay."""
     import tomlkit
 
     document: Any = tomlkit.parse((source / task_file.NAME).read_text(encoding="utf-8"))
     profiles = document.pop("profile", {})
-    options = document.get("options", {})
-    if "profile" in options:
-        name = choice.profile or "auto"
+    table = document.get("options", {})
+    if "profile" in table:
+        name = options.profile or "auto"
         name = detect().profile() if name == "auto" else name
         if name not in profiles:
             raise UsageError(f"there is no profile {name!r}", f"choose one of: auto, {', '.join(profiles)}")
-        options["profile"] = name
+        table["profile"] = name
         chosen = profiles[name]
         document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
-        options["source"] = _source(choice.source or str(chosen.get("source", options["source"])))
-    elif choice.profile or choice.source:
-        raise UsageError(f"the task {choice.task} has no profiles and no source", "leave out --profile and --source")
-    if choice.seconds is not None and choice.steps is not None:
+        table["source"] = _source(options.source or str(chosen.get("source", table["source"])))
+    elif options.profile or options.source:
+        raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
+    if options.seconds is not None and options.steps is not None:
         raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
-    if choice.seconds is not None:
-        document["run"]["budget"] = _inline({"seconds": choice.seconds})
-    if choice.steps is not None:
-        document["run"]["budget"] = _inline({"steps": choice.steps})
-    _set(document, "metric", name=choice.metric, direction=choice.direction, unit=choice.unit)
-    if choice.command is not None:
-        _set(document, "task", title=f"{document['metric']['name']} of {choice.command}")
-    _set(document, "run", command=choice.command, checks=choice.checks, limit_s=choice.limit_s)
-    _set(document, "keep", policy=choice.policy, seeds=choice.seeds)
-    if choice.mutable:
-        document["files"]["mutable"] = [_relative(path, git) for path in choice.mutable]
+    if options.seconds is not None:
+        document["run"]["budget"] = _inline({"seconds": options.seconds})
+    if options.steps is not None:
+        document["run"]["budget"] = _inline({"steps": options.steps})
+    _set(document, "metric", name=options.metric, direction=options.direction, unit=options.unit)
+    if options.command is not None:
+        _set(document, "task", title=f"{document['metric']['name']} of {options.command}")
+    _set(document, "run", command=options.command, checks=options.checks, limit_s=options.limit_s)
+    _set(document, "keep", policy=options.policy, seeds=options.seeds)
+    if options.mutable:
+        document["files"]["mutable"] = [_relative(path, git) for path in options.mutable]
     if not document["files"]["mutable"]:
         raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
-    if choice.task == "command":
-        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(choice, name) is None]
+    if options.task == "command":
+        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(options, name) is None]
         if missing:
             raise UsageError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
             )
     if git is not None:
         mutable = tuple(document["files"]["mutable"])
-        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in choice.immutable)]
-        fixed += [path for path in _named_files(choice.command, git) if path not in fixed]
+        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in options.immutable)]
+        fixed += [path for path in _named_files(options.command, git) if path not in fixed]
         document["files"]["immutable"] = [path for path in fixed if not task_file.within(path, mutable)]
         linked = [
             name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")

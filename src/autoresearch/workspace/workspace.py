@@ -54,7 +54,7 @@ class Workspace:
 
     @property
     def holder(self) -> Path:
-        """Says which process holds the workspace lock, from the guard of an experiment to its verdict."""
+        """Says which process holds the workspace lock, from the preflight of an experiment to its verdict."""
         return self.state / "holder.json"
 
     @property

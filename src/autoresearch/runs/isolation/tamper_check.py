@@ -32,7 +32,7 @@ State = tuple[int, int, int]
 
 
 @dataclass
-class Seal:
+class TamperCheck:
     """The state of everything that the run of one seed must leave alone."""
 
     workspace: Workspace
@@ -51,7 +51,7 @@ class Seal:
     @classmethod
     def of(
         cls, workspace: Workspace, git: Git, task: TaskFile, session: Session, commits: set[str], run_dir: Path
-    ) -> Seal:
+    ) -> TamperCheck:
         """Hold everything as it is now. `commits` are those whose objects must stay as they are."""
         paths = [f"{git.prefix}{path}" for path in (*task.files.mutable, *task.files.immutable)]
         immutable = {path: (workspace.root / path).read_bytes() for path in _files(workspace.root, task)}
@@ -70,7 +70,7 @@ class Seal:
             touched={path: (workspace.root / path).stat().st_ctime_ns for path in immutable},
         )  # fmt: skip
 
-    def broken(self) -> tuple[list[str], list[str]]:
+    def changes(self) -> tuple[list[str], list[str]]:
         """Compare and put back; return what was changed, and what was written to and is the same, a phrase each."""
         changed = [*self._journal(), *self._immutable(), *self._objects(), *self._refs(), *self._runs()]
         same = [
