@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoresearch.experiments import candidate as candidates
+from autoresearch.experiments.candidate import find_candidate, restore
 from autoresearch.experiments.decide import (
     SCREENING_SEED,
     SeedRuns,
@@ -55,32 +55,37 @@ def attempt(
         context, session, remarks = preflight(root, clock, tick)
         git, task = context.git, context.task
         if again is not None:
-            earlier = candidates.restore(root, git, session, task, again)
+            earlier = restore(root, git, session, task, again)
             description = description or f"again {again}: {earlier}"
-        found = candidates.find_candidate(git, session, task, description, again=same or again is not None)
+        candidate = find_candidate(git, session, task, description, again=same or again is not None)
         number = session.next_number
-        about = {"experiment": number, "description": found.description, "asi": dict(asi), "parent": found.parent}
+        about = {
+            "experiment": number,
+            "description": candidate.description,
+            "asi": dict(asi),
+            "parent": candidate.parent,
+        }
         hooks = {"before": run_hook(root, session, "before", about)}
         with changing_git(root):
-            commit = found.commit or git.commit(found.paths, _message(found.description, asi))
+            commit = candidate.commit or git.commit(candidate.paths, _message(candidate.description, asi))
         start = start_line(
             number,
             commit,
-            found.parent,
+            candidate.parent,
             SCREENING_SEED,
-            found.description,
+            candidate.description,
             asi,
-            found.fingerprint,
+            candidate.fingerprint,
             clock(),
-            simpler=found.simpler,
-            warnings=found.warnings,
+            simpler=candidate.simpler,
+            warnings=candidate.warnings,
         )
         append(root, start)
-        runs = SeedRuns(number, found.simpler)
+        runs = SeedRuns(number, candidate.simpler)
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
-            status, reason = _judged(context, session, runs, commit, found.parent, clock)
+            status, reason = _judged(context, session, runs, commit, candidate.parent, clock)
             record = verdict_line(runs, session, start, status, reason, detect().env(), clock())
             append(root, record)
         result = conclude(context, runs, remarks)

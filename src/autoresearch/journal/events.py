@@ -195,8 +195,6 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
 
     `started` is the one that the line's number began; without it, it is made from `key`: segment and number.
     """
-    from autoresearch.journal.experiment import Experiment
-
     if started is not None and started.status is not None:
         raise ValueError(f"experiment {key[1]} has two verdicts")
     status = event["status"]
@@ -213,7 +211,12 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     values = tuple([finite("values", value) for value in list_at(event, "values")])
     if not values and metric is not None:
         values = (metric,)
-    e = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
+    if started is None:
+        from autoresearch.journal.experiment import Experiment
+
+        e = Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
+    else:
+        e = started
     e.parent = text_at(event, "parent") or e.parent
     e.description = text_at(event, "description") or e.description
     e.status = status

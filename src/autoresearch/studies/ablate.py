@@ -114,9 +114,9 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
         return ablation, load_session(root)
 
 
-def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
+def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
     """Put the smaller stack into the folder and let the policy decide on it, as on any change."""
-    stack = found.offer
+    stack = ablation.offer
     if stack is None or stack.commit is None:
         raise PreconditionError("there is no smaller stack to apply", "every change pays, or cannot be told")
     with lock(root), signals_interrupt():

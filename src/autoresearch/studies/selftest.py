@@ -73,20 +73,20 @@ def selftest(
         while (done := _decided(load_session(lab))) < experiments:
             git = Git(lab.root)
             with lock(lab):
-                found = recover(lab, git, clock()).session
-            incumbent = found.incumbent
-            assert incumbent is not None and found.segment.branch is not None
+                now = recover(lab, git, clock()).session
+            incumbent = now.incumbent
+            assert incumbent is not None and now.segment.branch is not None
             if git.head() == git.resolve(incumbent.commit or ""):
                 with changing_git(lab):  # an empty commit: index and files need not move
-                    commit = commit_on(git, git.head() or "", {}, f"nothing, number {found.next_number}")
-                    git.update_ref(branch_ref(found.segment.branch), commit)
+                    commit = commit_on(git, git.head() or "", {}, f"nothing, number {now.next_number}")
+                    git.update_ref(branch_ref(now.segment.branch), commit)
             attempt(lab, "", {}, clock, same=True, tick=tick)
             if _decided(load_session(lab)) == done:
                 failed = load_session(lab).last
                 why = f"{failed.outcome}: {failed.reason}" if failed else "no verdict"
                 raise PreconditionError(f"a run of the unchanged code failed ({why})", "correct that first")
-        found = load_session(lab)
-        return rate(found, task_file.load(lab.root).keep.policy), found
+        ended = load_session(lab)
+        return rate(ended, task_file.load(lab.root).keep.policy), ended
 
 
 def rate(session: Session, policy: str) -> Rate:

@@ -33,8 +33,8 @@ def files_of(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, by
 def object_names(git: GitCommand, commit: str, paths: Sequence[str]) -> list[str]:
     """Return the names of the root tree of a commit, and of all trees and files in it under `paths`."""
     out = git.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", *paths).stdout
-    found = (entry.partition(b"\t")[0].split()[1:3] for entry in out.split(b"\0") if entry)
-    return [f"{commit}^{{tree}}", *(name.decode() for kind, name in found if kind in (b"blob", b"tree"))]
+    listed = (entry.partition(b"\t")[0].split()[1:3] for entry in out.split(b"\0") if entry)
+    return [f"{commit}^{{tree}}", *(name.decode() for kind, name in listed if kind in (b"blob", b"tree"))]
 
 
 def read_objects(git: GitCommand, names: Sequence[str]) -> dict[str, tuple[str, bytes] | None]:
@@ -69,7 +69,7 @@ def entries(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, tup
 
 def hashes_on_disk(git: GitCommand, paths: Sequence[str]) -> dict[str, tuple[bool, str] | None]:
     """Return the same for the files in the folder, with the line ends that git would store; None for no file."""
-    found: dict[str, tuple[bool, str] | None] = {}
+    hashes: dict[str, tuple[bool, str] | None] = {}
     for path in paths:
         file = git.top / path
         if file.is_symlink():
@@ -77,10 +77,10 @@ def hashes_on_disk(git: GitCommand, paths: Sequence[str]) -> dict[str, tuple[boo
         elif file.is_file():
             made = git.run("hash-object", "--", path)
         else:
-            found[path] = (False, "a folder") if file.exists() else None
+            hashes[path] = (False, "a folder") if file.exists() else None
             continue
-        found[path] = (file.is_symlink(), made.stdout.decode().strip())
-    return found
+        hashes[path] = (file.is_symlink(), made.stdout.decode().strip())
+    return hashes
 
 
 def submodules(git: GitCommand, commit: str) -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ class TamperCheck:
         same = [
             f"{path} was written to while it ran, and is what it was"
             for path, when in (self.touched if self._here() else {}).items()
-            if not any(told.startswith(f"{path} ") for told in changed)
+            if not any(change.startswith(f"{path} ") for change in changed)
             and (self.workspace.root / path).lstat().st_ctime_ns != when
         ]
         return changed, same
@@ -92,11 +92,11 @@ class TamperCheck:
     def _immutable(self) -> Iterator[str]:
         for path, content in (self.immutable if self._here() else {}).items():
             file = self.workspace.root / path
-            found = file.read_bytes() if file.is_file() else None
-            if found != content:
-                self._keep_aside(path, found)
+            now = file.read_bytes() if file.is_file() else None
+            if now != content:
+                self._keep_aside(path, now)
                 write_atomic(file, content)
-                yield f"{path} was {'deleted' if found is None else 'changed'}"
+                yield f"{path} was {'deleted' if now is None else 'changed'}"
 
     def _objects(self) -> Iterator[str]:
         wrong = damaged(self.git, self.objects)
@@ -141,12 +141,12 @@ def _refs(git: Git, session: Session) -> dict[str, str]:
 
 def _files(root: Path, task: TaskFile) -> list[str]:
     """Return the immutable files, those in immutable folders included."""
-    found = []
+    paths = []
     for path in task.files.immutable:
         target = root / path
         files = sorted(target.rglob("*")) if target.is_dir() else [target]
-        found += [f.relative_to(root).as_posix() for f in files if f.is_file() and "__pycache__" not in f.parts]
-    return found
+        paths += [f.relative_to(root).as_posix() for f in files if f.is_file() and "__pycache__" not in f.parts]
+    return paths
 
 
 def _states(workspace: Workspace, own: Path) -> Iterator[tuple[Path, State]]:
