@@ -25,17 +25,22 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError
-from autoresearch.experiments.attempt import attempt, baseline, setup_workspace, wall_clock
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.preflight import check_all
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ref_of
 from autoresearch.runs.isolation.bubblewrap import missing
+from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
+from autoresearch.system.clock import wall_clock
+from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.init import Choice, init
+from autoresearch.workspace.init import InitOptions, init
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import load
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 Figures = dict[str, object]
 
@@ -75,8 +80,8 @@ def begun(folder: Path, seconds: float, policy: str) -> Workspace:
     """Return the workspace, with its data prepared; a new one, if there is none."""
     if (folder / journal.NAME).exists():
         return Workspace(folder)
-    choice = Choice("pretrain", tag="session", source="python", profile="tiny", seconds=seconds, policy=policy)
-    workspace = init(folder, choice, wall_clock())
+    options = InitOptions("pretrain", tag="session", source="python", profile="tiny", seconds=seconds, policy=policy)
+    workspace = init(folder, options, wall_clock())
     setup_workspace(workspace)
     return workspace
 
@@ -87,10 +92,10 @@ def experiments(workspace: Workspace, wanted: int, seed: int) -> Iterator[Figure
     What a machine failed is not decided and not counted; after four failures, or when asked to end, `MachineError`.
     """
     began, phases = time.monotonic(), Phases()
-    if workspace.session().baseline is None:
+    if load_session(workspace).baseline is None:
         baseline(workspace, None, wall_clock, tick=phases.tick)
     before = len(runs(workspace))
-    rng, tried = random.Random(seed), {e.description for e in workspace.session().experiments}
+    rng, tried = random.Random(seed), {e.description for e in load_session(workspace).experiments}
     mutable = workspace.root / load(workspace.root).files.mutable[0]
     loop, failures = time.monotonic(), 0
     yield measured(workspace, phases, before, began, loop)
@@ -113,12 +118,12 @@ def experiments(workspace: Workspace, wanted: int, seed: int) -> Iterator[Figure
 
 def decided(workspace: Workspace) -> list[int]:
     """Return the numbers of the experiments that have a verdict, the baseline among them."""
-    return [e.number for e in workspace.session().experiments if e.status is not None and e.outcome != "killed"]
+    return [e.number for e in load_session(workspace).experiments if e.status is not None and e.outcome != "killed"]
 
 
 def progress(workspace: Workspace, figures: Figures) -> str:
     """Return one line on the newest experiment and the session so far."""
-    e = workspace.session().experiments[-1]
+    e = load_session(workspace).experiments[-1]
     told = f"{e.number:>4} {e.status} {e.metric} {e.description}: {e.reason}"
     return f"{told} | {figures['loop_runs']} runs in {figures['loop_s']} s, training {figures['training_share']}"
 
@@ -128,7 +133,7 @@ def measured(workspace: Workspace, phases: Phases, before: int, began: float, lo
     ended = time.monotonic()
     made = runs(workspace)
     in_loop = made[before:]
-    session = workspace.session()
+    session = load_session(workspace)
     clock = sum(run["metrics"].get("training_seconds", 0.0) for run in in_loop)
     life = sum(run["seconds"] for run in in_loop)
     return {
@@ -179,7 +184,7 @@ def wrong(workspace: Workspace) -> list[str]:
     verdicts = [e["run"] for e in events if "run" in e]
     if starts != [*range(1, len(starts) + 1)] or verdicts != starts:
         told.append(f"starts {starts} and verdicts {verdicts} do not fit")
-    session, git = workspace.session(), Git(workspace.root)
+    session, git = load_session(workspace), Git(workspace.root)
     task = load(workspace.root)
     told += [str(error) for error in check_all(workspace, git, session, task)]
     for e in session.experiments:

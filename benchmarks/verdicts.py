@@ -112,7 +112,7 @@ def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float
             else:
                 assert step.seed not in incumbent.by_seed
                 incumbent.repeats[step.seed] = machine.run(level, step.seed)
-                incumbent.at[step.seed] = n
+                incumbent.measured_after[step.seed] = n
         e = Experiment(n, 0, str(n), status=step.action, values=tuple(values.values()),  # type: ignore[arg-type]
                        seeds=tuple(values), screened=len(values) > 1)  # fmt: skip
         experiments.append(e)

@@ -19,6 +19,7 @@ from waiting import PATIENCE_S
 from autoresearch.cli import output
 from autoresearch.cli.app import app
 from autoresearch.journal.session import Session
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 BENCH = """#!/usr/bin/env bash
@@ -117,7 +118,7 @@ class Lab(Repo):
 
     @property
     def session(self) -> Session:
-        return self.workspace.session()
+        return load_session(self.workspace)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         lines = (self.root / "autoresearch.jsonl").read_text().splitlines()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class AutoresearchError(Exception):
-    """The root of the tree; caught once, at the edge of the command line."""
+    """The root of the tree; caught once, in `cli/output.py`."""
 
     kind: ClassVar[str] = "failed"
     exit_code: ClassVar[int] = 1

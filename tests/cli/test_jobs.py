@@ -14,6 +14,7 @@ import pytest
 from lab import Lab, cli
 
 from autoresearch.system.process import alive
+from autoresearch.workspace.lock import current_run
 
 
 def held_back(lab: Lab, value: int) -> Path:
@@ -68,7 +69,7 @@ def test_the_end_of_the_agent_does_not_end_the_experiment(lab: Lab) -> None:
         cwd=lab.root, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     assert agent.stdout is not None and b"experiment 2 is being measured" in agent.stdout.readline()
-    now = lab.workspace.busy()
+    now = current_run(lab.workspace)
     assert now is not None
     os.killpg(agent.pid, signal.SIGHUP)
     os.killpg(agent.pid, signal.SIGKILL)
@@ -83,7 +84,7 @@ def test_the_end_of_the_agent_does_not_end_the_experiment(lab: Lab) -> None:
 def test_a_killed_experiment_is_told_by_wait_and_repaired_by_resume(lab: Lab) -> None:
     held_back(lab, 60)
     assert lab.call("try", "--detach", "-m", "x").code == 0
-    now = lab.workspace.busy()
+    now = current_run(lab.workspace)
     assert now is not None
     engine = psutil.Process(now["pid"])
     engine.kill()
@@ -98,7 +99,7 @@ def test_a_killed_experiment_is_told_by_wait_and_repaired_by_resume(lab: Lab) ->
 def test_an_interrupted_experiment_ends_wait_as_it_ended_try(lab: Lab) -> None:
     held_back(lab, 60)
     assert lab.call("try", "--detach", "-m", "x").code == 0
-    now = lab.workspace.busy()
+    now = current_run(lab.workspace)
     assert now is not None
     engine = psutil.Process(now["pid"])
     engine.terminate()

@@ -13,6 +13,7 @@ from lab import INIT, Called, Lab, new_repo
 
 from autoresearch.journal import file as journal
 from autoresearch.reports.brief import LIMIT, LIMIT_BRIEF
+from autoresearch.workspace.lock import current_run
 
 
 def go_on(lab: Lab, brief: str, script: str = "echo METRIC total_ms=77\n") -> Called:
@@ -69,7 +70,7 @@ def test_what_was_killed_is_told_and_measured_again(lab: Lab) -> None:
     gate = lab.root.parent / "gate"
     lab.edit(f"[ -e {gate} ] || sleep 60\necho METRIC total_ms=50\n")
     assert lab.call("try", "--detach", "-m", "slow").code == 0
-    now = lab.workspace.busy()
+    now = current_run(lab.workspace)
     assert now is not None
     engine = psutil.Process(now["pid"])
     engine.kill()

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from lab import Lab, call
 
+from autoresearch.exchange import import_log as importing
 from autoresearch.exchange.import_log import import_log
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 TSV = """commit\tval_bpb\tmemory_gb\tstatus\tdescription
@@ -48,7 +50,7 @@ def test_a_results_tsv_begins_a_session_where_there_is_none(tsv: Path, tmp_path:
     folder = tmp_path / "here"
     folder.mkdir()
     assert call("import", str(tsv), cwd=folder).code == 0
-    session = Workspace(folder).session()
+    session = load_session(Workspace(folder))
     assert [(e.status, e.metric) for e in session.current] == [
         ("keep", 0.9979), ("keep", 0.9932), ("discard", 1.005), ("crash", None)]  # fmt: skip
     assert session.metric.name == "val_bpb" and session.metric.direction == "lower"
@@ -108,7 +110,7 @@ def test_what_goes_out_as_json_lines_comes_in_again(lab: Lab, tmp_path: Path) ->
     other = tmp_path / "other"
     other.mkdir()
     assert call("import", str(tmp_path / "out.jsonl"), cwd=other).code == 0
-    told = [(e.status, e.metric, e.description, e.asi) for e in Workspace(other).session().experiments]
+    told = [(e.status, e.metric, e.description, e.asi) for e in load_session(Workspace(other)).experiments]
     assert told == [(e.status, e.metric, e.description, e.asi) for e in lab.session.experiments]
 
 
@@ -136,20 +138,20 @@ def test_what_is_no_log_is_refused_and_nothing_is_written(lab: Lab, tsv: Path, c
 def test_an_import_that_stops_at_any_line_is_completed_by_the_next(
     lab: Lab, jsonl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = Workspace.append
+    append = importing.append
     for stop in range(3):
         left = [stop]
 
-        def some(self: Workspace, event: dict[str, object], left: list[int] = left) -> None:
+        def some(workspace: Workspace, event: dict[str, object], left: list[int] = left) -> None:
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-            append(self, event)
+            append(workspace, event)
 
-        monkeypatch.setattr(Workspace, "append", some)
+        monkeypatch.setattr(importing, "append", some)
         with pytest.raises(KeyboardInterrupt):
             import_log(lab.root, jsonl, None, 1)
-    monkeypatch.setattr(Workspace, "append", append)
+    monkeypatch.setattr(importing, "append", append)
     assert lab.call("import", str(jsonl)).code == 0
     entries = [(e["imported"]["origin"], e["imported"]["entry"]) for e in lab.events("run") if "imported" in e]
     assert len(entries) == len({*entries}) == 3

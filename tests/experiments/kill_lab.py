@@ -57,8 +57,8 @@ from autoresearch.cli import history, output  # everything that a command import
 from autoresearch.cli.app import app
 from autoresearch.experiments import attempt, recovery
 from autoresearch.runs import measure
-from autoresearch.system import git, process
-from autoresearch.workspace import workspace
+from autoresearch.system import files, git, process
+from autoresearch.workspace import session_journal
 
 at, trace, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 passed = 0
@@ -84,21 +84,21 @@ def wrap(owner, name, told=lambda *args: None):
             setattr(module, name, wrapped)
 
 CHANGING = ("add", "commit", "update-ref", "reset", "checkout", "restore", "read-tree", "checkout-index")
-real_process = git.Git._process
+real_process = git.Git.process
 def git_process(self, args, **kwargs):
     name = next((a for a in args if a in CHANGING), None)
     if name: point("before git " + name)
     done = real_process(self, args, **kwargs)
     if name: point("after git " + name)
     return done
-git.Git._process = git_process
+git.Git.process = git_process
 
-wrap(workspace.Workspace, "append", lambda _, event: "append " + event.get("type", "run"))
+wrap(session_journal, "append", lambda _, event: "append " + event.get("type", "run"))
 wrap(git.Git, "commit")
 wrap(git.Git, "update_ref")
 wrap(git.Git, "go_back")
-wrap(workspace, "write_atomic", lambda path, _: "write " + path.name)
-wrap(workspace, "remove_tree")
+wrap(files, "write_atomic", lambda path, _: "write " + path.name)
+wrap(files, "remove_tree")
 wrap(process, "run_limited")
 wrap(process, "_pump", lambda *_: "the command, which runs")
 output.run(app, arguments)

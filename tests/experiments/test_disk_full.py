@@ -64,7 +64,7 @@ os.pwrite = pwrite
 builtins.open = io.open
 
 CHANGING = ("add", "commit", "update-ref", "reset", "restore", "read-tree", "checkout-index")
-real_process = git.Git._process
+real_process = git.Git.process
 def git_process(self, args, **kwargs):
     name = next((a for a in args if a in CHANGING), None)
     try:
@@ -74,7 +74,7 @@ def git_process(self, args, **kwargs):
         said = f"fatal: unable to write new index file: No space left on device".encode()
         return subprocess.CompletedProcess(args, 128, b"", said)
     return real_process(self, args, **kwargs)
-git.Git._process = git_process
+git.Git.process = git_process
 output.run(app, arguments)
 """
 """Runs a command on a disk that has no room from the `at`-th write on (0: never); each write is a line of `trace`."""

@@ -19,9 +19,10 @@ from kill_hunts import hunt_import, hunt_try
 from kill_lab import FILE, Lab, Maker
 from waiting import PATIENCE_S, wait_for
 
-from autoresearch.experiments.recovery import repair
+from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.system.git import Git
+from autoresearch.workspace.session_journal import append
 from autoresearch.workspace.workspace import Workspace
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
@@ -319,12 +320,12 @@ def test_a_verdict_that_is_torn_at_any_byte_is_whole_or_was_never_written(owed: 
     for cut in cuts:
         log.write_bytes(whole[:cut])
         owed.git("reset", "-q", "--hard", commit)
-        repaired = repair(workspace, git, 1_790_000_000)
-        last = repaired.session.last
+        recovered = recover(workspace, git, 1_790_000_000)
+        last = recovered.session.last
         assert last is not None and last.number == 3
         assert last.outcome == ("ok" if cut >= len(whole) - 1 else "killed"), cut
         assert owed.head == parent
-        workspace.append({"type": "note", "experiment": 3, "asi": {"after": cut}})
+        append(workspace, {"type": "note", "experiment": 3, "asi": {"after": cut}})
         verdicts = [e for e in owed.events() if e.get("run") == 3]
         assert len(verdicts) == 1
 

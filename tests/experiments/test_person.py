@@ -37,7 +37,8 @@ class TestMessages:
         assert len(out) <= 15 and out[3].endswith("message 3") and out[-1].startswith("next")
 
     def test_one_that_comes_during_a_run_is_no_tampering(self, lab: Lab, sandboxed: bool) -> None:
-        from autoresearch.experiments.attempt import attempt, wall_clock
+        from autoresearch.experiments.attempt import attempt
+        from autoresearch.system.clock import wall_clock
 
         lab.edit("sleep 0.5; echo METRIC total_ms=200\n")
         done = []

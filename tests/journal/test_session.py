@@ -141,11 +141,11 @@ def test_the_screening_value_is_left_out_of_mean_and_noise() -> None:
     screened = run(2, 1.0, values=[0.1, 0.9, 1.1], seeds=[1, 2, 3], screened=True)
     session = fold(config(), run(1, 2.0), screened)
     e = session.experiments[1]
-    assert e.fresh == (0.9, 1.1) and e.reference == 1.0
+    assert e.noise_runs == (0.9, 1.1) and e.reference == 1.0
     assert e.by_seed == {1: 0.1, 2: 0.9, 3: 1.1}
     assert session.noise.dof == 1
     alone = fold(config(), run(1, 2.0), run(2, 0.1, "discard", values=[0.1], seeds=[1], screened=True)).experiments[1]
-    assert alone.fresh == (0.1,)
+    assert alone.noise_runs == (0.1,)
 
 
 def test_a_reference_is_the_mean_of_the_runs_and_never_the_best_one() -> None:

@@ -75,7 +75,7 @@ def test_noise_and_reference_are_those_of_the_present_hardware() -> None:
     assert session.hardware == "A chip, 2 cores"
     assert session.noise.dof == 3 and first.reference == pytest.approx(9.975)
     there = first.on("A card")
-    assert there.reference == pytest.approx(4.3) and there.pairs == {7: 4.0, 8: 4.6}
+    assert there.reference == pytest.approx(4.3) and there.comparison_runs == {7: 4.0, 8: 4.6}
     assert session.noise_on("A card").dof == 1
     assert first.on("").by_seed == first.by_seed, "an unknown machine is taken for the same"
 

@@ -16,6 +16,7 @@ from lab import Lab, call
 from autoresearch.experiments.attempt import attempt
 from autoresearch.journal import file as journal
 from autoresearch.runs import machine_failure
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 Usage = namedtuple("Usage", "total used free")
@@ -82,7 +83,7 @@ OLD = [
 def test_a_journal_without_a_schema_is_read_and_gone_on_with(tmp_path: Path) -> None:
     log = tmp_path / journal.NAME
     log.write_text("".join(json.dumps(line) + "\n" for line in OLD))
-    session = Workspace(tmp_path).session()
+    session = load_session(Workspace(tmp_path))
     assert [(e.number, e.status, e.metric) for e in session.experiments][2] == (3, "keep", 90.5)
     assert session.best and session.best.number == 3 and session.segment.branch is None
     for command in ("status", "log", "export"):

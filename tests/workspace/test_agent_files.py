@@ -12,7 +12,8 @@ import pytest
 from lab import INIT, TAG, Called, Lab, Maker, new_repo
 
 from autoresearch.errors import MachineError, PreconditionError
-from autoresearch.experiments.attempt import attempt, wall_clock
+from autoresearch.experiments.attempt import attempt
+from autoresearch.system.clock import wall_clock
 
 
 def meanwhile(lab: Lab, act: Callable[[], object], value: float = 200, *, edits: bool = True) -> Called | None:

@@ -14,6 +14,7 @@ import typer
 from autoresearch import __version__
 from autoresearch.cli import exchange, experiments, history, messages, output, search, studies, workspaces
 from autoresearch.errors import AutoresearchError, PreconditionError
+from autoresearch.workspace.session_journal import hooks_outdated
 from autoresearch.workspace.workspace import find
 
 app = typer.Typer(
@@ -47,7 +48,7 @@ def _keep_hooks_informed() -> None:
     """After any command: write anew what the hooks of coding agents read, if the session has changed since."""
     with contextlib.suppress(AutoresearchError, OSError):
         workspace = find(Path.cwd())
-        if workspace.hooks_outdated():
+        if hooks_outdated(workspace):
             from autoresearch.reports.brief import remember
 
             remember(workspace, int(time.time()))

@@ -10,7 +10,9 @@ import typer
 
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.errors import NoSession
-from autoresearch.workspace.workspace import find, write_atomic
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.workspace import find
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +38,7 @@ def export(
     from autoresearch.exchange import tables
 
     workspace = find(here())
-    session = workspace.session()
+    session = load_session(workspace)
     text = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format](session)
     if output == "-" and not as_json:
         sys.stdout.write(text)
@@ -62,7 +64,7 @@ def import_(
     Example: autoresearch import ../old/results.tsv
     """
     from autoresearch.exchange.import_log import import_log
-    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.system.clock import wall_clock
 
     try:
         root = find(here()).root
@@ -86,7 +88,7 @@ def plot(
     """
     from autoresearch.reports import plot
 
-    session = find(here()).session()
+    session = load_session(find(here()))
     path: Path = here() / output
     plot.draw(session, path)
     emit(as_json, {"file": str(path)}, [f"wrote {path}"])

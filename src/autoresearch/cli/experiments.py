@@ -13,10 +13,11 @@ from autoresearch.cli.output import JsonFlag, here
 from autoresearch.cli.progress import Display
 from autoresearch.errors import UsageError
 from autoresearch.reports import views
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace, find
 
 if TYPE_CHECKING:
-    from autoresearch.experiments.attempt import Report
+    from autoresearch.experiments.result import ExperimentResult
 
 AsiOption = Annotated[
     list[str] | None,
@@ -50,13 +51,14 @@ def baseline(
 
     Example: autoresearch baseline --seeds 3
     """
-    from autoresearch.experiments.attempt import baseline, wall_clock
+    from autoresearch.experiments.baseline import baseline
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     if detach:
         jobs.detach(workspace, jobs.words("baseline", seeds=seeds), as_json)
         return
-    measured = workspace.session().baseline
+    measured = load_session(workspace).baseline
     with Display() as display, jobs.error_kept(workspace, again=measured.number if measured else None):
         report = baseline(workspace, seeds, wall_clock, tick=display.tick)
     _tell(workspace, report, as_json)
@@ -79,7 +81,8 @@ def try_(
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
     """
-    from autoresearch.experiments.attempt import attempt, wall_clock
+    from autoresearch.experiments.attempt import attempt
+    from autoresearch.system.clock import wall_clock
 
     workspace, given = find(here()), pairs(asi)
     if detach:
@@ -108,7 +111,7 @@ def wait(
     """
     workspace = find(here())
     told = jobs.wait(workspace, n, timeout)
-    emit_with_messages(workspace, workspace.session(), as_json, told["view"], told["lines"])
+    emit_with_messages(workspace, load_session(workspace), as_json, told["view"], told["lines"])
 
 
 def pairs(given: list[str] | None) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _tell(workspace: Workspace, report: Report, as_json: bool) -> None:
+def _tell(workspace: Workspace, report: ExperimentResult, as_json: bool) -> None:
     view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
     view["hooks"] = {when: said for when, said in report.hooks.items() if said}
     lines = views.verdict_lines(report.session, view)

@@ -12,11 +12,15 @@ from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.escaping import excerpt, one_line
+from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import views
-from autoresearch.reports.policies import otherwise, otherwise_lines
+from autoresearch.reports.policies import policy_lines, policy_view
 from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import missing_commits
+from autoresearch.workspace.lock import current_run, is_locked, lock
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
 
 Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")]
@@ -35,8 +39,8 @@ def status(as_json: JsonFlag = False) -> None:
     Example: autoresearch status --json
     """
     workspace = find(here())
-    session = workspace.session()
-    view = views.status_view(session, workspace.busy())
+    session = load_session(workspace)
+    view = views.status_view(session, current_run(workspace))
     emit_with_messages(workspace, session, as_json, view, views.status_lines(session, view))
 
 
@@ -59,11 +63,11 @@ def log(
     if status and status not in STATUSES:
         raise UsageError(f"there is no status {status!r}", f"choose one of: {', '.join(STATUSES)}")
     workspace = find(here())
-    session = workspace.session()
+    session = load_session(workspace)
     chosen = [e for e in session.experiments if not status or e.status == status]
     if policy is not None:
-        told = otherwise(workspace, session, policy, {e.number for e in chosen[-last:]})
-        emit(as_json, told, otherwise_lines(session, told))
+        view = policy_view(workspace, session, policy, {e.number for e in chosen[-last:]})
+        emit(as_json, view, policy_lines(session, view))
         return
     rows = [views.brief_view(session, e) for e in chosen[-last:]]
     emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
@@ -79,7 +83,7 @@ def show(
     Example: autoresearch show 5 --diff
     """
     workspace = find(here())
-    session = workspace.session()
+    session = load_session(workspace)
     experiment = session.find(n)
     if experiment is None:
         raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
@@ -108,7 +112,7 @@ def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
     git = Git(workspace.root)
     if not parent or not commit:
         return ""
-    if git.missing({parent, commit}):
+    if missing_commits(git, {parent, commit}):
         raise PreconditionError("the commits of this experiment are not in the repository", "see: autoresearch check")
     return git.diff(parent, commit)
 
@@ -123,20 +127,20 @@ def resume(
 
     Example: autoresearch resume --brief
     """
-    from autoresearch.experiments.attempt import wall_clock
-    from autoresearch.experiments.recovery import repair
+    from autoresearch.experiments.recovery import recover
     from autoresearch.reports.brief import brief, brief_lines, remember
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     done: tuple[str, ...] = ()
-    if not workspace.held():
-        with workspace.lock():
-            repaired = repair(workspace, Git(workspace.root), wall_clock())
-        session, done = repaired.session, repaired.done
+    if not is_locked(workspace):
+        with lock(workspace):
+            recovered = recover(workspace, Git(workspace.root), wall_clock())
+        session, done = recovered.session, recovered.done
         view = brief(workspace, session, wall_clock(), short=short)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
-        session = workspace.session()
+        session = load_session(workspace)
         view = brief(workspace, session, wall_clock(), short=short)
     view = {**view, "repaired": [*done, *view.pop("problems")]}
     repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
@@ -154,7 +158,7 @@ def check(as_json: JsonFlag = False) -> None:
     from autoresearch.workspace.task_file import load
 
     workspace = find(here())
-    session = workspace.session()
+    session = load_session(workspace)
     git = Git(workspace.root)
     check_branch(git, session)  # first: another branch has no task file
     wrong = check_all(workspace, git, session, load(workspace.root))
@@ -173,16 +177,16 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
 
     Example: autoresearch note 5 --asi result="diverged after 200 steps" --asi next="half the LR"
     """
-    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     given = pairs(asi)
     if not given:
         raise UsageError("nothing to note", 'say it with: --asi result="..."')
-    if workspace.session().find(n) is None:
+    if load_session(workspace).find(n) is None:
         raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
-    workspace.append({"type": "note", "experiment": n, "asi": given, "timestamp": wall_clock()})
-    session: Session = workspace.session()
+    append(workspace, note_line(n, given, wall_clock()))
+    session: Session = load_session(workspace)
     experiment = session.find(n)
     assert experiment is not None
     emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])

@@ -18,7 +18,10 @@ from autoresearch.cli.messages import UNREAD
 from autoresearch.cli.output import REPORT, emit, remark
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.reports import views
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.lock import current_run, is_locked
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.workspace import Workspace
 
 BEGIN_S = 60.0
 """How long `--detach` waits for the measuring to begin: a baseline may prepare data first."""
@@ -34,7 +37,7 @@ Flag = Annotated[
 ]
 
 Told = dict[str, Any]
-"""What a command printed: `view` and `lines`, or `error` with what the edge of the command line says."""
+"""What a command printed: `view` and `lines`, or `error` with what `cli/output.py` says."""
 
 
 def detach(workspace: Workspace, line: list[str], as_json: bool) -> None:
@@ -71,7 +74,7 @@ def _begin(workspace: Workspace, line: list[str]) -> int | None:
     """
     from autoresearch.system.process import created
 
-    after = workspace.session().next_number - 1
+    after = load_session(workspace).next_number - 1
     folder = workspace.state / "detached"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.json"
@@ -90,7 +93,7 @@ def _begin(workspace: Workspace, line: list[str]) -> int | None:
     write_atomic(folder / "job.json", json.dumps(job))
     deadline = time.monotonic() + BEGIN_S
     while child.poll() is None:
-        now = workspace.busy()
+        now = current_run(workspace)
         if now is not None and now["pid"] == child.pid:
             return int(now["experiment"])
         if time.monotonic() > deadline:
@@ -106,14 +109,14 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Told:
     the command ended with, `StillRunning` past the timeout (seconds), and `PreconditionError` when there is none.
     """
     deadline = time.monotonic() + timeout
-    while workspace.held() or _job_runs(workspace):
-        session = workspace.session()
+    while is_locked(workspace) or _job_runs(workspace):
+        session = load_session(workspace)
         latest = session.last.number if session.last else 1
         if number is not None and number < latest:
             break
         left = deadline - time.monotonic()
         if left <= 0:
-            now = workspace.busy() or {"experiment": latest}
+            now = current_run(workspace) or {"experiment": latest}
             what = f"experiment {now['experiment']}" + (f", seed {now['seed']}," if "seed" in now else "")
             told = f" for {time.time() - now['since']:.0f} s" if "since" in now else ""
             raise StillRunning(f"{what} is still running{told}", "wait on: autoresearch wait")
@@ -135,7 +138,7 @@ def _job(workspace: Workspace) -> dict[str, Any] | None:
 
 def _is_latest(workspace: Workspace, job: dict[str, Any]) -> bool:
     """Whether nothing was measured since a detached command began, except by itself."""
-    last = workspace.session().next_number - 1
+    last = load_session(workspace).next_number - 1
     if last <= job["after"]:
         return True
     mine, theirs = workspace.state / "detached" / "report.json", _path(workspace, last)
@@ -173,20 +176,20 @@ def error_kept(workspace: Workspace, *, again: int | None = None) -> Iterator[No
 
     `again` is an experiment that gets more runs: what was reported of it before holds no longer.
     """
-    expected = workspace.session().next_number
-    if again is not None and not workspace.held():
+    expected = load_session(workspace).next_number
+    if again is not None and not is_locked(workspace):
         _path(workspace, again).unlink(missing_ok=True)
     try:
         yield
     except AutoresearchError as error:
         with contextlib.suppress(AutoresearchError):
-            if workspace.session().find(expected) is not None:
+            if load_session(workspace).find(expected) is not None:
                 keep(workspace, expected, {"error": error.as_dict()})
         raise
 
 
 def _report(workspace: Workspace, number: int | None) -> Told:
-    session = workspace.session()
+    session = load_session(workspace)
     experiment = session.last if number is None else session.find(number)
     if experiment is None:
         what = "no experiment yet" if number is None else f"no experiment {number}"

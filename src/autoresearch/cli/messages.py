@@ -12,8 +12,10 @@ import typer
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import one_line
+from autoresearch.journal.events import message_line, message_shown_line
 from autoresearch.journal.session import Session
 from autoresearch.reports.views import MOST_LINES
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
 
 UNREAD = "AUTORESEARCH_UNREAD"
@@ -37,7 +39,7 @@ def tell(
 
     Example: autoresearch tell "no more learning rates, please; try the data order"
     """
-    from autoresearch.experiments.attempt import wall_clock
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     message = text.strip()
@@ -45,8 +47,8 @@ def tell(
         raise UsageError("the message is empty", 'write it as: autoresearch tell "..."')
     if len(message) > MOST_CHARACTERS:
         raise UsageError(f"the message has more than {MOST_CHARACTERS} characters", "say it shorter")
-    workspace.append({"type": "message", "text": message, "timestamp": wall_clock()})
-    waiting = len(workspace.session().mailbox.waiting)
+    append(workspace, message_line(message, wall_clock()))
+    waiting = len(load_session(workspace).mailbox.waiting)
     emit(as_json, {"waiting": waiting}, ["noted; the agent sees it with its next command"])
 
 
@@ -61,8 +63,8 @@ def emit_with_messages(
     data = [at for at, line in enumerate(lines) if line.startswith("  | ")][:over]
     emit(as_json, {**view, "messages": texts}, [*told, *(line for at, line in enumerate(lines) if at not in data)])
     if texts:
-        from autoresearch.experiments.attempt import wall_clock
+        from autoresearch.system.clock import wall_clock
 
         count = session.mailbox.shown + len(texts)
         with contextlib.suppress(OSError, AutoresearchError):  # not permitted here: then they are shown again
-            workspace.append({"type": "message_shown", "count": count, "timestamp": wall_clock()})
+            append(workspace, message_shown_line(count, wall_clock()))

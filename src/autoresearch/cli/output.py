@@ -1,4 +1,4 @@
-"""The edge of the command line: one way to print, one place where errors become a line and an exit code."""
+"""The output of every command: one way to print, one place where errors become a line and an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import printable
-from autoresearch.workspace.workspace import write_atomic
+from autoresearch.system.files import write_atomic
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 

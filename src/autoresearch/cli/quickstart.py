@@ -11,13 +11,18 @@ from pathlib import Path
 from autoresearch.cli.output import emit
 from autoresearch.cli.progress import Display
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments.attempt import Report, attempt, baseline, setup_workspace, wall_clock
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
+from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.session import Session
 from autoresearch.reports import views
+from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
-from autoresearch.workspace.init import Choice, init
+from autoresearch.system.clock import wall_clock
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.init import InitOptions, init
 from autoresearch.workspace.task_file import load
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 BASELINE_SEEDS = 2
 """The least that shows the noise; a real session takes more."""
@@ -33,10 +38,10 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
     began = time.monotonic()
     with Display(total=1 + BASELINE_SEEDS + experiments) as display:
         display.say(f"1/4 a workspace in {folder}: task pretrain, profile tiny, the text of the Python installation")
-        choice = Choice(
+        options = InitOptions(
             "pretrain", tag="quickstart", source="python", profile="tiny", seconds=seconds, seeds=CONFIRMING_SEEDS
         )
-        workspace = init(folder, choice, wall_clock())
+        workspace = init(folder, options, wall_clock())
         os.chdir(workspace.root)
         setup_workspace(workspace, display.tick)
         display.say(f"2/4 the baseline, {BASELINE_SEEDS} runs of {seconds:g} s", steps=1)
@@ -91,7 +96,7 @@ def _experiments(workspace: Workspace, session: Session, count: int, rng: random
     return session
 
 
-def _tell(display: Display, report: Report, steps: int) -> None:
+def _tell(display: Display, report: ExperimentResult, steps: int) -> None:
     session, e = report.session, report.experiment
     value = views.number(session, e.metric)
     display.say(f"    {e.number}. {e.description}: {value}, {e.status} ({e.reason})", steps=steps)

@@ -19,6 +19,7 @@ from autoresearch.reports.views import View, number
 from autoresearch.search import ideas as backlog
 from autoresearch.search import strategies
 from autoresearch.search.history import step
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace, find
 
 IDEAS = 3
@@ -52,7 +53,7 @@ def next_(
     from autoresearch.workspace.task_file import load
 
     workspace = find(here())
-    session = workspace.session()
+    session = load_session(workspace)
     if session.incumbent is None:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
     if knobs:
@@ -139,7 +140,7 @@ def ideas(
     """
     workspace = find(here())
     if add:
-        earlier = backlog.like(workspace.session(), add)
+        earlier = backlog.like(load_session(workspace), add)
         backlog.add(workspace, add, family)
         if earlier is not None:
             told = f"{earlier.status or 'unfinished'}: {one_line(earlier.description, 100)}"

@@ -41,8 +41,8 @@ def confirm(
 
     Example: autoresearch confirm --seeds 5
     """
-    from autoresearch.experiments.attempt import wall_clock
-    from autoresearch.studies.study import confirm
+    from autoresearch.studies.confirm import confirm
+    from autoresearch.system.clock import wall_clock
 
     if detach:
         jobs.detach(find(here()), jobs.words("confirm", seeds=seeds, split=split), as_json)
@@ -85,8 +85,8 @@ def replicate(
 
     Example: autoresearch replicate 5 --seed 7
     """
-    from autoresearch.experiments.attempt import wall_clock
-    from autoresearch.studies.study import replicate
+    from autoresearch.studies.replicate import replicate
+    from autoresearch.system.clock import wall_clock
 
     if detach:
         jobs.detach(find(here()), jobs.words("replicate", n, seed=seed), as_json)
@@ -123,8 +123,8 @@ def ablate(
 
     Example: autoresearch ablate --seeds 3
     """
-    from autoresearch.experiments.attempt import wall_clock
     from autoresearch.studies import ablate
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     if detach:
@@ -167,10 +167,10 @@ def selftest(
 
     Example: autoresearch selftest --experiments 20
     """
-    from autoresearch.experiments.attempt import wall_clock
     from autoresearch.statistics.decision import Rules
     from autoresearch.studies.policy_replay import BASELINE, replayed
     from autoresearch.studies.selftest import selftest
+    from autoresearch.system.clock import wall_clock
 
     if detach:
         jobs.detach(find(here()), jobs.words("selftest", experiments=experiments, fresh=fresh), as_json)

@@ -11,6 +11,7 @@ import typer
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.cli.progress import Display
 from autoresearch.errors import AutoresearchError
+from autoresearch.workspace.session_journal import load_session
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
 
@@ -79,18 +80,19 @@ def init(
 
     Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
     """
-    from autoresearch.experiments.attempt import setup_workspace, wall_clock
     from autoresearch.reports.brief import remember
+    from autoresearch.runs.setup import setup_workspace
+    from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
 
-    choice = init.Choice(
+    options = init.InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
     )  # fmt: skip
-    workspace = init.init(here() / folder, choice, wall_clock())
+    workspace = init.init(here() / folder, options, wall_clock())
     loaded = task_file.load(workspace.root)
-    segment = workspace.session().segment
+    segment = load_session(workspace).segment
     remember(workspace, wall_clock())
     if not no_setup:
         try:
@@ -130,8 +132,8 @@ def segment(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch segment
     """
-    from autoresearch.experiments.attempt import wall_clock
     from autoresearch.experiments.new_segment import begin_segment
+    from autoresearch.system.clock import wall_clock
     from autoresearch.workspace.workspace import find
 
     now = begin_segment(find(here()), wall_clock()).segment

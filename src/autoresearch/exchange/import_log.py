@@ -12,16 +12,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from autoresearch.errors import AutoresearchError, UsageError
-from autoresearch.experiments.recovery import repair
+from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
-from autoresearch.journal.fields import finite
-from autoresearch.journal.session import SCHEMA, Experiment, replay
-from autoresearch.journal.statuses import STATUSES, Status
+from autoresearch.journal.events import config_line, import_line, run_line
+from autoresearch.journal.fields import Event, finite
+from autoresearch.journal.session import Experiment, replay
+from autoresearch.journal.statuses import STATUSES, Outcome, Status
 from autoresearch.metrics import Direction, Metric
 from autoresearch.system.git import Git
+from autoresearch.workspace.lock import lock
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 TSV = ("commit", "memory_gb", "status", "description")
@@ -56,24 +59,25 @@ def import_log(root: Path, path: Path, direction: Direction | None, now: int) ->
     if not begun:
         first = logs[0]
         workspace.state.mkdir(parents=True, exist_ok=True)
-        journal.append(workspace.journal, _config(first, 0, now) | {"imported": first.origin})
-    with workspace.lock():
-        if begun and workspace.session().segment.branch is not None:
-            repair(workspace, Git(root), now)
+        line = config_line(0, first.name, first.metric, now, {"imported": first.origin})
+        journal.append(workspace.journal, line)
+    with lock(workspace):
+        if begun and load_session(workspace).segment.branch is not None:
+            recover(workspace, Git(root), now)
         return _add(workspace, path.name, logs, now)
 
 
 def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported:
     events = [event for _, event in journal.read(workspace.journal)]
     number = max((e["run"] for e in events if isinstance(e.get("run"), int)), default=0)
-    number = max(number, workspace.session().next_number - 1)
+    number = max(number, load_session(workspace).next_number - 1)
     segments, added, known = [], 0, 0
     for log in logs:
         segment = next((e["segment"] for e in events if e.get("imported") == log.origin), None)
         if segment is None:
             segment = 1 + max((e["segment"] for e in events if isinstance(e.get("segment"), int)), default=-1)
-            line = _config(log, segment, now) | {"type": "import", "imported": log.origin, "from": name}
-            workspace.append(line)
+            line = import_line(segment, log.name, log.metric, now, log.origin, name)
+            append(workspace, line)
             events.append(line)
         segments.append(segment)
         there = {
@@ -86,7 +90,7 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
                 known += 1
                 continue
             number += 1
-            workspace.append(_run(experiment, number, segment, {"origin": log.origin, "entry": entry, "from": name}))
+            append(workspace, _run(experiment, number, segment, {"origin": log.origin, "entry": entry, "from": name}))
             added += 1
     return Imported(tuple(segments), added, known)
 
@@ -156,22 +160,29 @@ def _row(cells: dict[str, str], metric: str, number: int) -> Experiment:
     return e
 
 
-def _config(log: Log, segment: int, now: int) -> dict[str, Any]:
-    return {"type": "config", "schema": SCHEMA, "segment": segment, "name": log.name, "metricName": log.metric.name,
-            "metricUnit": log.metric.unit, "bestDirection": log.metric.direction, "timestamp": now}  # fmt: skip
-
-
-def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> dict[str, Any]:
+def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> Event:
     """Return an experiment as a line; a crash has no number, whatever the other tool wrote for it."""
     scored = e.status in ("keep", "discard")
-    outcome = e.outcome or ("ok" if scored else e.status)
-    line = {
-        "run": number, "commit": (e.commit or "")[:7], "metric": e.metric if scored else None, "metrics": e.metrics,
-        "status": e.status, "description": e.description, "segment": segment, "confidence": None, "asi": e.asi,
-        "outcome": outcome, "reason": e.reason, "values": list(e.values) if scored else [], "seeds": list(e.seeds),
-        "screened": e.screened, "imported": {**imported, "env": e.env},
-    }  # fmt: skip
-    return line | ({"timestamp": e.finished} if e.finished is not None else {})
+    assert e.status is not None
+    return run_line(
+        number,
+        (e.commit or "")[:7],
+        e.metric if scored else None,
+        e.metrics,
+        e.status,
+        e.description,
+        segment,
+        e.asi,
+        e.finished,
+        details={
+            "outcome": e.outcome or ("ok" if scored else cast("Outcome", e.status)),
+            "reason": e.reason,
+            "values": list(e.values) if scored else [],
+            "seeds": list(e.seeds),
+            "screened": e.screened,
+            "imported": {**imported, "env": e.env},
+        },
+    )
 
 
 def _hash(about: list[Any]) -> str:

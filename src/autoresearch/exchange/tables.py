@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from autoresearch.escaping import one_line
+from autoresearch.journal.events import foreign_config_line, run_line
 from autoresearch.journal.session import Experiment, Session
 
 COLUMNS = (
@@ -52,12 +53,12 @@ def to_jsonl(session: Session) -> str:
     lines: list[dict[str, object]] = []
     for segment in {s.number: s for s in session.segments}.values():
         mine = [e for e in session.experiments if e.segment == segment.number and e.status is not None]
-        lines.append({"type": "config", "name": segment.name, "metricName": segment.metric.name,
-                      "metricUnit": segment.metric.unit, "bestDirection": segment.metric.direction})  # fmt: skip
+        lines.append(foreign_config_line(segment.name, segment.metric))
         for e in mine:
-            line = {"run": e.number, "commit": (e.commit or "")[:7], "metric": e.metric or 0, "metrics": e.metrics,
-                    "status": e.status, "description": e.description, "timestamp": 1000 * (e.finished or 0),
-                    "segment": segment.number, "confidence": None, "asi": e.asi}  # fmt: skip
+            commit, status, ended_ms = (e.commit or "")[:7], e.status or "", 1000 * (e.finished or 0)
+            line = run_line(
+                e.number, commit, e.metric or 0, e.metrics, status, e.description, segment.number, e.asi, ended_ms
+            )
             lines.append(line)
     return "".join(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n" for line in lines)
 

@@ -12,7 +12,9 @@ from autoresearch.experiments.code_review import remarks
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Session
 from autoresearch.system.git import Change, Git
+from autoresearch.system.git_plumbing import files_of
 from autoresearch.workspace.editable import mutable_paths, outside
+from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
 
@@ -61,8 +63,8 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     if not description:
         raise PreconditionError("the experiment has no description", 'say what changes: autoresearch try -m "..."')
     roots = mutable_paths(git, task)
-    before = git.files(tip, roots)
-    after = git.files(commit, roots) if commit else _in_folder(git, before, paths)
+    before = files_of(git, tip, roots)
+    after = files_of(git, commit, roots) if commit else _in_folder(git, before, paths)
     for path in paths:
         problem = syntax_error(path, after[path]) if path in after else None
         if problem:
@@ -103,15 +105,15 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     if experiment is None or commit is None:
         raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
     paths = mutable_paths(git, task)
-    edits, version = edited(git, session, task), git.files(commit, paths)
-    here = git.files("HEAD", paths)
+    edits, version = edited(git, session, task), files_of(git, commit, paths)
+    here = files_of(git, "HEAD", paths)
     if edits and _in_folder(git, here, edits) != version:
         raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
     incumbent = session.incumbent
     if here != version and (incumbent is None or git.head() != git.resolve(incumbent.commit or "")):
         raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
     if not edits and here != version:
-        with root.changing_git():
+        with changing_git(root):
             git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in version)])
     return experiment.description
 

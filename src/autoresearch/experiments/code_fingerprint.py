@@ -1,4 +1,4 @@
-"""When are two versions of the mutable files the same idea?"""
+"""Fingerprints of the mutable files, equal for versions that differ in comments and spacing alone."""
 
 from __future__ import annotations
 

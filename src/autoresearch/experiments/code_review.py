@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 
+from autoresearch.journal.refs import EXPERIMENTS
+
 NETWORK = {"socket", "ssl", "urllib", "http", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "websockets",
            "paramiko", "boto3", "huggingface_hub"}  # fmt: skip
 PROCESSES = {"subprocess", "multiprocessing", "ctypes", "cffi", "signal", "pty", "gc", "inspect", "atexit", "psutil"}
@@ -15,7 +17,7 @@ SEEDERS = {"seed", "manual_seed", "manual_seed_all", "seed_all", "default_rng", 
 INSIDES = {"__globals__", "__code__", "__closure__", "__dict__", "__builtins__", "__subclasses__", "_getframe",
            "settrace", "setprofile", "addaudithook"}  # fmt: skip
 FILES = (".bin", ".parquet", "result.json", "clock.json", "summary.json", "autoresearch.jsonl", ".cache", "/proc/",
-         "refs/autoresearch")  # fmt: skip
+         EXPERIMENTS)  # fmt: skip
 MAX_REMARKS = 12
 
 
@@ -24,12 +26,12 @@ def remarks(before: Mapping[str, bytes], after: Mapping[str, bytes], immutable: 
 
     Only Python is looked at. What was there before, at whatever line, is not named again.
     """
-    guarded = {path.removesuffix(".py").rsplit("/", 1)[-1] for path in immutable if path.endswith(".py")}
-    known = {what for path in before for _, what in _found(before[path], path, guarded)}
+    immutable_modules = {path.removesuffix(".py").rsplit("/", 1)[-1] for path in immutable if path.endswith(".py")}
+    known = {what for path in before for _, what in _found(before[path], path, immutable_modules)}
     told = []
     for path in sorted(after):
         if after[path] != before.get(path):
-            for line, what in sorted({*_found(after[path], path, guarded)}):
+            for line, what in sorted({*_found(after[path], path, immutable_modules)}):
                 if what not in known:
                     known.add(what)
                     told.append(f"{path}:{line} {what}")
@@ -37,7 +39,7 @@ def remarks(before: Mapping[str, bytes], after: Mapping[str, bytes], immutable: 
     return [*told[:MAX_REMARKS], *([f"and {more} more of this kind"] if more > 0 else [])]
 
 
-def _found(content: bytes, path: str, guarded: set[str]) -> Iterator[tuple[int, str]]:
+def _found(content: bytes, path: str, immutable_modules: set[str]) -> Iterator[tuple[int, str]]:
     if not path.endswith(".py"):
         return
     try:
@@ -46,7 +48,7 @@ def _found(content: bytes, path: str, guarded: set[str]) -> Iterator[tuple[int, 
         return
     modules = _modules(tree)
     for node in ast.walk(tree):
-        for what in _remarks(node, modules, guarded):
+        for what in _remarks(node, modules, immutable_modules):
             yield getattr(node, "lineno", 0), what
 
 
@@ -61,7 +63,7 @@ def _modules(tree: ast.Module) -> set[str]:
     return found
 
 
-def _remarks(node: ast.AST, modules: set[str], guarded: set[str]) -> Iterator[str]:
+def _remarks(node: ast.AST, modules: set[str], immutable_modules: set[str]) -> Iterator[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
         for root in {name.split(".")[0] for name in names}:
@@ -76,7 +78,7 @@ def _remarks(node: ast.AST, modules: set[str], guarded: set[str]) -> Iterator[st
     elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Delete):
         targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]
         for target in targets:
-            yield from _assigns(target, modules, guarded)
+            yield from _assigns(target, modules, immutable_modules)
     elif isinstance(node, ast.Attribute) and node.attr in INSIDES:
         yield f"uses {node.attr} (insides of the interpreter)"
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -104,14 +106,14 @@ def _calls(node: ast.Call) -> Iterator[str]:
         yield "prints METRIC lines itself"
 
 
-def _assigns(target: ast.expr, modules: set[str], guarded: set[str]) -> Iterator[str]:
+def _assigns(target: ast.expr, modules: set[str], immutable_modules: set[str]) -> Iterator[str]:
     if isinstance(target, ast.Tuple | ast.List):
         for element in target.elts:
-            yield from _assigns(element, modules, guarded)
+            yield from _assigns(element, modules, immutable_modules)
         return
     name = _dotted(target.value if isinstance(target, ast.Subscript) else target)
     root = name.split(".")[0]
-    if isinstance(target, ast.Attribute) and root in guarded:
+    if isinstance(target, ast.Attribute) and root in immutable_modules:
         yield f"patches {name}, which is not to be changed"
     elif isinstance(target, ast.Attribute) and root in modules and "backends" not in name:
         yield f"patches {name}"

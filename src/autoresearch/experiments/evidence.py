@@ -25,17 +25,17 @@ def gather(
     the candidate's number.
     """
     known = incumbent.on(hardware)
-    last = dict([*known.pairs.items()][-LAST_RUNS:])
-    groups = [e.on(hardware).fresh for e in session.current if e.number not in (incumbent.number, now)]
+    last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
+    groups = [e.on(hardware).noise_runs for e in session.current if e.number not in (incumbent.number, now)]
     return Evidence(
         metric=session.metric,
         candidate=candidate,
         incumbent=last,
         reference=math.fsum(last.values()) / len(last) if last else known.reference,
         taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
-        groups=tuple(group for group in (*groups, known.fresh) if len(group) > 1),
+        groups=tuple(group for group in (*groups, known.noise_runs) if len(group) > 1),
         memory_mb=memory_mb,
         code_removed=simpler,
-        recent=frozenset(seed for seed, at in incumbent.at.items() if at >= now),
+        recent=frozenset(seed for seed, after in incumbent.measured_after.items() if after >= now),
         stale=now - incumbent.measured_at > STALE_AFTER,
     )

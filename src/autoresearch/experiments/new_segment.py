@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments.preflight import check_branch
-from autoresearch.experiments.recovery import repair
-from autoresearch.journal.session import SCHEMA, Session
+from autoresearch.experiments.recovery import recover
+from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import hash_files
 from autoresearch.system.git import Git
 from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.init import segment_line
+from autoresearch.workspace.lock import lock
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
@@ -19,9 +22,9 @@ def begin_segment(root: Workspace, now: int) -> Session:
     What was measured before stays in the journal and is compared with nothing new. Raises `PreconditionError` when
     something is not committed, or when nothing is different from the segment in force.
     """
-    with root.lock():
+    with lock(root):
         git = Git(root.root)
-        session = repair(root, git, now).session
+        session = recover(root, git, now).session
         check_branch(git, session)
         task = load(root.root)
         changed = [change.path for change in git.changes() if not change.untracked]
@@ -35,24 +38,9 @@ def begin_segment(root: Workspace, now: int) -> Session:
             )
         untracked = {c.path for c in git.changes() if c.untracked}
         mine = tuple(mutable_paths(git, task))
-        root.append(
-            {
-                "type": "config",
-                "schema": SCHEMA,
-                "segment": _next(root, session),
-                "name": task.task.title or task.task.name,
-                "metricName": task.metric.name,
-                "metricUnit": task.metric.unit,
-                "bestDirection": task.metric.direction,
-                "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
-                "sha256": hashes,
-                "branch": before.branch,
-                "tag": before.tag,
-                "keep_untracked": sorted(p for p in untracked if p.startswith(mine)),
-                "timestamp": now,
-            }
-        )
-        return root.session()
+        theirs = [path for path in untracked if path.startswith(mine)]
+        append(root, segment_line(task, _next(root, session), hashes, before.branch, before.tag, theirs, now))
+        return load_session(root)
 
 
 def _next(root: Workspace, session: Session) -> int:

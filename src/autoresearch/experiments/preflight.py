@@ -5,11 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
+from autoresearch.experiments.recovery import recover
+from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
+from autoresearch.runs.spec import RunContext, Tick, search_path
+from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import check_immutable, tip_of
-from autoresearch.workspace.task_file import Stop, TaskFile
+from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
+
+
+def preflight(
+    root: Workspace, clock: Clock, tick: Tick | None, *, stops: bool = True
+) -> tuple[RunContext, Session, list[str]]:
+    """Repair what a kill left, then check that runs may begin; return what they need, and what was repaired.
+
+    A stop condition is one of experiments: without `stops` it does not count.
+    """
+    git = Git(root.root)
+    recovered = recover(root, git, clock())
+    session = recovered.session
+    check_branch(git, session)
+    task = load(root.root)
+    if stops:
+        check_stop(root, session, task.stop, clock())
+    check_immutable(root, session, task)
+    context = RunContext(root, git, task, tick)
+    check_command(root.root, task.run.command, search_path(root))
+    return context, session, list(recovered.done)
 
 
 def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:
@@ -35,7 +60,7 @@ _RAISE = "for another session move autoresearch.jsonl away, then: autoresearch i
 
 def check_branch(git: Git, session: Session) -> None:
     """Raise `PreconditionError` unless the session's branch is checked out and nothing is half-way in git."""
-    expected, found = session.segment.branch, git.branch()
+    expected, branch = session.segment.branch, git.branch()
     operation = git.unfinished_operation()
     if operation is not None:
         raise PreconditionError(
@@ -43,14 +68,14 @@ def check_branch(git: Git, session: Session) -> None:
         )
     if expected is None:
         raise PreconditionError("the journal names no branch", "start a session with: autoresearch init")
-    if git.resolve(f"refs/heads/{expected}") is None:
+    if git.resolve(branch_ref(expected)) is None:
         raise IntegrityError(
             f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
         )
-    if found is None:
+    if branch is None:
         raise PreconditionError("HEAD is detached", f"go to the session's branch: git switch {expected}")
-    if found != expected:
-        raise PreconditionError(f"the branch is {found}, the session's is {expected}", f"git switch {expected}")
+    if branch != expected:
+        raise PreconditionError(f"the branch is {branch}, the session's is {expected}", f"git switch {expected}")
 
 
 def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) -> list[AutoresearchError]:
@@ -71,14 +96,14 @@ def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) 
 
 def _check_commits(git: Git, session: Session) -> None:
     """Raise `IntegrityError` when a commit that the journal names is not in the repository any more."""
-    gone = git.missing({e.commit for e in session.experiments if e.commit})
+    gone = missing_commits(git, {e.commit for e in session.experiments if e.commit})
     missing = [e.number for e in session.experiments if e.commit in gone]
     if missing:
-        told = ", ".join(map(str, missing[:5]))
-        raise IntegrityError(f"the commits of experiments {told} are gone from the repository", "see: git reflog")
+        numbers = ", ".join(map(str, missing[:5]))
+        raise IntegrityError(f"the commits of experiments {numbers} are gone from the repository", "see: git reflog")
     incumbent, branch = session.incumbent, session.segment.branch
     if incumbent is not None and branch is not None and incumbent.commit:
-        tip = git.resolve(f"refs/heads/{branch}")
+        tip = git.resolve(branch_ref(branch))
         if tip is not None and not git.is_ancestor(incumbent.commit, tip):
             raise IntegrityError(
                 f"branch {branch} does not contain experiment {incumbent.number}",

@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from autoresearch.journal.refs import ref_of
+from autoresearch.errors import AutoresearchError, MachineError
+from autoresearch.journal.events import run_line, study_end_line
+from autoresearch.journal.fields import Event
+from autoresearch.journal.refs import branch_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import end as study_line
 from autoresearch.runs.isolation import journal_backup
+from autoresearch.system.clock import Clock
+from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git
 from autoresearch.system.process import kill_run
-from autoresearch.workspace.workspace import Workspace, remove_tree
+from autoresearch.workspace.lock import changing_git
+from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.workspace import Workspace
 
 SELFTEST = "selftest"
 """The folder of the A/A session, and the tag of it."""
@@ -25,14 +32,14 @@ GIT_LOCKS = ("index.lock", "HEAD.lock", "packed-refs.lock")
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
-    """The session after the repair, and what was done, a sentence each."""
+class Recovered:
+    """The session after the recovery, and what was done, a sentence each."""
 
     session: Session
     done: tuple[str, ...]
 
 
-def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
+def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     """Bring journal, branch and folders in line; the caller holds the workspace lock.
 
     An experiment with a `start` and no verdict was interrupted: nothing was decided, so it is recorded as `killed` with
@@ -45,22 +52,22 @@ def repair(workspace: Workspace, git: Git, now: int) -> Repaired:
         _end_orphans(lab, done)
     git_was_killed = _unlock(workspace, git, done)
     remove_tree(workspace.scratch)
-    session = workspace.session()
+    session = load_session(workspace)
     interrupted = session.unfinished
     if interrupted is not None:
-        workspace.append(killed(workspace, interrupted, now, "interrupted before its verdict"))
-        session = workspace.session()
+        append(workspace, killed(workspace, interrupted, now, "interrupted before its verdict"))
+        session = load_session(workspace)
         again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
         done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
     ended = end_study(workspace, session, now)
     if ended is not None:
         done.append(ended)
-        session = workspace.session()
+        session = load_session(workspace)
     if session.last is not None:
-        done += settle(workspace, git, session, session.last, after_kill=git_was_killed)
+        done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)
     if git_was_killed:  # only now: until here, a kill leaves the same to do again
         workspace.git_marker.unlink(missing_ok=True)
-    return Repaired(session, tuple(done))
+    return Recovered(session, tuple(done))
 
 
 def laboratory(workspace: Workspace, git: Git) -> Workspace | None:
@@ -76,14 +83,14 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
         return None
     runs = sum(map(len, study.runs.values()))
     if study.what == "replicate" and runs:  # its one run is in the journal, only the line after it is not
-        workspace.append(study_line(study.number, "done", {}, now))
+        append(workspace, study_end_line(study.number, "done", {}, now))
         return None
-    workspace.append(study_line(study.number, "interrupted", {"runs": runs}, now))
+    append(workspace, study_end_line(study.number, "interrupted", {"runs": runs}, now))
     again = f"autoresearch {study.what}" + (f" {study.about['experiment']}" if "experiment" in study.about else "")
     return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {again}"
 
 
-def settle(
+def apply_verdict(
     workspace: Workspace, git: Git, session: Session, experiment: Experiment, *, after_kill: bool = False
 ) -> list[str]:
     """Do what git still owes to a verdict: the ref that keeps the commit, and the way back unless it was kept.
@@ -95,11 +102,11 @@ def settle(
         return []  # a line that another tool wrote: its git is its own
     ref = ref_of(session, experiment.number)
     kept = git.resolve(ref) == commit
-    stays = experiment.status == "keep" or not experiment.parent or git.resolve(f"refs/heads/{branch}") != commit
+    stays = experiment.status == "keep" or not experiment.parent or git.resolve(branch_ref(branch)) != commit
     if kept and stays:
         return []
     left: list[str] = []
-    with workspace.changing_git():
+    with changing_git(workspace):
         if not kept:
             git.update_ref(ref, commit)
         if not stays:
@@ -109,27 +116,54 @@ def settle(
     return [f"kept your later edits of {', '.join(left)}; they began from the change that was taken back"]
 
 
-def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) -> dict[str, object]:
+def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) -> Event:
     """Return the `run` line of an experiment that the machine or a person ended: no decision, no value."""
     values = _measured(workspace, experiment)
-    return {
-        "run": experiment.number,
-        "commit": (experiment.commit or "")[:7],
-        "metric": None,
-        "metrics": {},
-        "status": "crash",
-        "description": experiment.description,
-        "timestamp": now,
-        "segment": experiment.segment,
-        "confidence": None,
-        "asi": experiment.asi,
-        "outcome": "killed",
-        "reason": reason,
-        "values": list(values.values()),
-        "seeds": list(values),
-        "screened": experiment.parent is not None and len(values) > 1,
-        "parent": experiment.parent,
-    }
+    return run_line(
+        experiment.number,
+        (experiment.commit or "")[:7],
+        None,
+        {},
+        "crash",
+        experiment.description,
+        experiment.segment,
+        experiment.asi,
+        now,
+        details={
+            "outcome": "killed",
+            "reason": reason,
+            "values": list(values.values()),
+            "seeds": list(values),
+            "screened": experiment.parent is not None and len(values) > 1,
+            "parent": experiment.parent,
+        },
+    )
+
+
+@contextlib.contextmanager
+def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Iterator[None]:
+    """Record an experiment as killed when the machine or a person ends it between `start` and verdict."""
+    try:
+        yield
+    except BaseException as error:
+        by_hand = isinstance(error, KeyboardInterrupt)
+        reason = "interrupted by a signal" if by_hand else f"the machine failed: {error}"
+        message = f"experiment {number} was cut short, {reason}; nothing was decided"
+        try:
+            experiment = load_session(root).unfinished
+            if experiment is not None and experiment.number == number:
+                append(root, killed(root, experiment, clock(), reason))
+            recovered = recover(root, git, clock()).session.find(number)
+        except (OSError, AutoresearchError):
+            raise MachineError(message, "when the machine is well again: autoresearch resume") from error
+        if recovered is not None and recovered.outcome != "killed":
+            message = f"interrupted after the verdict on experiment {number}: {recovered.status}"
+            raise MachineError(message, f"see: autoresearch show {number}") from error
+        if by_hand or isinstance(error, MachineError | OSError):
+            first = recovered is None or recovered.parent is None
+            again = "autoresearch baseline" if first else f"autoresearch try --again {number}"
+            raise MachineError(message, f"measure it with: {again}") from error
+        raise
 
 
 def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
@@ -158,8 +192,8 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     if count:
         done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
     with contextlib.suppress(OSError, KeyError, TypeError):
-        told = journal_backup.repaired(workspace, about)
-        done += [told] if told else []
+        message = journal_backup.restored(workspace, about)
+        done += [message] if message else []
     workspace.running.unlink(missing_ok=True)
 
 
@@ -180,9 +214,9 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
         return False
     if not marker.exists():
         return False
-    session = workspace.session()
-    refs = [f"refs/heads/{session.segment.branch}.lock", f"{ref_of(session, session.next_number - 1)}.lock"]
-    for name in (*GIT_LOCKS, *refs):
+    session = load_session(workspace)
+    refs = [branch_ref(session.segment.branch or ""), ref_of(session, session.next_number - 1)]
+    for name in (*GIT_LOCKS, *(f"{ref}.lock" for ref in refs)):
         lock = git.path_of(name)
         with contextlib.suppress(OSError):
             if lock.exists() and lock.stat().st_mtime >= marker.stat().st_mtime:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import excerpt
 from autoresearch.journal.session import Session
+from autoresearch.system.files import write_atomic
 from autoresearch.system.process import run_limited
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 FOLDER = "autoresearch.hooks"
 LIMIT_S = 30.0
@@ -35,19 +36,19 @@ def run_hook(
         return []
     if not os.access(hook, os.X_OK):
         return [f"{FOLDER}/{hook.name} is not executable: chmod +x {FOLDER}/{hook.name}"]
-    told = {"event": when, "cwd": str(workspace.root), "session": _session(session), "experiment": dict(about)}
+    event = {"event": when, "cwd": str(workspace.root), "session": _session(session), "experiment": dict(about)}
     given, log = workspace.state / "hooks" / f"{when}.json", workspace.state / "hooks" / f"{when}.log"
     try:
-        write_atomic(given, json.dumps(told) + "\n")
+        write_atomic(given, json.dumps(event) + "\n")
         ended = run_limited(_command(hook, given), cwd=workspace.root, log=log, limit_s=LIMIT_S, env=os.environ)
     except (OSError, ValueError, AutoresearchError) as error:
         return [f"the {when} hook could not run: {error}"]
-    said = excerpt(ended.tail, lines=MOST_LINES)
+    lines = excerpt(ended.tail, lines=MOST_LINES)
     if ended.timed_out:
-        said.append(f"the {when} hook was ended after {LIMIT_S:g} s")
+        lines.append(f"the {when} hook was ended after {LIMIT_S:g} s")
     elif ended.code != 0:
-        said.append(f"the {when} hook exited with {ended.code}")
-    return said
+        lines.append(f"the {when} hook exited with {ended.code}")
+    return lines
 
 
 def _command(hook: Path, given: Path) -> str:

@@ -36,7 +36,7 @@ class Experiment:
     replicas: list[tuple[int, float]] = field(default_factory=list)
     """(seed, value) of runs of a seed that had been run already. They tell whether a run can be reproduced, and are
     in no mean and in no noise, since they are no new draw."""
-    at: dict[int, int] = field(default_factory=dict)
+    measured_after: dict[int, int] = field(default_factory=dict)
     """Seed of a repeat -> the newest experiment's number when it was made."""
     simpler: bool = False
     """Whether it has less code than its parent."""
@@ -58,7 +58,7 @@ class Experiment:
     @property
     def measured_at(self) -> int:
         """The newest experiment's number when this one was last run."""
-        return max(self.at.values(), default=self.number)
+        return max(self.measured_after.values(), default=self.number)
 
     @property
     def hardware(self) -> str:
@@ -76,13 +76,13 @@ class Experiment:
         return replace(self, metric=None, values=(), seeds=(), screened=False, repeats=runs)
 
     @property
-    def fresh(self) -> tuple[float, ...]:
+    def noise_runs(self) -> tuple[float, ...]:
         """The runs without the screening run, when there are others: what its spread is estimated from."""
         own = self.values[1:] if self.screened and len(self.values) > 1 else self.values
         return (*own, *self.repeats.values())
 
     @property
-    def pairs(self) -> dict[int, float]:
+    def comparison_runs(self) -> dict[int, float]:
         """Seed -> value of the runs that others may be compared with: those that did not decide on this experiment.
 
         A kept experiment was kept because its runs were good, so they flatter it; only its later runs do not. Nothing
@@ -92,8 +92,8 @@ class Experiment:
 
     @property
     def reference(self) -> float | None:
-        """What a candidate is compared with: the mean of its runs, of `pairs` alone if there are any."""
-        runs = tuple(self.pairs.values()) or self.fresh
+        """What a candidate is compared with: the mean of its runs, of `comparison_runs` alone if there are any."""
+        runs = tuple(self.comparison_runs.values()) or self.noise_runs
         return math.fsum(runs) / len(runs) if runs else self.metric
 
 

@@ -1,11 +1,14 @@
-"""Typed reading of the fields of a journal line. What cannot be understood is a `ValueError` that names the key."""
+"""Typed reading of the fields of a journal line. What cannot be understood is a `ValueError` that names the key.
+
+Standard library and Python 3.8 only: the builders of lines, which the shell helpers use, lie beside the readers.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Dict  # noqa: UP035
 
-Event = dict[str, Any]
+Event = Dict[str, Any]  # noqa: UP006
 
 
 def whole_at(event: Event, key: str) -> int:
@@ -57,10 +60,10 @@ def seconds_at(event: Event) -> int | None:
     return value // 1000 if value > 10**11 else value
 
 
-def mapping_at(event: Event, key: str, otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+def mapping_at(event: Event, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
     value = event.get(key)
-    if value is None and otherwise is not None:
-        return otherwise
+    if value is None and default is not None:
+        return default
     if not isinstance(value, dict):
         raise ValueError(f"{key} is {value!r}; it must be an object")
     return value

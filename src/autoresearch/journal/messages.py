@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autoresearch.journal.fields import Event, seconds_at, text_at, whole_at
-
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -24,10 +22,3 @@ class Mailbox:
     def waiting(self) -> list[Message]:
         """Those that no command has shown yet."""
         return self.messages[self.shown :]
-
-    def fold(self, event: Event) -> None:
-        """Take in a `message` or `message_shown` line."""
-        if event["type"] == "message":
-            self.messages.append(Message(text_at(event, "text") or "", seconds_at(event)))
-        else:
-            self.shown = max(self.shown, whole_at(event, "count"))

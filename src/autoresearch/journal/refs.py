@@ -1,8 +1,21 @@
-"""The git refs of a session: spelled here and nowhere else."""
+"""The git refs of a session, and its branch: spelled here and nowhere else."""
 
 from __future__ import annotations
 
 from autoresearch.journal.session import Session
+
+EXPERIMENTS = "refs/autoresearch"
+"""The folder of all refs that keep the commits of experiments, those of every session of a repository."""
+
+
+def branch_of(tag: str) -> str:
+    """Return the name of the branch of a session with this tag."""
+    return f"autoresearch/{tag}"
+
+
+def branch_ref(branch: str) -> str:
+    """Return the ref of a branch."""
+    return f"refs/heads/{branch}"
 
 
 def ref_of(session: Session, number: int) -> str:
@@ -12,7 +25,12 @@ def ref_of(session: Session, number: int) -> str:
 
 def folder_of(session: Session) -> str:
     """Return the folder of the refs that keep the experiments of a session."""
-    return f"refs/autoresearch/{session.segment.tag or 'session'}"
+    return tag_folder(session.segment.tag or "session")
+
+
+def tag_folder(tag: str) -> str:
+    """Return the folder of the refs that keep the experiments of the session with this tag."""
+    return f"{EXPERIMENTS}/{tag}"
 
 
 def ablation_ref(session: Session, study: int) -> str:

@@ -1,4 +1,4 @@
-"""The state of a session: a fold over its journal. Nobody assigns to it; every number anyone sees comes from it."""
+"""The state of a session, folded from the lines of its journal; every number that is shown comes from here."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from functools import cached_property
 from typing import Any
 
 from autoresearch.errors import IntegrityError
-from autoresearch.journal.experiment import Experiment, hardware_of
-from autoresearch.journal.fields import (
-    Event,
-    finite,
-    list_at,
-    mapping_at,
-    number_at,
-    numbers,
-    seconds_at,
-    text_at,
-    whole,
-    whole_at,
+from autoresearch.journal.events import (
+    read_config,
+    read_message,
+    read_note,
+    read_repeat,
+    read_run,
+    read_start,
+    read_study,
+    segment_of,
+    type_of,
 )
+from autoresearch.journal.experiment import Experiment, hardware_of
+from autoresearch.journal.fields import Event, whole_at
 from autoresearch.journal.messages import Mailbox
-from autoresearch.journal.segment import SCHEMA, Segment, number_of, segment_from
-from autoresearch.journal.statuses import OUTCOMES, STATUSES
-from autoresearch.journal.study import LOCKED, Study, fold
+from autoresearch.journal.segment import Segment
+from autoresearch.journal.statuses import STATUSES
+from autoresearch.journal.study import LOCKED, Study
 from autoresearch.metrics import Metric
 from autoresearch.statistics.noise import Noise, mad_confidence, pooled
 
-__all__ = ["SCHEMA", "Event", "Experiment", "Segment", "Session", "hardware_of", "replay"]
+__all__ = ["Event", "Experiment", "Segment", "Session", "hardware_of", "replay"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ class Session:
 
     def noise_on(self, hardware: str) -> Noise:
         """Return the noise of runs on this hardware."""
-        return pooled(e.on(hardware).fresh for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere)
+        return pooled(
+            e.on(hardware).noise_runs for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere
+        )
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -175,32 +177,29 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
     env: Mapping[str, Any] = {}
     mailbox = Mailbox()
     for line, event in events:
-        kind = event.get("type", "run" if "run" in event else None)
+        kind = type_of(event)
         try:
             if kind == "config":
-                segments.append(segment_from(event, len(segments)))
+                segments.append(read_config(event, len(segments)))
             elif kind == "start":
-                experiment = _start(event, _current(segments))
+                experiment = read_start(event, _current(segments))
                 key = (experiment.segment, experiment.number)
                 if key in experiments:
                     raise ValueError(f"experiment {experiment.number} starts twice")
                 experiments[key] = newest[experiment.number] = experiment
             elif kind == "run":
                 number = whole_at(event, "run")
-                key = (number_of(event, _current(segments)), number)
-                started = experiments.get(key)
-                if started is not None and started.status is not None:
-                    raise ValueError(f"experiment {number} has two verdicts")
-                experiments[key] = newest[number] = verdict = _verdict(event, started, key)
+                key = (segment_of(event, _current(segments)), number)
+                experiments[key] = newest[number] = verdict = read_run(event, experiments.get(key), key)
                 env = verdict.env or env
             elif kind == "repeat":
-                env = _repeat(_known(newest, event), event, next(reversed(newest))) or env
+                env = read_repeat(event, _known(newest, event), next(reversed(newest))) or env
             elif kind == "note":
-                _known(newest, event).asi.update(mapping_at(event, "asi"))
+                read_note(event, _known(newest, event))
             elif kind in ("message", "message_shown"):
-                mailbox.fold(event)
+                read_message(event, mailbox)
             if kind in ("study", "study_run", "study_end") or (kind == "repeat" and "study" in event):
-                fold(studies, event)
+                read_study(event, studies)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise IntegrityError(
@@ -214,68 +213,6 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
 
 def _current(segments: list[Segment]) -> int:
     return segments[-1].number if segments else 0
-
-
-def _start(event: Event, segment: int) -> Experiment:
-    return Experiment(
-        number=whole_at(event, "experiment"),
-        segment=number_of(event, segment),
-        commit=text_at(event, "commit") if event["commit"] is not None else None,
-        parent=text_at(event, "parent"),
-        description=text_at(event, "description") or "",
-        asi=dict(mapping_at(event, "asi", {})),
-        fingerprint=text_at(event, "fingerprint"),
-        warnings=tuple(map(str, list_at(event, "warnings"))),
-        simpler=event.get("simpler") is True,
-        started=seconds_at(event),
-    )
-
-
-def _verdict(event: Event, started: Experiment | None, key: tuple[int, int]) -> Experiment:
-    status = event["status"]
-    if status not in STATUSES:
-        raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
-    outcome = text_at(event, "outcome")
-    if outcome is None:
-        outcome = "ok" if status in ("keep", "discard") else status
-    elif outcome not in OUTCOMES:
-        raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
-    metric = event.get("metric")
-    if metric is not None:
-        metric = number_at(event, "metric")
-    values = tuple([finite("values", value) for value in list_at(event, "values")])
-    if not values and metric is not None:
-        values = (metric,)
-    e = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
-    e.parent = text_at(event, "parent") or e.parent
-    e.description = text_at(event, "description") or e.description
-    e.status = status
-    e.outcome = outcome  # type: ignore[assignment]
-    e.metric = metric
-    e.metrics = numbers(mapping_at(event, "metrics", {}))
-    e.values = values
-    e.seeds = tuple([whole("seeds", seed) for seed in list_at(event, "seeds")])
-    e.screened = bool(event.get("screened", False))
-    e.reason = text_at(event, "reason") or ""
-    e.asi.update(mapping_at(event, "asi", {}))
-    e.manifest = text_at(event, "manifest")
-    e.warnings = tuple(map(str, list_at(event, "warnings"))) or e.warnings
-    e.env = mapping_at(event, "env", {})
-    e.finished = seconds_at(event)
-    return e
-
-
-def _repeat(e: Experiment, event: Event, now: int) -> Mapping[str, Any]:
-    """Take in a run made after the verdict, and return what the line says of the machine."""
-    seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
-    here = hardware_of(env) or e.hardware
-    runs = e.repeats if here == e.hardware or not e.hardware else e.elsewhere.setdefault(here, {})
-    if seed in (e.by_seed if runs is e.repeats else runs):
-        e.replicas.append((seed, value))
-    else:
-        runs[seed] = value
-    e.at[seed] = now
-    return env
 
 
 def _known(newest: dict[int, Experiment], event: Event) -> Experiment:

@@ -16,10 +16,13 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
 from autoresearch.search.history import near_misses, step, yields
+from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
+from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.notes import section
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 LAST = 10
 """Experiments that the full brief tells of with their ASI."""
@@ -40,7 +43,7 @@ LIMIT_BRIEF = 4000
 
 def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> View:
     """Return the brief as data: the session, and what is in the folder beside it."""
-    busy = workspace.busy()
+    running = current_run(workspace)
     last = session.current[-(LAST_BRIEF if short else LAST) :]
     kept = [e for e in session.current if e.status == "keep"]
     problems: list[str] = []
@@ -51,12 +54,12 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         problems.append(str(error))
     ideas = [one_line(i.text, 110) for i in backlog.read(workspace) if not i.done]
     view = {
-        **status_view(session, busy),
+        **status_view(session, running),
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
         "stop": _stop(workspace, session, task, now),
-        "unmeasured": _unmeasured(workspace, session, task) if busy is None else [],
+        "unmeasured": _unmeasured(workspace, session, task) if running is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
@@ -89,7 +92,7 @@ def remember(workspace: Workspace, now: int, session: Session | None = None, vie
     """
     with contextlib.suppress(OSError, AutoresearchError, ValueError):
         size = workspace.journal.stat().st_size
-        session = session or workspace.session()
+        session = session or load_session(workspace)
         task = load(workspace.root)
         view = view or brief(workspace, session, now, short=True)
         begun = min((e.started for e in session.current if e.started), default=None)

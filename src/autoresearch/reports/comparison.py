@@ -77,4 +77,4 @@ def _gain(session: Session, new: Experiment, old: Experiment) -> float:
 
 def _runs(session: Session, e: Experiment) -> tuple[float, ...]:
     e = e.on(session.hardware)
-    return (tuple(e.pairs.values()) or e.fresh) if e.status == "keep" else e.fresh
+    return (tuple(e.comparison_runs.values()) or e.noise_runs) if e.status == "keep" else e.noise_runs

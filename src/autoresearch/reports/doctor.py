@@ -17,6 +17,8 @@ from autoresearch.runs.isolation.bubblewrap import missing
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
+from autoresearch.workspace.lock import current_run
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -135,7 +137,7 @@ def _workspace(folder: Path) -> list[Check]:
     except NoSession:
         return [Check("workspace", True, "none here; start one with: autoresearch quickstart")]
     try:
-        session = workspace.session()
+        session = load_session(workspace)
         git = Git(workspace.root)
         check_branch(git, session)  # first: another branch has no task file
         wrong = check_all(workspace, git, session, load(workspace.root))
@@ -144,7 +146,7 @@ def _workspace(folder: Path) -> list[Check]:
     if wrong:
         return [Check("workspace", False, error.message, error.fix) for error in wrong]
     checks = [Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"), _agents(workspace)]
-    if session.unfinished is not None and workspace.busy() is None:
+    if session.unfinished is not None and current_run(workspace) is None:
         checks.append(Check("interrupted", False, f"experiment {session.unfinished.number}", "autoresearch resume"))
     return checks
 

@@ -16,7 +16,7 @@ from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
 
-def otherwise(workspace: Workspace, session: Session, policy: Literal["confirm", "greedy"], shown: set[int]) -> View:
+def policy_view(workspace: Workspace, session: Session, policy: Literal["confirm", "greedy"], shown: set[int]) -> View:
     """Return what `policy`, with the other rules of the task, would have said of the experiments in `shown`."""
     rules = Rules()
     with suppress(AutoresearchError):  # a journal alone is enough
@@ -48,7 +48,7 @@ def otherwise(workspace: Workspace, session: Session, policy: Literal["confirm",
     }
 
 
-def otherwise_lines(session: Session, view: View) -> list[str]:
+def policy_lines(session: Session, view: View) -> list[str]:
     """Return the same as text."""
     lines = [f"{'n':>5}  {'was':<13}  {view['policy']:<10}  {'gain':>10}  why"]
     for row in view["experiments"]:

@@ -78,7 +78,7 @@ def gain_words(session: Session, value: float | None, error: float | None) -> st
     return f"{number(session, value, signed=True)}{within}"
 
 
-def status_view(session: Session, busy: View | None) -> View:
+def status_view(session: Session, running: View | None) -> View:
     """Return where a session is."""
     best, incumbent, noise = session.best, session.incumbent, session.noise
     unfinished = session.unfinished
@@ -99,15 +99,15 @@ def status_view(session: Session, busy: View | None) -> View:
         "close_calls": [asdict(call) for call in close_calls(session)],
         "locked_uses": len(session.locked),
         "confidence": session.confidence,
-        "running": busy,
-        "interrupted": unfinished.number if unfinished is not None and busy is None else None,
-        "next": next_command(session, busy),
+        "running": running,
+        "interrupted": unfinished.number if unfinished is not None and running is None else None,
+        "next": next_command(session, running),
     }
 
 
-def next_command(session: Session, busy: View | None) -> str:
+def next_command(session: Session, running: View | None) -> str:
     """Return what to type next."""
-    if busy is not None:
+    if running is not None:
         return "autoresearch wait"
     if session.unfinished is not None:
         return "autoresearch resume"

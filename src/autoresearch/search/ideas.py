@@ -15,7 +15,8 @@ from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.history import SAME, family_of, similarity
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 NAME = "autoresearch.ideas.md"
 

@@ -24,7 +24,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class SampledChange:
     """A change of one constant: what to write, and what to call it."""
 
     name: str
@@ -56,7 +56,7 @@ def constants(source: str) -> list[Constant]:
     return found
 
 
-def propose(source: str, tried: set[str], rng: random.Random) -> Proposal | None:
+def propose(source: str, tried: set[str], rng: random.Random) -> SampledChange | None:
     """Return a change of one constant that is not among the `tried` descriptions; None when all are used up."""
     choices = [
         (constant, factor, description)
@@ -67,7 +67,7 @@ def propose(source: str, tried: set[str], rng: random.Random) -> Proposal | None
     if not choices:
         return None
     constant, factor, description = rng.choice(choices)
-    return Proposal(constant.name, description, _replaced(source, constant, _scaled(constant, factor)))
+    return SampledChange(constant.name, description, _replaced(source, constant, _scaled(constant, factor)))
 
 
 def _scaled(constant: Constant, factor: float) -> float:

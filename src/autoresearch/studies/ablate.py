@@ -9,19 +9,24 @@ from typing import Any, Literal
 
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments import candidate as candidates
-from autoresearch.experiments.attempt import Report, attempt, guarded
+from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.code_fingerprint import code_size, syntax_error
-from autoresearch.experiments.decide import Clock
+from autoresearch.experiments.preflight import preflight
+from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.refs import ablation_ref
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.runs.measure import Bench, Measurement, Tick
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.statistics.distributions import student
 from autoresearch.statistics.noise import pooled
-from autoresearch.studies.study import Work, new_seeds, study_of
+from autoresearch.studies.study import StudyRunner, new_seeds, study_of
+from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
-from autoresearch.system.git_plumbing import commit_on, merged
+from autoresearch.system.git_plumbing import commit_on, files_of, merged
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 ALPHA = 0.05
@@ -34,7 +39,7 @@ Verdict = Literal["pays", "hurts", "unclear", "conflict", "needed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class AblationVariant:
     """The incumbent without some of the kept changes."""
 
     without: tuple[int, ...]
@@ -62,12 +67,12 @@ class Ablation:
     """What pays and what does not."""
 
     incumbent: int
-    changes: tuple[Undone, ...]
-    stack: Undone | None
+    changes: tuple[AblationVariant, ...]
+    stack: AblationVariant | None
     """The incumbent without all that is dispensable; None when nothing is."""
 
     @property
-    def offer(self) -> Undone | None:
+    def offer(self) -> AblationVariant | None:
         """The smaller stack, unless what is dispensable one by one is not so together."""
         return self.stack if self.stack is not None and self.stack.dispensable else None
 
@@ -82,110 +87,118 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
 
     Raises `PreconditionError` when nothing was kept since the baseline.
     """
-    with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick, stops=False)
+    with lock(root), signals_interrupt():
+        context, session, _ = preflight(root, clock, tick, stops=False)
         incumbent = session.incumbent
-        kept = [e for e in session.current if e.status == "keep" and e.parent and bench.git.resolve(e.commit or "")]
+        kept = [e for e in session.current if e.status == "keep" and e.parent and context.git.resolve(e.commit or "")]
         if incumbent is None or incumbent.reference is None or not kept:
             raise PreconditionError("nothing was kept since the baseline", "there is no change to undo yet")
         count = seeds or SEEDS
         chosen = _seeds(session, incumbent, count)
         about = {"incumbent": incumbent.number, "kept": [e.number for e in kept], "seeds": chosen}
         again = "autoresearch ablate" + (f" --seeds {seeds}" if seeds else "")
-        with study_of(bench, session, clock, "ablate", about, again) as work:
-            trial = _Trial(work, session, incumbent.on(session.hardware), chosen)
-            changes = tuple(trial.without(bench, [e]) for e in kept)
-            spare = [e for e, undone in zip(kept, changes, strict=True) if undone.dispensable]
+        with study_of(context, session, clock, "ablate", about, again) as runner:
+            trial = _Trial(runner, session, incumbent.on(session.hardware), chosen)
+            changes = tuple(trial.without(context, [e]) for e in kept)
+            spare = [e for e, variant in zip(kept, changes, strict=True) if variant.dispensable]
             stack = None
             if len(spare) == 1:
-                stack = next(undone for undone in changes if undone.dispensable)
+                stack = next(variant for variant in changes if variant.dispensable)
             elif spare:
-                stack = trial.without(bench, spare)
-            found = Ablation(incumbent.number, changes, stack)
-            if found.offer is not None and found.offer.commit is not None:
-                with root.changing_git():
-                    bench.git.update_ref(ablation_ref(session, work.study.number), found.offer.commit)
-            work.end("done", found.as_result())
-        return found, root.session()
+                stack = trial.without(context, spare)
+            ablation = Ablation(incumbent.number, changes, stack)
+            if ablation.offer is not None and ablation.offer.commit is not None:
+                with changing_git(root):
+                    context.git.update_ref(ablation_ref(session, runner.study.number), ablation.offer.commit)
+            runner.end("done", ablation.as_result())
+        return ablation, load_session(root)
 
 
-def apply(root: Workspace, found: Ablation, clock: Clock, *, tick: Tick | None = None) -> Report:
+def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
     """Put the smaller stack into the folder and let the policy decide on it, as on any change."""
-    stack = found.offer
+    stack = ablation.offer
     if stack is None or stack.commit is None:
         raise PreconditionError("there is no smaller stack to apply", "every change pays, or cannot be told")
-    with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick)
-        if candidates.edited(bench.git, session, bench.task) or bench.git.head() != (
-            session.incumbent and bench.git.resolve(session.incumbent.commit or "")
+    with lock(root), signals_interrupt():
+        context, session, _ = preflight(root, clock, tick)
+        if candidates.edited(context.git, session, context.task) or context.git.head() != (
+            session.incumbent and context.git.resolve(session.incumbent.commit or "")
         ):
             raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
-        with root.changing_git():
-            bench.git.restore(stack.commit, mutable_paths(bench.git, bench.task))
-    told = f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
-    return attempt(root, told, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
+        with changing_git(root):
+            context.git.restore(stack.commit, mutable_paths(context.git, context.task))
+    description = (
+        f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
+    )
+    return attempt(root, description, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
     """What every variant is measured with."""
 
-    work: Work
+    runner: StudyRunner
     session: Session
     incumbent: Experiment
     seeds: Sequence[int]
 
-    def without(self, bench: Bench, undo: Sequence[Experiment]) -> Undone:
+    def without(self, context: RunContext, undo: Sequence[Experiment]) -> AblationVariant:
         """Measure the incumbent without some changes."""
         numbers = tuple(e.number for e in undo)
-        files = undo_all(bench.git, self.incumbent.commit or "", undo)
+        files = undo_all(context.git, self.incumbent.commit or "", undo)
         if isinstance(files, str):
-            return Undone(numbers, "conflict", files)
+            return AblationVariant(numbers, "conflict", files)
         if not files:
-            return Undone(numbers, "unclear", "nothing of it is left in the incumbent", worth=0.0)
+            return AblationVariant(numbers, "unclear", "nothing of it is left in the incumbent", worth=0.0)
         for path, content in files.items():
             problem = syntax_error(path, content) if content is not None else None
             if problem:
-                return Undone(numbers, "conflict", f"what is left does not parse: {problem}")
-        with self.work.bench.workspace.changing_git():
-            told = f"experiment {self.incumbent.number} without {', '.join(map(str, numbers))}"
-            commit = commit_on(bench.git, self.incumbent.commit or "", files, told)
-        roots = mutable_paths(bench.git, bench.task)
-        sizes = [code_size(bench.git.files(c, roots)) for c in (commit, self.incumbent.commit or "")]
+                return AblationVariant(numbers, "conflict", f"what is left does not parse: {problem}")
+        with changing_git(self.runner.context.workspace):
+            message = f"experiment {self.incumbent.number} without {', '.join(map(str, numbers))}"
+            commit = commit_on(context.git, self.incumbent.commit or "", files, message)
+        roots = mutable_paths(context.git, context.task)
+        sizes = [code_size(files_of(context.git, c, roots)) for c in (commit, self.incumbent.commit or "")]
         return replace(self._measured(commit, numbers), commit=commit, smaller=sizes[0] < sizes[1])
 
-    def _measured(self, commit: str, numbers: tuple[int, ...]) -> Undone:
-        theirs, ours = dict(self.incumbent.pairs), dict[int, float]()
-        undone = Undone(numbers, "unclear", "not measured")
+    def _measured(self, commit: str, numbers: tuple[int, ...]) -> AblationVariant:
+        theirs, ours = dict(self.incumbent.comparison_runs), dict[int, float]()
+        variant = AblationVariant(numbers, "unclear", "not measured")
         for seed in self.seeds:
-            value = self.work.value(commit, self.incumbent.number, seed)
+            value = self.runner.value(commit, self.incumbent.number, seed)
             if isinstance(value, Measurement):
                 if value.outcome == "killed":
-                    raise self.work.fail(f"the variant without {numbers}", value)
-                return Undone(numbers, "needed", f"without it the run ends with {value.outcome}: {value.reason}")
+                    raise self.runner.fail(f"the variant without {numbers}", value)
+                return AblationVariant(
+                    numbers, "needed", f"without it the run ends with {value.outcome}: {value.reason}"
+                )
             ours[seed] = value
             if seed not in theirs:
-                known = self.work.value(self.incumbent.commit or "", self.incumbent.number, seed)
+                known = self.runner.value(self.incumbent.commit or "", self.incumbent.number, seed)
                 if isinstance(known, Measurement):
-                    raise self.work.fail(f"experiment {self.incumbent.number} with seed {seed}", known)
+                    raise self.runner.fail(f"experiment {self.incumbent.number} with seed {seed}", known)
                 theirs[seed] = known
-            undone = self._verdict(numbers, ours, theirs)
-            if undone.verdict != "unclear" or undone.error == 0.0:
+            variant = self._verdict(numbers, ours, theirs)
+            if variant.verdict != "unclear" or variant.error == 0.0:
                 break
-        return replace(undone, seeds=len(ours))
+        return replace(variant, seeds=len(ours))
 
-    def _verdict(self, numbers: tuple[int, ...], ours: Mapping[int, float], theirs: Mapping[int, float]) -> Undone:
+    def _verdict(
+        self, numbers: tuple[int, ...], ours: Mapping[int, float], theirs: Mapping[int, float]
+    ) -> AblationVariant:
         """Judge what is known so far; the looks share ALPHA, half of it for each side."""
         mean, reference = (math.fsum(v.values()) / len(v) for v in (ours, theirs))
         worth = self.session.metric.gain(reference, mean)
-        others = [e.on(self.session.hardware).fresh for e in self.session.current if e.number != self.incumbent.number]
+        others = [
+            e.on(self.session.hardware).noise_runs for e in self.session.current if e.number != self.incumbent.number
+        ]
         noise = pooled([*others, tuple(theirs.values()), tuple(ours.values())])
         if noise.sd is None:
-            return Undone(numbers, "unclear", "the noise is unknown", worth=worth)
+            return AblationVariant(numbers, "unclear", "the noise is unknown", worth=worth)
         error = noise.sd * math.sqrt(1 / len(ours) + 1 / len(theirs))
         needed = student(1 - ALPHA / 2 / len(self.seeds), noise.dof) * error if error else 0.0
         verdict: Verdict = "unclear" if abs(worth) <= needed else "pays" if worth > 0 else "hurts"
-        return Undone(numbers, verdict, f"noise {noise.sd:.2g}, needed {needed:.2g}", worth=worth, error=error)
+        return AblationVariant(numbers, verdict, f"noise {noise.sd:.2g}, needed {needed:.2g}", worth=worth, error=error)
 
 
 def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, bytes | None] | str:
@@ -197,7 +210,7 @@ def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, byt
     for e in reversed(undo):
         parent, made = e.parent or "", e.commit or ""
         paths = git.changed(parent, made)
-        before, after, here = (git.files(c, paths) if paths else {} for c in (parent, made, commit))
+        before, after, here = (files_of(git, c, paths) if paths else {} for c in (parent, made, commit))
         for path in paths:
             ours, base, theirs = now.get(path, here.get(path)), after.get(path), before.get(path)
             if ours == base:
@@ -209,7 +222,7 @@ def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, byt
             if content is None:
                 return f"later changes of {path} build on experiment {e.number}"
             now[path] = content
-    here = git.files(commit, [*now]) if now else {}
+    here = files_of(git, commit, [*now]) if now else {}
     return {path: content for path, content in now.items() if content != here.get(path)}
 
 
@@ -220,5 +233,5 @@ def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:
         seeds: list[int] = last.about.get("seeds", [])
         if len(seeds) == count:
             return seeds
-    known = [*incumbent.on(session.hardware).pairs][:count]
+    known = [*incumbent.on(session.hardware).comparison_runs][:count]
     return known + new_seeds(session, count - len(known))

@@ -67,7 +67,7 @@ def _with(e: Experiment, values: list[float], *, screened: bool) -> Experiment:
     """Return an experiment as a policy knows it that has made only these runs, under seeds from 1 on."""
     seeds = tuple(range(1, len(values) + 1))
     return replace(e, values=tuple(values), seeds=seeds, screened=screened, repeats={}, elsewhere={}, env={},
-                   metric=None, at={})  # fmt: skip
+                   metric=None, measured_after={})  # fmt: skip
 
 
 def _decided(
@@ -78,7 +78,8 @@ def _decided(
     values = {1: next(runs)}
     memory_mb = e.metrics.get("peak_vram_mb")
     left = list(spare)
-    incumbent.at[0] = e.number  # so that none is asked for because the last is long ago: the machine is not here
+    # So that none is asked for because the last is long ago: the machine is not here.
+    incumbent.measured_after[0] = e.number
     while True:
         known = gather(session, incumbent, values, now=e.number, memory_mb=memory_mb, simpler=e.simpler)
         step = next_step(known, rules)
@@ -92,7 +93,7 @@ def _decided(
                 return Decision(e.number, "unmeasured", why, len(values)), left
             values[step.seed] = value
         elif left:
-            incumbent.repeats[step.seed], incumbent.at[step.seed] = left.pop(0), e.number
+            incumbent.repeats[step.seed], incumbent.measured_after[step.seed] = left.pop(0), e.number
         else:
             why = f"it would have run the incumbent, experiment {incumbent.number}, once more ({step.reason})"
             return Decision(e.number, "unmeasured", why, len(values)), left

@@ -1,4 +1,4 @@
-"""`selftest`: sessions of changes that change nothing. What is kept there is luck, and nothing but luck."""
+"""`selftest`: how often the policy keeps a change that changes nothing, measured in a session of such changes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments.attempt import attempt, baseline
-from autoresearch.experiments.decide import Clock
-from autoresearch.experiments.recovery import SELFTEST, laboratory, repair
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
+from autoresearch.experiments.recovery import SELFTEST, laboratory, recover
+from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
-from autoresearch.runs.measure import Tick
+from autoresearch.runs.spec import Tick
 from autoresearch.statistics.confirmation import LEVEL
 from autoresearch.statistics.distributions import beta_quantile
+from autoresearch.system.clock import Clock
+from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on
 from autoresearch.workspace import init, task_file
 from autoresearch.workspace.editable import check_immutable
-from autoresearch.workspace.workspace import HELPERS, Workspace, remove_tree, write_atomic
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.workspace import HELPERS, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +59,34 @@ def selftest(
     The session lies in a workspace of its own, at the incumbent's commit (the branch's, before a baseline), and goes on
     where an earlier call stopped. The journal, the branch and the files of `root` are not touched.
     """
-    with root.lock():
+    with lock(root):
         outer = Git(root.root)
-        session = repair(root, outer, clock()).session
+        session = recover(root, outer, clock()).session
         lab = laboratory(root, outer)
         if fresh:
             remove_tree(root.state / SELFTEST)
         if lab is None or fresh:
             lab = _make(root, outer, session, clock())
-        check_immutable(lab, lab.session(), task_file.load(lab.root))
-        if lab.session().baseline is None:
+        check_immutable(lab, load_session(lab), task_file.load(lab.root))
+        if load_session(lab).baseline is None:
             baseline(lab, None, clock, tick=tick)
-        while (done := _decided(lab.session())) < experiments:
+        while (done := _decided(load_session(lab))) < experiments:
             git = Git(lab.root)
-            with lab.lock():
-                found = repair(lab, git, clock()).session
-            incumbent = found.incumbent
-            assert incumbent is not None and found.segment.branch is not None
+            with lock(lab):
+                now = recover(lab, git, clock()).session
+            incumbent = now.incumbent
+            assert incumbent is not None and now.segment.branch is not None
             if git.head() == git.resolve(incumbent.commit or ""):
-                with lab.changing_git():  # an empty commit: index and files need not move
-                    commit = commit_on(git, git.head() or "", {}, f"nothing, number {found.next_number}")
-                    git.update_ref(f"refs/heads/{found.segment.branch}", commit)
+                with changing_git(lab):  # an empty commit: index and files need not move
+                    commit = commit_on(git, git.head() or "", {}, f"nothing, number {now.next_number}")
+                    git.update_ref(branch_ref(now.segment.branch), commit)
             attempt(lab, "", {}, clock, same=True, tick=tick)
-            if _decided(lab.session()) == done:
-                failed = lab.session().last
+            if _decided(load_session(lab)) == done:
+                failed = load_session(lab).last
                 why = f"{failed.outcome}: {failed.reason}" if failed else "no verdict"
                 raise PreconditionError(f"a run of the unchanged code failed ({why})", "correct that first")
-        found = lab.session()
-        return rate(found, task_file.load(lab.root).keep.policy), found
+        ended = load_session(lab)
+        return rate(ended, task_file.load(lab.root).keep.policy), ended
 
 
 def rate(session: Session, policy: str) -> Rate:
@@ -115,7 +120,7 @@ def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:
         if (root.root / path).exists() and not (folder / path).exists():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to(root.root / path)
-    init.init(folder, init.Choice("command", tag=SELFTEST), now)
+    init.init(folder, init.InitOptions("command", tag=SELFTEST), now)
     building.rename(root.state / SELFTEST)
     made = laboratory(root, git)
     assert made is not None

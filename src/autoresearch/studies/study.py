@@ -1,6 +1,6 @@
-"""Studies: `confirm` and `replicate`. Runs that decide nothing on the branch, with a journal line before and after.
+"""A study: runs that decide nothing on the branch, with a journal line before and after.
 
-A kill leaves the line before and those of the runs that were complete. The repair writes the line after, and the same
+A kill leaves the line before and those of the runs that were complete. The recovery writes the line after, and the same
 command again takes the complete runs over and makes the missing ones.
 """
 
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, UsageError
-from autoresearch.experiments.attempt import guarded
-from autoresearch.experiments.decide import Clock, repeat_line
+from autoresearch.errors import AutoresearchError, MachineError
 from autoresearch.experiments.recovery import end_study
-from autoresearch.journal import study as lines
-from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import LOCKED, Study
-from autoresearch.runs.measure import SEARCH, Bench, Measurement, Tick, measure
-from autoresearch.statistics.confirmation import Confirmation, confirmation
-from autoresearch.system.process import signals_interrupt
+from autoresearch.journal.events import study_end_line, study_line, study_run_line
+from autoresearch.journal.session import Session
+from autoresearch.journal.study import Study
+from autoresearch.runs.measure import measure
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
+from autoresearch.system.clock import Clock
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 
 @dataclass(slots=True)
-class Work:
+class StudyRunner:
     """A study while it is made."""
 
-    bench: Bench
+    context: RunContext
     study: Study
     clock: Clock
     again: str
@@ -42,31 +42,31 @@ class Work:
             done = self.measure(commit, experiment, seed)
             if done.value is None:
                 return done
-            self.bench.workspace.append(lines.measured(self.study.number, commit, seed, done.value, self.clock()))
+            append(self.context.workspace, study_run_line(self.study.number, commit, seed, done.value, self.clock()))
             known[seed] = done.value
         return known[seed]
 
     def measure(self, commit: str, experiment: int, seed: int) -> Measurement:
         """Run a commit with a seed in the study's own folder; its weights are of no use to anyone."""
-        place = folder(self.bench.workspace, self.study, commit)
-        done = measure(self.bench, commit, experiment, seed, study=place, split=self.study.split)
-        if self.bench.task.run.weights is not None:
-            for path in place.glob(f"*/{self.bench.task.run.weights}"):
+        place = folder(self.context.workspace, self.study, commit)
+        done = measure(self.context, RunSpec(commit, experiment, seed, place / str(seed), self.study.split))
+        if self.context.task.run.weights is not None:
+            for path in place.glob(f"*/{self.context.task.run.weights}"):
                 path.unlink()
         return done
 
     def end(self, outcome: str, result: Mapping[str, Any]) -> None:
         """Write the line after."""
-        self.bench.workspace.append(lines.end(self.study.number, outcome, result, self.clock()))
+        append(self.context.workspace, study_end_line(self.study.number, outcome, result, self.clock()))
 
     def fail(self, what: str, run: Measurement) -> AutoresearchError:
         """End the study because a run has no value; return the error to raise. What a machine failed is a pause."""
-        told = f"{what} has no value ({run.outcome}): {run.reason}"
+        message = f"{what} has no value ({run.outcome}): {run.reason}"
         if run.outcome == "killed":
-            return MachineError(told, f"go on with: {self.again}")
-        self.end("failed", {"reason": told})
-        logs = folder(self.bench.workspace, self.study, "").relative_to(self.bench.workspace.root)
-        return AutoresearchError(told, f"its output is in {logs}")
+            return MachineError(message, f"go on with: {self.again}")
+        self.end("failed", {"reason": message})
+        logs = folder(self.context.workspace, self.study, "").relative_to(self.context.workspace.root)
+        return AutoresearchError(message, f"its output is in {logs}")
 
 
 def folder(workspace: Workspace, study: Study, commit: str) -> Path:
@@ -76,8 +76,14 @@ def folder(workspace: Workspace, study: Study, commit: str) -> Path:
 
 @contextlib.contextmanager
 def study_of(
-    bench: Bench, session: Session, clock: Clock, what: str, about: Mapping[str, Any], again: str, split: str = SEARCH
-) -> Iterator[Work]:
+    context: RunContext,
+    session: Session,
+    clock: Clock,
+    what: str,
+    about: Mapping[str, Any],
+    again: str,
+    split: str = SEARCH,
+) -> Iterator[StudyRunner]:
     """Begin a study, or go on with an interrupted one that asked for the same; what ends it early is told."""
     earlier = next((s for s in reversed(session.studies) if s.what == what), None)
     goes_on = (
@@ -85,101 +91,22 @@ def study_of(
     )
     number = len(session.studies) + 1
     continues = earlier.number if goes_on and earlier is not None else None
-    workspace = bench.workspace
-    workspace.append(lines.begin(number, what, about, split, clock(), continues=continues))
-    study = workspace.session().studies[-1]
-    work = Work(bench, study, clock, again)
+    workspace = context.workspace
+    append(workspace, study_line(number, what, about, split, clock(), continues=continues))
+    study = load_session(workspace).studies[-1]
+    runner = StudyRunner(context, study, clock, again)
     try:
-        yield work
+        yield runner
     except BaseException as error:
         runs = sum(map(len, study.runs.values()))
         by_hand = isinstance(error, KeyboardInterrupt)
         with contextlib.suppress(OSError, AutoresearchError):
-            end_study(workspace, workspace.session(), clock())
+            end_study(workspace, load_session(workspace), clock())
         if by_hand or isinstance(error, MachineError | OSError):
             why = "by a signal" if by_hand else f": {error}"
-            told = f"{what} was interrupted {why}; {runs} run{'s are' if runs != 1 else ' is'} in the journal"
-            raise MachineError(told.replace(" :", ":"), f"go on with: {again}") from error
+            message = f"{what} was interrupted {why}; {runs} run{'s are' if runs != 1 else ' is'} in the journal"
+            raise MachineError(message.replace(" :", ":"), f"go on with: {again}") from error
         raise
-
-
-def replicate(
-    root: Workspace, number: int, seed: int | None, clock: Clock, *, tick: Tick | None = None
-) -> tuple[Experiment, Session, int, float]:
-    """Run experiment `number` once more and record the value as a repeat; return it with the session after.
-
-    Without `seed` with the seed of its first run, which tells whether a run can be reproduced. Raises
-    `AutoresearchError` when the run fails, `PreconditionError` when there is no such experiment or commit.
-    """
-    with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick, stops=False)
-        experiment = session.find(number)
-        if experiment is None or experiment.status is None:
-            raise UsageError(f"there is no experiment {number}", "see: autoresearch log")
-        commit = bench.git.resolve(experiment.commit or "")
-        if commit is None:
-            raise PreconditionError(
-                f"the commit of experiment {number} is not in this repository", "see: autoresearch check"
-            )
-        chosen = seed if seed is not None else next(iter(experiment.seeds), 1)
-        again = f"autoresearch replicate {number}" + (f" --seed {seed}" if seed is not None else "")
-        about = {"experiment": number, "seed": chosen}
-        with study_of(bench, session, clock, "replicate", about, again) as work:
-            run = work.measure(commit, number, chosen)
-            if run.value is None:
-                raise work.fail(f"experiment {number} with seed {chosen}", run)
-            value = run.value
-            root.append({**repeat_line(number, chosen, value, clock()), "study": work.study.number})
-            work.end("done", {"value": value})
-        session = root.session()
-        experiment = session.find(number)
-        assert experiment is not None
-        return experiment, session, chosen, value
-
-
-def confirm(
-    root: Workspace, seeds: int | None, split: str | None, clock: Clock, *, tick: Tick | None = None
-) -> tuple[Confirmation, Session]:
-    """Measure baseline and best on fresh seeds, on the locked split where the task has an evaluator.
-
-    Returns what was claimed and what was found. Raises `PreconditionError` when nothing was kept.
-    """
-    with root.lock(), signals_interrupt():
-        bench, session, _ = guarded(root, clock, tick, stops=False)
-        first, best = session.baseline, session.best
-        if first is None or best is None or best.number == first.number or session.gain is None:
-            raise PreconditionError("nothing was kept since the baseline", "there is no gain to confirm yet")
-        if split is None:
-            split = LOCKED if bench.task.run.evaluate else SEARCH
-        elif split == LOCKED and bench.task.run.evaluate is None:
-            raise PreconditionError("the task has no evaluator, so no locked split", "leave out --split")
-        # Two seeds are the least that tell a spread; more than for a keep, since this number goes into the world.
-        count = max(2, seeds or bench.task.keep.seeds)
-        chosen = fresh_seeds(session, count, best.number, split)
-        about = {"baseline": first.number, "best": best.number, "seeds": chosen}
-        again = "autoresearch confirm" + (f" --seeds {seeds}" if seeds else "")
-        again += f" --split {split}" if split == SEARCH and bench.task.run.evaluate else ""
-        with study_of(bench, session, clock, "confirm", about, again, split) as work:
-            found: dict[int, dict[int, float]] = {first.number: {}, best.number: {}}
-            for seed in chosen:
-                for e in (first, best):  # side by side, so that a machine that changes does so for both
-                    value = work.value(e.commit or "", e.number, seed)
-                    if isinstance(value, Measurement):
-                        raise work.fail(f"experiment {e.number} with seed {seed}", value)
-                    found[e.number][seed] = value
-            told = confirmation(session.metric, session.gain, found[first.number], found[best.number])
-            work.end("done", told.as_result())
-        return told, root.session()
-
-
-def fresh_seeds(session: Session, count: int, best: int, split: str) -> list[int]:
-    """Return seeds that no run of the session has had; those of an interrupted study of the same again."""
-    last = next((s for s in reversed(session.studies) if s.what == "confirm"), None)
-    if last is not None and last.outcome == "interrupted" and last.split == split:
-        seeds: list[int] = last.about.get("seeds", [])
-        if last.about.get("best") == best and len(seeds) == count:
-            return seeds
-    return new_seeds(session, count)
 
 
 def new_seeds(session: Session, count: int) -> list[int]:

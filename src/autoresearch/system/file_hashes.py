@@ -25,12 +25,12 @@ def hash_files(root: Path, paths: Iterable[str]) -> dict[str, str]:
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
     """Return path -> what happened to it (`is missing`, `is new`, `has changed`) for each path that differs."""
-    told = {}
+    changes = {}
     for path in sorted({*expected, *found}):
         if path not in found:
-            told[path] = "is missing"
+            changes[path] = "is missing"
         elif path not in expected:
-            told[path] = "is new"
+            changes[path] = "is new"
         elif expected[path] != found[path]:
-            told[path] = "has changed"
-    return told
+            changes[path] = "has changed"
+    return changes

@@ -1,48 +1,139 @@
-"""Commits that nobody made by hand: written to the repository without touching its index, branches or files."""
+"""The objects of a repository, read and written without its index, its branches or its files: trees, files, commits."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from autoresearch.system.git import Git
+from autoresearch.system.git_command import GitCommand
 
 
-def commit_on(git: Git, parent: str, files: Mapping[str, bytes | None], message: str) -> str:
+def missing_commits(git: GitCommand, commits: Iterable[str]) -> set[str]:
+    """Return those of `commits` that are not in the repository."""
+    out = git.run("cat-file", "--batch-check", input="".join(f"{c}\n" for c in commits).encode()).stdout.decode()
+    return {line.removesuffix(" missing") for line in out.splitlines() if line.endswith(" missing")}
+
+
+def files_of(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
+    """Return path -> content for every file of `commit` under `paths`, all relative to the top."""
+    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
+    names, hashes = [], []
+    for entry in out.split(b"\0"):
+        if entry:
+            about, _, name = entry.partition(b"\t")
+            kind, sha = about.split()[1:3]
+            if kind == b"blob":
+                names.append(os.fsdecode(name))
+                hashes.append(sha)
+    return dict(zip(names, _blobs(git, hashes), strict=True))
+
+
+def object_names(git: GitCommand, commit: str, paths: Sequence[str]) -> list[str]:
+    """Return the names of the root tree of a commit, and of all trees and files in it under `paths`."""
+    out = git.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", *paths).stdout
+    listed = (entry.partition(b"\t")[0].split()[1:3] for entry in out.split(b"\0") if entry)
+    return [f"{commit}^{{tree}}", *(name.decode() for kind, name in listed if kind in (b"blob", b"tree"))]
+
+
+def read_objects(git: GitCommand, names: Sequence[str]) -> dict[str, tuple[str, bytes] | None]:
+    """Return full name -> (kind, content), None for what cannot be read; nothing is checked by git."""
+    objects: dict[str, tuple[str, bytes] | None] = {}
+    done = git.process(["cat-file", "--batch"], input="".join(f"{name}\n" for name in names).encode())
+    out, at = done.stdout, 0
+    for asked in names:
+        end = out.find(b"\n", at)
+        words = out[at:end].split() if end >= 0 else []
+        if len(words) != 3 or not words[2].isdigit():  # `missing`, or git gave up on a damaged one
+            objects[asked] = None
+            at = end + 1 if end >= 0 else len(out)
+            continue
+        size = int(words[2])
+        objects[words[0].decode()] = (words[1].decode(), out[end + 1 : end + 1 + size])
+        at = end + size + 2
+    return objects
+
+
+def write_object(git: GitCommand, kind: str, content: bytes) -> None:
+    """Write an object of a kind (`blob`, `tree`, `commit`) into the repository."""
+    git.run("hash-object", "-w", "--stdin", "-t", kind, input=content)
+
+
+def entries(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, tuple[bool, str]]:
+    """Return path -> (whether it is a link, hash of its content) for the files of a commit."""
+    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
+    split = (entry.partition(b"\t") for entry in out.split(b"\0") if entry)
+    return {os.fsdecode(name): (about.startswith(b"120"), about.split()[2].decode()) for about, _, name in split}
+
+
+def hashes_on_disk(git: GitCommand, paths: Sequence[str]) -> dict[str, tuple[bool, str] | None]:
+    """Return the same for the files in the folder, with the line ends that git would store; None for no file."""
+    hashes: dict[str, tuple[bool, str] | None] = {}
+    for path in paths:
+        file = git.top / path
+        if file.is_symlink():
+            made = git.run("hash-object", "--stdin", input=os.fsencode(file.readlink()))
+        elif file.is_file():
+            made = git.run("hash-object", "--", path)
+        else:
+            hashes[path] = (False, "a folder") if file.exists() else None
+            continue
+        hashes[path] = (file.is_symlink(), made.stdout.decode().strip())
+    return hashes
+
+
+def submodules(git: GitCommand, commit: str) -> list[tuple[str, str]]:
+    """Return (commit, path) of each submodule in a commit."""
+    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout
+    entries = (entry.partition(b"\t") for entry in out.split(b"\0") if entry.startswith(b"160000 "))
+    return [(about.split()[2].decode(), os.fsdecode(path)) for about, _, path in entries]
+
+
+def commit_on(git: GitCommand, parent: str, files: Mapping[str, bytes | None], message: str) -> str:
     """Return a new commit on `parent` with these files in it (None: without); nothing else of the repository moves.
 
     Paths are relative to the top; the mode of a file stays what it is in `parent`. The same files on the same parent
     are the same commit, whenever it is made.
     """
-    when = git._text("log", "-1", "--format=%ct", parent).strip()
+    when = git.text("log", "-1", "--format=%ct", parent).strip()
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
-        git._run("read-tree", parent, env=env)
-        entries = git._run("ls-tree", "-r", "-z", "--full-tree", parent, "--", *files).stdout.split(b"\0")
+        git.run("read-tree", parent, env=env)
+        entries = git.run("ls-tree", "-r", "-z", "--full-tree", parent, "--", *files).stdout.split(b"\0")
         modes = {os.fsdecode(name): about[:6].decode() for about, _, name in (e.partition(b"\t") for e in entries)}
         lines = []
         for path, content in files.items():
             sha = "0" * 40
             if content is not None:
-                sha = git._run("hash-object", "-w", "--stdin", input=content).stdout.decode().strip()
+                sha = git.run("hash-object", "-w", "--stdin", input=content).stdout.decode().strip()
             mode = modes.get(path, "100644") if content is not None else "0"
             lines.append(f"{mode} {sha}\t".encode() + os.fsencode(path))
-        git._run("update-index", "-z", "--index-info", input=b"".join(line + b"\0" for line in lines), env=env)
-        tree = git._run("write-tree", env=env).stdout.decode().strip()
+        git.run("update-index", "-z", "--index-info", input=b"".join(line + b"\0" for line in lines), env=env)
+        tree = git.run("write-tree", env=env).stdout.decode().strip()
     dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
-    made = git._run(*git._identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-",
+    made = git.run(*git.identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-",
                     input=message.encode("utf-8", "replace"), env=dates)  # fmt: skip
     return made.stdout.decode().strip()
 
 
-def merged(git: Git, ours: bytes, base: bytes, theirs: bytes) -> bytes | None:
+def merged(git: GitCommand, ours: bytes, base: bytes, theirs: bytes) -> bytes | None:
     """Return `ours` with what leads from `base` to `theirs`; None when the two get in each other's way."""
     with tempfile.TemporaryDirectory() as folder:
         names = []
         for name, content in (("ours", ours), ("base", base), ("theirs", theirs)):
             Path(folder, name).write_bytes(content)
             names.append(str(Path(folder, name)))
-        done = git._process(["merge-file", "-p", "-q", *names])
+        done = git.process(["merge-file", "-p", "-q", *names])
     return done.stdout if done.returncode == 0 else None
+
+
+def _blobs(git: GitCommand, hashes: list[bytes]) -> list[bytes]:
+    out = git.run("cat-file", "--batch", input=b"".join(sha + b"\n" for sha in hashes)).stdout
+    blobs, at = [], 0
+    for _ in hashes:
+        end = out.index(b"\n", at)
+        size = int(out[at:end].split()[2])
+        blobs.append(out[end + 1 : end + 1 + size])
+        at = end + size + 2
+    return blobs

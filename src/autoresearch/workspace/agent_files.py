@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoresearch.journal.refs import EXPERIMENTS
+from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.workspace.assets import bundle_folder
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 HOOK = ".agents/hooks/autoresearch_hook.py"
 
@@ -127,7 +129,7 @@ def _own_hooks(plugin: str) -> dict[str, Any]:
 def _permissions(task: TaskFile) -> dict[str, Any]:
     """Return Claude Code's settings: what an experiment needs is allowed, what would spoil it is denied."""
     notes = ("autoresearch.md", "autoresearch.ideas.md", "STOP")
-    allow = ["Bash(autoresearch:*)", "Bash(uv run autoresearch:*)", "Bash(git restore --source=refs/autoresearch/:*)"]
+    allow = ["Bash(autoresearch:*)", "Bash(uv run autoresearch:*)", f"Bash(git restore --source={EXPERIMENTS}/:*)"]
     allow += [rule for path in (*task.files.mutable, *notes) for rule in _edit_rules(path)]
     fixed = (*task.files.immutable, "autoresearch.jsonl", ".autoresearch")
     return {

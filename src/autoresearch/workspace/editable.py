@@ -27,14 +27,14 @@ def outside(git: Git, task: TaskFile, paths: Iterable[str]) -> list[str]:
 
 def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> None:
     """Raise `IntegrityError` naming the immutable files that are not what they were when the session began."""
-    found = hash_files(workspace.root, {*task.files.immutable, *(p for p in session.segment.sha256)})
-    told = differences(session.segment.sha256, found)
-    told = {path: what for path, what in told.items() if what != "is new" or _counts(workspace, task, path)}
-    if told:
-        first = next(iter(told))
+    hashes = hash_files(workspace.root, {*task.files.immutable, *(p for p in session.segment.sha256)})
+    changes = differences(session.segment.sha256, hashes)
+    changes = {path: what for path, what in changes.items() if what != "is new" or _counts(workspace, task, path)}
+    if changes:
+        first = next(iter(changes))
         fix = f"git checkout {tip_of(session)[:12]} -- {shlex.quote(first)}"
         raise IntegrityError(
-            "; ".join(f"{path} {what}" for path, what in [*told.items()][:5]) + " (immutable)", f"put it back: {fix}"
+            "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)", f"put it back: {fix}"
         )
 
 

@@ -7,20 +7,26 @@ import os
 import shlex
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.journal import file as journal
-from autoresearch.journal.session import SCHEMA
+from autoresearch.journal.events import SegmentDetails, config_line
+from autoresearch.journal.fields import Event
+from autoresearch.journal.refs import branch_of, branch_ref, tag_folder
+from autoresearch.metrics import Metric
 from autoresearch.system.file_hashes import hash_files
-from autoresearch.system.git import Git, require_git
+from autoresearch.system.files import write_atomic
+from autoresearch.system.git import Git
+from autoresearch.system.git_command import require_git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, write_atomic
+from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
 
 LINKABLE = (".venv", "venv", "node_modules")
 """Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
@@ -29,7 +35,7 @@ NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class InitOptions:
     """What a person asked `init` for; None and empty mean the task's own value."""
 
     task: str
@@ -54,26 +60,26 @@ class Choice:
     """What the person wants, in plain words; for the living document."""
 
 
-def init(folder: Path, choice: Choice, now: int) -> Workspace:
+def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     """Make `folder` a workspace and return it; what is there already is neither changed nor committed.
 
     A new or empty folder becomes a repository of its own. Any other must be in a repository with a commit and without
     changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
     """
-    source = assets.task_folder(choice.task)
+    source = assets.task_folder(options.task)
     require_git()
     new = not folder.exists() or not any(folder.iterdir())
     if (folder / journal.NAME).exists():
         raise PreconditionError(f"{folder} has a session already", "see it with: autoresearch status")
-    if new and choice.mutable:
+    if new and options.mutable:
         raise PreconditionError(f"{folder} is empty", "go to the repository that has the files to change")
     git = None if new else _existing(folder)
-    tag = choice.tag or _free_tag(git, now)
-    branch = f"autoresearch/{tag}"
+    tag = options.tag or _free_tag(git, now)
+    branch = branch_of(tag)
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None:
         _check_names(git, tag, branch)
-    text = _own(folder, choice, git) or _configured(source, choice, git)
+    text = _own(folder, options, git) or _configured(source, options, git)
     task = task_file.parse(text)
     ours = _files(source, text)
     if git is not None:
@@ -92,30 +98,38 @@ def init(folder: Path, choice: Choice, now: int) -> Workspace:
     git.create_branch(branch)
     if not new and any(change.path in commit for change in git.changes()):
         git.commit(commit, f"autoresearch: task {task.task.name}")
-    agent_files.write_helpers(workspace, task, choice.goal)
+    agent_files.write_helpers(workspace, task, options.goal)
     agent_files.write_for_agents(workspace, git, task)
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)
-    journal.append(
-        workspace.journal,
-        {
-            "type": "config",
-            "schema": SCHEMA,
-            "segment": 0,
-            "name": task.task.title or task.task.name,
-            "metricName": task.metric.name,
-            "metricUnit": task.metric.unit,
-            "bestDirection": task.metric.direction,
-            "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
-            "sha256": hash_files(workspace.root, task.files.immutable),
-            "branch": branch,
-            "tag": tag,
-            "keep_untracked": sorted(theirs),
-            "timestamp": now,
-        },
-    )
+    hashes = hash_files(workspace.root, task.files.immutable)
+    journal.append(workspace.journal, segment_line(task, 0, hashes, branch, tag, theirs, now))
     return workspace
+
+
+def segment_line(
+    task: TaskFile,
+    number: int,
+    hashes: dict[str, str],
+    branch: str | None,
+    tag: str | None,
+    untracked: Iterable[str],
+    now: int,
+) -> Event:
+    """Return the line that begins segment `number` of a session of this task.
+
+    `hashes` are those of its immutable files, `untracked` the paths in the mutable folders that are a person's.
+    """
+    metric = Metric(task.metric.name, task.metric.direction, task.metric.unit)
+    details: SegmentDetails = {
+        "task": {"name": task.task.name, "options": task.options, "policy": task.keep.policy},
+        "sha256": hashes,
+        "branch": branch,
+        "tag": tag,
+        "keep_untracked": sorted(untracked),
+    }
+    return config_line(number, task.task.title or task.task.name, metric, now, details)
 
 
 def _existing(folder: Path) -> Git:
@@ -173,7 +187,7 @@ def new_repository(folder: Path) -> Git:
 
 
 def _check_tag(tag: str, folder: Path) -> None:
-    command = ["git", "check-ref-format", f"refs/heads/autoresearch/{tag}"]
+    command = ["git", "check-ref-format", branch_ref(branch_of(tag))]
     if subprocess.run(command, cwd=folder, capture_output=True).returncode:
         raise UsageError(f"{tag!r} cannot be part of a branch name", "use letters, digits, - and _")
 
@@ -183,10 +197,10 @@ def _check_names(git: Git, tag: str, branch: str) -> None:
     other = "choose another name with: --tag NAME"
     parts = branch.split("/")
     for name in ("/".join(parts[:n]) for n in range(1, len(parts) + 1)):
-        if git.resolve(f"refs/heads/{name}"):
+        if git.resolve(branch_ref(name)):
             fix = other if "/" in name else f"rename it: git branch -m {name} my-{name}"
             raise PreconditionError(f"the branch {name} exists", fix)
-    for folder in (f"refs/heads/{branch}", f"refs/autoresearch/{tag}"):
+    for folder in (branch_ref(branch), tag_folder(tag)):
         if git.refs(folder):
             raise PreconditionError(f"there is something of this name already: {git.refs(folder)[0]}", other)
 
@@ -197,64 +211,62 @@ def _free_tag(git: Git | None, now: int) -> str:
     tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
     names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
     return next(
-        name
-        for name in names
-        if git is None or not git.refs(f"refs/heads/autoresearch/{name}") + git.refs(f"refs/autoresearch/{name}")
+        name for name in names if git is None or not git.refs(branch_ref(branch_of(name))) + git.refs(tag_folder(name))
     )
 
 
-def _own(folder: Path, choice: Choice, git: Git | None) -> str | None:
+def _own(folder: Path, options: InitOptions, git: Git | None) -> str | None:
     """Return the task file that a person wrote and committed here, when no option says anything else."""
-    said = (value for name, value in asdict(choice).items() if name not in ("task", "tag", "goal"))
-    if git is None or choice.task != "command" or any(said) or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+    given = (value for name, value in asdict(options).items() if name not in ("task", "tag", "goal"))
+    if git is None or options.task != "command" or any(given) or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
         return None
     task_file.load(folder)
     return (folder / task_file.NAME).read_text(encoding="utf-8")
 
 
-def _configured(source: Path, choice: Choice, git: Git | None) -> str:
+def _configured(source: Path, options: InitOptions, git: Git | None) -> str:
     """Return the task's toml with what the person chose in it; comments stay."""
     import tomlkit
 
     document: Any = tomlkit.parse((source / task_file.NAME).read_text(encoding="utf-8"))
     profiles = document.pop("profile", {})
-    options = document.get("options", {})
-    if "profile" in options:
-        name = choice.profile or "auto"
+    table = document.get("options", {})
+    if "profile" in table:
+        name = options.profile or "auto"
         name = detect().profile() if name == "auto" else name
         if name not in profiles:
             raise UsageError(f"there is no profile {name!r}", f"choose one of: auto, {', '.join(profiles)}")
-        options["profile"] = name
+        table["profile"] = name
         chosen = profiles[name]
         document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
-        options["source"] = _source(choice.source or str(chosen.get("source", options["source"])))
-    elif choice.profile or choice.source:
-        raise UsageError(f"the task {choice.task} has no profiles and no source", "leave out --profile and --source")
-    if choice.seconds is not None and choice.steps is not None:
+        table["source"] = _source(options.source or str(chosen.get("source", table["source"])))
+    elif options.profile or options.source:
+        raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
+    if options.seconds is not None and options.steps is not None:
         raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
-    if choice.seconds is not None:
-        document["run"]["budget"] = _inline({"seconds": choice.seconds})
-    if choice.steps is not None:
-        document["run"]["budget"] = _inline({"steps": choice.steps})
-    _set(document, "metric", name=choice.metric, direction=choice.direction, unit=choice.unit)
-    if choice.command is not None:
-        _set(document, "task", title=f"{document['metric']['name']} of {choice.command}")
-    _set(document, "run", command=choice.command, checks=choice.checks, limit_s=choice.limit_s)
-    _set(document, "keep", policy=choice.policy, seeds=choice.seeds)
-    if choice.mutable:
-        document["files"]["mutable"] = [_relative(path, git) for path in choice.mutable]
+    if options.seconds is not None:
+        document["run"]["budget"] = _inline({"seconds": options.seconds})
+    if options.steps is not None:
+        document["run"]["budget"] = _inline({"steps": options.steps})
+    _set(document, "metric", name=options.metric, direction=options.direction, unit=options.unit)
+    if options.command is not None:
+        _set(document, "task", title=f"{document['metric']['name']} of {options.command}")
+    _set(document, "run", command=options.command, checks=options.checks, limit_s=options.limit_s)
+    _set(document, "keep", policy=options.policy, seeds=options.seeds)
+    if options.mutable:
+        document["files"]["mutable"] = [_relative(path, git) for path in options.mutable]
     if not document["files"]["mutable"]:
         raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
-    if choice.task == "command":
-        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(choice, name) is None]
+    if options.task == "command":
+        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(options, name) is None]
         if missing:
             raise UsageError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
             )
     if git is not None:
         mutable = tuple(document["files"]["mutable"])
-        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in choice.immutable)]
-        fixed += [path for path in _named_files(choice.command, git) if path not in fixed]
+        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in options.immutable)]
+        fixed += [path for path in _named_files(options.command, git) if path not in fixed]
         document["files"]["immutable"] = [path for path in fixed if not task_file.within(path, mutable)]
         linked = [
             name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.escaping import one_line
-from autoresearch.runs.isolation.file_access import HeldOut, Opened
+from autoresearch.runs.isolation.file_access import FileAccessMonitor, HeldOut
 
 HOOK = Path(__file__).resolve().parent / "audit_hook"
 VARIABLE = "AUTORESEARCH_WATCH"
 KINDS = ("read", "write", "patch", "network", "kill")
-MAX_REPORTS = 50
+MAX_FINDINGS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Finding:
     """One thing that trained code did."""
 
     kind: str
@@ -32,30 +32,30 @@ class Report:
     """The file, the host or the process; escaped."""
 
     def __str__(self) -> str:
-        told = {
+        sentences = {
             "read": f"read {self.what}, which is held out",
             "write": f"wrote or tried to write {self.what}",
             "patch": f"replaced {self.what} in memory",
             "network": f"connected or tried to connect to {self.what}",
             "kill": f"sent a signal to process {self.what}, which is not its own",
         }
-        return told[self.kind]
+        return sentences[self.kind]
 
 
 class Watch:
     """The reports of one process that is running."""
 
-    def __init__(self, descriptor: int, opened: Opened, env: dict[str, str]) -> None:
-        self.opened = opened
+    def __init__(self, descriptor: int, file_access: FileAccessMonitor, env: dict[str, str]) -> None:
+        self.file_access = file_access
         self.env = env
         """What to add to its environment."""
-        self.reports: list[Report] = []
+        self.findings: list[Finding] = []
         self._descriptor = descriptor
         self._rest = b""
 
     def read(self) -> None:
         """Take what was reported since; to be called often, since a FIFO holds 64 KiB."""
-        self.opened.read()
+        self.file_access.read()
         with contextlib.suppress(BlockingIOError):
             while block := os.read(self._descriptor, 2**16):
                 *lines, self._rest = (self._rest + block).split(b"\n")
@@ -66,9 +66,9 @@ class Watch:
     def _take(self, line: bytes) -> None:
         with contextlib.suppress(ValueError, TypeError):
             kind, what = json.loads(line)
-            report = Report(kind, one_line(str(what), 200))
-            if kind in KINDS and report not in self.reports and len(self.reports) < MAX_REPORTS:
-                self.reports.append(report)
+            finding = Finding(kind, one_line(str(what), 200))
+            if kind in KINDS and finding not in self.findings and len(self.findings) < MAX_FINDINGS:
+                self.findings.append(finding)
 
 
 @contextlib.contextmanager
@@ -78,12 +78,12 @@ def watching(
     protected: Sequence[Path],
     own: Sequence[Path],
     *,
-    guarded: Sequence[Path],
+    immutable_modules: Sequence[Path],
     mutable: Sequence[str],
     opens: bool,
 ) -> Iterator[Watch]:
-    """Open the channel in `folder`. Folders in `own` may be written; the modules in `guarded` keep their code, and
-    the libraries of a process theirs once it imports a module of a name in `mutable`.
+    """Open the channel in `folder`. Folders in `own` may be written; `immutable_modules` keep their code, and the
+    libraries of a process theirs once it imports a module of a name in `mutable`.
 
     With `opens`, the hidden files themselves are watched too, which the engine does: a run cannot get around that.
     """
@@ -96,26 +96,26 @@ def watching(
             about = path.stat()
             identities.append((about.st_dev, about.st_ino, label))
     os.mkfifo(fifo)
-    opened = Opened(hidden if opens else ())
+    file_access = FileAccessMonitor(hidden if opens else ())
     descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        told = {
+        settings = {
             "reports": str(fifo),
             "hidden": [(str(path), label) for path, label in listed],
             "identities": identities,
             "protected": [str(path.resolve()) for path in protected],
             "own": [str(path.resolve()) for path in own],
             "engine": os.getpid(),
-            "guarded": [str(path.resolve()) for path in guarded],
+            "guarded": [str(path.resolve()) for path in immutable_modules],
             "mutable": list(mutable),
         }
-        config.write_text(json.dumps(told))
+        config.write_text(json.dumps(settings))
         search = [str(HOOK), *filter(None, [os.environ.get("PYTHONPATH")])]
-        watch = Watch(descriptor, opened, {VARIABLE: str(config), "PYTHONPATH": os.pathsep.join(search)})
+        watch = Watch(descriptor, file_access, {VARIABLE: str(config), "PYTHONPATH": os.pathsep.join(search)})
         yield watch
         watch.read()
-        found = {report.what for report in watch.reports}
-        watch.reports += [Report("read", name) for name in opened.names if name not in found]
+        known = {finding.what for finding in watch.findings}
+        watch.findings += [Finding("read", name) for name in file_access.names if name not in known]
     finally:
-        opened.close()
+        file_access.close()
         os.close(descriptor)

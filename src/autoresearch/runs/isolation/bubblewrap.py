@@ -20,7 +20,7 @@ _SHAPE = ("--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--tmpfs", "/dev/
 
 
 @dataclass(frozen=True, slots=True)
-class Cage:
+class BubblewrapMounts:
     """What a command may reach. Everything else can be read and not written; processes outside cannot be seen."""
 
     cwd: Path
@@ -54,8 +54,8 @@ class Cage:
 def check_set_up(ended: Exit) -> None:
     """Raise `MachineError` when what ended is the sandbox itself, before the command in it began."""
     if ended.code and ended.tail.startswith("bwrap: "):
-        said = ended.tail.splitlines()[0]
-        raise MachineError(f"the sandbox could not be set up ({said})", f"go without it: {SWITCH}=off autoresearch ...")
+        line = ended.tail.splitlines()[0]
+        raise MachineError(f"the sandbox could not be set up ({line})", f"go without it: {SWITCH}=off autoresearch ...")
 
 
 def missing() -> str | None:
@@ -74,5 +74,5 @@ def _probe() -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, errors="replace")
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap does not work here: {error}"
-    said = " ".join(done.stderr.split())[:160]
-    return None if done.returncode == 0 else f"bubblewrap does not work here: {said or done.returncode}"
+    message = " ".join(done.stderr.split())[:160]
+    return None if done.returncode == 0 else f"bubblewrap does not work here: {message or done.returncode}"

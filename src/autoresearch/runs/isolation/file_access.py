@@ -41,7 +41,7 @@ class HeldOut:
     """The lock that evaluations hold which may read it."""
 
 
-class Opened:
+class FileAccessMonitor:
     """Collects the names of files that somebody opened since. Where there is no inotify, none."""
 
     def __init__(self, held_out: Iterable[HeldOut]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import object_names, read_objects, write_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,13 @@ def hold(git: Git, commits: Iterable[str], paths: Sequence[str]) -> dict[str, He
     """Return name -> object for each commit, and for all of its trees and files under `paths` (from the top)."""
     names: dict[str, None] = {}
     for commit in commits:
-        names |= dict.fromkeys([commit, *git.objects(commit, paths)])
-    return {name: Held(*found) for name, found in git.read_objects([*names]).items() if found is not None}
+        names |= dict.fromkeys([commit, *object_names(git, commit, paths)])
+    return {name: Held(*found) for name, found in read_objects(git, [*names]).items() if found is not None}
 
 
 def damaged(git: Git, expected: Mapping[str, Held]) -> list[str]:
     """Return the names of the objects that are gone or hold something else now."""
-    found = git.read_objects([*expected])
+    found = read_objects(git, [*expected])
     return [name for name, held in expected.items() if found.get(name) != (held.kind, held.content)]
 
 
@@ -44,4 +45,4 @@ def false(objects: Mapping[str, Held]) -> list[str]:
 def put_back(git: Git, name: str, held: Held) -> None:
     """Write an object again in place of what is there under its name."""
     git.path_of(f"objects/{name[:2]}/{name[2:]}").unlink(missing_ok=True)
-    git.write_object(held.kind, held.content)
+    write_object(git, held.kind, held.content)

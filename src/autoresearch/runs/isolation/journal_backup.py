@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.journal import file as journal
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.workspace import Workspace
 
-BESIDE = ("note", "message", "message_shown")
+MEANWHILE = ("note", "message", "message_shown")
 """Lines that other commands may append while a run goes on."""
 
 
@@ -33,16 +34,16 @@ def put_back(workspace: Workspace, content: bytes, aside: Path) -> bool:
     """
     now = workspace.journal.read_bytes() if workspace.journal.is_file() else b""
     added = now[len(content) :].splitlines(keepends=True) if now.startswith(content) else []
-    if now.startswith(content) and all(_beside(line) for line in added):
+    if now.startswith(content) and all(_from_another_command(line) for line in added):
         return False
     with contextlib.suppress(OSError):
         write_atomic(aside / journal.NAME, now)
-    kept = [line for line in added if _beside(line) and line.endswith(b"\n")]
+    kept = [line for line in added if _from_another_command(line) and line.endswith(b"\n")]
     write_atomic(workspace.journal, content + b"".join(kept))
     return True
 
 
-def repaired(workspace: Workspace, about: dict[str, Any]) -> str | None:
+def restored(workspace: Workspace, about: dict[str, Any]) -> str | None:
     """Put back a journal that was changed while a run went on whose engine was killed; return what to say of it."""
     now = workspace.journal.read_bytes()
     size = about["journal"]["size"]
@@ -57,6 +58,6 @@ def repaired(workspace: Workspace, about: dict[str, Any]) -> str | None:
     return f"the journal was changed {ran}; it is put back, and what was found is in {aside}"
 
 
-def _beside(line: bytes) -> bool:
+def _from_another_command(line: bytes) -> bool:
     event = journal.parsed(line)
-    return event is not None and event.get("type") in BESIDE
+    return event is not None and event.get("type") in MEANWHILE

@@ -1,4 +1,4 @@
-"""What a run may reach: the sandbox where there is one, the watch and the seal where there is none."""
+"""What a run may reach: the sandbox where there is one, the watch and the tamper check where there is none."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pathlib import Path
 
 from autoresearch.errors import PreconditionError
 from autoresearch.journal.session import Session
-from autoresearch.runs.isolation.audit import Report, Watch, watching
-from autoresearch.runs.isolation.bubblewrap import Cage, missing
+from autoresearch.runs.isolation.audit import Finding, Watch, watching
+from autoresearch.runs.isolation.bubblewrap import BubblewrapMounts, missing
 from autoresearch.runs.isolation.file_access import HeldOut, evaluating
-from autoresearch.runs.isolation.tamper_check import Seal
+from autoresearch.runs.isolation.tamper_check import TamperCheck
+from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git
 from autoresearch.system.limits import DEFAULT_SHARE, Limits, memory_of_machine
 from autoresearch.workspace.editable import check_immutable
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace, remove_tree
+from autoresearch.workspace.workspace import Workspace
 
 SPLIT = "AUTORESEARCH_SPLIT"
 """Environment variable: the split that an evaluation reads, `search` or `locked`."""
@@ -34,17 +36,17 @@ FATAL = ("read", "write", "patch")
 
 
 @dataclass(frozen=True, slots=True)
-class Confined:
+class IsolatedProcess:
     """How one process of a run is started."""
 
     env: dict[str, str]
-    cage: Cage | None
+    mounts: BubblewrapMounts | None
     limits: Limits
     watch: Watch | None
 
 
 @dataclass
-class Confinement:
+class Isolation:
     """What one run may reach, and what it was found doing."""
 
     workspace: Workspace
@@ -52,38 +54,40 @@ class Confinement:
     task: TaskFile
     run_dir: Path
     sandboxed: bool
-    seal: Seal | None
-    reports: list[Report] = field(default_factory=list)
+    tamper_check: TamperCheck | None
+    findings: list[Finding] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path) -> Confinement:
+    def begin(cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path) -> Isolation:
         """Look at everything that the run must not change. Raises `IntegrityError` when that has changed already."""
         why_not = "this task does without" if task.run.sandbox == "off" else missing()
         if why_not and task.run.sandbox == "required":
             raise PreconditionError(f"this task requires a sandbox, and {why_not}", "see: autoresearch doctor")
-        session = workspace.session()
+        session = load_session(workspace)
         check_immutable(workspace, session, task)
-        seal = Seal.of(workspace, git, task, session, _commits(session, commit), run_dir) if why_not else None
-        return cls(workspace, git, task, run_dir, not why_not, seal)
+        tamper_check = (
+            TamperCheck.of(workspace, git, task, session, _commits(session, commit), run_dir) if why_not else None
+        )
+        return cls(workspace, git, task, run_dir, not why_not, tamper_check)
 
     @contextlib.contextmanager
-    def process(self, what: str, env: dict[str, str]) -> Iterator[Confined]:
-        """Confine one process (`train`, `evaluate`, `checks`) whose snapshot is ready."""
+    def process(self, what: str, env: dict[str, str]) -> Iterator[IsolatedProcess]:
+        """Isolate one process (`train`, `evaluate`, `checks`) whose snapshot is ready."""
         scratch = self.workspace.scratch
         folder, tmp, channel = scratch / what, scratch / f"{what}.tmp", scratch / f"{what}.watch"
         held_out = self._held_out(what, env)
         ours = [self.git.top, self.workspace.root, self.git.path_of("objects").parent, cache_dir()]
         fixed = tuple({path.resolve() for path in ours if path.exists()})
         more = self._writable(fixed)
-        cage = None
+        mounts = None
         env = {name: value for name, value in env.items() if name in self.task.run.secrets or not SECRET.search(name)}
         try:
             if self.sandboxed:
                 tmp.mkdir(parents=True, exist_ok=True)
                 elsewhere = not any(_in(path, Path("/tmp")) for path in (*fixed, Path(sys.prefix), folder))
                 env = _private(env, "/tmp" if elsewhere else str(tmp), self.task.run.network)
-                cage = Cage(
+                mounts = BubblewrapMounts(
                     cwd=folder / self.git.prefix,
                     writable=(folder, self.run_dir, tmp, *(p for p in more if any(_in(p, f) for f in fixed))),
                     shared=tuple(p for p in more if not any(_in(p, f) for f in fixed)),
@@ -93,17 +97,20 @@ class Confinement:
                     network=self.task.run.network,
                 )
             if self.task.run.evaluate is None and not self.task.files.hidden and not self.task.files.locked:
-                yield Confined(env, cage, self._limits(), None)  # nothing is graded that the run does not print itself
+                # Nothing is graded that the run does not print itself.
+                yield IsolatedProcess(env, mounts, self._limits(), None)
                 return
             own = [folder, self.run_dir, tmp, channel, *more]
             with ExitStack() as stack:
                 for register in _registers(env) if what == "evaluate" else ():
                     stack.enter_context(evaluating(register))
                 opens = not self.sandboxed
-                guarded, mutable = self._modules(folder / self.git.prefix)
-                watching_it = watching(channel, held_out, fixed, own, guarded=guarded, mutable=mutable, opens=opens)
-                watch = stack.enter_context(watching_it)
-                yield Confined(env | watch.env, cage, self._limits(), watch)
+                immutable_modules, mutable = self._modules(folder / self.git.prefix)
+                watch_of_run = watching(
+                    channel, held_out, fixed, own, immutable_modules=immutable_modules, mutable=mutable, opens=opens
+                )
+                watch = stack.enter_context(watch_of_run)
+                yield IsolatedProcess(env | watch.env, mounts, self._limits(), watch)
             self._take(what, watch)
         finally:
             remove_tree(tmp)
@@ -111,16 +118,16 @@ class Confinement:
 
     def end(self) -> tuple[str, tuple[str, ...]]:
         """Compare, put back, and return why the run counts as tampered (else empty), and remarks."""
-        told = [str(report) for report in self.reports if report.kind in FATAL]
-        remarks = [str(report) for report in self.reports if report.kind not in FATAL]
-        if self.seal is not None:
-            changed, same = self.seal.broken()
-            told += [f"{what} while it ran, and put back" for what in changed]
+        reasons = [str(finding) for finding in self.findings if finding.kind in FATAL]
+        remarks = [str(finding) for finding in self.findings if finding.kind not in FATAL]
+        if self.tamper_check is not None:
+            changed, same = self.tamper_check.changes()
+            reasons += [f"{what} while it ran, and put back" for what in changed]
             remarks += same
-        return "; ".join(dict.fromkeys(told)), tuple(dict.fromkeys([*self.remarks, *remarks]))
+        return "; ".join(dict.fromkeys(reasons)), tuple(dict.fromkeys([*self.remarks, *remarks]))
 
     def _take(self, what: str, watch: Watch) -> None:
-        self.reports += watch.reports
+        self.findings += watch.findings
         if what != "evaluate":
             self.remarks += [f"changed its copy of {path}" for path in self._changed_copies(what)]
 
@@ -166,8 +173,10 @@ class Confinement:
     def _modules(self, root: Path) -> tuple[list[Path], list[str]]:
         """Return the immutable Python files in a snapshot, and the names of the modules that may change."""
         files = self.task.files
-        guarded = [root / path for path in files.immutable if path.endswith(".py") and (root / path).is_file()]
-        return guarded, [Path(path).stem for path in files.mutable if path.endswith(".py")]
+        immutable_modules = [
+            root / path for path in files.immutable if path.endswith(".py") and (root / path).is_file()
+        ]
+        return immutable_modules, [Path(path).stem for path in files.mutable if path.endswith(".py")]
 
     def _limits(self) -> Limits:
         run = self.task.run

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearch.errors import IntegrityError
-from autoresearch.journal.refs import folder_of
+from autoresearch.journal.refs import branch_ref, folder_of
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.git_backup import Held, damaged, false, hold, put_back
+from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace, write_atomic
+from autoresearch.workspace.workspace import Workspace
 
 SMALL = 64 * 2**10
 """Bytes up to which a file of an earlier run is held whole; of a larger one only its state is known."""
@@ -31,7 +32,7 @@ State = tuple[int, int, int]
 
 
 @dataclass
-class Seal:
+class TamperCheck:
     """The state of everything that the run of one seed must leave alone."""
 
     workspace: Workspace
@@ -50,7 +51,7 @@ class Seal:
     @classmethod
     def of(
         cls, workspace: Workspace, git: Git, task: TaskFile, session: Session, commits: set[str], run_dir: Path
-    ) -> Seal:
+    ) -> TamperCheck:
         """Hold everything as it is now. `commits` are those whose objects must stay as they are."""
         paths = [f"{git.prefix}{path}" for path in (*task.files.mutable, *task.files.immutable)]
         immutable = {path: (workspace.root / path).read_bytes() for path in _files(workspace.root, task)}
@@ -69,13 +70,13 @@ class Seal:
             touched={path: (workspace.root / path).stat().st_ctime_ns for path in immutable},
         )  # fmt: skip
 
-    def broken(self) -> tuple[list[str], list[str]]:
+    def changes(self) -> tuple[list[str], list[str]]:
         """Compare and put back; return what was changed, and what was written to and is the same, a phrase each."""
         changed = [*self._journal(), *self._immutable(), *self._objects(), *self._refs(), *self._runs()]
         same = [
             f"{path} was written to while it ran, and is what it was"
             for path, when in (self.touched if self._here() else {}).items()
-            if not any(told.startswith(f"{path} ") for told in changed)
+            if not any(change.startswith(f"{path} ") for change in changed)
             and (self.workspace.root / path).lstat().st_ctime_ns != when
         ]
         return changed, same
@@ -91,11 +92,11 @@ class Seal:
     def _immutable(self) -> Iterator[str]:
         for path, content in (self.immutable if self._here() else {}).items():
             file = self.workspace.root / path
-            found = file.read_bytes() if file.is_file() else None
-            if found != content:
-                self._keep_aside(path, found)
+            now = file.read_bytes() if file.is_file() else None
+            if now != content:
+                self._keep_aside(path, now)
                 write_atomic(file, content)
-                yield f"{path} was {'deleted' if found is None else 'changed'}"
+                yield f"{path} was {'deleted' if now is None else 'changed'}"
 
     def _objects(self) -> Iterator[str]:
         wrong = damaged(self.git, self.objects)
@@ -106,7 +107,7 @@ class Seal:
 
     def _refs(self) -> Iterator[str]:
         """Put back the refs of experiments, and a branch that lost its commit. What a person commits on top stays."""
-        now, branch = _refs(self.git, self.session), f"refs/heads/{self.session.segment.branch}"
+        now, branch = _refs(self.git, self.session), branch_ref(self.session.segment.branch or "")
         for ref in {*now, *self.refs}:
             before, after = self.refs.get(ref), now.get(ref)
             if before == after or (ref == branch and before and after and self.git.is_ancestor(before, after)):
@@ -135,19 +136,17 @@ class Seal:
 
 
 def _refs(git: Git, session: Session) -> dict[str, str]:
-    return git.targets(
-        folder_of(session), *([f"refs/heads/{session.segment.branch}"] if session.segment.branch else [])
-    )
+    return git.targets(folder_of(session), *([branch_ref(session.segment.branch)] if session.segment.branch else []))
 
 
 def _files(root: Path, task: TaskFile) -> list[str]:
     """Return the immutable files, those in immutable folders included."""
-    found = []
+    paths = []
     for path in task.files.immutable:
         target = root / path
         files = sorted(target.rglob("*")) if target.is_dir() else [target]
-        found += [f.relative_to(root).as_posix() for f in files if f.is_file() and "__pycache__" not in f.parts]
-    return found
+        paths += [f.relative_to(root).as_posix() for f in files if f.is_file() and "__pycache__" not in f.parts]
+    return paths
 
 
 def _states(workspace: Workspace, own: Path) -> Iterator[tuple[Path, State]]:

@@ -1,0 +1,89 @@
+"""Experiment 1: the starting point, measured with several seeds, which tell the noise."""
+
+from __future__ import annotations
+
+from autoresearch.errors import AutoresearchError, PreconditionError
+from autoresearch.experiments import candidate as candidates
+from autoresearch.experiments.code_fingerprint import fingerprint
+from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
+from autoresearch.experiments.preflight import preflight
+from autoresearch.experiments.recovery import interruptible
+from autoresearch.experiments.result import ExperimentResult, conclude
+from autoresearch.journal.events import repeat_line, start_line
+from autoresearch.journal.refs import ref_of
+from autoresearch.journal.session import Experiment
+from autoresearch.runs.measure import check, measure
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.setup import setup
+from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.statistics.decision import BASELINE_RUNS
+from autoresearch.system.clock import Clock
+from autoresearch.system.git_plumbing import files_of
+from autoresearch.system.hardware import detect
+from autoresearch.system.process import signals_interrupt
+from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.workspace import Workspace
+
+
+def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
+    """Measure the commit at the tip as the session's baseline, or give an existing baseline more seeds.
+
+    Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
+    """
+    with lock(root), signals_interrupt():
+        context, session, remarks = preflight(root, clock, tick)
+        git, task = context.git, context.task
+        wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
+        if session.baseline is not None:
+            return _more_seeds(context, session.baseline, wanted, clock, remarks, asked=seeds is not None)
+        if candidates.edited(git, session, task):
+            what = ", ".join(task.files.mutable)
+            raise PreconditionError(
+                f"{what} has changes that are not committed", "commit them, or put them aside: git stash"
+            )
+        setup(context)
+        number, commit = session.next_number, git.head() or ""
+        code = fingerprint(files_of(git, commit, mutable_paths(git, task)))
+        start = start_line(number, commit, None, SCREENING_SEED, "baseline", {}, code, clock())
+        append(root, start)
+        runs = SeedRuns(number)
+        with interruptible(root, git, number, clock):
+            with changing_git(root):
+                git.update_ref(ref_of(session, number), commit)
+            for seed in wanted:
+                if runs.failed is None:
+                    runs.add(seed, measure(context, context.spec(commit, number, seed)))
+            if runs.failed is None:
+                problem = check(context, context.spec(commit, number, SCREENING_SEED))
+                runs.failed = Measurement("checks_failed", reason=problem) if problem else None
+            status, reason = failure(runs.failed) if runs.failed else ("keep", "baseline")
+            append(root, verdict_line(runs, session, start, status, reason, detect().env(), clock()))
+        result = conclude(context, runs, remarks)
+        if runs.failed is not None:
+            message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
+            raise AutoresearchError(message, f"see: autoresearch show {number}; correct it, commit, and measure again")
+        return result
+
+
+def _more_seeds(
+    context: RunContext, first: Experiment, wanted: range, clock: Clock, remarks: list[str], *, asked: bool
+) -> ExperimentResult:
+    """Run the seeds that the baseline does not have yet, to know the noise better."""
+    missing = [seed for seed in wanted if seed not in first.by_seed]
+    if not missing:
+        extra = f" with {len(first.by_seed)} seeds" if asked else ""
+        raise PreconditionError(
+            f"the baseline is there{extra}: experiment {first.number}", 'next: autoresearch try -m "..."'
+        )
+    last = None
+    for seed in missing:
+        last = measure(context, context.spec(first.commit or "", first.number, seed))
+        if last.value is None:
+            raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
+        append(context.workspace, repeat_line(first.number, seed, last.value, detect().env(), clock()))
+    session = load_session(context.workspace)
+    experiment = session.baseline
+    assert experiment is not None and last is not None
+    return ExperimentResult(experiment, session, last, tuple(remarks))

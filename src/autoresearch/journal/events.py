@@ -1,0 +1,352 @@
+"""The lines of the journal: for each type one builder, which every writer uses, and beside it one reader.
+
+The keys of a line are spelled in this module alone. The builders need nothing but the standard library and
+Python 3.8, because `scripts/log-experiment.sh` uses them with a bare python3; so the readers import what they fill
+(whose `slots` need 3.10) when they are called. A reader raises `ValueError`, `TypeError` or `KeyError` for a line that
+it cannot understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from autoresearch.journal.fields import (
+    Event,
+    finite,
+    list_at,
+    mapping_at,
+    number_at,
+    numbers,
+    seconds_at,
+    text_at,
+    whole,
+    whole_at,
+)
+from autoresearch.journal.statuses import OUTCOMES, STATUSES, Outcome, Status
+from autoresearch.metrics import Metric
+
+if TYPE_CHECKING:
+    from autoresearch.journal.experiment import Experiment
+    from autoresearch.journal.messages import Mailbox
+    from autoresearch.journal.segment import Segment
+    from autoresearch.journal.study import Study
+
+SCHEMA = 1
+"""Version of the journal that this package writes."""
+
+
+def type_of(event: Event) -> object:
+    """Return the type of a line. A run has none: other tools of the field know it by its key `run`."""
+    return event.get("type", "run" if "run" in event else None)
+
+
+# --- config: a segment begins ---
+
+
+class SegmentDetails(TypedDict, total=False):
+    """What a `config` line says of a session that this package measures, beyond what every tool of the field writes."""
+
+    task: Mapping[str, Any]
+    sha256: Mapping[str, str]
+    branch: str | None
+    tag: str | None
+    keep_untracked: Sequence[str]
+    imported: str
+
+
+def config_line(
+    segment: int, name: str, metric: Metric, now: int | None, details: SegmentDetails | None = None
+) -> Event:
+    """Return the line that begins a segment; `now` is in seconds."""
+    about = {"type": "config", "schema": SCHEMA, "segment": segment, "name": name, **_metric(metric)}
+    return {**about, **(details or {}), "timestamp": now}
+
+
+def foreign_config_line(name: str, metric: Metric) -> Event:
+    """Return the line that begins a segment with no more keys than other tools of the field read."""
+    return {"type": "config", "name": name, **_metric(metric)}
+
+
+def import_line(segment: int, name: str, metric: Metric, now: int, origin: str, file: str) -> Event:
+    """Return the line before what is imported from another tool's log; `origin` tells that log from others."""
+    line = config_line(segment, name, metric, now)
+    return {**line, "type": "import", "imported": origin, "from": file}
+
+
+def _metric(metric: Metric) -> Event:
+    return {"metricName": metric.name, "metricUnit": metric.unit, "bestDirection": metric.direction}
+
+
+def read_config(event: Event, index: int) -> Segment:
+    """Return the segment that a `config` line begins; `index` is its number when the line gives none."""
+    from autoresearch.journal.segment import Segment
+
+    if event.get("schema", SCHEMA) > SCHEMA:
+        raise ValueError(f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch")
+    direction = event.get("bestDirection", "lower")
+    if direction not in ("lower", "higher"):
+        raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")
+    return Segment(
+        number=segment_of(event, index),
+        name=text_at(event, "name") or "",
+        metric=Metric(str(event["metricName"]), direction, str(event.get("metricUnit") or "")),
+        branch=text_at(event, "branch"),
+        tag=text_at(event, "tag"),
+        sha256=mapping_at(event, "sha256", {}),
+        keep_untracked=tuple(event.get("keep_untracked") or ()),
+        timestamp=seconds_at(event),
+    )
+
+
+def segment_of(event: Event, default: int) -> int:
+    """Return the number of the segment that a line belongs to."""
+    return default if event.get("segment") is None else whole_at(event, "segment")
+
+
+# --- start: an experiment begins ---
+
+
+def start_line(
+    experiment: int,
+    commit: str,
+    parent: str | None,
+    seed: int,
+    description: str,
+    asi: Mapping[str, Any],
+    fingerprint: str,
+    now: int,
+    *,
+    simpler: bool | None = None,
+    warnings: Iterable[str] | None = None,
+) -> Event:
+    """Return the line before an experiment's first run."""
+    line = {"type": "start", "experiment": experiment, "commit": commit, "parent": parent, "seed": seed,
+            "description": description, "asi": dict(asi), "fingerprint": fingerprint}  # fmt: skip
+    if simpler is not None:
+        line["simpler"] = simpler
+    if warnings is not None:
+        line["warnings"] = list(warnings)
+    return {**line, "timestamp": now}
+
+
+def read_start(event: Event, segment: int) -> Experiment:
+    """Return the experiment that a `start` line begins; `segment` is the one in force."""
+    from autoresearch.journal.experiment import Experiment
+
+    return Experiment(
+        number=whole_at(event, "experiment"),
+        segment=segment_of(event, segment),
+        commit=text_at(event, "commit") if event["commit"] is not None else None,
+        parent=text_at(event, "parent"),
+        description=text_at(event, "description") or "",
+        asi=dict(mapping_at(event, "asi", {})),
+        fingerprint=text_at(event, "fingerprint"),
+        warnings=tuple(map(str, list_at(event, "warnings"))),
+        simpler=event.get("simpler") is True,
+        started=seconds_at(event),
+    )
+
+
+# --- run: the verdict on an experiment ---
+
+
+class RunDetails(TypedDict, total=False):
+    """What a `run` line says beyond what every tool of the field writes."""
+
+    outcome: Outcome
+    reason: str
+    values: Sequence[float]
+    seeds: Sequence[int]
+    screened: bool
+    parent: str | None
+    manifest: str | None
+    warnings: Sequence[str]
+    seconds: float | None
+    env: Mapping[str, Any]
+    imported: Mapping[str, Any]
+
+
+def run_line(
+    number: int,
+    commit: str,
+    metric: float | None,
+    metrics: Mapping[str, Any],
+    status: Status | str,
+    description: str,
+    segment: int,
+    asi: Mapping[str, Any],
+    now: int | None,
+    *,
+    confidence: float | None = None,
+    details: RunDetails | None = None,
+) -> Event:
+    """Return the verdict on an experiment; `now` is in seconds, and None where another tool's log had no time."""
+    line = {"run": number, "commit": commit, "metric": metric, "metrics": metrics, "status": status,
+            "description": description, "timestamp": now, "segment": segment, "confidence": confidence,
+            "asi": asi, **(details or {})}  # fmt: skip
+    if now is None:
+        del line["timestamp"]
+    return line
+
+
+def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> Experiment:
+    """Return the experiment with the verdict that a `run` line gives on it.
+
+    `started` is the one that the line's number began; without it, it is made from `key`: segment and number.
+    """
+    if started is not None and started.status is not None:
+        raise ValueError(f"experiment {key[1]} has two verdicts")
+    status = event["status"]
+    if status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
+    outcome = text_at(event, "outcome")
+    if outcome is None:
+        outcome = "ok" if status in ("keep", "discard") else status
+    elif outcome not in OUTCOMES:
+        raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
+    metric = event.get("metric")
+    if metric is not None:
+        metric = number_at(event, "metric")
+    values = tuple([finite("values", value) for value in list_at(event, "values")])
+    if not values and metric is not None:
+        values = (metric,)
+    if started is None:
+        from autoresearch.journal.experiment import Experiment
+
+        e = Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
+    else:
+        e = started
+    e.parent = text_at(event, "parent") or e.parent
+    e.description = text_at(event, "description") or e.description
+    e.status = status
+    e.outcome = cast("Outcome", outcome)
+    e.metric = metric
+    e.metrics = numbers(mapping_at(event, "metrics", {}))
+    e.values = values
+    e.seeds = tuple([whole("seeds", seed) for seed in list_at(event, "seeds")])
+    e.screened = bool(event.get("screened", False))
+    e.reason = text_at(event, "reason") or ""
+    e.asi.update(mapping_at(event, "asi", {}))
+    e.manifest = text_at(event, "manifest")
+    e.warnings = tuple(map(str, list_at(event, "warnings"))) or e.warnings
+    e.env = mapping_at(event, "env", {})
+    e.finished = seconds_at(event)
+    return e
+
+
+# --- repeat: a run made after the verdict ---
+
+
+def repeat_line(
+    experiment: int, seed: int, value: float, env: Mapping[str, Any], now: int, *, study: int | None = None
+) -> Event:
+    """Return a run made after the verdict, with the machine that it was made on and the study that asked for it."""
+    line = {"type": "repeat", "experiment": experiment, "seed": seed, "value": value, "env": dict(env),
+            "timestamp": now}  # fmt: skip
+    return line if study is None else {**line, "study": study}
+
+
+def read_repeat(event: Event, e: Experiment, newest: int) -> Mapping[str, Any]:
+    """Take a repeat into its experiment, and return what the line says of the machine.
+
+    `newest` is the number of the newest experiment when it was made.
+    """
+    from autoresearch.journal.experiment import hardware_of
+
+    seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
+    here = hardware_of(env) or e.hardware
+    runs = e.repeats if here == e.hardware or not e.hardware else e.elsewhere.setdefault(here, {})
+    if seed in (e.by_seed if runs is e.repeats else runs):
+        e.replicas.append((seed, value))
+    else:
+        runs[seed] = value
+    e.measured_after[seed] = newest
+    return env
+
+
+# --- note: what was learned later ---
+
+
+def note_line(experiment: int, asi: Mapping[str, Any], now: int) -> Event:
+    """Return what is to be added to an experiment's side information."""
+    return {"type": "note", "experiment": experiment, "asi": asi, "timestamp": now}
+
+
+def read_note(event: Event, e: Experiment) -> None:
+    """Add a note to its experiment."""
+    e.asi.update(mapping_at(event, "asi"))
+
+
+# --- message, message_shown: what a person tells the agent ---
+
+
+def message_line(text: str, now: int) -> Event:
+    """Return a person's message to the agent."""
+    return {"type": "message", "text": text, "timestamp": now}
+
+
+def message_shown_line(count: int, now: int) -> Event:
+    """Return that the first `count` messages of the session have been shown."""
+    return {"type": "message_shown", "count": count, "timestamp": now}
+
+
+def read_message(event: Event, mailbox: Mailbox) -> None:
+    """Take in a `message` or `message_shown` line."""
+    from autoresearch.journal.messages import Message
+
+    if event["type"] == "message":
+        mailbox.messages.append(Message(text_at(event, "text") or "", seconds_at(event)))
+    else:
+        mailbox.shown = max(mailbox.shown, whole_at(event, "count"))
+
+
+# --- study, study_run, study_end: runs that decide nothing on the branch ---
+
+
+def study_line(
+    number: int, what: str, about: Mapping[str, Any], split: str, now: int, *, continues: int | None = None
+) -> Event:
+    """Return the line before a study: from it on, a use of the locked split counts."""
+    line = {"type": "study", "study": number, "what": what, "about": dict(about), "split": split, "timestamp": now}
+    return line if continues is None else {**line, "continues": continues}
+
+
+def study_run_line(number: int, commit: str, seed: int, value: float, now: int) -> Event:
+    """Return the line of one run of a study."""
+    return {"type": "study_run", "study": number, "commit": commit, "seed": seed, "value": value, "timestamp": now}
+
+
+def study_end_line(number: int, outcome: str, result: Mapping[str, Any], now: int) -> Event:
+    """Return the line after a study; the outcome is `done`, `failed` or `interrupted`."""
+    return {"type": "study_end", "study": number, "outcome": outcome, "result": dict(result), "timestamp": now}
+
+
+def read_study(event: Event, studies: dict[int, Study]) -> None:
+    """Take a study's line, or a repeat that it has made, into `studies`."""
+    from autoresearch.journal.study import Study
+
+    number, kind = whole_at(event, "study"), event["type"]
+    if kind == "study":
+        if number in studies:
+            raise ValueError(f"study {number} begins twice")
+        about = dict(mapping_at(event, "about", {}))
+        split = text_at(event, "split") or "search"
+        when = int(number_at(event, "timestamp")) if event.get("timestamp") is not None else None
+        study = Study(number, text_at(event, "what") or "", about, split, timestamp=when)
+        if event.get("continues") is not None:
+            study.continues = whole_at(event, "continues")
+            study.runs = {commit: dict(runs) for commit, runs in studies[study.continues].runs.items()}
+        studies[number] = study
+        return
+    if number not in studies:
+        raise ValueError(f"there is no study {number}")
+    study = studies[number]
+    if kind in ("study_run", "repeat"):
+        runs = study.runs.setdefault(text_at(event, "commit") or "", {})
+        runs[whole_at(event, "seed")] = finite("value", event.get("value"))
+    else:
+        if study.outcome is not None:
+            raise ValueError(f"study {number} ends twice")
+        study.outcome = text_at(event, "outcome") or "done"
+        study.result = dict(mapping_at(event, "result", {}))

@@ -1,0 +1,73 @@
+"""What is asked of one run, and the environment that it gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearch.system.git import Git
+from autoresearch.system.process import RUN_ID
+from autoresearch.workspace.task_file import TaskFile
+from autoresearch.workspace.workspace import Workspace
+
+Tick = Callable[[str, float], None]
+"""Called a few times a second with what is going on (`train`, `evaluate`, `checks`) and its seconds so far."""
+
+OWN = ("AUTORESEARCH_RUN", "AUTORESEARCH_SPLIT", "AUTORESEARCH_RESULT", "AUTORESEARCH_TRAIN_SECONDS")
+"""Beginnings of variables that an outer run may have set, and that this one must not inherit."""
+
+SEARCH = "search"
+"""The split that keep or discard is decided on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One run: which commit, with which seed, and where its files go."""
+
+    commit: str
+    experiment: int
+    seed: int
+    folder: Path
+    """Where its logs, its result and what it saves are; what an earlier run left there is moved aside."""
+    split: str = SEARCH
+    """What the evaluator is told to read; a run whose evaluator read another split has no metric."""
+    parent: str | None = None
+    """With it, what the commit changes is written into the folder as `diff.patch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Where and how the runs of a session are measured: the same for all of them."""
+
+    workspace: Workspace
+    git: Git
+    task: TaskFile
+    tick: Tick | None = None
+
+    def spec(self, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> RunSpec:
+        """Return what to ask for a run of an experiment, in the experiment's own folder."""
+        return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent)
+
+
+def search_path(workspace: Workspace) -> str:
+    """Return the PATH of a run: the workspace's own Python first, else the one that runs this program."""
+    local = workspace.root / ".venv" / "bin"
+    python = local if (local / "python").exists() else Path(sys.executable).parent
+    return f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
+def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:
+    """Return the environment of a run: the user's, with the run's own variables and no way up to the repository."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", *OWN))}
+    return env | {
+        "PATH": search_path(workspace),
+        RUN_ID: run_id,
+        "AUTORESEARCH_RUN_DIR": str(spec.folder),
+        "AUTORESEARCH_SEED": str(spec.seed),
+        "AUTORESEARCH_EXPERIMENT": str(spec.experiment),
+        "GIT_CEILING_DIRECTORIES": str(workspace.scratch),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,120 @@
+"""The program git: started so that it runs no hooks, asks nothing and is not turned to another repository."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from autoresearch.errors import AutoresearchError, MachineError, PreconditionError
+
+_INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
+              "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS",
+              "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"}  # fmt: skip
+"""Variables that git sets for its hooks, or that change what a path means; with them our commands would act on
+another repository or on other files."""
+
+_IDENTITY = {"user.name": "autoresearch", "user.email": "autoresearch@localhost"}
+
+
+class GitError(MachineError):
+    """A git command failed for a reason that is not the user's; the message has what git said."""
+
+
+class GitCommand:
+    """Runs git at the top of one repository, seen from a workspace folder in it."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises `PreconditionError` when git is missing or `root` is in no repository."""
+        require_git()
+        self.root = root
+        answer = self.process(["rev-parse", "--show-toplevel", "--show-prefix"], cwd=root)
+        if answer.returncode:
+            message = answer.stderr.decode("utf-8", "replace").strip()
+            if "dubious ownership" in message:
+                raise PreconditionError(
+                    f"git refuses {root}: it belongs to another user",
+                    f"git config --global --add safe.directory {root}",
+                )
+            raise PreconditionError(f"{root} is not in a git repository", "start one with: git init && git commit")
+        top, _, prefix = answer.stdout.decode("utf-8", "surrogateescape").partition("\n")
+        if not top:
+            raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
+        self.top = Path(top)
+        self.prefix = prefix.rstrip("\n")
+        """Path of the workspace from the top of the repository: empty, or ending in a slash."""
+
+    @cached_property
+    def identity(self) -> list[str]:
+        """Options for what the user has not told git about himself; variables of the environment come before them."""
+        missing = [key for key in _IDENTITY if not self.process(["config", key]).stdout.strip()]
+        return [word for key in missing for word in ("-c", f"{key}={_IDENTITY[key]}")]
+
+    def text(self, *args: str) -> str:
+        """Return what git prints; raise as `run` does."""
+        return self.run(*args).stdout.decode("utf-8", "surrogateescape")
+
+    def run(
+        self, *args: str, input: bytes | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git; raise `PreconditionError`, `MachineError` or `GitError` when it fails."""
+        done = self.process(args, input=input, env=env)
+        if done.returncode:
+            raise _explained(args, done.stderr.decode("utf-8", "replace"))
+        return done
+
+    def process(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        input: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run git and return how it ended; raise `GitError` only when it was killed."""
+        clean = {key: value for key, value in os.environ.items() if key not in _INHERITED}
+        clean |= {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", **(env or {})}
+        if args[0] in ("status", "diff", "diff-tree", "ls-files"):
+            clean["GIT_OPTIONAL_LOCKS"] = "0"
+        command = ["git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
+                   "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false", *args]  # fmt: skip
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.top,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            env=clean,
+            # A signal from the terminal is for the engine, which ends git's work in order.
+            start_new_session=True,
+        )
+        if done.returncode < 0:  # it has answered nothing: not "no", either
+            raise GitError(f"{_name(args)} was killed by signal {-done.returncode}", "autoresearch resume")
+        return done
+
+
+def require_git() -> None:
+    """Raise `PreconditionError` when there is no git."""
+    if shutil.which("git") is None:
+        raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
+
+
+def _name(args: Sequence[str]) -> str:
+    return "git " + next((a for a in args if not a.startswith("-") and "=" not in a), "")
+
+
+def _explained(args: Sequence[str], message: str) -> AutoresearchError:
+    line = next((line for line in message.splitlines() if line.startswith(("fatal:", "error:"))), message.strip())
+    command = _name(args)
+    if ".lock" in message and "exists" in message:
+        return PreconditionError(f"{command}: another git process holds a lock", "wait for it, or see: git status")
+    if "ermission denied" in message:
+        return PreconditionError(
+            f"{command}: no permission to write in this repository", "check who owns the folder .git"
+        )
+    if "No space left" in message:
+        return MachineError(f"{command}: no space left on the device", "free some space, then: autoresearch resume")
+    return GitError(f"{command} failed: {line}", "see: git status")

@@ -1,0 +1,87 @@
+"""Who works in a workspace now: the lock of a command, the run that is being made, and git at work for us."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autoresearch.errors import PreconditionError
+from autoresearch.system.files import write_atomic
+from autoresearch.workspace.workspace import Workspace
+
+
+@contextlib.contextmanager
+def lock(workspace: Workspace) -> Iterator[None]:
+    """Hold the workspace for a command that changes it; raise `PreconditionError` when another one does."""
+    from filelock import FileLock, Timeout
+
+    try:
+        workspace.state.mkdir(exist_ok=True)
+        if not os.access(workspace.state, os.W_OK) or not os.access(workspace.journal, os.W_OK):
+            raise PermissionError
+        held = FileLock(workspace.state / "lock", timeout=0)
+        held.acquire()
+    except Timeout:
+        now = current_run(workspace) or {}
+        what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
+        raise PreconditionError(f"{what} is running here", "wait for it: autoresearch wait") from None
+    except FileExistsError:
+        raise PreconditionError(
+            f"{workspace.state} is a file", "move it away: the session needs a folder there"
+        ) from None
+    except PermissionError:
+        raise PreconditionError(f"no permission to write in {workspace.root}", "check who owns the folder") from None
+    try:
+        with contextlib.suppress(OSError):  # without it, only `wait` knows less
+            write_atomic(workspace.holder, json.dumps(_myself()))
+        yield
+    finally:
+        workspace.holder.unlink(missing_ok=True)
+        held.release()
+
+
+@contextlib.contextmanager
+def changing_git(workspace: Workspace) -> Iterator[None]:
+    """Mark that git is changing the repository for us, so that a later command knows whose lock it finds."""
+    was_there = workspace.git_marker.exists()
+    if not was_there:
+        workspace.git_marker.touch()
+    try:
+        yield
+    except PreconditionError:
+        if not was_there:  # git has refused, and left nothing behind
+            workspace.git_marker.unlink(missing_ok=True)
+        raise
+    workspace.git_marker.unlink(missing_ok=True)
+
+
+def current_run(workspace: Workspace) -> dict[str, Any] | None:
+    """Return what `running.json` says, or None when nothing is being measured by a living process."""
+    return _of_the_living(workspace.running)
+
+
+def is_locked(workspace: Workspace) -> bool:
+    """Whether a living process holds the lock, between two runs of an experiment, too."""
+    return _of_the_living(workspace.holder) is not None
+
+
+def _of_the_living(path: Path) -> dict[str, Any] | None:
+    """Return what a file says about a process, or None when that process is gone."""
+    try:
+        now: dict[str, Any] = json.loads(path.read_text())
+        from autoresearch.system.process import alive
+
+        return now if alive(now["pid"], now["created"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _myself() -> dict[str, Any]:
+    import psutil
+
+    me = psutil.Process()
+    return {"pid": me.pid, "created": me.create_time()}
