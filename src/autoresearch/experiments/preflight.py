@@ -96,8 +96,9 @@ def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) 
 
 def _check_commits(git: Git, session: Session) -> None:
     """Raise `IntegrityError` when a commit that the journal names is not in the repository any more."""
-    gone = missing_commits(git, {e.commit for e in session.experiments if e.commit})
-    missing = [e.number for e in session.experiments if e.commit in gone]
+    ours = [e for e in session.experiments if e.commit and e.started is not None]  # an imported log's git is its own
+    gone = missing_commits(git, {e.commit for e in ours if e.commit})
+    missing = [e.number for e in ours if e.commit in gone]
     if missing:
         numbers = ", ".join(map(str, missing[:5]))
         raise IntegrityError(f"the commits of experiments {numbers} are gone from the repository", "see: git reflog")
