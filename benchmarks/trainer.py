@@ -96,16 +96,16 @@ def main() -> None:
     parser.add_argument("--source", default="python", help="as in autoresearch.toml: python, climbmix or a path")
     parser.add_argument("--ablate", action="store_true", help="train.py without one part each, instead")
     parser.add_argument("--memory", action="store_true", help="print the sizes that train.py takes by memory, and end")
-    parser.add_argument("--arms", help="only those whose names hold this")
+    parser.add_argument("--arms", help="only the one of this name, or those whose names hold it")
     parser.add_argument("--out", type=Path, help="a file of JSON lines, one a run; what is in it is not run again")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.source not in ("python", "climbmix"):
         args.source = str(Path(args.source).resolve())
     gpu = shutil.which("nvidia-smi") is not None
-    arms = [
-        arm for arm in (ABLATION if args.ablate else ON_A_GPU if gpu else SIDE_BY_SIDE) if (args.arms or "") in arm.name
-    ]
+    arms = list(ABLATION if args.ablate else ON_A_GPU if gpu else SIDE_BY_SIDE)
+    if args.arms:
+        arms = [arm for arm in arms if arm.name == args.arms] or [arm for arm in arms if args.arms in arm.name]
     with tempfile.TemporaryDirectory(prefix="autoresearch-trainer-") as temporary:
         folder = Path(temporary) / "task"
         shutil.copytree(TASK, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))

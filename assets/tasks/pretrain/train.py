@@ -570,13 +570,14 @@ def orthogonalize(g: Tensor) -> Tensor:
     return (x.mT if tall else x).to(g.dtype)
 
 
-def muon(p: Tensor, g: Tensor, momentum: Tensor, second: Tensor, lr: Tensor, settings: Tensor) -> Tensor:
+def muon(p: Tensor, g: Tensor, momentum: Tensor, second: Tensor, lr: Tensor, settings: list[Tensor]) -> Tensor:
     """New matrices [N, R, C]: Muon (Jordan, 2024) with NorMuon's variance by neuron (Li et al., 2025), at unchanged
     norm of the update, and cautious decay (Chen et al., 2025). `momentum` and `second` change in place.
 
-    `settings` are momentum, beta of the variance and weight decay, as a tensor, so that a change compiles nothing.
+    `settings` are momentum, beta of the variance and weight decay, as tensors, so that a change compiles nothing; each
+    is one of its own, since of tensors on the CPU a compiled kernel takes only those without dimensions.
     """
-    beta, beta2, decay = settings.unbind()
+    beta, beta2, decay = settings
     momentum.lerp_(g, 1 - beta)
     update = orthogonalize(g.lerp(momentum, beta))
     mean = update.square().mean(dim=-1 if p.size(-2) >= p.size(-1) else -2, keepdim=True)  # [N, R, 1] or [N, 1, C]
@@ -637,7 +638,7 @@ class Optimizer:
             self.steps += 1
             warm = min(1.0, self.steps / MOMENTUM_STEPS)
             momentum = MOMENTUM_START + warm * (MOMENTUM - MOMENTUM_START)
-            settings = torch.tensor([momentum, NORMUON_BETA, WEIGHT_DECAY])
+            settings = [torch.tensor(value) for value in (momentum, NORMUON_BETA, WEIGHT_DECAY)]
             for group, first, second in zip(self.matrices, self.momenta, self.seconds, strict=True):
                 g = stacked([p.grad for p in group])
                 new = compiled(muon)(stacked(group), g, first, second, torch.tensor(rate * MATRIX_LR), settings)
