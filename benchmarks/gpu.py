@@ -5,8 +5,8 @@
 
 Each phase is a process with a limit of its own and writes its figures as it goes: DIR/figures.jsonl, a line each, and
 DIR/<phase>.log. A phase that fails is told and the next one goes on; none begins when less than a minute is left of
---deadline. Nothing of the package is needed, but torch, numpy, tiktoken, rustbpe, pyarrow, huggingface_hub and pytest.
-The text is by default the Python installation's packages; it is read where it lies.
+--deadline. What must be installed: torch, numpy, tiktoken, rustbpe, pyarrow, huggingface_hub, psutil, pytest; not the
+package. The text is by default every Python file of the installation, copied into the temporary folder.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("--phases", default="check,ceilings,prepare,sides,long")
     parser.add_argument("--seconds", type=float, default=100, help="budget of a run side by side")
     parser.add_argument("--long", type=float, default=300, help="budget of the last run")
-    parser.add_argument("--source", default=sysconfig.get_paths()["purelib"])
+    parser.add_argument("--source", help="as for trainer.py; default: the Python files that are installed here")
     parser.add_argument("--profile", default="full", choices=("full", "small", "tiny"))
     parser.add_argument(
         "--arms", nargs="*", default=["train.py", "reference, compiled"], help="names, or parts of them"
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("--deadline", type=float, default=3600, help="seconds for all of it")
     args = parser.parse_args()
     report = Report(args.out, args.deadline)
+    args.source = args.source or str(python_text())
     _, text, _ = report.run("about", [sys.executable, "-c", ABOUT], 120)
     report.add("about", **_last_json(text), system=platform.platform(), date=time.strftime("%Y-%m-%d"))
     phases: dict[str, Callable[[Report, argparse.Namespace], None]] = {
@@ -121,6 +124,19 @@ def main() -> None:
             phases[name](report, args)
         except Exception as error:  # the figures of the other phases are worth having
             report.add(name, failed=f"{type(error).__name__}: {error}"[:300])
+
+
+def python_text() -> Path:
+    """Return a folder with every Python file of the standard library and the installed packages; made once."""
+    folder = Path(tempfile.gettempdir()) / "autoresearch-python-text"
+    if not (folder / "done").exists():
+        folder.mkdir(exist_ok=True)
+        places = {sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")}
+        paths = sorted({path.resolve() for place in places for path in Path(place).rglob("*.py") if path.is_file()})
+        for number, path in enumerate(paths):
+            shutil.copyfile(path, folder / f"{number:06d}.py")
+        (folder / "done").touch()
+    return folder
 
 
 def check(report: Report, args: argparse.Namespace) -> None:
@@ -168,7 +184,7 @@ def _train(report: Report, phase: str, args: argparse.Namespace, seconds: float,
     code, text, spent = report.run(phase, command, seconds + 300)
     made = [json.loads(line) for line in runs.read_text().splitlines()[known:]] if runs.exists() else []
     for run in made:
-        report.add(phase, budget_s=seconds, **{**run, "log": run["log"].splitlines()[-14:]})
+        report.add(phase, budget_s=seconds, **{**run, "log": run["log"].splitlines()[:30]})
     if not made:
         report.add(phase, arm=arm, code=code, seconds=round(spent, 1), lines=text.splitlines()[-20:])
 

@@ -161,7 +161,8 @@ def run(folder: Path, arm: Arm, seed: int) -> dict[str, Any]:
     if figures["val_bpb"] is not None:
         figures["tokens_per_s"] = 1e6 * figures["total_tokens_M"] / figures["training_seconds"]
         figures["overhead_s"] = figures["wall_s"] - figures["training_seconds"]
-    figures["log"] = "\n".join(line for line in (ran.stdout + ran.stderr).splitlines() if "METRIC" not in line)[-4000:]
+    log = "\n".join(line for line in (ran.stdout + ran.stderr).splitlines() if "METRIC" not in line)
+    figures["log"] = log if len(log) < 6000 else f"{log[:2000]}\n[...]\n{log[-4000:]}"
     return figures
 
 

@@ -15,6 +15,7 @@ import pytest
 ALWAYS = {
     "needs a CUDA device": "no machine of the project has one",
     "needs a Hopper GPU": "likewise",
+    "needs a kernel from the hub": "tests have no network",
     "needs macOS": "likewise",
     "root reads every folder": "root is refused nothing; the suite runs as root in containers",
     "root may write anywhere": "likewise",

@@ -337,11 +337,12 @@ def choose_attention() -> str:
         try:
             generator = torch.Generator(own.device).manual_seed(0)
             drawn = torch.randn(3, 2, 256, 2, HEAD_DIM, device=own.device, generator=generator)
-            with torch.enable_grad():
+            # The caller may be in mixed precision, under which what is expected would be as rough as what is found.
+            with torch.enable_grad(), torch.autocast(own.device.type, enabled=False):
                 q, k, v = drawn.to(own.dtype).requires_grad_().unbind()
                 out = path(q, k, v, 100, needs(2, 256, 100, own.device))
                 out.float().sum().backward()
-            expected = sdpa(q.float(), k.float(), v.float(), 100, hidden(2, 256, 100, own.device))
+                expected = sdpa(q.float(), k.float(), v.float(), 100, hidden(2, 256, 100, own.device))
             if not torch.allclose(out.float(), expected, atol=0.05):
                 raise ValueError("its output is off")
             return name
@@ -557,9 +558,10 @@ POLAR = (
 )
 
 
-def orthogonalize(g: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix of each g [N, R, C], roughly: all singular values near 1."""
-    x = g.to(torch.bfloat16 if machine().dtype == torch.bfloat16 else torch.float32)
+def orthogonalize(g: Tensor, dtype: torch.dtype) -> Tensor:
+    """The nearest semi-orthogonal matrix of each g [N, R, C], roughly: all singular values near 1. Products are in
+    `dtype`, which is given and not asked for here: a cached function would break the compiled graph in two."""
+    x = g.to(dtype)
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     x = x / (1.02 * x.norm(dim=(-2, -1), keepdim=True) + 1e-6)
@@ -570,7 +572,9 @@ def orthogonalize(g: Tensor) -> Tensor:
     return (x.mT if tall else x).to(g.dtype)
 
 
-def muon(p: Tensor, g: Tensor, momentum: Tensor, second: Tensor, lr: Tensor, settings: list[Tensor]) -> Tensor:
+def muon(
+    p: Tensor, g: Tensor, momentum: Tensor, second: Tensor, lr: Tensor, settings: list[Tensor], dtype: torch.dtype
+) -> Tensor:
     """New matrices [N, R, C]: Muon (Jordan, 2024) with NorMuon's variance by neuron (Li et al., 2025), at unchanged
     norm of the update, and cautious decay (Chen et al., 2025). `momentum` and `second` change in place.
 
@@ -579,7 +583,7 @@ def muon(p: Tensor, g: Tensor, momentum: Tensor, second: Tensor, lr: Tensor, set
     """
     beta, beta2, decay = settings
     momentum.lerp_(g, 1 - beta)
-    update = orthogonalize(g.lerp(momentum, beta))
+    update = orthogonalize(g.lerp(momentum, beta), dtype)
     mean = update.square().mean(dim=-1 if p.size(-2) >= p.size(-1) else -2, keepdim=True)  # [N, R, 1] or [N, 1, C]
     second.lerp_(mean, 1 - beta2)
     scale = (second + 1e-10).rsqrt()
@@ -638,10 +642,12 @@ class Optimizer:
             self.steps += 1
             warm = min(1.0, self.steps / MOMENTUM_STEPS)
             momentum = MOMENTUM_START + warm * (MOMENTUM - MOMENTUM_START)
+            dtype = torch.bfloat16 if machine().dtype == torch.bfloat16 else torch.float32
             settings = [torch.tensor(value) for value in (momentum, NORMUON_BETA, WEIGHT_DECAY)]
             for group, first, second in zip(self.matrices, self.momenta, self.seconds, strict=True):
                 g = stacked([p.grad for p in group])
-                new = compiled(muon)(stacked(group), g, first, second, torch.tensor(rate * MATRIX_LR), settings)
+                lr = torch.tensor(rate * MATRIX_LR)
+                new = compiled(muon)(stacked(group), g, first, second, lr, settings, dtype)
                 parts = new.split([p.shape[:-2].numel() for p in group])
                 torch._foreach_copy_(group, [part.view_as(p) for p, part in zip(group, parts, strict=True)])
             for group, lr, decay in self.groups:
