@@ -11,6 +11,7 @@ of that file as soon as it is there, and what is in it is not run again.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -38,7 +39,7 @@ class Tooth:
     """The text of the line, which stands once in the file."""
     new: str
     test: str
-    """The pytest node that must fail."""
+    """What pytest is given, of which something must fail: files, folders or nodes."""
 
 
 def main() -> None:
@@ -101,21 +102,24 @@ def tried(copy: Path, tooth: Tooth, *, find: bool) -> dict[str, Any]:
     path = copy / tooth.file
     whole = path.read_text(encoding="utf-8")
     began = time.monotonic()
-    green = None if find else passed(copy, [tooth.test, "-n0"])
+    green = None if find else passed(copy, tooth.test)
     try:
         path.write_text(whole.replace(tooth.old, tooth.new), encoding="utf-8")
-        done = pytest(copy, ["-m", "not slow", "-q"] if find else ["-x", "-n0", "-q", tooth.test])
+        done = pytest(copy, ["-m", "not slow"] if find else ["-x", *tooth.test.split()])
     finally:
         path.write_text(whole, encoding="utf-8")
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
-    bites = done.returncode == 1 and bool(failed) and green is not False
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.M)
+    # 2 is how pytest ends when it stops at the first failure of several workers.
+    bites = done.returncode in (1, 2) and bool(failed) and green is not False
     by = ", ".join(failed[:8]) or tooth.test
     return {"breaks": tooth.breaks, "file": tooth.file, "old": tooth.old, "new": tooth.new, "by": by, "bites": bites,
             "green_without": green, "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
 
 
-def passed(copy: Path, words: list[str]) -> bool:
-    done = pytest(copy, ["-q", *words])
+@functools.cache
+def passed(copy: Path, test: str) -> bool:
+    """Whether these tests pass as the code is; asked once for the breakages that share them."""
+    done = pytest(copy, test.split())
     return done.returncode == 0 and " passed" in done.stdout
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import shutil
 import subprocess
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from lab import INIT, Called, Lab, Maker, Repo, call, cli
+
+import autoresearch
 
 USAGE, NO_SESSION, INTEGRITY, PRECONDITION = 2, 3, 4, 5
 KIND = {1: {"failed", "machine"}, 2: {"usage"}, 3: {"no_session"}, 4: {"integrity"}, 5: {"precondition"}, 6: {"stop"}}
@@ -464,13 +468,20 @@ class TestTheMachine:
 
 @contextlib.contextmanager
 def another_user(lab: Lab) -> Iterator[tuple[int, str, str]]:
-    """Run `try` as nobody in a forked child, since the interpreter itself may not be readable for others."""
+    """Run `try` as nobody in a forked child, since the interpreter itself may not be readable for others.
+
+    Nor may the checkout be, so every module of the package is there before the child is nobody.
+    """
+    for module in pkgutil.walk_packages(autoresearch.__path__, "autoresearch."):
+        if "audit_hook" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     out, err = lab.root.parent / "out", lab.root.parent / "err"
     child = os.fork()
     if child == 0:
         try:
             os.environ.update(HOME="/nonexistent", GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null")
             sides = (out.open("w"), err.open("w"))
+            os.chdir(lab.root)
             os.setgid(65534)
             os.setuid(65534)
             done = call(*TRY, cwd=lab.root)

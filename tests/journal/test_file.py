@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -238,6 +239,23 @@ def test_a_folder_that_cannot_be_read_does_not_report_a_written_line_as_lost(tmp
         assert events(folder / "j") == [EVENT]
     finally:
         folder.chmod(0o700)
+
+
+def test_a_line_is_on_the_disk_before_append_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    for name in ("pwrite", "fsync"):
+        real = getattr(os, name)
+
+        def noted(descriptor: int, *args: object, name: str = name, real: Callable[..., object] = real) -> object:
+            result = real(descriptor, *args)
+            done.append((name, Path(f"/proc/self/fd/{descriptor}").readlink().name))
+            return result
+
+        monkeypatch.setattr(os, name, noted)
+    append(path, EVENT)
+    append(path, EVENT)
+    first = [("pwrite", path.name), ("fsync", path.name), ("fsync", path.parent.name)]
+    assert done == [*first, ("pwrite", path.name), ("fsync", path.name)]
 
 
 def test_the_journal_module_needs_the_standard_library_alone() -> None:

@@ -1,0 +1,45 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from autoresearch.system.files import remove_tree, write_atomic
+
+
+def test_a_reader_sees_the_old_content_or_the_new_and_never_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    write_atomic(path, "old")
+    with path.open() as reader:
+        write_atomic(path, "the new content")
+        assert reader.read() == "old"  # what was opened before is still whole
+    assert path.read_text() == "the new content"
+    assert [*path.parent.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+
+    def fails(*_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fails)
+    with pytest.raises(OSError, match="no space"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
+
+
+def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_text("x")
+    (tmp_path / "a" / "b").chmod(0)
+    remove_tree(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    remove_tree(tmp_path / "a")
