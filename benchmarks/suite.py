@@ -89,7 +89,7 @@ def run(options: list[str]) -> dict[str, Any]:
         "wall_s": round(time.monotonic() - began, 1),
         "cpu_s": round(sum(folders.values()), 1),
         "folders": folders,
-        "skipped": dict(re.findall(r"^ +(\d+)  (.+)$", text, re.M)),
+        "skipped": {reason: int(count) for count, reason in re.findall(r"^ +(\d+)  (.+)$", text, re.M)},
         "failed": re.findall(r"^(?:FAILED|ERROR) (.+)$", text, re.M),
         "longest": [f"{float(s):.1f} s {name}" for s, name in slow if float(s) > LONG_S],
         "bytecode": "off" if os.environ.get("PYTHONDONTWRITEBYTECODE") else "on",
