@@ -17,8 +17,17 @@ ROOMS = ("errors", "escaping", "metrics", "statistics", "journal", "system", "wo
          "studies", "search", "models", "reports", "loop", "exchange", "cli")  # fmt: skip
 """A room, which is a folder or a module at the top, imports only itself and what stands before it."""
 PURE_ROOMS = {"errors", "escaping", "metrics", "statistics", "journal"}
-PURE_MODULES = {"runs.measurement", "experiments.decide", "experiments.evidence", "experiments.code_fingerprint",
-                "experiments.code_review", "studies.policy_replay", "reports.comparison", "search.history"}  # fmt: skip
+PURE_MODULES = {
+    "experiments.stop",
+    "runs.measurement",
+    "experiments.decide",
+    "experiments.evidence",
+    "experiments.code_fingerprint",
+    "experiments.code_review",
+    "studies.policy_replay",
+    "reports.comparison",
+    "search.history",
+}
 """Pure by name, in rooms that are not."""
 NOT_PURE = {"autoresearch.journal.file"}
 """The one of a pure room that is not."""
@@ -200,6 +209,25 @@ def test_a_module_that_is_too_long_is_found() -> None:
     assert too_long(1260, "assets/tasks/a/prepare.py") and not too_long(1259, "assets/tasks/a/prepare.py")
     assert too_long(810, "assets/tasks/a/train.py") and not too_long(809, "assets/tasks/a/train.py")
     assert not too_long(2000, "tests/test_x.py")
+
+
+METRIC_NAMES = ("peak_vram_mb", "peak_ram_mb", "val_bpb", "num_params_M", "tokens_per_s", "mfu_percent")
+MAY_NAME_A_METRIC = {
+    "workspace/task_file.py": "the metric of `max_memory_mb`, an old key",
+    "exchange/tables.py": "the column memory_gb of the field's table",
+    "exchange/import_log.py": "likewise",
+}
+"""File -> why. What a task measures is the task's to name."""
+
+
+def metric_names(text: str) -> list[str]:
+    return [name for name in METRIC_NAMES if re.search(rf"\b{name}\b", text)]
+
+
+def test_the_package_names_no_metric() -> None:
+    found = {path.relative_to(PACKAGE).as_posix(): metric_names(path.read_text("utf-8")) for path in MODULES}
+    assert {path: names for path, names in found.items() if names and path not in MAY_NAME_A_METRIC} == {}
+    assert metric_names("e.metrics.get('peak_vram_mb')") and not metric_names("peak_vram_mbs")
 
 
 # Spelled with brackets and pieces, so that this file does not contain what it forbids.

@@ -90,11 +90,15 @@ def test_a_gain_below_the_minimum_is_discarded(make_lab: Maker) -> None:
     assert run_of(lab)["status"] == "keep"
 
 
-def test_memory_above_the_limit_is_discarded_however_good(make_lab: Maker) -> None:
-    lab = make_lab(keep={"max_memory_mb": 1000})
+@pytest.mark.parametrize(
+    "tables", [{"keep": {"max_memory_mb": 1000}}, {"guard": {"peak_vram_mb": {"max": 1000}}}], ids=["old", "guard"]
+)
+def test_what_breaks_a_guard_is_discarded_however_good(make_lab: Maker, tables: dict[str, Any]) -> None:
+    lab = make_lab(**tables)
     lab.edit("echo METRIC total_ms=1; echo METRIC peak_vram_mb=1001\n")
     lab.attempt()
-    assert run_of(lab)["status"] == "discard" and "1001 MB" in run_of(lab)["reason"]
+    assert run_of(lab)["status"] == "discard"
+    assert run_of(lab)["reason"] == "peak_vram_mb is 1001, above the limit of 1000"
     lab.edit("echo METRIC total_ms=1; echo METRIC peak_vram_mb=1000\n")
     lab.attempt()
     assert run_of(lab)["status"] == "keep"

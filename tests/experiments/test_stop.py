@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from lab import Lab, Maker
 
@@ -42,6 +44,16 @@ def test_failures_in_a_row_are_limited_and_a_killed_run_is_none(make_lab: Maker)
         assert lab.attempt(script).code == 0
     assert lab.attempt("exit 3\n").code == 0
     refused(lab, "2 failures in a row")
+
+
+def test_brief_and_hook_and_try_say_the_same(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_experiments": 1})
+    done = lab.call("try", "-m", "x", "--json").json["error"]["message"]
+    resumed = lab.call("resume", "--json").json
+    hook = json.loads(lab.workspace.for_hooks.read_text())
+    assert done == resumed["stop"] == hook["stop"] == "1 experiments are done, max_experiments is 1"
+    lab.write("STOP", "")
+    assert lab.call("resume", "--json").json["stop"] == "the file STOP is here"
 
 
 def test_hours_are_counted_by_the_clock_that_is_passed_in(make_lab: Maker) -> None:

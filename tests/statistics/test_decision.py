@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autoresearch.metrics import Metric
-from autoresearch.statistics.decision import Evidence, Rules, Step, next_step
+from autoresearch.statistics.decision import Evidence, Guard, Rules, Step, next_step
 
 LOWER = Metric("ms", "lower")
 HIGHER = Metric("score", "higher")
@@ -17,7 +17,7 @@ def ask(
     rules: Rules = Rules(),  # noqa: B008
     *,
     metric: Metric = LOWER,
-    memory_mb: float | None = None,
+    metrics: dict[str, float] | None = None,
     simpler: bool = False,
 ) -> Step:
     values = tuple(incumbent.values())
@@ -29,7 +29,7 @@ def ask(
             reference=sum(values) / len(values),
             groups=(values,),
             recent=frozenset(incumbent) if len(candidate) > 1 else frozenset(),
-            memory_mb=memory_mb,
+            metrics=metrics or {},
             code_removed=simpler,
         ),
         rules,
@@ -101,10 +101,13 @@ def test_a_minimum_gain_counts_under_both_policies() -> None:
     )
 
 
-def test_memory_at_the_limit_passes_and_above_it_does_not() -> None:
-    rules = Rules(max_memory_mb=100)
-    assert ask({1: 1.0}, EXACT, rules, memory_mb=100).action == "keep"
-    assert ask({1: 1.0}, EXACT, rules, memory_mb=100.5).action == "discard"
+def test_another_metric_at_its_limit_passes_and_beyond_it_does_not() -> None:
+    rules = Rules(guards=(Guard("mb", max=100), Guard("accuracy", min=0.5)))
+    assert ask({1: 1.0}, EXACT, rules, metrics={"mb": 100, "accuracy": 0.5}).action == "keep"
+    assert ask({1: 1.0}, EXACT, rules).action == "keep"  # nothing was reported, so nothing is broken
+    over = ask({1: 1.0}, EXACT, rules, metrics={"mb": 100.5})
+    assert (over.action, over.reason) == ("discard", "mb is 100.5, above the limit of 100")
+    assert ask({1: 1.0}, EXACT, rules, metrics={"accuracy": 0.49}).reason == "accuracy is 0.49, below the limit of 0.5"
     assert ask({1: 1.0}, EXACT, rules).action == "keep"
 
 

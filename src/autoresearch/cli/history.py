@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 from autoresearch.cli.experiments import AsiOption, pairs
 from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, emit, here, remark
-from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
@@ -69,7 +70,12 @@ def log(
         view = policy_view(workspace, session, policy, {e.number for e in chosen[-last:]})
         emit(as_json, view, policy_lines(session, view))
         return
-    rows = [views.brief_view(session, e) for e in chosen[-last:]]
+    from autoresearch.workspace.task_file import load
+
+    secondary: tuple[str, ...] = ()
+    with contextlib.suppress(AutoresearchError):  # a journal alone is enough
+        secondary = load(workspace.root).metric.secondary
+    rows = [views.log_view(session, e, secondary) for e in chosen[-last:]]
     emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
 
 

@@ -51,9 +51,8 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     """
     incumbent = session.incumbent
     assert incumbent is not None and runs.failed is None
-    memory_mb = runs.first.metrics.get("peak_vram_mb") if runs.first else None
-    evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env), memory_mb=memory_mb,
-                      simpler=runs.simpler)  # fmt: skip
+    evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env),
+                      metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler)  # fmt: skip
     return next_step(evidence, rules)
 
 

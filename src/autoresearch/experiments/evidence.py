@@ -16,13 +16,13 @@ def gather(
     *,
     now: int,
     hardware: str = "",
-    memory_mb: float | None = None,
+    metrics: Mapping[str, float] | None = None,
     simpler: bool = False,
 ) -> Evidence:
     """Return the evidence on a candidate whose runs (seed -> value, the screening run first) were made on `hardware`.
 
-    `incumbent` is given apart from the session, since it may have runs that the session does not know of yet; `now` is
-    the candidate's number.
+    `metrics` is what its first run reported beside its value. `incumbent` is given apart from the session, since it may
+    have runs that the session does not know of yet; `now` is the candidate's number.
     """
     known = incumbent.on(hardware)
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
@@ -34,7 +34,7 @@ def gather(
         reference=math.fsum(last.values()) / len(last) if last else known.reference,
         taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
         groups=tuple(group for group in (*groups, known.noise_runs) if len(group) > 1),
-        memory_mb=memory_mb,
+        metrics=metrics or {},
         code_removed=simpler,
         recent=frozenset(seed for seed, after in incumbent.measured_after.items() if after >= now),
         stale=now - incumbent.measured_at > STALE_AFTER,

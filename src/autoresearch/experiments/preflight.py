@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
 from autoresearch.experiments.recovery import recover
+from autoresearch.experiments.stop import stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.spec import RunContext, Tick, search_path
@@ -15,6 +16,9 @@ from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import check_immutable, tip_of
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
+
+STOP_FILE = "the file STOP is here"
+"""What is said of it, wherever it is told."""
 
 
 def preflight(
@@ -40,22 +44,12 @@ def preflight(
 def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:
     """Raise `StopReached` when a stop condition of the task, or the file STOP, says that no experiment may start."""
     if workspace.stop_file.exists():
-        raise StopReached("the file STOP is here", "remove it to go on: rm STOP")
-    done = len(session.current)
-    if stop.max_experiments is not None and done >= stop.max_experiments:
-        raise StopReached(f"{done} experiments are done, max_experiments is {stop.max_experiments}", _RAISE)
-    started = min((e.started for e in session.current if e.started), default=now)
-    hours = (now - started) / 3600
-    if stop.max_hours is not None and hours >= stop.max_hours:
-        raise StopReached(f"{hours:.1f} hours have passed, max_hours is {stop.max_hours:g}", _RAISE)
-    failures = session.failures_in_a_row
-    if stop.max_consecutive_failures is not None and failures >= stop.max_consecutive_failures:
+        raise StopReached(STOP_FILE, "remove it to go on: rm STOP")
+    reason = stop_reason(stop, session, now)
+    if reason is not None:
         raise StopReached(
-            f"{failures} failures in a row, max_consecutive_failures is {stop.max_consecutive_failures}", _RAISE
+            reason, "for another session move autoresearch.jsonl away, then: autoresearch init --tag NAME"
         )
-
-
-_RAISE = "for another session move autoresearch.jsonl away, then: autoresearch init --tag NAME"
 
 
 def check_branch(git: Git, session: Session) -> None:

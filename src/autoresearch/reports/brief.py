@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autoresearch.errors import AutoresearchError, StopReached
+from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
 from autoresearch.experiments.candidate import edited
-from autoresearch.experiments.preflight import check_stop
+from autoresearch.experiments.preflight import STOP_FILE
+from autoresearch.experiments.stop import ends_at, stop_reason
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
@@ -95,15 +96,13 @@ def remember(workspace: Workspace, now: int, session: Session | None = None, vie
         session = session or load_session(workspace)
         task = load(workspace.root)
         view = view or brief(workspace, session, now, short=True)
-        begun = min((e.started for e in session.current if e.started), default=None)
-        hours = task.stop.max_hours
         told: dict[str, Any] = {
             "journal_bytes": size,
             "text": "\n".join(brief_lines(session, view, short=True)),
             "mutable": list(task.files.mutable),
             "immutable": list(task.files.immutable),
-            "stop": None if workspace.stop_file.exists() else view["stop"],  # they look for STOP themselves
-            "ends": int(begun + hours * 3600) if hours is not None and begun is not None else None,
+            "stop": stop_reason(task.stop, session, now),  # they look for the file STOP themselves
+            "ends": ends_at(task.stop, session),
             "next": view["next"],
             "bin": str(Path(sys.executable).parent),
         }
@@ -175,12 +174,9 @@ def _files(task: TaskFile | None) -> View:
 
 def _stop(workspace: Workspace, session: Session, task: TaskFile | None, now: int) -> str | None:
     """Return the stop condition that holds, or None."""
-    try:
-        if task is not None:
-            check_stop(workspace, session, task.stop, now)
-    except StopReached as stop:
-        return str(stop)
-    return None
+    if workspace.stop_file.exists():
+        return STOP_FILE
+    return stop_reason(task.stop, session, now) if task is not None else None
 
 
 def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,6 +34,11 @@ def experiment_view(session: Session, e: Experiment) -> View:
         "started": e.started,
         "finished": e.finished,
     }
+
+
+def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
+    """Return one experiment as a row of `log`, with the other metrics that the task names; None where there is none."""
+    return {**brief_view(session, e), "secondary": {name: e.metrics.get(name) for name in secondary}}
 
 
 def brief_view(session: Session, e: Experiment) -> View:
@@ -196,19 +202,28 @@ def noise_words(session: Session) -> str:
 
 
 def log_lines(session: Session, rows: list[View]) -> list[str]:
-    """Return `log` as text, a line each."""
-    lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}  {'gain':>10}  {'commit':<7}  description"]
+    """Return `log` as text, a line each; the secondary metrics of the rows are columns before the description."""
+    names = list(rows[-1].get("secondary", ())) if rows else []
+    also = "".join(f"  {one_line(name, 24):>10}" for name in names)
+    lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}  {'gain':>10}  {'commit':<7}{also}  description"]
     for row in rows:
         status = row["status"] or "unfinished"
         if row["outcome"] not in (None, "ok", status):
             status = f"{status}:{row['outcome']}"
+        also = "".join(f"  {_plain(row['secondary'][name]):>{max(10, len(one_line(name, 24)))}}" for name in names)
         lines.append(
             f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}  "
-            f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}  {one_line(row['description'], 90)}"
+            f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}{also}  "
+            f"{one_line(row['description'], 90)}"
         )
     if session.noise.sd:
         lines.append(f"{'':>5}  noise {noise_words(session)}; a gain is over the baseline")
     return lines
+
+
+def _plain(value: float | None) -> str:
+    """Return a number whose noise nobody has measured."""
+    return "-" if value is None else f"{value:.5g}"
 
 
 def show_lines(session: Session, view: View) -> list[str]:

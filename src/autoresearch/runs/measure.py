@@ -30,7 +30,8 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     """Make one run and return its measurement, which is also written as `result.json` into the run's folder.
 
     The command runs in a snapshot of the commit. With an evaluator, a second process in a second, untouched snapshot
-    decides; what the command printed is then not looked at. Raises `MachineError` when the machine fails.
+    decides; what the command printed is then not looked at. Both together have `limit_s` seconds. Raises `MachineError`
+    when the machine fails.
     """
     task, run_dir, commit = context.task, _fresh(spec.folder), spec.commit
     if spec.parent is not None:
@@ -39,7 +40,8 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     with _announced(context.workspace, spec) as run_id:
         env = environment(context.workspace, spec, run_id)
         with snapshot(context, commit, "train") as folder:
-            ended = _process(context, isolation, "train", task.run.command, folder, run_dir / "run.log", env)
+            ends = time.monotonic() + task.run.limit_s
+            ended = _process(context, isolation, "train", task.run.command, folder, run_dir / "run.log", env, ends)
         result = ended_badly(ended, task.run.limit_s, run_dir)
         if result is None and task.run.evaluate is None:
             result = from_output(task, ended)
@@ -50,7 +52,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             _make_room(run_dir / "result.json")
             command, log = task.run.evaluate or "", run_dir / "evaluate.log"
             with snapshot(context, commit, "evaluate") as folder:
-                judged = _process(context, isolation, "evaluate", command, folder, log, env)
+                judged = _process(context, isolation, "evaluate", command, folder, log, env, ends)
             result = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split)
         result = _with_findings(result, isolation)
     record = {**asdict(result), "experiment": spec.experiment, "seed": spec.seed, "commit": commit}
@@ -67,7 +69,8 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
     with _announced(context.workspace, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
         env = environment(context.workspace, spec, run_id)
-        ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env)
+        ends = time.monotonic() + context.task.run.checks_limit_s
+        ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, ends)
     tampered, _ = isolation.end()
     if tampered:
         return f"during the checks: {tampered}"
@@ -82,9 +85,10 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
 
 
 def _process(
-    context: RunContext, isolation: Isolation, what: str, command: str, folder: Path, log: Path, env: dict[str, str]
-) -> Exit:
-    limit = context.task.run.checks_limit_s if what == "checks" else context.task.run.limit_s
+    context: RunContext, isolation: Isolation, what: str, command: str, folder: Path, log: Path, env: dict[str, str],
+    ends: float,
+) -> Exit:  # fmt: skip
+    """Run one process of a run; `ends` is when it must be over, by the monotonic clock."""
     _make_room(log)
     with isolation.process(what, env) as isolated:
 
@@ -95,8 +99,9 @@ def _process(
                 context.tick(what, seconds)
 
         prefix = isolated.mounts.command() if isolated.mounts else ()
+        left = max(0.0, ends - time.monotonic())
         ended = run_limited(
-            command, cwd=folder, log=log, limit_s=limit, env=isolated.env, tick=inform, limits=isolated.limits,
+            command, cwd=folder, log=log, limit_s=left, env=isolated.env, tick=inform, limits=isolated.limits,
             prefix=prefix,
         )  # fmt: skip
         if isolated.mounts:

@@ -43,15 +43,33 @@ BASELINE_RUNS = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Guard:
+    """Bounds of another metric than the one that is optimised; None is no bound."""
+
+    name: str
+    max: float | None = None
+    min: float | None = None
+
+    def broken(self, metrics: Mapping[str, float]) -> str | None:
+        """Return how the metrics of a run break this, in a phrase; None when they do not, or do not tell it."""
+        value = metrics.get(self.name)
+        if value is not None and self.max is not None and value > self.max:
+            return f"{self.name} is {value:.6g}, above the limit of {self.max:.6g}"
+        if value is not None and self.min is not None and value < self.min:
+            return f"{self.name} is {value:.6g}, below the limit of {self.min:.6g}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
-    """The `[keep]` table."""
+    """The `[keep]` and `[guard]` tables."""
 
     policy: Literal["confirm", "greedy"] = "confirm"
     seeds: int = 5
     alpha: float = 0.02
     minimum_gain: float = 0.0
     simplicity: bool = True
-    max_memory_mb: float | None = None
+    guards: tuple[Guard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +87,8 @@ class Evidence:
     """Seeds that the incumbent has run at all: another run of one of them would tell nothing new."""
     groups: tuple[tuple[float, ...], ...] = ()
     """Repeats of each other commit of the segment, the incumbent too: the noise is pooled from them."""
-    memory_mb: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What else the candidate's first run reported."""
     code_removed: bool = False
     """Whether the change leaves less code than there was."""
     recent: frozenset[int] = frozenset()
@@ -91,8 +110,9 @@ class Step:
 def next_step(evidence: Evidence, rules: Rules) -> Step:
     """Return the next run to make, or the verdict with its reason."""
     metric, screening = evidence.metric, next(iter(evidence.candidate.values()))
-    if rules.max_memory_mb is not None and (evidence.memory_mb or 0) > rules.max_memory_mb:
-        return Step("discard", f"uses {evidence.memory_mb:.0f} MB, above the limit of {rules.max_memory_mb:.0f} MB")
+    broken = next((words for guard in rules.guards if (words := guard.broken(evidence.metrics))), None)
+    if broken is not None:
+        return Step("discard", broken)
     noise = _noise(evidence)
     if evidence.reference is None:
         return Step("run_incumbent", "the incumbent has no run on this hardware", _new_seed(evidence), noise)

@@ -76,12 +76,11 @@ def _decided(
     """Return the decision on `e`, and the runs of the incumbent that are still unused; it takes in the others."""
     runs: Iterator[float] = iter(e.by_seed.values())
     values = {1: next(runs)}
-    memory_mb = e.metrics.get("peak_vram_mb")
     left = list(spare)
     # So that none is asked for because the last is long ago: the machine is not here.
     incumbent.measured_after[0] = e.number
     while True:
-        known = gather(session, incumbent, values, now=e.number, memory_mb=memory_mb, simpler=e.simpler)
+        known = gather(session, incumbent, values, now=e.number, metrics=e.metrics, simpler=e.simpler)
         step = next_step(known, rules)
         if step.action in ("keep", "discard"):
             return Decision(e.number, step.action, step.reason, len(values)), left

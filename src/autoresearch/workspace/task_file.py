@@ -12,13 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from autoresearch.errors import PreconditionError
 from autoresearch.metrics import Metric
-from autoresearch.statistics.decision import Rules
+from autoresearch.statistics.decision import Guard, Rules
 
 NAME = "autoresearch.toml"
 
 Scalar = str | int | float | bool
 
 _RULES = Rules()
+
+OLD_MEMORY_GUARD = "peak_vram_mb"
+"""The metric that `max_memory_mb`, an old key of `[keep]`, is about."""
 
 
 class _Table(BaseModel):
@@ -107,14 +110,34 @@ class Keep(_Table):
     simplicity: bool = True
     """Keep a change that only removes code when it is not worse within noise."""
     max_memory_mb: Annotated[float, Field(gt=0)] | None = None
-    """Discard what reports more than this as `peak_vram_mb`."""
+    """The old spelling of a guard: `peak_vram_mb = { max = ... }` in `[guard]`."""
+
+
+class GuardTable(_Table):
+    """Bounds of one metric beside the one that is optimised; what is beyond them is discarded however good."""
+
+    max: float | None = None
+    min: float | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> GuardTable:
+        if self.max is None and self.min is None:
+            raise ValueError("give max, min or both")
+        return self
 
 
 class Stop(_Table):
     max_experiments: Annotated[int, Field(ge=1)] | None = None
     max_hours: Annotated[float, Field(gt=0)] | None = None
     max_consecutive_failures: Annotated[int, Field(ge=1)] | None = None
-    max_usd: Annotated[float, Field(gt=0)] | None = None
+    max_usd: float | None = None
+
+    @field_validator("max_usd")
+    @classmethod
+    def _nothing_spends(cls, value: float | None) -> None:
+        # A limit that nothing counts against would be a promise; it is allowed again with the first thing that spends.
+        if value is not None:
+            raise ValueError("nothing spends money yet, so this would hold nothing back; leave it out")
 
 
 class Profile(_Table):
@@ -133,6 +156,8 @@ class TaskFile(_Table):
     run: Run
     files: Files
     keep: Keep = Keep()
+    guard: dict[str, GuardTable] = Field(default_factory=dict)
+    """Metric -> the bounds that a run must keep, whatever it gains."""
     stop: Stop = Stop()
     options: dict[str, Scalar] = Field(default_factory=dict)
     """What the task's own programs read; the engine does not look at it."""
@@ -154,7 +179,10 @@ class TaskFile(_Table):
     @property
     def rules(self) -> Rules:
         """The rules of keeping in the words of the core."""
-        return Rules(**self.keep.model_dump())
+        guards = [Guard(name, bounds.max, bounds.min) for name, bounds in self.guard.items()]
+        if self.keep.max_memory_mb is not None:
+            guards.append(Guard(OLD_MEMORY_GUARD, self.keep.max_memory_mb))
+        return Rules(**self.keep.model_dump(exclude={"max_memory_mb"}), guards=tuple(guards))
 
 
 def within(path: str, roots: tuple[str, ...]) -> bool:

@@ -1,0 +1,57 @@
+"""When a session has had enough: the stop conditions of `[stop]`, as one question that everybody asks.
+
+A condition is a function of the rules, the session and the time that returns its sentence, or None while it does not
+hold. A new one is a function in CONDITIONS, and its key in the task file's `Stop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from autoresearch.journal.session import Session
+
+
+class StopRules(Protocol):
+    """The `[stop]` table; None is no limit."""
+
+    max_experiments: int | None
+    max_hours: float | None
+    max_consecutive_failures: int | None
+
+
+def stop_reason(rules: StopRules, session: Session, now: int) -> str | None:
+    """Return why no further experiment may start at `now` (seconds since 1970), in one sentence; None when it may."""
+    reasons = (condition(rules, session, now) for condition in CONDITIONS)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def ends_at(rules: StopRules, session: Session) -> int | None:
+    """Return when the hours of the session are over, in seconds since 1970; None without a limit or a beginning."""
+    begun = min((e.started for e in session.current if e.started), default=None)
+    return None if rules.max_hours is None or begun is None else int(begun + 3600 * rules.max_hours)
+
+
+def _experiments(rules: StopRules, session: Session, now: int) -> str | None:
+    done = len(session.current)
+    if rules.max_experiments is None or done < rules.max_experiments:
+        return None
+    return f"{done} experiments are done, max_experiments is {rules.max_experiments}"
+
+
+def _hours(rules: StopRules, session: Session, now: int) -> str | None:
+    end = ends_at(rules, session)
+    if rules.max_hours is None or end is None or now < end:
+        return None
+    return f"{(now - end) / 3600 + rules.max_hours:.1f} hours have passed, max_hours is {rules.max_hours:g}"
+
+
+def _failures(rules: StopRules, session: Session, now: int) -> str | None:
+    failures = session.failures_in_a_row
+    if rules.max_consecutive_failures is None or failures < rules.max_consecutive_failures:
+        return None
+    return f"{failures} failures in a row, max_consecutive_failures is {rules.max_consecutive_failures}"
+
+
+CONDITIONS: tuple[Callable[[StopRules, Session, int], str | None], ...] = (_experiments, _hours, _failures)
+"""Asked in this order; the first that holds is told."""
