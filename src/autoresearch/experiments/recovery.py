@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -228,6 +229,7 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
 def _git_at_work(git: Git) -> bool:
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
-            if process.info["name"] == "git" and Path(process.cwd()).is_relative_to(git.top):
+            at_work = process.info["name"] == "git" and process.ppid() != os.getpid()  # ours only waits for questions
+            if at_work and Path(process.cwd()).is_relative_to(git.top):
                 return True
     return False

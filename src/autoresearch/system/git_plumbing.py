@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from autoresearch.errors import MachineError
 from autoresearch.system.git_command import GitCommand
 
 
@@ -18,23 +19,41 @@ def missing_commits(git: GitCommand, commits: Iterable[str]) -> set[str]:
 
 def files_of(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
     """Return path -> content for every file of `commit` under `paths`, all relative to the top."""
-    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
-    names, hashes = [], []
-    for entry in out.split(b"\0"):
-        if entry:
-            about, _, name = entry.partition(b"\t")
-            kind, sha = about.split()[1:3]
-            if kind == b"blob":
-                names.append(os.fsdecode(name))
-                hashes.append(sha)
-    return dict(zip(names, _blobs(git, hashes), strict=True))
+    names = {path: name for mode, name, path in tree_of(git, commit, paths) if not mode.startswith(("4", "16"))}
+    found = zip(names, git.reader.read_all([*names.values()]), strict=True)
+    files = {path: blob.content for path, blob in found if blob is not None}
+    if len(files) < len(names):
+        raise MachineError(f"a file of commit {commit[:12]} cannot be read from the repository", "see: git fsck")
+    return files
+
+
+def tree_of(git: GitCommand, commit: str, paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (mode, hash, path) of what `commit` has under `paths`, and of the trees on the way to it."""
+    yield from _below(git, f"{commit}^{{tree}}", "", tuple(paths))
+
+
+def _below(git: GitCommand, tree: str, base: str, roots: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    found = git.reader.read(tree)
+    if found is None:
+        raise MachineError(f"the tree {tree} cannot be read from the repository", "see: git fsck")
+    content, at, length = found.content, 0, len(found.name) // 2
+    while at < len(content):
+        end = content.index(b"\0", at)
+        mode, _, name = content[at:end].partition(b" ")
+        path, sha = base + os.fsdecode(name), content[end + 1 : end + 1 + length].hex()
+        at = end + 1 + length
+        inside = any(root == "." or path == root or path.startswith(f"{root}/") for root in roots)
+        folder = mode.startswith(b"4")
+        if inside or (folder and any(root.startswith(f"{path}/") for root in roots)):
+            yield mode.decode(), sha, path
+            if folder:
+                yield from _below(git, sha, f"{path}/", roots)
 
 
 def object_names(git: GitCommand, commit: str, paths: Sequence[str]) -> list[str]:
     """Return the names of the root tree of a commit, and of all trees and files in it under `paths`."""
-    out = git.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", *paths).stdout
-    listed = (entry.partition(b"\t")[0].split()[1:3] for entry in out.split(b"\0") if entry)
-    return [f"{commit}^{{tree}}", *(name.decode() for kind, name in listed if kind in (b"blob", b"tree"))]
+    listed = [sha for mode, sha, _ in tree_of(git, commit, paths) if not mode.startswith("16")]
+    return [f"{commit}^{{tree}}", *listed]
 
 
 def read_objects(git: GitCommand, names: Sequence[str]) -> dict[str, tuple[str, bytes] | None]:
@@ -62,9 +81,8 @@ def write_object(git: GitCommand, kind: str, content: bytes) -> None:
 
 def entries(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, tuple[bool, str]]:
     """Return path -> (whether it is a link, hash of its content) for the files of a commit."""
-    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
-    split = (entry.partition(b"\t") for entry in out.split(b"\0") if entry)
-    return {os.fsdecode(name): (about.startswith(b"120"), about.split()[2].decode()) for about, _, name in split}
+    found = tree_of(git, commit, paths)
+    return {path: (mode.startswith("120"), sha) for mode, sha, path in found if not mode.startswith("4")}
 
 
 def hashes_on_disk(git: GitCommand, paths: Sequence[str]) -> dict[str, tuple[bool, str] | None]:
@@ -126,14 +144,3 @@ def merged(git: GitCommand, ours: bytes, base: bytes, theirs: bytes) -> bytes | 
             names.append(str(Path(folder, name)))
         done = git.process(["merge-file", "-p", "-q", *names])
     return done.stdout if done.returncode == 0 else None
-
-
-def _blobs(git: GitCommand, hashes: list[bytes]) -> list[bytes]:
-    out = git.run("cat-file", "--batch", input=b"".join(sha + b"\n" for sha in hashes)).stdout
-    blobs, at = [], 0
-    for _ in hashes:
-        end = out.index(b"\n", at)
-        size = int(out[at:end].split()[2])
-        blobs.append(out[end + 1 : end + 1 + size])
-        at = end + size + 2
-    return blobs

@@ -77,7 +77,7 @@ class Isolation:
         scratch = self.workspace.scratch
         folder, tmp, channel = scratch / what, scratch / f"{what}.tmp", scratch / f"{what}.watch"
         held_out = self._held_out(what, env)
-        ours = [self.git.top, self.workspace.root, self.git.path_of("objects").parent, cache_dir()]
+        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
         fixed = tuple({path.resolve() for path in ours if path.exists()})
         more = self._writable(fixed)
         mounts = None
