@@ -195,6 +195,8 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     with contextlib.suppress(OSError, KeyError, TypeError):
         message = journal_backup.restored(workspace, about)
         done += [message] if message else []
+    for record in workspace.slot.glob("*.record"):  # nobody has seen what that run did to it
+        record.unlink(missing_ok=True)
     workspace.running.unlink(missing_ok=True)
 
 
@@ -205,7 +207,8 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    if not marker.exists() and not (workspace.scratch.is_dir() and any(workspace.scratch.iterdir())):
+    changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in workspace.slot.glob("*"))
+    if not marker.exists() and not changing:
         return False
     for _ in range(50):
         if not _git_at_work(git):

@@ -181,23 +181,39 @@ class Git(GitCommand):
         """Write the files of `commit` under `paths` into the folder, without moving HEAD."""
         self.run("restore", "-q", f"--source={commit}", "--worktree", "--", *paths)
 
-    def export(self, commit: str, folder: Path) -> None:
-        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules too.
+    def checkout(self, commit: str, folder: Path, index: Path) -> None:
+        """Make `folder` hold the files of `commit` as a checkout has them; what `index` says is there is not written.
 
-        Nothing in the repository changes: an index of its own is used, and no work tree is registered.
+        Nothing in the repository changes: the index is one of its own, and no work tree is registered.
         """
+        env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder), "GIT_DIR": str(self.git_dir)}
+        settings = ("core.trustctime=true", "core.checkStat=default", "core.ignoreStat=false", "core.splitIndex=false",
+                    "core.untrackedCache=false", "core.bare=false")  # fmt: skip
+        words = [word for setting in settings for word in ("-c", setting)]
+        self.run(*words, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, env=env)
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules too."""
         folder.mkdir(parents=True, exist_ok=True)
         index = folder.parent / f"{folder.name}.index"
-        env = {"GIT_INDEX_FILE": str(index)}
         try:
-            self.run("read-tree", commit, env=env)
-            self.run("checkout-index", "-q", "-a", "-f", f"--prefix={folder}/", env=env)
+            self.checkout(commit, folder, index)
         finally:
             index.unlink(missing_ok=True)
-        if (self.top / ".gitmodules").exists():
-            for sha, path in submodules(self, commit):
-                if (self.top / path / ".git").exists():
-                    Git(self.top / path).export(sha, folder / path)
+        self.export_submodules(commit, folder)
+
+    def export_submodules(self, commit: str, folder: Path) -> list[list[str]]:
+        """Write the submodules of `commit` that are here into `folder`; return (commit, path) of each."""
+        exported = self.submodules_here(commit)
+        for sha, path in exported:
+            Git(self.top / path).export(sha, folder / path)
+        return exported
+
+    def submodules_here(self, commit: str) -> list[list[str]]:
+        """Return (commit, path) of each submodule of `commit` that is checked out in the folder."""
+        if not (self.top / ".gitmodules").exists():
+            return []
+        return [[sha, path] for sha, path in submodules(self, commit) if (self.top / path / ".git").exists()]
 
     # --- inside ---
 

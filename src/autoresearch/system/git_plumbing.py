@@ -33,6 +33,18 @@ def tree_of(git: GitCommand, commit: str, paths: Sequence[str]) -> Iterator[tupl
 
 
 def _below(git: GitCommand, tree: str, base: str, roots: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    for mode, sha, name in _tree(git, tree):
+        path = base + name
+        inside = any(root == "." or path == root or path.startswith(f"{root}/") for root in roots)
+        folder = mode.startswith("4")
+        if inside or (folder and any(root.startswith(f"{path}/") for root in roots)):
+            yield mode, sha, path
+            if folder:
+                yield from _below(git, sha, f"{path}/", roots)
+
+
+def _tree(git: GitCommand, tree: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (mode, hash, name) of the entries of one tree."""
     found = git.reader.read(tree)
     if found is None:
         raise MachineError(f"the tree {tree} cannot be read from the repository", "see: git fsck")
@@ -40,14 +52,33 @@ def _below(git: GitCommand, tree: str, base: str, roots: tuple[str, ...]) -> Ite
     while at < len(content):
         end = content.index(b"\0", at)
         mode, _, name = content[at:end].partition(b" ")
-        path, sha = base + os.fsdecode(name), content[end + 1 : end + 1 + length].hex()
         at = end + 1 + length
-        inside = any(root == "." or path == root or path.startswith(f"{root}/") for root in roots)
-        folder = mode.startswith(b"4")
-        if inside or (folder and any(root.startswith(f"{path}/") for root in roots)):
-            yield mode.decode(), sha, path
-            if folder:
-                yield from _below(git, sha, f"{path}/", roots)
+        yield mode.decode(), content[end + 1 : at].hex(), os.fsdecode(name)
+
+
+def changed_between(git: GitCommand, old: str, new: str) -> list[tuple[str, str | None, str | None]] | None:
+    """Return (path, old mode, new mode) of what differs between two commits; None when one cannot be read."""
+    try:
+        return [*_between(git, f"{old}^{{tree}}", f"{new}^{{tree}}", "")]
+    except MachineError:
+        return None
+
+
+def _between(
+    git: GitCommand, old: str | None, new: str | None, base: str
+) -> Iterator[tuple[str, str | None, str | None]]:
+    before = {name: (mode, sha) for mode, sha, name in _tree(git, old)} if old else {}
+    after = {name: (mode, sha) for mode, sha, name in _tree(git, new)} if new else {}
+    for name in before.keys() | after.keys():
+        (mode1, sha1), (mode2, sha2) = before.get(name, (None, None)), after.get(name, (None, None))
+        if (mode1, sha1) == (mode2, sha2):
+            continue
+        tree1 = sha1 if mode1 and mode1.startswith("4") else None
+        tree2 = sha2 if mode2 and mode2.startswith("4") else None
+        if tree1 or tree2:
+            yield from _between(git, tree1, tree2, f"{base}{name}/")
+        if (mode1 and not tree1) or (mode2 and not tree2):
+            yield base + name, mode1, mode2
 
 
 def object_names(git: GitCommand, commit: str, paths: Sequence[str]) -> list[str]:
