@@ -20,6 +20,8 @@ import pytest
 from made_once import made_once
 from waiting import PATIENCE_S
 
+from autoresearch.runs import slot
+
 FILE = "number.txt"
 """The mutable file: a number, how long the run takes, a word that makes each version a new one."""
 
@@ -56,11 +58,11 @@ import os, signal, sys
 from autoresearch.cli import history, output  # everything that a command imports
 from autoresearch.cli.app import app
 from autoresearch.experiments import attempt, recovery
-from autoresearch.runs import measure
+from autoresearch.runs import measure, slot
 from autoresearch.system import files, git, process
 from autoresearch.workspace import session_journal
 
-at, trace, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+at, trace, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
 passed = 0
 
 def point(name):
@@ -68,7 +70,7 @@ def point(name):
     passed += 1
     with open(trace, "a") as file:
         file.write(name + "\n")
-    if passed == at:
+    if at in (str(passed), name):
         os.kill(os.getpid(), signal.SIGKILL)
 
 def wrap(owner, name, told=lambda *args: None):
@@ -97,13 +99,16 @@ wrap(session_journal, "append", lambda _, event: "append " + event.get("type", "
 wrap(git.Git, "commit")
 wrap(git.Git, "update_ref")
 wrap(git.Git, "go_back")
-wrap(files, "write_atomic", lambda path, _: "write " + path.name)
+wrap(files, "write_atomic", lambda path, *_: "write " + path.name)
 wrap(files, "remove_tree")
+wrap(slot, "undo", lambda *_: "undoing what a run left")
+wrap(slot, "forget", lambda *_: "taking the record away")
 wrap(process, "run_limited")
 wrap(process, "_pump", lambda *_: "the command, which runs")
 output.run(app, arguments)
 """
-"""Runs a command and kills itself at the `at`-th point; each point that it passes is a line of `trace`."""
+"""Runs a command and kills itself at the `at`-th point, or at the first of that name; each point that it passes is a
+line of `trace`."""
 
 
 @dataclass
@@ -150,8 +155,9 @@ class Lab:
             start_new_session=True,
         )
 
-    def drive(self, at: int, *args: str) -> list[str]:
-        """Run a command that kills itself at its `at`-th point (0: never); return the points that it passed."""
+    def drive(self, at: int | str, *args: str) -> list[str]:
+        """Run a command that kills itself at its `at`-th point (0: never), or at the first of that name; return the
+        points that it passed."""
         driver, trace = self.folder.parent / "driver.py", self.folder.parent / "trace"
         driver.write_text(DRIVER)
         trace.write_text("")
@@ -160,7 +166,7 @@ class Lab:
             command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=PATIENCE_S
         )
         points = trace.read_text().splitlines()
-        if at and len(points) >= at:
+        if at in points or (isinstance(at, int) and 0 < at <= len(points)):
             assert done.returncode == -signal.SIGKILL, (points, done.stderr)
         return points
 
@@ -172,7 +178,7 @@ class Lab:
         def restore() -> None:
             shutil.rmtree(self.folder)
             shutil.copytree(kept, self.folder, symlinks=True)
-            self.git("status")  # the copy's files have other inodes than the index knows
+            copied(self)
             self.edits[:], self.given_up = edits, {*given_up}
 
         return restore
@@ -399,7 +405,7 @@ def make_lab(tmp_path: Path, bytecode: Path, tmp_path_factory: pytest.TempPathFa
         edits = json.loads((template / "edits.json").read_text())
         words = itertools.count(len(edits) + 1)
         lab = Lab(tmp_path / "lab", environment(bytecode), edits, words=words)
-        lab.git("status")  # the copy's files have other inodes than the index knows
+        copied(lab)
         made.append(lab)
         return lab
 
@@ -408,6 +414,17 @@ def make_lab(tmp_path: Path, bytecode: Path, tmp_path_factory: pytest.TempPathFa
         for pid in lab.marked():
             with contextlib.suppress(psutil.Error):
                 psutil.Process(pid).kill()
+
+
+def copied(lab: Lab) -> None:
+    """Tell git, and the slots of runs, that the files of a copy are other files with the same content."""
+    lab.git("status")
+    for path in (lab.folder / ".autoresearch/slots/0").glob("*.record"):
+        kept = slot.Slot(path.with_suffix(""))
+        record = kept._read()
+        assert record is not None
+        record.entries, record.index = dict(slot._walk(kept.folder)), slot._state_at(kept.index) or ()
+        kept._write(record)
 
 
 def _add_evaluator(lab: Lab) -> None:

@@ -63,7 +63,7 @@ def pwrite(descriptor, data, offset):
 os.pwrite = pwrite
 builtins.open = io.open
 
-CHANGING = ("add", "commit", "update-ref", "reset", "restore", "read-tree", "checkout-index")
+CHANGING = ("add", "commit", "update-ref", "reset", "restore", "read-tree")
 real_process = git.Git.process
 def git_process(self, args, **kwargs):
     name = next((a for a in args if a in CHANGING), None)

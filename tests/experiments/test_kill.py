@@ -92,7 +92,10 @@ def goes_on(lab: Lab) -> None:
 EVERY_STEP = {
     "before commit", "before git add", "after git add", "before git commit", "after git commit", "after commit",
     "before append start", "after append start", "before git update-ref", "after git update-ref",
-    "before write running.json", "after write running.json", "before git checkout-index", "before run_limited",
+    "before write running.json", "after write running.json", "before undoing what a run left",
+    "after undoing what a run left", "before taking the record away", "after taking the record away",
+    "before git read-tree", "after git read-tree", "before write train.record", "after write train.record",
+    "before run_limited",
     "before the command, which runs", "after run_limited", "before write result.json", "after write result.json",
     "before append run", "after append run",
 }  # fmt: skip

@@ -60,11 +60,11 @@ def test_a_killed_study_goes_on_where_it_stopped(make_lab: Maker, command: tuple
 @pytest.mark.slow
 def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:
     lab = make_lab("noisy")
-    points = lab.drive(0, "replicate", "1", "--seed", "50")
+    lab.drive(0, "replicate", "1", "--seed", "50")
     seeds = itertools.count(51)
     for name in ("after append study", "before the command, which runs", "before append repeat", "after append repeat"):
         seed = next(seeds)
-        lab.drive(points.index(name) + 1, "replicate", "1", "--seed", str(seed))
+        lab.drive(name, "replicate", "1", "--seed", str(seed))
         lab.resume()
         check_studies(lab)
         found = [e for e in lab.events() if e.get("type") == "repeat" and e["seed"] == seed]
@@ -103,7 +103,7 @@ def test_a_killed_selftest_leaves_nothing_running_and_goes_on(make_lab: Maker) -
 def test_a_selftest_killed_while_its_laboratory_is_made_begins_again(make_lab: Maker) -> None:
     lab = make_lab("exact")
     points = lab.drive(0, "selftest", "-n", "1")
-    for name in ("after git checkout-index", "after git commit", "before append start"):
+    for name in ("after git read-tree", "after git commit", "before append start"):
         at = points.index(name) + 1
         lab.drive(at, "selftest", "-n", "1", "--fresh")
         lab.resume()

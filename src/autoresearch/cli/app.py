@@ -46,12 +46,17 @@ def _main(
 
 def _keep_hooks_informed() -> None:
     """After any command: write anew what the hooks of coding agents read, if the session has changed since."""
-    with contextlib.suppress(AutoresearchError, OSError):
-        workspace = find(Path.cwd())
-        if hooks_outdated(workspace):
-            from autoresearch.reports.brief import remember
+    try:
+        with contextlib.suppress(AutoresearchError, OSError):
+            workspace = find(Path.cwd())
+            if hooks_outdated(workspace):
+                from autoresearch.reports.brief import remember
 
-            remember(workspace, int(time.time()))
+                remember(workspace, int(time.time()))
+    finally:
+        git = sys.modules.get("autoresearch.system.git")
+        if git is not None:
+            git.forget()
 
 
 for module in (workspaces, experiments, studies, history, search, exchange, messages):

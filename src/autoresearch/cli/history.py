@@ -18,7 +18,7 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import views
 from autoresearch.reports.policies import policy_lines, policy_view
-from autoresearch.system.git import Git
+from autoresearch.system.git import git_at
 from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.lock import current_run, is_locked, lock
 from autoresearch.workspace.session_journal import append, load_session
@@ -115,7 +115,7 @@ def _last_output(folder: Path) -> list[str]:
 
 
 def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
-    git = Git(workspace.root)
+    git = git_at(workspace.root)
     if not parent or not commit:
         return ""
     if missing_commits(git, {parent, commit}):
@@ -141,7 +141,7 @@ def resume(
     done: tuple[str, ...] = ()
     if not is_locked(workspace):
         with lock(workspace):
-            recovered = recover(workspace, Git(workspace.root), wall_clock())
+            recovered = recover(workspace, git_at(workspace.root), wall_clock())
         session, done = recovered.session, recovered.done
         view = brief(workspace, session, wall_clock(), short=short)
         remember(workspace, wall_clock(), session, view if short else None)
@@ -165,7 +165,7 @@ def check(as_json: JsonFlag = False) -> None:
 
     workspace = find(here())
     session = load_session(workspace)
-    git = Git(workspace.root)
+    git = git_at(workspace.root)
     check_branch(git, session)  # first: another branch has no task file
     wrong = check_all(workspace, git, session, load(workspace.root))
     if wrong:

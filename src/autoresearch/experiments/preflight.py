@@ -11,7 +11,7 @@ from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.spec import RunContext, Tick, search_path
 from autoresearch.system.clock import Clock
-from autoresearch.system.git import Git
+from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import check_immutable, tip_of
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
@@ -28,7 +28,7 @@ def preflight(
 
     A stop condition is one of experiments: without `stops` it does not count.
     """
-    git = Git(root.root)
+    git = git_at(root.root)
     recovered = recover(root, git, clock())
     session = recovered.session
     check_branch(git, session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -194,6 +195,8 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     with contextlib.suppress(OSError, KeyError, TypeError):
         message = journal_backup.restored(workspace, about)
         done += [message] if message else []
+    for record in workspace.slot.glob("*.record"):  # nobody has seen what that run did to it
+        record.unlink(missing_ok=True)
     workspace.running.unlink(missing_ok=True)
 
 
@@ -204,7 +207,8 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    if not marker.exists() and not (workspace.scratch.is_dir() and any(workspace.scratch.iterdir())):
+    changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in workspace.slot.glob("*"))
+    if not marker.exists() and not changing:
         return False
     for _ in range(50):
         if not _git_at_work(git):
@@ -228,6 +232,7 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
 def _git_at_work(git: Git) -> bool:
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
-            if process.info["name"] == "git" and Path(process.cwd()).is_relative_to(git.top):
+            at_work = process.info["name"] == "git" and process.ppid() != os.getpid()  # ours only waits for questions
+            if at_work and Path(process.cwd()).is_relative_to(git.top):
                 return True
     return False

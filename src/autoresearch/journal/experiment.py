@@ -50,6 +50,17 @@ class Experiment:
     started: int | None = None
     finished: int | None = None
 
+    def copy(self) -> Experiment:
+        """Return one that can be changed without changing this one."""
+        return replace(
+            self,
+            repeats=dict(self.repeats),
+            elsewhere={hardware: dict(runs) for hardware, runs in self.elsewhere.items()},
+            replicas=[*self.replicas],
+            measured_after=dict(self.measured_after),
+            asi=dict(self.asi),
+        )
+
     @property
     def by_seed(self) -> dict[int, float]:
         """Every value of this commit by its seed, the screening run included."""

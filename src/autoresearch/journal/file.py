@@ -72,20 +72,29 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises `JournalError` that names the line when any other line is not a JSON object.
     """
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
+    yield from read_lines(path.read_bytes())
+
+
+def read_lines(content: bytes, before: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each line of a journal's content, or of its rest behind `before` lines.
+
+    Passes over and raises as `read` does.
+    """
+    lines = content.split(b"\n")
+    last = before + len(lines)
+    for number, line in enumerate(lines, before + 1):
         if not line.strip():
             continue
         try:
             event = _parse(line)
         except (ValueError, RecursionError) as error:
-            if number == len(lines):
+            if number == last:
                 return
-            raise JournalError(f"{path.name} line {number} is not JSON ({error})") from None
+            raise JournalError(f"{NAME} line {number} is not JSON ({error})") from None
         if not isinstance(event, dict):
-            if number == len(lines):
+            if number == last:
                 return
-            raise JournalError(f"{path.name} line {number} is not a JSON object")
+            raise JournalError(f"{NAME} line {number} is not a JSON object")
         yield number, event
 
 

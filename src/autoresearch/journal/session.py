@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ from autoresearch.journal.study import LOCKED, Study
 from autoresearch.metrics import Metric
 from autoresearch.statistics.noise import Noise, mad_confidence, pooled
 
-__all__ = ["Event", "Experiment", "Segment", "Session", "hardware_of", "replay"]
+__all__ = ["Event", "Experiment", "Fold", "Segment", "Session", "hardware_of", "replay"]
 
 
 @dataclass(frozen=True)
@@ -170,53 +170,104 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
     second verdict on one experiment, a journal of a newer schema. Lines of a type unknown here belong to other tools
     and are passed over.
     """
-    segments: list[Segment] = []
-    experiments: dict[tuple[int, int], Experiment] = {}
-    newest: dict[int, Experiment] = {}
-    studies: dict[int, Study] = {}
-    env: Mapping[str, Any] = {}
-    mailbox = Mailbox()
-    for line, event in events:
+    fold = Fold()
+    fold.take(events)
+    return fold.session()
+
+
+class Fold:
+    """What a journal says up to a line, to go on from: each session that it gives stays as it is when more is taken.
+
+    To keep the folded state and apply only what was appended is what optuna's journal storage does.
+    """
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+        self._experiments: dict[tuple[int, int], Experiment] = {}
+        self._newest: dict[int, Experiment] = {}
+        self._studies: dict[int, Study] = {}
+        self._env: Mapping[str, Any] = {}
+        self._mailbox = Mailbox()
+        self._given = False
+        """Whether a session was given away, which has the present experiments and studies."""
+        self._own: set[int] = set()
+        """The ids of experiments and studies that were made since: they may be changed in place."""
+
+    def session(self) -> Session:
+        """Return the session as of the last line that was taken."""
+        self._given, self._own = True, set()
+        segments = tuple(self._segments) or (Segment(0, "", Metric("metric", "lower")),)
+        mailbox = Mailbox([*self._mailbox.messages], self._mailbox.shown)
+        experiments, studies = tuple(self._experiments.values()), tuple(self._studies.values())
+        return Session(segments, experiments, hardware_of(self._env), studies, mailbox)
+
+    def take(self, events: Iterable[tuple[int, Event]]) -> None:
+        """Take in more lines. Raises as `replay` does; then the fold is of no more use."""
+        for line, event in events:
+            try:
+                self._take(event)
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
+                what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+                raise IntegrityError(
+                    f"autoresearch.jsonl line {line}: {what}",
+                    f"look at it with: sed -n {line}p autoresearch.jsonl",
+                ) from None
+
+    def _take(self, event: Event) -> None:
         kind = type_of(event)
-        try:
-            if kind == "config":
-                segments.append(read_config(event, len(segments)))
-            elif kind == "start":
-                experiment = read_start(event, _current(segments))
-                key = (experiment.segment, experiment.number)
-                if key in experiments:
-                    raise ValueError(f"experiment {experiment.number} starts twice")
-                experiments[key] = newest[experiment.number] = experiment
-            elif kind == "run":
-                number = whole_at(event, "run")
-                key = (segment_of(event, _current(segments)), number)
-                experiments[key] = newest[number] = verdict = read_run(event, experiments.get(key), key)
-                env = verdict.env or env
-            elif kind == "repeat":
-                env = read_repeat(event, _known(newest, event), next(reversed(newest))) or env
-            elif kind == "note":
-                read_note(event, _known(newest, event))
-            elif kind in ("message", "message_shown"):
-                read_message(event, mailbox)
-            if kind in ("study", "study_run", "study_end") or (kind == "repeat" and "study" in event):
-                read_study(event, studies)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            raise IntegrityError(
-                f"autoresearch.jsonl line {line}: {what}",
-                f"look at it with: sed -n {line}p autoresearch.jsonl",
-            ) from None
-    if not segments:
-        segments.append(Segment(0, "", Metric("metric", "lower")))
-    return Session(tuple(segments), tuple(experiments.values()), hardware_of(env), tuple(studies.values()), mailbox)
+        if kind == "config":
+            self._segments.append(read_config(event, len(self._segments)))
+        elif kind == "start":
+            experiment = read_start(event, self._current())
+            key = (experiment.segment, experiment.number)
+            if key in self._experiments:
+                raise ValueError(f"experiment {experiment.number} starts twice")
+            self._put(key, experiment)
+        elif kind == "run":
+            key = (segment_of(event, self._current()), whole_at(event, "run"))
+            started = self._experiments.get(key)
+            verdict = read_run(event, started and self._mine(started), key)
+            self._put(key, verdict)
+            self._env = verdict.env or self._env
+        elif kind == "repeat":
+            self._env = read_repeat(event, self._known(event), next(reversed(self._newest))) or self._env
+        elif kind == "note":
+            read_note(event, self._known(event))
+        elif kind in ("message", "message_shown"):
+            read_message(event, self._mailbox)
+        if kind in ("study", "study_run", "study_end") or (kind == "repeat" and "study" in event):
+            number = event.get("study")
+            study = self._studies.get(number) if type(number) is int else None
+            if study is not None and self._shared(study):
+                runs = {commit: dict(values) for commit, values in study.runs.items()}
+                self._studies[study.number] = study = replace(study, runs=runs)
+                self._own.add(id(study))
+            read_study(event, self._studies)
 
+    def _put(self, key: tuple[int, int], experiment: Experiment) -> None:
+        self._experiments[key] = self._newest[key[1]] = experiment
+        if self._given:
+            self._own.add(id(experiment))
 
-def _current(segments: list[Segment]) -> int:
-    return segments[-1].number if segments else 0
+    def _current(self) -> int:
+        return self._segments[-1].number if self._segments else 0
 
+    def _known(self, event: Event) -> Experiment:
+        number = whole_at(event, "experiment")
+        if number not in self._newest:
+            raise ValueError(f"there is no experiment {number}")
+        return self._mine(self._newest[number])
 
-def _known(newest: dict[int, Experiment], event: Event) -> Experiment:
-    number = whole_at(event, "experiment")
-    if number not in newest:
-        raise ValueError(f"there is no experiment {number}")
-    return newest[number]
+    def _mine(self, experiment: Experiment) -> Experiment:
+        """Return the experiment to change: in a copy when a session that was given away has it."""
+        if not self._shared(experiment):
+            return experiment
+        mine = experiment.copy()
+        self._experiments[(experiment.segment, experiment.number)] = mine
+        if self._newest[experiment.number] is experiment:
+            self._newest[experiment.number] = mine
+        self._own.add(id(mine))
+        return mine
+
+    def _shared(self, made: Experiment | Study) -> bool:
+        return self._given and id(made) not in self._own

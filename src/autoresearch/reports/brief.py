@@ -18,7 +18,7 @@ from autoresearch.reports.views import View, brief_view, log_lines, number, stat
 from autoresearch.search import ideas as backlog
 from autoresearch.search.history import near_misses, step, yields
 from autoresearch.system.files import write_atomic
-from autoresearch.system.git import Git
+from autoresearch.system.git import git_at
 from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.notes import section
 from autoresearch.workspace.session_journal import load_session
@@ -184,7 +184,7 @@ def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -
     if task is None or session.incumbent is None:
         return []
     with contextlib.suppress(AutoresearchError):
-        git = Git(workspace.root)
+        git = git_at(workspace.root)
         if git.branch() == session.segment.branch:
             paths = edited(git, session, task)
             head, tip = git.head(), git.resolve(session.incumbent.commit or "HEAD")

@@ -1,4 +1,4 @@
-"""The folder that a run works in: the workspace as a commit has it, in a copy that is gone afterwards."""
+"""The folder that a run works in: the workspace as a commit has it, in a slot that is kept for the next run."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from autoresearch.runs.slot import Slot, forget
 from autoresearch.runs.spec import RunContext
-from autoresearch.system.files import remove_tree
+from autoresearch.system.file_hashes import state_of
 from autoresearch.workspace.workspace import HELPERS
 
 
 @contextlib.contextmanager
 def snapshot(context: RunContext, commit: str, name: str) -> Iterator[Path]:
-    """Give the workspace folder as `commit` has it, under `name` in the scratch folder."""
-    folder = context.workspace.scratch / name
-    remove_tree(folder)
-    barrier = context.workspace.scratch / ".git"
+    """Give the workspace folder as `commit` has it, in the slot's folder `name` (`train`, `evaluate`, `checks`).
+
+    Each name has a folder of its own: what evaluates was touched by nothing that trains.
+    """
+    slots = context.workspace.slot
+    slot = Slot(slots / name)
+    # Git looks upwards for a repository. It stops here also when a command has cleared its environment.
+    for path in (slots.parent, slots, slots / ".git"):
+        if path.is_symlink():  # a run without a sandbox may have put it there
+            path.unlink()
+    slots.mkdir(parents=True, exist_ok=True)
+    (slots / ".git").write_text("gitdir: /dev/null\n")
+    entries = slot.bring(context.git, commit)
+    sealed = _records(slots)
     try:
-        # Git looks upwards for a repository. It stops here also when a command has cleared its environment.
-        barrier.parent.mkdir(parents=True, exist_ok=True)
-        barrier.write_text("gitdir: /dev/null\n")
-        context.git.export(commit, folder)
-        root = folder / context.git.prefix
-        for path in context.task.files.link:
-            source, target = context.workspace.root / path, root / path
+        root = slot.folder / context.git.prefix
+        for linked in context.task.files.link:
+            source, target = context.workspace.root / linked, root / linked
             if source.exists() and not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(source, target_is_directory=source.is_dir())
@@ -34,5 +41,16 @@ def snapshot(context: RunContext, commit: str, name: str) -> Iterator[Path]:
                 shutil.copy2(context.workspace.root / script, root / script)
         yield root
     finally:
-        remove_tree(folder)
-        barrier.unlink(missing_ok=True)
+        # Where there is no sandbox, a run may have written into the records: those say nothing any more.
+        for record, state in _records(slots).items():
+            if sealed.get(record) != state:
+                forget(Slot(record.with_suffix("")))
+        slot.clean(entries)
+
+
+def _records(slots: Path) -> dict[Path, tuple[int, ...]]:
+    found = {}
+    for path in slots.glob("*.record"):
+        with contextlib.suppress(OSError):
+            found[path] = state_of(path.lstat())
+    return found

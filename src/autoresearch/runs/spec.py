@@ -68,6 +68,6 @@ def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, s
         "AUTORESEARCH_RUN_DIR": str(spec.folder),
         "AUTORESEARCH_SEED": str(spec.seed),
         "AUTORESEARCH_EXPERIMENT": str(spec.experiment),
-        "GIT_CEILING_DIRECTORIES": str(workspace.scratch),
+        "GIT_CEILING_DIRECTORIES": str(workspace.slot),
         "PYTHONUNBUFFERED": "1",
     }

@@ -7,6 +7,7 @@ command again takes the complete runs over and makes the missing ones.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def study_of(
     continues = earlier.number if goes_on and earlier is not None else None
     workspace = context.workspace
     append(workspace, study_line(number, what, about, split, clock(), continues=continues))
-    study = load_session(workspace).studies[-1]
+    study = copy.deepcopy(load_session(workspace).studies[-1])  # its runs are added to here, too
     runner = StudyRunner(context, study, clock, again)
     try:
         yield runner

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: Path, text: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it."""
+def write_atomic(path: Path, text: str | bytes, *, durable: bool = True) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it; `durable`, also after the
+    machine has stopped."""
     content = text.encode("utf-8") if isinstance(text, str) else text
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

@@ -33,8 +33,8 @@ class Git(GitCommand):
 
     def resolve(self, revision: str) -> str | None:
         """Return the full hash of a commit, or None when there is none of this name."""
-        done = self.process(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"])
-        return done.stdout.decode().strip() if done.returncode == 0 else None
+        found = self.reader.read(f"{revision}^{{commit}}")
+        return found.name if found else None
 
     def refs(self, folder: str) -> list[str]:
         """Return the refs in `folder`, and the ref of that name itself."""
@@ -50,11 +50,21 @@ class Git(GitCommand):
 
     def branch(self) -> str | None:
         """Return the checked-out branch; None when HEAD is detached."""
+        with contextlib.suppress(OSError):
+            head = (self.git_dir / "HEAD").read_bytes().rstrip(b"\n")
+            if head.startswith(b"ref: refs/heads/") and head != b"ref: refs/heads/.invalid":
+                return os.fsdecode(head.removeprefix(b"ref: refs/heads/"))
+            if len(head) in (40, 64):
+                return None
+        # Refs that are not kept as files, or an old HEAD that is a link.
         done = self.process(["symbolic-ref", "--quiet", "--short", "HEAD"])
         return done.stdout.decode().strip() if done.returncode == 0 else None
 
     def parents(self, commit: str) -> list[str]:
-        return self.text("rev-list", "--parents", "-n", "1", commit).split()[1:]
+        """Return the full hashes of a commit's parents."""
+        found = self.reader.read(f"{commit}^{{commit}}")
+        lines = found.content.partition(b"\n\n")[0].splitlines() if found else []
+        return [line.split()[1].decode() for line in lines if line.startswith(b"parent ")]
 
     def subject(self, commit: str) -> str:
         return self.text("log", "-1", "--format=%s", commit).strip()
@@ -98,8 +108,7 @@ class Git(GitCommand):
         """Return the name of a merge, rebase or the like that waits for its end, or None."""
         known = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase",
                  "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert"}  # fmt: skip
-        folder = self.top / self.text("rev-parse", "--git-dir").strip()
-        return next((name for file, name in known.items() if (folder / file).exists()), None)
+        return next((name for file, name in known.items() if (self.git_dir / file).exists()), None)
 
     # --- changing ---
 
@@ -107,10 +116,15 @@ class Git(GitCommand):
         """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
         listed = b"\0".join(os.fsencode(path) for path in paths)
         self.run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
-        self.run(*self.identity, "-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim",
-                  "-F", "-",
-                  input=message.encode("utf-8", "replace"))  # fmt: skip
-        return self.text("rev-parse", "HEAD").strip()
+        words = ["-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-"]
+        said = message.encode("utf-8", "replace")
+        # Most people have told git who they are, so nobody asks before: git refuses when it would have to guess.
+        done = self.process(["-c", "user.useConfigOnly=true", *words], input=said)
+        if done.returncode:
+            self.run(*self.identity, *words, input=said)
+        head = self.head()
+        assert head is not None
+        return head
 
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
         """Point `ref` at `new`; with `old` only when it points there now."""
@@ -136,12 +150,12 @@ class Git(GitCommand):
         if self.branch() != branch:
             self.update_ref(branch_ref(branch), parent, commit)
             return []
-        paths = self.changed(parent, commit)
         if after_kill:
-            self._on(paths, "reset", "-q", commit)
+            self._on(self.changed(parent, commit), "reset", "-q", commit)
         staged = self._staged(commit)
         if not staged and self.process(["reset", "-q", "--keep", parent]).returncode == 0:
             return []
+        paths = self.changed(parent, commit)
         theirs, ours = entries(self, commit, paths), entries(self, parent, paths)
         restore: list[str] = []
         left: list[str] = []
@@ -167,23 +181,39 @@ class Git(GitCommand):
         """Write the files of `commit` under `paths` into the folder, without moving HEAD."""
         self.run("restore", "-q", f"--source={commit}", "--worktree", "--", *paths)
 
-    def export(self, commit: str, folder: Path) -> None:
-        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules too.
+    def checkout(self, commit: str, folder: Path, index: Path) -> None:
+        """Make `folder` hold the files of `commit` as a checkout has them; what `index` says is there is not written.
 
-        Nothing in the repository changes: an index of its own is used, and no work tree is registered.
+        Nothing in the repository changes: the index is one of its own, and no work tree is registered.
         """
+        env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder), "GIT_DIR": str(self.git_dir)}
+        settings = ("core.trustctime=true", "core.checkStat=default", "core.ignoreStat=false", "core.splitIndex=false",
+                    "core.untrackedCache=false", "core.bare=false")  # fmt: skip
+        words = [word for setting in settings for word in ("-c", setting)]
+        self.run(*words, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, env=env)
+
+    def export(self, commit: str, folder: Path) -> None:
+        """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules too."""
         folder.mkdir(parents=True, exist_ok=True)
         index = folder.parent / f"{folder.name}.index"
-        env = {"GIT_INDEX_FILE": str(index)}
         try:
-            self.run("read-tree", commit, env=env)
-            self.run("checkout-index", "-q", "-a", "-f", f"--prefix={folder}/", env=env)
+            self.checkout(commit, folder, index)
         finally:
             index.unlink(missing_ok=True)
-        if (self.top / ".gitmodules").exists():
-            for sha, path in submodules(self, commit):
-                if (self.top / path / ".git").exists():
-                    Git(self.top / path).export(sha, folder / path)
+        self.export_submodules(commit, folder)
+
+    def export_submodules(self, commit: str, folder: Path) -> list[list[str]]:
+        """Write the submodules of `commit` that are here into `folder`; return (commit, path) of each."""
+        exported = self.submodules_here(commit)
+        for sha, path in exported:
+            Git(self.top / path).export(sha, folder / path)
+        return exported
+
+    def submodules_here(self, commit: str) -> list[list[str]]:
+        """Return (commit, path) of each submodule of `commit` that is checked out in the folder."""
+        if not (self.top / ".gitmodules").exists():
+            return []
+        return [[sha, path] for sha, path in submodules(self, commit) if (self.top / path / ".git").exists()]
 
     # --- inside ---
 
@@ -212,3 +242,24 @@ class Git(GitCommand):
             if folder == self.top or not folder.is_dir() or any(folder.iterdir()):
                 break
             folder.rmdir()
+
+
+_KNOWN: dict[Path, Git] = {}
+"""The repositories of the command that runs."""
+
+
+def git_at(root: Path) -> Git:
+    """Return the repository that `root` is in; asked for again in one command, it is the one that is known.
+
+    Raises as `Git` does.
+    """
+    known = _KNOWN.get(root)
+    if known is None or not known.git_dir.is_dir():
+        known = _KNOWN[root] = Git(root)
+    return known
+
+
+def forget() -> None:
+    """End what the command has left waiting for questions."""
+    while _KNOWN:
+        _KNOWN.popitem()[1].reader.close()

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError
+from autoresearch.system.git_objects import ObjectReader
 
 _INHERITED = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR",
               "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_LITERAL_PATHSPECS", "GIT_GLOB_PATHSPECS",
@@ -31,7 +32,9 @@ class GitCommand:
         """Raises `PreconditionError` when git is missing or `root` is in no repository."""
         require_git()
         self.root = root
-        answer = self.process(["rev-parse", "--show-toplevel", "--show-prefix"], cwd=root)
+        # All that does not change while a command runs, in one question; the prefix last, since it may have any form.
+        asked = ["--show-toplevel", "--absolute-git-dir", "--git-path", "objects", "--show-prefix"]
+        answer = self.process(["rev-parse", *asked], cwd=root)
         if answer.returncode:
             message = answer.stderr.decode("utf-8", "replace").strip()
             if "dubious ownership" in message:
@@ -40,17 +43,23 @@ class GitCommand:
                     f"git config --global --add safe.directory {root}",
                 )
             raise PreconditionError(f"{root} is not in a git repository", "start one with: git init && git commit")
-        top, _, prefix = answer.stdout.decode("utf-8", "surrogateescape").partition("\n")
-        if not top:
+        lines = answer.stdout.decode("utf-8", "surrogateescape").split("\n", 3)
+        if not lines[0] or len(lines) < 4:
             raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
-        self.top = Path(top)
-        self.prefix = prefix.rstrip("\n")
+        self.top = Path(lines[0])
+        self.git_dir = Path(lines[1])
+        """Where git keeps what belongs to this work tree alone: HEAD, the index, a merge that waits for its end."""
+        self.object_dir = root / lines[2]
+        self.prefix = lines[3].rstrip("\n")
         """Path of the workspace from the top of the repository: empty, or ending in a slash."""
+        self.reader = ObjectReader(self._reading)
 
     @cached_property
     def identity(self) -> list[str]:
         """Options for what the user has not told git about himself; variables of the environment come before them."""
-        missing = [key for key in _IDENTITY if not self.process(["config", key]).stdout.strip()]
+        told = self.process(["config", "-z", "--get-regexp", r"^user\.(name|email)$"]).stdout.decode("utf-8", "replace")
+        known = {key for key, _, value in (line.partition("\n") for line in told.split("\0")) if value.strip()}
+        missing = [key for key in _IDENTITY if key not in known]
         return [word for key in missing for word in ("-c", f"{key}={_IDENTITY[key]}")]
 
     def text(self, *args: str) -> str:
@@ -75,25 +84,43 @@ class GitCommand:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run git and return how it ended; raise `GitError` only when it was killed."""
-        clean = {key: value for key, value in os.environ.items() if key not in _INHERITED}
-        clean |= {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", **(env or {})}
-        if args[0] in ("status", "diff", "diff-tree", "ls-files"):
-            clean["GIT_OPTIONAL_LOCKS"] = "0"
-        command = ["git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
-                   "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false", *args]  # fmt: skip
         done = subprocess.run(
-            command,
+            [*_PROGRAM, *args],
             cwd=cwd or self.top,
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
             capture_output=True,
-            env=clean,
+            env=_environment(args, env),
             # A signal from the terminal is for the engine, which ends git's work in order.
             start_new_session=True,
         )
         if done.returncode < 0:  # it has answered nothing: not "no", either
             raise GitError(f"{_name(args)} was killed by signal {-done.returncode}", "autoresearch resume")
         return done
+
+    def _reading(self) -> subprocess.Popen[bytes]:
+        args = ["cat-file", "--batch"]
+        return subprocess.Popen(
+            [*_PROGRAM, *args],
+            cwd=self.top,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(args, None),
+            start_new_session=True,
+        )
+
+
+_PROGRAM = ("git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
+            "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false")  # fmt: skip
+
+
+def _environment(args: Sequence[str], more: Mapping[str, str] | None) -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if key not in _INHERITED}
+    clean |= {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true", **(more or {})}
+    if args[0] in ("status", "diff", "diff-tree", "ls-files"):
+        clean["GIT_OPTIONAL_LOCKS"] = "0"
+    return clean
 
 
 def require_git() -> None:

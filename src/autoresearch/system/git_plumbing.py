@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from autoresearch.errors import MachineError
 from autoresearch.system.git_command import GitCommand
 
 
@@ -18,23 +19,72 @@ def missing_commits(git: GitCommand, commits: Iterable[str]) -> set[str]:
 
 def files_of(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
     """Return path -> content for every file of `commit` under `paths`, all relative to the top."""
-    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
-    names, hashes = [], []
-    for entry in out.split(b"\0"):
-        if entry:
-            about, _, name = entry.partition(b"\t")
-            kind, sha = about.split()[1:3]
-            if kind == b"blob":
-                names.append(os.fsdecode(name))
-                hashes.append(sha)
-    return dict(zip(names, _blobs(git, hashes), strict=True))
+    names = {path: name for mode, name, path in tree_of(git, commit, paths) if not mode.startswith(("4", "16"))}
+    found = zip(names, git.reader.read_all([*names.values()]), strict=True)
+    files = {path: blob.content for path, blob in found if blob is not None}
+    if len(files) < len(names):
+        raise MachineError(f"a file of commit {commit[:12]} cannot be read from the repository", "see: git fsck")
+    return files
+
+
+def tree_of(git: GitCommand, commit: str, paths: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (mode, hash, path) of what `commit` has under `paths`, and of the trees on the way to it."""
+    yield from _below(git, f"{commit}^{{tree}}", "", tuple(paths))
+
+
+def _below(git: GitCommand, tree: str, base: str, roots: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    for mode, sha, name in _tree(git, tree):
+        path = base + name
+        inside = any(root == "." or path == root or path.startswith(f"{root}/") for root in roots)
+        folder = mode.startswith("4")
+        if inside or (folder and any(root.startswith(f"{path}/") for root in roots)):
+            yield mode, sha, path
+            if folder:
+                yield from _below(git, sha, f"{path}/", roots)
+
+
+def _tree(git: GitCommand, tree: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (mode, hash, name) of the entries of one tree."""
+    found = git.reader.read(tree)
+    if found is None:
+        raise MachineError(f"the tree {tree} cannot be read from the repository", "see: git fsck")
+    content, at, length = found.content, 0, len(found.name) // 2
+    while at < len(content):
+        end = content.index(b"\0", at)
+        mode, _, name = content[at:end].partition(b" ")
+        at = end + 1 + length
+        yield mode.decode(), content[end + 1 : at].hex(), os.fsdecode(name)
+
+
+def changed_between(git: GitCommand, old: str, new: str) -> list[tuple[str, str | None, str | None]] | None:
+    """Return (path, old mode, new mode) of what differs between two commits; None when one cannot be read."""
+    try:
+        return [*_between(git, f"{old}^{{tree}}", f"{new}^{{tree}}", "")]
+    except MachineError:
+        return None
+
+
+def _between(
+    git: GitCommand, old: str | None, new: str | None, base: str
+) -> Iterator[tuple[str, str | None, str | None]]:
+    before = {name: (mode, sha) for mode, sha, name in _tree(git, old)} if old else {}
+    after = {name: (mode, sha) for mode, sha, name in _tree(git, new)} if new else {}
+    for name in before.keys() | after.keys():
+        (mode1, sha1), (mode2, sha2) = before.get(name, (None, None)), after.get(name, (None, None))
+        if (mode1, sha1) == (mode2, sha2):
+            continue
+        tree1 = sha1 if mode1 and mode1.startswith("4") else None
+        tree2 = sha2 if mode2 and mode2.startswith("4") else None
+        if tree1 or tree2:
+            yield from _between(git, tree1, tree2, f"{base}{name}/")
+        if (mode1 and not tree1) or (mode2 and not tree2):
+            yield base + name, mode1, mode2
 
 
 def object_names(git: GitCommand, commit: str, paths: Sequence[str]) -> list[str]:
     """Return the names of the root tree of a commit, and of all trees and files in it under `paths`."""
-    out = git.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", *paths).stdout
-    listed = (entry.partition(b"\t")[0].split()[1:3] for entry in out.split(b"\0") if entry)
-    return [f"{commit}^{{tree}}", *(name.decode() for kind, name in listed if kind in (b"blob", b"tree"))]
+    listed = [sha for mode, sha, _ in tree_of(git, commit, paths) if not mode.startswith("16")]
+    return [f"{commit}^{{tree}}", *listed]
 
 
 def read_objects(git: GitCommand, names: Sequence[str]) -> dict[str, tuple[str, bytes] | None]:
@@ -62,9 +112,8 @@ def write_object(git: GitCommand, kind: str, content: bytes) -> None:
 
 def entries(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, tuple[bool, str]]:
     """Return path -> (whether it is a link, hash of its content) for the files of a commit."""
-    out = git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths).stdout
-    split = (entry.partition(b"\t") for entry in out.split(b"\0") if entry)
-    return {os.fsdecode(name): (about.startswith(b"120"), about.split()[2].decode()) for about, _, name in split}
+    found = tree_of(git, commit, paths)
+    return {path: (mode.startswith("120"), sha) for mode, sha, path in found if not mode.startswith("4")}
 
 
 def hashes_on_disk(git: GitCommand, paths: Sequence[str]) -> dict[str, tuple[bool, str] | None]:
@@ -126,14 +175,3 @@ def merged(git: GitCommand, ours: bytes, base: bytes, theirs: bytes) -> bytes | 
             names.append(str(Path(folder, name)))
         done = git.process(["merge-file", "-p", "-q", *names])
     return done.stdout if done.returncode == 0 else None
-
-
-def _blobs(git: GitCommand, hashes: list[bytes]) -> list[bytes]:
-    out = git.run("cat-file", "--batch", input=b"".join(sha + b"\n" for sha in hashes)).stdout
-    blobs, at = [], 0
-    for _ in hashes:
-        end = out.index(b"\n", at)
-        size = int(out[at:end].split()[2])
-        blobs.append(out[end + 1 : end + 1 + size])
-        at = end + size + 2
-    return blobs

@@ -5,24 +5,70 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.journal import file as journal
-from autoresearch.journal.session import Event, Session, replay
+from autoresearch.journal.session import Event, Fold, Session, replay
 from autoresearch.workspace.workspace import Workspace, no_session
 
 
+@dataclass(slots=True)
+class _Carried:
+    """A journal that was folded, to go on from when it has grown."""
+
+    content: bytes
+    """Its whole lines, which the fold has taken."""
+    lines: int
+    fold: Fold
+    session: Session
+
+
+_CARRIED: dict[Path, _Carried] = {}
+"""Journal -> its fold, for the journals of this process."""
+
+_MOST_CARRIED = 2
+"""A workspace, and the one of its selftest."""
+
+
 def load_session(workspace: Workspace) -> Session:
-    """Return the session that the journal describes; raise `NoSession` or `IntegrityError`."""
+    """Return the session that the journal describes; raise `NoSession` or `IntegrityError`.
+
+    What was folded before is carried along: only lines behind it are folded. Whether the journal still begins with what
+    was folded is compared byte by byte, since size and times of a file prove nothing.
+    """
     try:
-        with _without_gc():
-            return replay(journal.read(workspace.journal))
+        return _carry(workspace.journal)
     except FileNotFoundError:
         raise no_session(workspace.root) from None
     except journal.JournalError as error:
         raise IntegrityError(str(error), "remove or correct that line; nothing else was touched") from None
     except PermissionError:
         raise PreconditionError(f"{workspace.journal.name} cannot be read: no permission", "check its owner") from None
+
+
+def _carry(path: Path) -> Session:
+    content = path.read_bytes()
+    before = _CARRIED.pop(path, None)
+    end = content.rfind(b"\n") + 1
+    if end < len(content):  # a last line without an end may be cut or be ended: nothing can go on from it
+        with _without_gc():
+            return replay(journal.read_lines(content))
+    if before is None or not content.startswith(before.content):
+        with _without_gc():
+            fold = Fold()
+            fold.take(journal.read_lines(content))
+            before = _Carried(content, content.count(b"\n"), fold, fold.session())
+    elif len(content) > len(before.content):
+        added = content[len(before.content) :]
+        before.fold.take(journal.read_lines(added, before.lines))
+        before.content, before.lines = content, before.lines + added.count(b"\n")
+        before.session = before.fold.session()
+    while len(_CARRIED) >= _MOST_CARRIED:
+        del _CARRIED[next(iter(_CARRIED))]
+    _CARRIED[path] = before  # only now: a fold that a line has stopped in the middle is of no use
+    return before.session
 
 
 def append(workspace: Workspace, event: Event) -> None:

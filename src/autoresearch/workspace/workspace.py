@@ -44,8 +44,13 @@ class Workspace:
 
     @property
     def scratch(self) -> Path:
-        """Snapshots of running experiments; emptied by the next command after a kill."""
+        """What a run gets and nobody keeps; emptied by the next command after a kill."""
         return self.state / "scratch"
+
+    @property
+    def slot(self) -> Path:
+        """The folders that runs work in, one run at a time; kept, and brought to the commit of the next run."""
+        return self.state / "slots" / "0"
 
     @property
     def running(self) -> Path:

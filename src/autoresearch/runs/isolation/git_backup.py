@@ -28,11 +28,14 @@ def hold(git: Git, commits: Iterable[str], paths: Sequence[str]) -> dict[str, He
     names: dict[str, None] = {}
     for commit in commits:
         names |= dict.fromkeys([commit, *object_names(git, commit, paths)])
-    return {name: Held(*found) for name, found in read_objects(git, [*names]).items() if found is not None}
+    return {found.name: Held(found.kind, found.content) for found in git.reader.read_all([*names]) if found}
 
 
 def damaged(git: Git, expected: Mapping[str, Held]) -> list[str]:
-    """Return the names of the objects that are gone or hold something else now."""
+    """Return the names of the objects that are gone or hold something else now.
+
+    A new process reads them: one that has run for a while may remember what they were.
+    """
     found = read_objects(git, [*expected])
     return [name for name, held in expected.items() if found.get(name) != (held.kind, held.content)]
 

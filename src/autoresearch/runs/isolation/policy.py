@@ -75,9 +75,9 @@ class Isolation:
     def process(self, what: str, env: dict[str, str]) -> Iterator[IsolatedProcess]:
         """Isolate one process (`train`, `evaluate`, `checks`) whose snapshot is ready."""
         scratch = self.workspace.scratch
-        folder, tmp, channel = scratch / what, scratch / f"{what}.tmp", scratch / f"{what}.watch"
+        folder, tmp, channel = self.workspace.slot / what, scratch / f"{what}.tmp", scratch / f"{what}.watch"
         held_out = self._held_out(what, env)
-        ours = [self.git.top, self.workspace.root, self.git.path_of("objects").parent, cache_dir()]
+        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
         fixed = tuple({path.resolve() for path in ours if path.exists()})
         more = self._writable(fixed)
         mounts = None
@@ -133,7 +133,7 @@ class Isolation:
 
     def _changed_copies(self, what: str) -> list[str]:
         """Return the immutable files that a run changed in its own snapshot, which nothing reads again."""
-        root = self.workspace.scratch / what / self.git.prefix
+        root = self.workspace.slot / what / self.git.prefix
         files = [path for path in self.task.files.immutable if (self.workspace.root / path).is_file()]
         return [
             path
