@@ -312,6 +312,19 @@ def test_every_relative_link_in_a_tracked_page_leads_somewhere() -> None:
     assert {page: links for page, links in found.items() if links} == {}
 
 
+def test_the_ten_questions_of_a_newcomer_lead_to_what_is_there() -> None:
+    page = (ROOT / "CLAUDE.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.+\?) \| (.+) \|$", page.partition("## Ten questions")[2].partition("\n## ")[0], re.M)
+    assert len(rows) == 10
+    for question, answer in rows:
+        path, *names = re.findall(r"`([^`]+)`", answer)
+        assert (ROOT / path).exists(), question
+        if path.endswith(".py") and names:  # what it says is in there
+            assert re.search(rf"\b{names[0].rpartition('.')[2]}\b", (ROOT / path).read_text("utf-8")), question
+    notions = page.partition("## Ten notions")[2].partition("\n## ")[0]
+    assert len(re.findall(r"^- ", notions, re.M)) == 10
+
+
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
     (tmp_path / "here.md").write_text("# A Title: of it\n")
     page = """# Top

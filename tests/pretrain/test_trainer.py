@@ -461,8 +461,10 @@ def test_a_constant_changes_in_one_line_and_training_goes_on(
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "edited_train", module)
     spec.loader.exec_module(module)
-    model = module.build_model()
-    optimizer, ids = module.Optimizer(model), torch.randint(0, module.VOCAB_SIZE, (2, 33))
+    monkeypatch.setattr(module, "COMPILE", False)
+    device = module.machine().device
+    model = module.build_model().to(device)
+    optimizer, ids = module.Optimizer(model), torch.randint(0, module.VOCAB_SIZE, (2, 33), device=device)
     for progress in (0.0, 0.5, 0.999):
         loss, _ = module.train_step(model, optimizer, ids[:, :-1], ids[:, 1:], 1)
         optimizer.step(module.rate_at(progress))
