@@ -98,7 +98,7 @@ def test_what_breaks_a_guard_is_discarded_however_good(make_lab: Maker, tables: 
     lab.edit("echo METRIC total_ms=1; echo METRIC peak_vram_mb=1001\n")
     lab.attempt()
     assert run_of(lab)["status"] == "discard"
-    assert run_of(lab)["reason"] == "peak_vram_mb is 1001, above the limit of 1000"
+    assert run_of(lab)["reason"] == "peak_vram_mb is 1001, by 1 above the limit of 1000"
     lab.edit("echo METRIC total_ms=1; echo METRIC peak_vram_mb=1000\n")
     lab.attempt()
     assert run_of(lab)["status"] == "keep"

@@ -321,7 +321,7 @@ def test_an_evaluator_that_hangs_is_ended(make_lab: Maker) -> None:
 def test_the_limit_is_one_for_a_run_and_its_evaluation(make_lab: Maker) -> None:
     lab = make_lab(run={"evaluate": "bash judge.sh", "limit_s": 4})
     failed(lab, attempt(lab, "sleep 3; echo METRIC total_ms=1\n", "sleep 3\n"), "timeout")
-    assert "limit_s = 4 s" in lab.events("run")[-1]["reason"]
+    assert "limit_s = 4 s" in lab.events("run")[-1]["reason"]  # whichever of the two it was in
 
 
 def test_a_trainer_that_writes_the_result_itself_is_not_believed(judged: Lab) -> None:

@@ -104,10 +104,16 @@ def test_a_minimum_gain_counts_under_both_policies() -> None:
 def test_another_metric_at_its_limit_passes_and_beyond_it_does_not() -> None:
     rules = Rules(guards=(Guard("mb", max=100), Guard("accuracy", min=0.5)))
     assert ask({1: 1.0}, EXACT, rules, metrics={"mb": 100, "accuracy": 0.5}).action == "keep"
-    assert ask({1: 1.0}, EXACT, rules).action == "keep"  # nothing was reported, so nothing is broken
+    untold = ask({1: 1.0}, EXACT, rules)
+    assert untold.action == "keep" and untold.reason.endswith(
+        "mb, accuracy was not reported, so its guard tells nothing"
+    )
     over = ask({1: 1.0}, EXACT, rules, metrics={"mb": 100.5})
-    assert (over.action, over.reason) == ("discard", "mb is 100.5, above the limit of 100")
-    assert ask({1: 1.0}, EXACT, rules, metrics={"accuracy": 0.49}).reason == "accuracy is 0.49, below the limit of 0.5"
+    assert (over.action, over.reason) == ("discard", "mb is 100.5, by 0.5 above the limit of 100")
+    assert (
+        ask({1: 1.0}, EXACT, rules, metrics={"accuracy": 0.49}).reason
+        == "accuracy is 0.49, by 0.01 below the limit of 0.5"
+    )
     assert ask({1: 1.0}, EXACT, rules).action == "keep"
 
 

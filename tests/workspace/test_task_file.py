@@ -59,7 +59,19 @@ def test_a_limit_on_dollars_is_refused_while_nothing_spends_any() -> None:
 def test_guards_are_bounds_of_other_metrics_and_the_old_key_is_one() -> None:
     rules = parse(task_file(keep={"max_memory_mb": 1000}) + "[guard]\naccuracy = { min = 0.5 }\n").rules
     assert rules.guards == (Guard("accuracy", min=0.5), Guard("peak_vram_mb", max=1000))
-    with pytest.raises(PreconditionError, match="give max, min or both"):
-        parse(task_file() + "[guard]\naccuracy = {}\n")
-    with pytest.raises(PreconditionError, match="unknown key"):
-        parse(task_file() + "[guard]\naccuracy = { most = 1 }\n")
+
+
+@pytest.mark.parametrize(
+    ("guard", "says"),
+    [
+        ("accuracy = {}", "give max, min or both"),
+        ("accuracy = { most = 1 }", "unknown key; known are max, min"),
+        ("accuracy = { min = 20, max = 9 }", "nothing could be kept"),
+        ("total_ms = { max = 1 }", "is the metric itself"),
+        ('"a b" = { max = 1 }', "should match pattern"),
+        ("peak_vram_mb = { max = 1 }", "say the same"),
+    ],
+)
+def test_a_guard_that_means_nothing_is_refused(guard: str, says: str) -> None:
+    with pytest.raises(PreconditionError, match=says):
+        parse(task_file(keep={"max_memory_mb": 1000}) + f"[guard]\n{guard}\n")

@@ -34,14 +34,14 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     when the machine fails.
     """
     task, run_dir, commit = context.task, _fresh(spec.folder), spec.commit
+    limit = task.run.limit_s
     if spec.parent is not None:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
     isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
     with _announced(context.workspace, spec) as run_id:
         env = environment(context.workspace, spec, run_id)
         with snapshot(context, commit, "train") as folder:
-            ends = time.monotonic() + task.run.limit_s
-            ended = _process(context, isolation, "train", task.run.command, folder, run_dir / "run.log", env, ends)
+            ended = _process(context, isolation, "train", task.run.command, folder, run_dir / "run.log", env, limit)
         result = ended_badly(ended, task.run.limit_s, run_dir)
         if result is None and task.run.evaluate is None:
             result = from_output(task, ended)
@@ -51,8 +51,9 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             env["AUTORESEARCH_SPLIT"] = spec.split
             _make_room(run_dir / "result.json")
             command, log = task.run.evaluate or "", run_dir / "evaluate.log"
+            left = max(0.0, limit - ended.seconds)
             with snapshot(context, commit, "evaluate") as folder:
-                judged = _process(context, isolation, "evaluate", command, folder, log, env, ends)
+                judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
             result = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split)
         result = _with_findings(result, isolation)
     record = {**asdict(result), "experiment": spec.experiment, "seed": spec.seed, "commit": commit}
@@ -69,8 +70,8 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
     with _announced(context.workspace, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
         env = environment(context.workspace, spec, run_id)
-        ends = time.monotonic() + context.task.run.checks_limit_s
-        ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, ends)
+        limit = context.task.run.checks_limit_s
+        ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
     tampered, _ = isolation.end()
     if tampered:
         return f"during the checks: {tampered}"
@@ -86,9 +87,9 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
 
 def _process(
     context: RunContext, isolation: Isolation, what: str, command: str, folder: Path, log: Path, env: dict[str, str],
-    ends: float,
+    limit_s: float,
 ) -> Exit:  # fmt: skip
-    """Run one process of a run; `ends` is when it must be over, by the monotonic clock."""
+    """Run one process of a run."""
     _make_room(log)
     with isolation.process(what, env) as isolated:
 
@@ -99,9 +100,8 @@ def _process(
                 context.tick(what, seconds)
 
         prefix = isolated.mounts.command() if isolated.mounts else ()
-        left = max(0.0, ends - time.monotonic())
         ended = run_limited(
-            command, cwd=folder, log=log, limit_s=left, env=isolated.env, tick=inform, limits=isolated.limits,
+            command, cwd=folder, log=log, limit_s=limit_s, env=isolated.env, tick=inform, limits=isolated.limits,
             prefix=prefix,
         )  # fmt: skip
         if isolated.mounts:

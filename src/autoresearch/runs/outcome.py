@@ -61,9 +61,11 @@ def from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, spli
     if judged.code != 0:
         bad = ended_badly(judged, task.run.limit_s, path.parent)
         assert bad is not None
-        return Measurement(
-            bad.outcome, reason=f"evaluation: {bad.reason}", seconds=trained.seconds, excerpt=bad.excerpt
-        )
+        reason = f"evaluation: {bad.reason}"
+        if judged.timed_out:
+            spent = f"after {trained.seconds:.1f} s of the command"
+            reason = f"limit_s = {task.run.limit_s:g} s ran out during the evaluation, {spent}"
+        return Measurement(bad.outcome, reason=reason, seconds=trained.seconds, excerpt=bad.excerpt)
     if not path.exists():
         return from_output(task, judged) if split == SEARCH else _wrong_split(split, None, trained)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autoresearch.metrics import Metric
@@ -54,9 +54,9 @@ class Guard:
         """Return how the metrics of a run break this, in a phrase; None when they do not, or do not tell it."""
         value = metrics.get(self.name)
         if value is not None and self.max is not None and value > self.max:
-            return f"{self.name} is {value:.6g}, above the limit of {self.max:.6g}"
+            return f"{self.name} is {value:.6g}, by {value - self.max:.3g} above the limit of {self.max:.6g}"
         if value is not None and self.min is not None and value < self.min:
-            return f"{self.name} is {value:.6g}, below the limit of {self.min:.6g}"
+            return f"{self.name} is {value:.6g}, by {self.min - value:.3g} below the limit of {self.min:.6g}"
         return None
 
 
@@ -109,10 +109,18 @@ class Step:
 
 def next_step(evidence: Evidence, rules: Rules) -> Step:
     """Return the next run to make, or the verdict with its reason."""
+    broken = [words for guard in rules.guards if (words := guard.broken(evidence.metrics))]
+    if broken:
+        return Step("discard", "; ".join(broken))
+    step = _next_step(evidence, rules)
+    unknown = [guard.name for guard in rules.guards if guard.name not in evidence.metrics]
+    if step.action == "keep" and unknown:
+        return replace(step, reason=f"{step.reason}; {', '.join(unknown)} was not reported, so its guard tells nothing")
+    return step
+
+
+def _next_step(evidence: Evidence, rules: Rules) -> Step:
     metric, screening = evidence.metric, next(iter(evidence.candidate.values()))
-    broken = next((words for guard in rules.guards if (words := guard.broken(evidence.metrics))), None)
-    if broken is not None:
-        return Step("discard", broken)
     noise = _noise(evidence)
     if evidence.reference is None:
         return Step("run_incumbent", "the incumbent has no run on this hardware", _new_seed(evidence), noise)

@@ -20,6 +20,9 @@ Scalar = str | int | float | bool
 
 _RULES = Rules()
 
+METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.\-]*$"
+"""What a METRIC line can be named."""
+
 OLD_MEMORY_GUARD = "peak_vram_mb"
 """The metric that `max_memory_mb`, an old key of `[keep]`, is about."""
 
@@ -34,7 +37,7 @@ class Task(_Table):
 
 
 class MetricTable(_Table):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$")]
+    name: Annotated[str, Field(pattern=METRIC_NAME)]
     direction: Literal["lower", "higher"]
     unit: str = ""
     secondary: tuple[str, ...] = ()
@@ -123,6 +126,8 @@ class GuardTable(_Table):
     def _bounded(self) -> GuardTable:
         if self.max is None and self.min is None:
             raise ValueError("give max, min or both")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min = {self.min:g} is above max = {self.max:g}, so nothing could be kept")
         return self
 
 
@@ -156,7 +161,7 @@ class TaskFile(_Table):
     run: Run
     files: Files
     keep: Keep = Keep()
-    guard: dict[str, GuardTable] = Field(default_factory=dict)
+    guard: dict[Annotated[str, Field(pattern=METRIC_NAME)], GuardTable] = Field(default_factory=dict)
     """Metric -> the bounds that a run must keep, whatever it gains."""
     stop: Stop = Stop()
     options: dict[str, Scalar] = Field(default_factory=dict)
@@ -169,6 +174,14 @@ class TaskFile(_Table):
             for fixed in (*self.files.immutable, NAME):
                 if within(fixed, (path,)):
                     raise ValueError(f"{fixed} is immutable and lies in the mutable path {path}")
+        return self
+
+    @model_validator(mode="after")
+    def _guarded_once(self) -> TaskFile:
+        if self.metric.name in self.guard:
+            raise ValueError(f"[guard] {self.metric.name} is the metric itself, which is judged by its own rules")
+        if self.keep.max_memory_mb is not None and OLD_MEMORY_GUARD in self.guard:
+            raise ValueError(f"[keep] max_memory_mb and [guard] {OLD_MEMORY_GUARD} say the same; leave out the first")
         return self
 
     @property
@@ -249,8 +262,12 @@ def _first(error: ValidationError) -> str:
 def _keys(tables: list[str]) -> list[str]:
     """Return the keys that the schema knows in a table."""
     model: Any = TaskFile
-    for table in tables:
+    words = iter(tables)
+    for table in words:
         field = getattr(model, "model_fields", {}).get(table)
-        model = field.annotation if field is not None else None
-        model = next((a for a in getattr(model, "__args__", ()) if hasattr(a, "model_fields")), model)
+        annotation: Any = field.annotation if field is not None else None
+        if getattr(annotation, "__origin__", None) is dict:
+            next(words, None)  # a name of the person's own
+        inner = getattr(annotation, "__args__", ())
+        model = next((a for a in inner if hasattr(a, "model_fields")), annotation)
     return sorted(getattr(model, "model_fields", {}))
