@@ -1,9 +1,14 @@
 """How long the engine itself takes: start, status and resume of a long session, and what `try` adds to a command.
 
     python benchmarks/engine.py [--json | --markdown] [--runs N] [--experiments N]
+    python benchmarks/engine.py --against COMMIT [--runs N] [--files 3,2003,5000,40000]
 
 Everything is measured from outside, as the wall time of real processes, on workspaces in a temporary folder. The long
 journal is synthetic: drawn by a seeded generator, not measured by any experiment.
+
+With --against, `try` without its command, in repositories of several sizes, and `status` and `resume --brief` of the
+long journal are measured with the present source and with that of another commit in turn, in CPU seconds too: those
+hardly depend on what else the machine does. The tries follow one another at once.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import datetime
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -68,8 +74,9 @@ def environments(folder: Path) -> dict[str, dict[str, str]]:
 
 def run(folder: Path, env: dict[str, str], *args: str) -> float:
     """Run autoresearch in `folder` and return its wall time in seconds."""
+    program = [sys.executable, "-m", "autoresearch"] if "PYTHONPATH" in env else [str(PROGRAM)]
     began = time.perf_counter()
-    done = subprocess.run([PROGRAM, *args], cwd=folder, env=env, capture_output=True, text=True)
+    done = subprocess.run([*program, *args], cwd=folder, env=env, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"{' '.join(args)} failed: {done.stderr}")
@@ -198,6 +205,68 @@ def measure(runs: int, experiments: int, tell: Callable[[str], None]) -> list[Fi
     return figures
 
 
+# --- beside another commit ---
+
+
+def against(commit: str, runs: int, sizes: list[int], experiments: int, tell: Callable[[str], None]) -> list[str]:
+    """Return a table of both sources: median wall and CPU seconds of what the engine itself does."""
+    top = Path(__file__).resolve().parents[1]
+    lines = ["| | n | wall before | wall now | CPU before | CPU now |", "|---|--:|--:|--:|--:|--:|"]
+    with tempfile.TemporaryDirectory(prefix="autoresearch-bench-") as name:
+        folder = Path(name).resolve()
+        for words in (("clone", "-q", "--shared", str(top), str(folder / "before")),
+                      ("-C", str(folder / "before"), "checkout", "-q", commit)):  # fmt: skip
+            subprocess.run(["git", *words], check=True)
+        sources = {"before": folder / "before" / "src", "now": top / "src"}
+        plain = environments(folder)["cached"]
+        envs = {
+            which: plain | {"PYTHONPATH": str(source), "PYTHONPYCACHEPREFIX": str(folder / f"bytecode {which}")}
+            for which, source in sources.items()
+        }
+        numbers = iter(range(1_000_000, 0, -1))
+
+        def row(what: str, count: int, measured: Callable[[str], float]) -> None:
+            wall: dict[str, list[float]] = {which: [] for which in envs}
+            cpu: dict[str, list[float]] = {which: [] for which in envs}
+            for turn in range(count + 1):
+                for which in envs:
+                    tell(f"{what}, {which}, {turn} of {count}")
+                    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    seconds = measured(which)
+                    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    if turn:  # the first one warms up
+                        wall[which].append(seconds)
+                        spent = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+                        cpu[which].append(spent)
+            cells = [f"{statistics.median(times[which]):.2f}" for times in (wall, cpu) for which in envs]
+            lines.append(f"| {what} | {count} | {' | '.join(cells)} |")
+
+        for files in sizes:
+            places = {which: make_workspace(folder / f"{which}{files}", envs[which], files - 3) for which in envs}
+            for which, place in places.items():
+                run(place, envs[which], "baseline")
+            count = runs if files < 10_000 else min(runs, 3)  # where it was slow, it took minutes
+            row(f"`try` without its command, {files} files", count,
+                lambda which, places=places: overhead(places[which], envs[which], numbers))  # fmt: skip
+        long = make_workspace(folder / "long", envs["now"], 0)
+        write_journal(long, experiments)
+        row(f"reading the journal of {experiments} experiments", runs, lambda which: reading(long, envs[which]))
+        for command in (("status", "--json"), ("resume", "--brief")):
+            row(f"`{' '.join(command)}`, {experiments} experiments", runs,
+                lambda which, command=command: run(long, envs[which], *command))  # fmt: skip
+    return lines
+
+
+def reading(folder: Path, env: dict[str, str]) -> float:
+    """Return how long a Python takes that does no more than parse each line of a journal."""
+    program = "import orjson, pathlib, gc; gc.disable()\n"
+    program += "[orjson.loads(line) for line in pathlib.Path('autoresearch.jsonl').read_bytes().splitlines()]\n"
+    program += "import os; os._exit(0)"
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=env, check=True)
+    return time.perf_counter() - began
+
+
 def about(experiments: int) -> dict[str, str]:
     git = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
     machine = detect()
@@ -230,7 +299,18 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the page that is kept in benchmarks/results")
     parser.add_argument("--runs", type=int, default=9, help="how often each figure is measured, after a warm-up")
     parser.add_argument("--experiments", type=int, default=20_000, help="length of the synthetic journal")
+    parser.add_argument("--against", metavar="COMMIT", help="measure beside the source of this commit")
+    parser.add_argument("--files", default="3,2003,5000,40000", help="sizes of the repositories of --against")
     options = parser.parse_args()
+    if options.against:
+        sizes = [int(size) for size in options.files.split(",")]
+        told = about(options.experiments)
+        print("\n".join(f"- {key}: {value}" for key, value in told.items()) + "\n", flush=True)
+        lines = against(
+            options.against, options.runs, sizes, options.experiments, lambda text: print(text, file=sys.stderr)
+        )
+        print("\n".join(lines))
+        return
     figures = measure(options.runs, options.experiments, lambda text: print(text, file=sys.stderr))
     told = about(options.experiments)
     if options.json:

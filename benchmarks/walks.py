@@ -21,6 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from autoresearch.system.hardware import detect
+
 NOISY = """
 read number word < number.txt
 echo "METRIC loss=$(awk -v n="$number" -v s="$AUTORESEARCH_SEED" 'BEGIN { print n + (s * 37 % 11) / 100 }')"
@@ -181,7 +183,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(found))
         return
-    print(f"- date: {datetime.date.today().isoformat()}\n- versions: {versions()}")
+    machine = detect().describe()
+    print(f"- date: {datetime.date.today().isoformat()}\n- machine: {machine}\n- versions: {versions()}")
     for name, counts in found.items():
         print("\n".join(["", f"## {name[0].upper()}{name[1:]}", "", *table(counts)]))
 

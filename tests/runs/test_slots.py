@@ -281,3 +281,14 @@ def test_submodules_are_in_it_and_are_made_anew_when_touched(repo: Repo, slot: S
     assert holds(slot, repo, after) and (slot.folder / "sub/README.md").stat().st_ino == number
     (slot.folder / "sub/README.md").write_text("changed")
     assert holds(slot, repo, after) and (slot.folder / "sub/README.md").read_text() == "read me\n"
+
+
+def test_what_an_evaluation_has_written_cannot_be_read_by_a_later_run(make_lab: Maker, sandboxed: bool) -> None:
+    lab = make_lab(run={"evaluate": "bash judge.sh"}, files={"immutable": ["bench.sh", "autoresearch.toml"]})
+    lab.write("src/judge.sh", "echo secret > README.md; echo secret > new; echo METRIC total_ms=200\n")
+    assert lab.attempt("true 2\n").code == 0
+    lab.write("src/judge.sh", "echo METRIC total_ms=200\n")
+    look = 'grep -rsh secret ../train ../evaluate > "$AUTORESEARCH_RUN_DIR/seen"; true'
+    assert lab.attempt(f"{look}\n").code == 0
+    assert lab.events("run")[-1]["outcome"] == "ok"
+    assert [line for line in seen(lab, 3).splitlines() if line == "secret"] == []

@@ -10,9 +10,9 @@ Without a record, or with one in doubt, the folder is made anew. The record is a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-import shutil
 import stat
 import time
 from array import array
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.errors import MachineError
-from autoresearch.system.file_hashes import sha256_of
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import changed_between
@@ -29,9 +28,6 @@ from autoresearch.system.git_plumbing import changed_between
 SETTLED_NS = 20_000_000
 """Nanoseconds that a run waits after the last file was made: kernels count the times of files in ticks of up to 10 ms,
 and what a run changes must have another time."""
-
-LITTLE = 2**30
-"""Bytes: with less free, all that a run has written is deleted at once."""
 
 State = tuple[int, ...]
 """Mode, number, size, owner and group, links, time of content, time of entry."""
@@ -100,26 +96,13 @@ class Slot:
         return entries
 
     def clean(self, entries: dict[str, State]) -> None:
-        """Delete what a run has added, so that it takes no space; what it has changed waits for the next commit, unless
-        space is short. `entries` are what `bring` gave."""
-        with contextlib.suppress(OSError):
-            if shutil.disk_usage(self.folder.parent).free < LITTLE:
-                undo(self.folder, entries)
-                return
-            sound = set()
-            for path in sorted(path for path, state in entries.items() if stat.S_ISDIR(state[0])):
-                # A folder below one that was replaced by a link is somebody else's.
-                if path and path.rpartition("/")[0] not in sound:
-                    continue
-                here = self.folder / path
-                now, then = _state_at(here), entries[path]
-                if now is None or not stat.S_ISDIR(now[0]) or now[1] != then[1]:
-                    continue
-                sound.add(path)
-                if now[-1] != then[-1]:
-                    for added in [*here.iterdir()]:
-                        if (f"{path}/{added.name}" if path else added.name) not in entries:
-                            _remove(added)
+        """Delete what a run has added or changed: it takes no space, and no other process can read it.
+
+        `entries` are what `bring` gave; what cannot be deleted now is told when the folder is wanted again.
+        """
+        with contextlib.suppress(OSError, MachineError):
+            if undo(self.folder, entries) is None:
+                _remove(self.folder)
 
     def _make(self, git: Git, commit: str, recipe: str) -> dict[str, State]:
         forget(self)
@@ -284,7 +267,7 @@ def _recipe(git: Git) -> str:
     for path in settings:
         with contextlib.suppress(OSError):
             told.append(path.read_text("utf-8", "replace"))
-    return sha256_of(json.dumps(told).encode())
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _umask() -> int:

@@ -21,6 +21,11 @@ another repository or on other files."""
 _IDENTITY = {"user.name": "autoresearch", "user.email": "autoresearch@localhost"}
 
 
+_ASKING = {"cat-file", "check-ignore", "config", "diff", "diff-files", "diff-index", "diff-tree", "for-each-ref", "log",
+           "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse", "status", "symbolic-ref"}  # fmt: skip
+"""Commands that change nothing as we call them."""
+
+
 class GitError(MachineError):
     """A git command failed for a reason that is not the user's; the message has what git said."""
 
@@ -32,6 +37,8 @@ class GitCommand:
         """Raises `PreconditionError` when git is missing or `root` is in no repository."""
         require_git()
         self.root = root
+        self.commands_that_change = 0
+        """How many commands were run that may have changed something in the repository."""
         # All that does not change while a command runs, in one question; the prefix last, since it may have any form.
         asked = ["--show-toplevel", "--absolute-git-dir", "--git-path", "objects", "--show-prefix"]
         answer = self.process(["rev-parse", *asked], cwd=root)
@@ -84,6 +91,7 @@ class GitCommand:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run git and return how it ended; raise `GitError` only when it was killed."""
+        self.commands_that_change += args[0] not in _ASKING
         done = subprocess.run(
             [*_PROGRAM, *args],
             cwd=cwd or self.top,

@@ -62,7 +62,7 @@ class TamperCheck:
         return cls(
             workspace, git, run_dir, session,
             journal=workspace.journal.read_bytes(),
-            refs=_refs(git, session),
+            refs=git.targets_again(*_places(session)),  # where a run of the same experiment has just ended: its last
             objects=objects,
             immutable=immutable,
             runs=runs,
@@ -107,7 +107,8 @@ class TamperCheck:
 
     def _refs(self) -> Iterator[str]:
         """Put back the refs of experiments, and a branch that lost its commit. What a person commits on top stays."""
-        now, branch = _refs(self.git, self.session), branch_ref(self.session.segment.branch or "")
+        now, branch = self.git.targets(*_places(self.session)), branch_ref(self.session.segment.branch or "")
+        self.git.known_targets(_places(self.session), now)  # holds as long as nothing has to be put back
         for ref in {*now, *self.refs}:
             before, after = self.refs.get(ref), now.get(ref)
             if before == after or (ref == branch and before and after and self.git.is_ancestor(before, after)):
@@ -135,8 +136,9 @@ class TamperCheck:
                 write_atomic(self.run_dir / "found" / name, content)
 
 
-def _refs(git: Git, session: Session) -> dict[str, str]:
-    return git.targets(folder_of(session), *([branch_ref(session.segment.branch)] if session.segment.branch else []))
+def _places(session: Session) -> tuple[str, ...]:
+    """Return the folder of the session's refs, and its branch."""
+    return (folder_of(session), *([branch_ref(session.segment.branch)] if session.segment.branch else []))
 
 
 def _files(root: Path, task: TaskFile) -> list[str]:
