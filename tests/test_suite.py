@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,3 +172,10 @@ def test_what_is_made_once_is_not_made_again(tmp_path_factory: pytest.TempPathFa
         folder = made_once(tmp_path_factory, f"of {os.getpid()}", lambda folder: made.append(folder))
     assert made == [folder] and folder.is_dir()
     assert allowed_skips.allowed("needs a CUDA device: cuda:0", set())
+
+
+def test_every_breakage_of_the_teeth_is_still_one_line_of_the_code() -> None:
+    rows = tomllib.loads((TESTS.parent / "benchmarks" / "teeth.toml").read_text("utf-8"))["tooth"]
+    lost = [row["breaks"] for row in rows if (TESTS.parent / row["file"]).read_text("utf-8").count(row["old"]) != 1]
+    assert len(rows) >= 40 and lost == []
+    assert all((TESTS.parent / name).exists() for row in rows for name in row["test"].split())
