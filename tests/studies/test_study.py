@@ -77,7 +77,7 @@ def test_without_an_evaluator_the_seeds_are_fresh_and_the_report_says_that_the_d
 
 @pytest.mark.slow
 def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab: Maker) -> None:
-    broken = 'kill=$(cat "$PWD/../../../kill" 2> /dev/null); [ "$kill" = $AUTORESEARCH_SEED ] && kill -KILL $$\n'
+    broken = 'kill=$(cat "$PWD/../../../../kill" 2> /dev/null); [ "$kill" = $AUTORESEARCH_SEED ] && kill -KILL $$\n'
     lab = make_lab(run={"command": TRAIN, "evaluate": broken + JUDGE})
     improve(lab, 9000)
     (lab.root / "kill").write_text("")
