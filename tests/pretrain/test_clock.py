@@ -101,22 +101,32 @@ def trainer(workspace: Workspace, folder: Path, loop: str, budget: str = "steps 
     return Workspace(made.folder, workspace.env)
 
 
+NO_SCORE = ("over_budget", "killed")
+"""What a run that took too long is; the second where the machine was so busy that it could have been the machine."""
+
+
 def run(workspace: Workspace, tmp_path: Path, loop: str, budget: str = "steps = 6") -> dict[str, object]:
-    """Train and evaluate; once more where the evaluator says that the machine was too busy to tell."""
+    """Train and evaluate, once."""
     made = trainer(workspace, tmp_path / "ws", loop, budget)
-    for attempt in range(TRIES):
-        run_dir = tmp_path / f"run{attempt}"
-        done = engine_run(made, run_dir)
-        assert done.returncode == 0, done.stderr
-        result = evaluation(made, run_dir)
-        if result["outcome"] != "killed":
-            return result
-    raise AssertionError(f"the machine was overloaded {TRIES} times: {result['reason']}")
+    return judged(made, tmp_path / "run")
+
+
+def judged(made: Workspace, run_dir: Path) -> dict[str, object]:
+    done = engine_run(made, run_dir)
+    assert done.returncode == 0, done.stderr
+    return evaluation(made, run_dir)
+
+
+def scored(workspace: Workspace, tmp_path: Path, loop: str, budget: str = "steps = 6") -> dict[str, object]:
+    """Train and evaluate until the evaluator does not say that the machine was too busy to tell."""
+    made = trainer(workspace, tmp_path / "ws", loop, budget)
+    results = (judged(made, tmp_path / f"run{attempt}") for attempt in range(TRIES))
+    return next((result for result in results if result["outcome"] != "killed"), {"outcome": "killed", "reason": ""})
 
 
 @pytest.fixture(scope="module")
 def honest(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> float:
-    result = run(workspace, tmp_path_factory.mktemp("honest"), HONEST)
+    result = scored(workspace, tmp_path_factory.mktemp("honest"), HONEST)
     assert result["outcome"] == "ok"
     return result["metrics"]["val_bpb"]
 
@@ -126,12 +136,13 @@ def honest(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> fl
 def test_more_than_the_budget_is_refused_or_gains_nothing(
     workspace: Workspace, honest: float, tmp_path: Path, name: str
 ) -> None:
-    result = run(workspace, tmp_path, CHEATS[name])
     if name.startswith("trains on"):
-        assert result["outcome"] == "over_budget"
+        result = run(workspace, tmp_path, CHEATS[name])
+        assert result["outcome"] in NO_SCORE
         assert "between the last batch and finish" in result["reason"]
         assert not result["metrics"]
         return
+    result = scored(workspace, tmp_path, CHEATS[name])
     assert result["outcome"] == "ok", result["reason"]
     assert result["metrics"]["num_steps"] == 6
     if name.startswith("draws batches"):
@@ -148,7 +159,7 @@ def test_one_batch_that_takes_far_longer_than_the_budget_is_refused(workspace: W
     finish(model)
 """
     result = run(workspace, tmp_path, loop, "seconds = 0.3")
-    assert result["outcome"] == "over_budget"
+    assert result["outcome"] in NO_SCORE
     assert "too much for a budget of 0.3 s" in result["reason"]
 
 
@@ -157,7 +168,7 @@ def test_a_budget_of_operations_ends_where_tokens_would(workspace: Workspace, tm
     table = json.loads(next(Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("manifest.json")).read_text())
     T, V = table["profile"]["seq_len"], table["profile"]["vocab_size"]
     a_batch = 4 * T * 3 * 2 * 16 * V
-    result = run(workspace, tmp_path, HONEST, f"flops = {6 * a_batch}")
+    result = scored(workspace, tmp_path, HONEST, f"flops = {6 * a_batch}")
     assert result["outcome"] == "ok", result["reason"]
     assert result["metrics"]["num_steps"] == 6
 
