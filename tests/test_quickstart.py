@@ -17,7 +17,7 @@ def test_quickstart_ends_with_verdicts_on_real_trainings_and_a_picture(tmp_path:
     env = {**os.environ, "AUTORESEARCH_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "autoresearch", "quickstart", "first", "--experiments", "2"]
     done = subprocess.run(
-        [*command, "--seconds", "2", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        [*command, "--seconds", "1", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     view = json.loads(done.stdout)
