@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 PATIENCE_S = 240.0
 """How long anything may take that a test waits for; many times what it takes on a machine that does other work."""
@@ -22,11 +21,12 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(LOOK_S)
 
 
-def wait_for_file(path: Path, process: psutil.Popen | object = None) -> None:
+def wait_for_file(path: Path, process: subprocess.Popen[bytes]) -> None:
     """Return when `path` is there: the place that a process says it has reached. Fail when the process ends before."""
 
     def there() -> bool:
-        assert path.exists() or process is None or process.poll() is None, f"ended before {path.name} was there"  # type: ignore[attr-defined]
+        ended = process.poll() is not None
+        assert path.exists() or not ended, f"the process ended before {path.name} was there"
         return path.exists()
 
     wait_for(there, str(path))
