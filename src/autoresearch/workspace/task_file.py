@@ -34,6 +34,9 @@ class _Table(BaseModel):
 class Task(_Table):
     name: str
     title: str = ""
+    harness: bool = False
+    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the clock,
+    and a grader, which imports nothing of the trainer, takes the metric from a model process."""
 
 
 class MetricTable(_Table):
@@ -91,6 +94,8 @@ class Files(_Table):
     """Patterns of what the command must not read: under the cache, or absolute; `{key}` is a value of [options]."""
     locked: tuple[str, ...] = ()
     """The same for what nothing may read but an evaluation with AUTORESEARCH_SPLIT=locked."""
+    readable: tuple[str, ...] = ()
+    """With a harness: patterns of what the command and a model process may read of the cache, which is closed else."""
     writable: tuple[str, ...] = ()
     """Folders that a run may write in the sandbox beside its own: under the cache, absolute, or from `~`."""
 
