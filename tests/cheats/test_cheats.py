@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from autoresearch.runs.isolation.file_access import evaluating
 from drawn import drawn
 from lab import WHERE, Lab, Repo, cli
 from made_once import made_once
 from waiting import PATIENCE_S, wait_for_file
 
 from autoresearch.runs.isolation.bubblewrap import SWITCH
-from autoresearch.runs.isolation.file_access import evaluating
 
 HERE = Path(__file__).parent
 CACHE = "AUTORESEARCH_CACHE"
