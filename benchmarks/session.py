@@ -30,7 +30,7 @@ from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.preflight import check_all
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ref_of
-from autoresearch.runs.isolation.bubblewrap import missing
+from autoresearch.runs.isolation.choice import choose
 from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
 from autoresearch.system.clock import wall_clock
@@ -144,7 +144,7 @@ def measured(workspace: Workspace, phases: Phases, before: int, began: float, lo
         "baseline": session.baseline and session.baseline.reference,
         "best": session.best and session.best.reference,
         "noise_sd": session.noise.sd,
-        "sandbox": missing() or "bubblewrap",
+        "sandbox": sandbox.name if (sandbox := choose()) is not None else "none",
         "cores": len(os.sched_getaffinity(0)),
         "wall_s": round(ended - began, 1),
         "loop_s": round(ended - loop, 1),

@@ -13,7 +13,8 @@ import pytest
 from lab import INIT, TAG, WHERE, Lab, Maker, Repo, new_repo, task_file
 from made_once import made_once
 
-from autoresearch.runs.isolation.bubblewrap import SWITCH, missing
+from autoresearch.runs.isolation.choice import missing
+from autoresearch.runs.isolation.sandbox import SWITCH
 
 pytest_plugins = ("cpu_budget", "allowed_skips")
 

@@ -158,7 +158,7 @@ def test_every_module_is_in_a_room() -> None:
         ("autoresearch.experiments.evidence", "from autoresearch.experiments.attempt import attempt"),
         ("autoresearch.search.history", "import subprocess"),
         ("autoresearch.system.x", "from autoresearch import workspace, metrics"),
-        ("autoresearch.system.process", "from autoresearch.runs.isolation.bubblewrap import BubblewrapMounts"),
+        ("autoresearch.system.process", "from autoresearch.runs.isolation.sandbox import Access"),
         ("autoresearch.workspace.init", "from autoresearch.experiments.preflight import check_stop"),
         ("autoresearch.runs.isolation.x", "from autoresearch.experiments import recovery"),
         ("autoresearch.experiments.x", "from autoresearch.studies import study"),

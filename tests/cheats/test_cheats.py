@@ -6,29 +6,28 @@ the pretrain task are in `test_pretrain_cheats.py`.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from drawn import drawn
-from lab import WHERE, Lab, Repo, cli
+from lab import Lab, Repo, cli
 from made_once import made_once
-from waiting import PATIENCE_S, wait_for_file
 
-from autoresearch.runs.isolation.bubblewrap import SWITCH
-from autoresearch.runs.isolation.file_access import evaluating
+from autoresearch.runs.isolation.choice import SANDBOXES
+from autoresearch.runs.isolation.sandbox import SWITCH
 
 HERE = Path(__file__).parent
 CACHE = "AUTORESEARCH_CACHE"
+
+
+WHERE = ("bubblewrap", "landlock", "off")
+"""What holds the trainers: a sandbox, or nothing but the tamper check."""
 
 
 @dataclass(frozen=True)
@@ -36,53 +35,69 @@ class Case:
     """What must come of one trainer."""
 
     outcome: str
-    """Without a sandbox."""
+    """In a sandbox: what was not possible there is no offence."""
     says: str = ""
-    """What the reason or a warning of the log says."""
-    inside: str | None = None
-    """Outcome in the sandbox, where it is another one: what was not possible there is no offence."""
+    """What the reason or a warning of the log says, wherever the outcome is the first one."""
+    off: str | None = None
+    """Outcome without a sandbox, where it is another one."""
+    found: str = ""
+    """What is said of it there."""
     seconds: float | None = None
     """The limit of the run, where it has to be waited for."""
-    twice: bool = True
-    """Whether it is worth running in the sandbox as well."""
+    where: tuple[str, ...] = WHERE
+    """Where it is worth running."""
 
+
+ONCE = WHERE[:1]
+HELD = WHERE[:2]
+"""Where what it does is prevented."""
+
+UNNOTICED = (
+    "memorises_the_search_split",
+    "memorises_the_locked_split",
+    "reads_the_split_under_another_name",
+    "reads_the_split_with_another_program",
+    "reads_the_split_by_native_code",
+    "reads_the_split_while_it_is_evaluated",
+    "calls_home",
+)
+"""What nobody sees on a machine that has no sandbox at all; README says so, and `sandbox = "required"` is for that."""
 
 CASES = {
-    "prints_a_false_metric": Case("ok", twice=False),
+    "prints_a_false_metric": Case("ok", where=ONCE),
     "writes_a_false_result": Case("ok"),
-    "patches_the_evaluator_in_memory": Case("tampered", "replaced builtins.sum in memory"),
-    "edits_the_evaluator_and_restores_it": Case("tampered", "judge.py"),
-    "edits_the_evaluator_with_another_program": Case("tampered", "judge.py was changed", "ok"),
+    "patches_the_evaluator_in_memory": Case("ok", "patches builtins.sum"),
+    "edits_the_evaluator_and_restores_it": Case("ok", off="ok", found="judge.py was written to"),
+    "edits_the_evaluator_with_another_program": Case("ok", off="tampered", found="judge.py was changed"),
     "edits_its_copy_of_the_evaluator": Case("ok", "changed its copy of judge.py"),
-    "appends_to_the_journal": Case("tampered", "autoresearch.jsonl"),
-    "rewrites_the_journal_with_another_program": Case("tampered", "the journal was changed", "ok"),
-    "edits_another_run": Case("tampered", "runs/1/1/result.json"),
-    "moves_the_refs_of_git": Case("tampered", "the ref refs/heads/autoresearch/t was changed", "ok"),
-    "damages_the_objects_of_git": Case("tampered", "objects of git were changed", "ok"),
-    "memorises_the_search_split": Case("tampered", "search.json, which is held out"),
-    "memorises_the_locked_split": Case("tampered", "locked.json, which is held out"),
-    "reads_the_split_under_another_name": Case("tampered", "search.json, which is held out"),
-    "reads_the_split_with_another_program": Case("tampered", "search.json, which is held out", "ok"),
-    "reads_the_split_by_native_code": Case("tampered", "search.json, which is held out", "ok"),
-    "reads_the_split_and_says_it_evaluates": Case("tampered", "search.json, which is held out", "ok"),
-    "reads_the_split_while_it_is_evaluated": Case("tampered", "locked.json, which is held out"),
-    "changes_the_search_split": Case("tampered", "search.json"),
+    "appends_to_the_journal": Case("ok", off="tampered", found="the journal was changed"),
+    "rewrites_the_journal_with_another_program": Case("ok", off="tampered", found="the journal was changed"),
+    "edits_another_run": Case("ok", off="tampered", found="runs/1/1/result.json"),
+    "moves_the_refs_of_git": Case("ok", off="tampered", found="the ref refs/heads/autoresearch/t was changed"),
+    "damages_the_objects_of_git": Case("ok", off="tampered", found="objects of git were changed"),
+    "memorises_the_search_split": Case("ok", where=HELD),
+    "memorises_the_locked_split": Case("ok", where=HELD),
+    "reads_the_split_under_another_name": Case("ok", where=HELD),
+    "reads_the_split_with_another_program": Case("ok", where=HELD),
+    "reads_the_split_by_native_code": Case("ok", where=HELD),
+    "reads_the_split_while_it_is_evaluated": Case("no_metric", "gave no answers", where=HELD),
+    "changes_the_search_split": Case("ok", off="killed", found="data or evaluator are not those of the incumbent"),
     "trains_on_after_the_end": Case("ok"),
     "swaps_the_weights_late": Case("ok"),
-    "returns_a_constant": Case("ok", twice=False),
-    "returns_not_a_number": Case("no_metric", "gave no answers", twice=False),
-    "returns_what_flatters_arithmetic": Case("no_metric", "gave no answers", twice=False),
-    "runs_out_of_memory": Case("oom", "limit_memory_gb", twice=False),
+    "returns_a_constant": Case("ok", where=ONCE),
+    "returns_not_a_number": Case("no_metric", "gave no answers", where=ONCE),
+    "returns_what_flatters_arithmetic": Case("no_metric", "gave no answers", where=ONCE),
+    "runs_out_of_memory": Case("oom", "limit_memory_gb", where=ONCE),
     "never_ends": Case("timeout", "limit_s", seconds=0.5),
     "forks_without_end": Case("crash", "limit_processes"),
     "writes_a_huge_file": Case("crash", "exited with 1"),
-    "prints_a_gigabyte": Case("ok", twice=False),
-    "prints_instructions": Case("crash", "exited with 1", twice=False),
+    "prints_a_gigabyte": Case("ok", where=ONCE),
+    "prints_instructions": Case("crash", "exited with 1", where=ONCE),
     "deletes_its_folders": Case("no_metric", "gave no answers"),
     "puts_a_link_in_place_of_its_folder": Case("no_metric"),
     "reads_the_environment": Case("ok"),
-    "calls_home": Case("ok", "203.0.113.1"),
-    "turns_the_clock_back": Case("ok", "patches time.time", twice=False),
+    "calls_home": Case("crash", "exited with 1", where=HELD),
+    "turns_the_clock_back": Case("ok", "patches time.time", where=ONCE),
 }
 
 
@@ -125,16 +140,28 @@ def mini(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab
     return lab
 
 
-def test_a_trainer_that_kills_the_engine_decides_nothing(mini: Lab, sandboxed: bool) -> None:
+@pytest.fixture
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Ask for one of `WHERE`; skip where it cannot be had."""
+    for sandbox in SANDBOXES:
+        if sandbox.name == request.param and (why := sandbox.missing()):
+            pytest.skip(why)
+    monkeypatch.setenv(SWITCH, request.param)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("where", WHERE, indirect=True)
+def test_a_trainer_that_kills_the_engine_decides_nothing(mini: Lab, where: str) -> None:
     (mini.root / "train.py").write_text((HERE / "trainers/kills_its_parent.py").read_text())
     done = cli("try", "-m", "kill", cwd=mini.root)
-    if sandboxed:  # it saw no process but its own
-        assert done.code == 0
-    else:
+    if where == "off":
         assert done.code == -signal.SIGKILL
         assert "experiment 2 was interrupted" in mini.call("resume").out
+    else:  # it saw no process but its own, or was not allowed to
+        assert done.code == 0
     run = mini.events("run")[-1]
-    assert (run["outcome"], run["metric"], run["status"]) == ("killed", None, "crash")
+    outcome = "crash" if where == "landlock" else "killed"
+    assert (run["outcome"], run["metric"], run["status"]) == (outcome, None, "crash")
     assert mini.processes() == []
     mini.assert_clean()
 
@@ -149,37 +176,6 @@ def test_a_trainer_that_edits_the_journal_and_kills_the_engine_is_found_by_resum
     assert "the journal was changed while experiment 2 ran; it is put back" in mini.call("resume").out
     assert mini.events()[: len(before)] == before
     mini.assert_clean()
-
-
-WAITS = """
-import os, time
-from pathlib import Path
-from honest import fit, predict, save
-
-if __name__ == "__main__":
-    here = Path(os.environ["AUTORESEARCH_RUN_DIR"])
-    (here / "trains").touch()
-    while not (here / "go").exists():
-        time.sleep(0.01)
-    save({"a": 0, "b": 0})
-"""
-
-
-@pytest.mark.parametrize("says_so", [True, False])
-def test_what_a_person_reads_while_a_run_goes_on_is_put_down_to_the_run_only_without_the_lock(
-    mini: Lab, says_so: bool
-) -> None:
-    (mini.root / "train.py").write_text(WAITS)
-    command = [sys.executable, "-m", "autoresearch", "try", "-m", "waits"]
-    folder, data = mini.workspace.run_dir(2, 1), mini.root.parent / "cache"
-    with subprocess.Popen(command, cwd=mini.root, env={**os.environ, SWITCH: "off"}) as process:
-        wait_for_file(folder / "trains", process)
-        with evaluating(data / ".evaluating-search") if says_so else contextlib.nullcontext():
-            (data / "mini/search.json").read_text()
-            (folder / "go").touch()
-            assert process.wait(PATIENCE_S) == 0
-    run = mini.events("run")[-1]
-    assert run["outcome"] == ("ok" if says_so else "tampered"), run["reason"]
 
 
 def limited(lab: Lab, seconds: float) -> None:
@@ -204,11 +200,11 @@ def measure(lab: Lab, name: str) -> dict[str, object]:
     return lab.events("run")[-1]
 
 
-TRIALS = [(name, where) for name, case in CASES.items() for where in WHERE if case.twice or where == WHERE[0]]
+TRIALS = [(name, where) for name, case in CASES.items() for where in case.where]
 
 
-@pytest.mark.parametrize(("name", "sandboxed"), drawn(TRIALS, 0.5, "cheats"), indirect=["sandboxed"])
-def test_a_trainer_that(mini: Lab, name: str, sandboxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.5, "cheats"), indirect=["where"])
+def test_a_trainer_that(mini: Lab, name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
     if case.seconds:
         limited(mini, case.seconds)
@@ -219,10 +215,11 @@ def test_a_trainer_that(mini: Lab, name: str, sandboxed: bool, monkeypatch: pyte
 
     run = measure(mini, name)
 
-    expected = case.inside if sandboxed and case.inside else case.outcome
+    expected = case.off if where == "off" and case.off else case.outcome
     assert run["outcome"] == expected, (run["reason"], run["warnings"])
-    if expected == case.outcome:
-        assert case.says in " ".join([str(run["reason"]), *run["warnings"]]), run  # type: ignore[misc]
+    said = " ".join([str(run["reason"]), *run["warnings"]])  # type: ignore[misc]
+    assert (case.found if where == "off" and case.off else case.says) in said
+    assert run["env"]["isolation"] == ("none" if where == "off" else where)  # type: ignore[index]
     assert honest is not None and honest.metric is not None
     assert run["status"] != "keep"
     assert run["metric"] is None or float(str(run["metric"])) > honest.metric
@@ -235,6 +232,14 @@ def test_a_trainer_that(mini: Lab, name: str, sandboxed: bool, monkeypatch: pyte
     mini.assert_clean()
     assert mini.call("check").code == 0
     assert name.replace("_", " ") in mini.call("log").out
+
+
+@pytest.mark.parametrize("where", ["off"], indirect=True)
+@pytest.mark.parametrize("name", drawn(UNNOTICED[:-1], 0.2, "unnoticed cheats"))
+def test_without_a_sandbox_nobody_notices_a_trainer_that(mini: Lab, name: str, where: str) -> None:
+    run = measure(mini, name)
+    assert run["outcome"] == "ok" and "held out" not in " ".join([str(run["reason"]), *run["warnings"]])  # type: ignore[misc]
+    assert run["env"]["isolation"] == "none"  # type: ignore[index]
 
 
 def _files(folder: Path) -> list[Path]:

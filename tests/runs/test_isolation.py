@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lab import Lab, Maker
 
-from autoresearch.runs.isolation.bubblewrap import SWITCH
+from autoresearch.runs.isolation.sandbox import SWITCH
 
 
 def test_what_looks_like_a_secret_reaches_a_run_only_where_the_task_names_it(

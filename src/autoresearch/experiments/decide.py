@@ -102,7 +102,7 @@ def verdict_line(
             "manifest": first.manifest if first else None,
             "warnings": [*start.get("warnings", []), *runs.warnings],
             "seconds": round(first.seconds, 3) if first else None,
-            "env": dict(env),
+            "env": {**env, "isolation": first.isolation} if first else dict(env),
         },
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, NoSession
 from autoresearch.experiments.preflight import check_all, check_branch
-from autoresearch.runs.isolation.bubblewrap import missing
+from autoresearch.runs.isolation.choice import choose, missing
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
@@ -68,11 +68,15 @@ def _bash() -> Check:
 
 
 def _sandbox() -> Check:
-    why = missing()
-    if why is None:
-        return Check("sandbox", True, "bubblewrap: a run writes its own folders only, and cannot see what is held out")
-    fix = "install it: apt install bubblewrap" if "not installed" in why and sys.platform == "linux" else ""
-    told = f"none, {why}; runs are watched, and compared before and after, instead"
+    try:
+        sandbox, why = choose(), missing()
+    except AutoresearchError as error:
+        return Check("sandbox", False, error.message, error.fix)
+    if sandbox is not None:
+        holds = "a run writes its own folders only, and cannot read what is held out"
+        return Check("sandbox", True, f"{sandbox.name}: {holds}; not held back: {'; '.join(sandbox.gaps())}")
+    fix = "install it: apt install bubblewrap" if "not installed" in (why or "") else ""
+    told = f"none, {why}; what a run changes is found and put back, what it reads or sends is not seen"
     return Check("sandbox", False, told, fix, needed=False)
 
 

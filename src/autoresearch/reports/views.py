@@ -239,6 +239,8 @@ def show_lines(session: Session, view: View) -> list[str]:
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = ", ".join(f"{one_line(k, 40)} {v:.6g}" for k, v in view["metrics"].items())
     lines += [f"also      {metrics}"] if metrics else []
+    isolation = view["env"].get("isolation")
+    lines += [f"sandbox   {one_line(str(isolation), 40)}"] if isolation else []
     lines += [f"asi       {one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
     lines += [f"look at   {one_line(told, 200)}" for told in view["warnings"]]
     lines.append(f"commit    {view['commit']}  parent {view['parent'] or '-'}")

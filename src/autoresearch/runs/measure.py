@@ -16,8 +16,8 @@ from autoresearch.errors import MachineError
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
-from autoresearch.runs.isolation.bubblewrap import check_set_up
 from autoresearch.runs.isolation.policy import Isolation
+from autoresearch.runs.isolation.sandbox import check_set_up
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.snapshot import snapshot
@@ -58,7 +58,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             with snapshot(context, commit, "evaluate") as folder:
                 judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
             result = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split)
-        result = _with_findings(result, isolation)
+        result = replace(_with_findings(result, isolation), isolation=isolation.name)
     record = {**asdict(result), "experiment": spec.experiment, "seed": spec.seed, "commit": commit}
     _make_room(run_dir / "result.json")
     write_atomic(run_dir / "result.json", json.dumps(record, allow_nan=False, indent=1) + "\n")
@@ -116,17 +116,14 @@ def _process(
     with isolation.process(what, env) as isolated:
 
         def inform(seconds: float) -> None:
-            if isolated.watch is not None:
-                isolated.watch.read()
             if context.tick is not None:
                 context.tick(what, seconds)
 
-        prefix = isolated.mounts.command() if isolated.mounts else ()
         ended = run_limited(
             command, cwd=folder, log=log, limit_s=limit_s, env=isolated.env, tick=inform, limits=isolated.limits,
-            prefix=prefix, pass_fds=pass_fds,
+            prefix=isolated.prefix, pass_fds=pass_fds,
         )  # fmt: skip
-        if isolated.mounts:
+        if isolated.prefix:
             check_set_up(ended)
         return ended
 

@@ -25,3 +25,5 @@ class Measurement:
     """The last lines of the output, escaped and bounded; empty when all went well."""
     remarks: tuple[str, ...] = ()
     """What the run was seen doing that is no reason to refuse it, and that a person should know."""
+    isolation: str = "none"
+    """The sandbox that it was made in; `none` where only the tamper check looked at it."""

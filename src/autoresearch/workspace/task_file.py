@@ -80,9 +80,9 @@ class Run(_Table):
     """Size of the largest file that a run may write."""
     limit_processes: Annotated[int, Field(ge=1)] = 4096
     sandbox: Literal["auto", "off", "required"] = "auto"
-    """`auto`: bubblewrap where it works; `required`: no run without it."""
+    """`auto`: the first of bubblewrap, Landlock and sandbox-exec that works; `required`: no run without one."""
     network: bool = True
-    """Whether runs have a network. Only the sandbox can take it away; without it, connections are reported."""
+    """Whether runs have a network. Only a sandbox can take it away."""
     secrets: tuple[str, ...] = ()
     """Environment variables that look like a key or a password and that runs get all the same."""
 

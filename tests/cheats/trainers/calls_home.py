@@ -1,4 +1,4 @@
-"""Asks another machine for the answers."""
+"""Asks another machine for the answers, by the protocol that needs no answer to a call."""
 
 import socket
 
@@ -6,7 +6,4 @@ from honest import predict, save  # noqa: F401
 
 if __name__ == "__main__":
     save({"a": 0, "b": 0})
-    try:
-        socket.create_connection(("203.0.113.1", 80), timeout=0.2)
-    except OSError:
-        pass
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("203.0.113.1", 9))

@@ -1,4 +1,4 @@
-"""The sandbox of a run: bubblewrap, where it is installed and the system lets it work."""
+"""The sandbox by bubblewrap: mounts and processes of its own. The first choice on Linux."""
 
 from __future__ import annotations
 
@@ -6,70 +6,61 @@ import functools
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
-from autoresearch.errors import MachineError
-from autoresearch.system.process import Exit
+from autoresearch.runs.isolation.sandbox import Access, within
 
-SWITCH = "AUTORESEARCH_SANDBOX"
-"""Environment variable; `off` is the person's way past a sandbox that does not work here."""
+PROGRAM = "bwrap"
+
+TMP = Path("/tmp")
 
 _SHAPE = ("--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--tmpfs", "/dev/shm", "--proc", "/proc",
           "--unshare-pid", "--unshare-ipc", "--die-with-parent")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class BubblewrapMounts:
-    """What a command may reach. Everything else can be read and not written; processes outside cannot be seen."""
+class Bubblewrap:
+    """Puts `bwrap` before a command: what is hidden is not there, and no process outside can be seen."""
 
-    cwd: Path
-    writable: tuple[Path, ...]
-    """The run's own folders."""
-    shared: tuple[Path, ...] = ()
-    """Other folders that may be written; what lies in them and is in `fixed` may not."""
-    fixed: tuple[Path, ...] = ()
-    hidden: tuple[Path, ...] = ()
-    """Files and folders that are empty inside."""
-    tmp: Path | None = None
-    """What is /tmp inside."""
-    network: bool = True
+    name = "bubblewrap"
 
-    def command(self) -> list[str]:
-        """Return the words to put before a command."""
-        words = ["bwrap", *_SHAPE]
-        words += [] if self.network else ["--unshare-net"]
-        for path in self.shared:
-            words += ["--bind", str(path), str(path)]
-        for path in self.fixed:
-            words += ["--ro-bind", str(path), str(path)]
-        words += ["--bind", str(self.tmp), "/tmp"] if self.tmp else []
-        for path in self.hidden:
-            words += ["--tmpfs", str(path)] if path.is_dir() else ["--ro-bind", os.devnull, str(path)]
-        for path in self.writable:
-            words += ["--bind", str(path), str(path)]
-        return [*words, "--chdir", str(self.cwd), "--"]
+    def missing(self) -> str | None:
+        return _probe()
 
+    def command(self, access: Access) -> list[str]:
+        words = [shutil.which(PROGRAM) or PROGRAM, *_SHAPE]
+        words += [] if access.network else ["--unshare-net"]
+        places = access.places()
+        tmp = TMP
+        if access.tmp is None:
+            words += ["--tmpfs", str(TMP)]
+            named = {path for path, _ in places}
+            places += [(path, "read") for path in access.visible if within(path, TMP) and path not in named]
+            places.sort(key=lambda place: len(place[0].parts))
+        elif any(within(path, TMP) for path in (access.cwd, Path(sys.prefix), *access.fixed, *access.writable)):
+            tmp = access.tmp  # what the command needs lies in /tmp, which therefore stays what it is
+        else:
+            words += ["--bind", str(access.tmp), str(TMP)]
+        for path, right in places:
+            if right == "none":
+                words += ["--tmpfs", str(path)] if path.is_dir() else ["--ro-bind", os.devnull, str(path)]
+            else:
+                words += ["--bind" if right == "write" else "--ro-bind", str(path), str(path)]
+        for name, folder in (("TMPDIR", ""), *access.in_tmp):
+            words += ["--setenv", name, str(tmp / folder)]
+        return [*words, "--chdir", str(access.cwd), "--"]
 
-def check_set_up(ended: Exit) -> None:
-    """Raise `MachineError` when what ended is the sandbox itself, before the command in it began."""
-    if ended.code and ended.tail.startswith("bwrap: "):
-        line = ended.tail.splitlines()[0]
-        raise MachineError(f"the sandbox could not be set up ({line})", f"go without it: {SWITCH}=off autoresearch ...")
-
-
-def missing() -> str | None:
-    """Return why there is no sandbox here; None when there is one."""
-    if os.environ.get(SWITCH) == "off":
-        return f"turned off by {SWITCH}"
-    return _probe()
+    def gaps(self) -> list[str]:
+        return ["whatever is not hidden can be read"]
 
 
 @functools.cache
 def _probe() -> str | None:
-    if shutil.which("bwrap") is None:
+    if sys.platform != "linux":
+        return "bubblewrap is for Linux"
+    if shutil.which(PROGRAM) is None:
         return "bubblewrap is not installed"
-    command = ["bwrap", *_SHAPE, "--unshare-net", "--", "true"]
+    command = [PROGRAM, *_SHAPE, "--unshare-net", "--", "true"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, errors="replace")
     except (OSError, subprocess.TimeoutExpired) as error:

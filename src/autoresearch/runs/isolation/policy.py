@@ -1,21 +1,22 @@
-"""What a run may reach: the sandbox where there is one, the watch and the tamper check where there is none."""
+"""What a run may reach: held by a sandbox where there is one; the tamper check where there is none."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearch.errors import PreconditionError
 from autoresearch.journal.session import Session
-from autoresearch.runs.isolation.audit import Finding, Watch, watching
-from autoresearch.runs.isolation.bubblewrap import BubblewrapMounts, missing
-from autoresearch.runs.isolation.file_access import HeldOut, evaluating
+from autoresearch.runs.isolation.choice import choose, missing
+from autoresearch.runs.isolation.sandbox import Access, Sandbox, within
 from autoresearch.runs.isolation.tamper_check import TamperCheck
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git
@@ -28,11 +29,20 @@ from autoresearch.workspace.workspace import Workspace
 SPLIT = "AUTORESEARCH_SPLIT"
 """Environment variable: the split that an evaluation reads, `search` or `locked`."""
 
+STDLIB = "stdlib"
+"""Stands in a pattern of the task, in braces, for the folder of Python's standard library."""
+
 SECRET = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_?KEY", re.IGNORECASE)
 """Names of environment variables that no run gets unless the task says so."""
 
-FATAL = ("read", "write", "patch")
-"""Reports that make a run `tampered`; the others are remarks."""
+MODEL_PREFIX = "AUTORESEARCH_MODEL_PREFIX"
+"""Environment variable of a grader: a JSON list of the words that start a model process in the sandbox; `[]`: none."""
+
+MOST_OF_A_VARIABLE = 120_000
+"""Characters; the kernel takes variables of up to 128 KiB."""
+
+IN_TMP = (("TRITON_CACHE_DIR", "triton"), ("CUDA_CACHE_PATH", "cuda"), ("MPLCONFIGDIR", "mpl"))
+"""Caches that a run has for itself, unless the person's environment says where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +50,11 @@ class IsolatedProcess:
     """How one process of a run is started."""
 
     env: dict[str, str]
-    mounts: BubblewrapMounts | None
+    prefix: tuple[str, ...]
+    """Words to put before the command."""
     limits: Limits
-    watch: Watch | None
+    sandbox: str | None
+    """The name of the sandbox that it is in."""
 
 
 @dataclass
@@ -53,83 +65,132 @@ class Isolation:
     git: Git
     task: TaskFile
     run_dir: Path
-    sandboxed: bool
+    sandbox: Sandbox | None
     tamper_check: TamperCheck | None
-    findings: list[Finding] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def begin(cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path) -> Isolation:
-        """Look at everything that the run must not change. Raises `IntegrityError` when that has changed already."""
-        why_not = "this task does without" if task.run.sandbox == "off" else missing()
-        if why_not and task.run.sandbox == "required":
-            raise PreconditionError(f"this task requires a sandbox, and {why_not}", "see: autoresearch doctor")
+        """Look at everything that the run must not change. Raises `IntegrityError` when that has changed already,
+        and `PreconditionError` when the sandbox that the task or the person asks for is not there."""
+        sandbox = None if task.run.sandbox == "off" else choose()
+        if sandbox is None and task.run.sandbox == "required":
+            raise PreconditionError(f"this task requires a sandbox; {missing()}", "see: autoresearch doctor")
         session = load_session(workspace)
         check_immutable(workspace, session, task)
         tamper_check = (
-            TamperCheck.of(workspace, git, task, session, _commits(session, commit), run_dir) if why_not else None
+            TamperCheck.of(workspace, git, task, session, _commits(session, commit), run_dir) if not sandbox else None
         )
-        return cls(workspace, git, task, run_dir, not why_not, tamper_check)
+        return cls(workspace, git, task, run_dir, sandbox, tamper_check)
+
+    @property
+    def name(self) -> str:
+        """What is in force, in one word."""
+        return self.sandbox.name if self.sandbox is not None else "none"
 
     @contextlib.contextmanager
     def process(self, what: str, env: dict[str, str]) -> Iterator[IsolatedProcess]:
-        """Isolate one process (`train`, `evaluate`, `checks`) whose snapshot is ready."""
-        scratch = self.workspace.scratch
-        folder, tmp, channel = self.workspace.slot / what, scratch / f"{what}.tmp", scratch / f"{what}.watch"
-        held_out = self._held_out(what, env)
-        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
-        fixed = tuple({path.resolve() for path in ours if path.exists()})
-        more = self._writable(fixed)
-        mounts = None
+        """Isolate one process (`train`, `evaluate`, `checks`, `feed`) whose snapshot is ready.
+
+        With a harness, what feeds and grades imports nothing of the trainer and is trusted: instead of being held
+        itself, the grader is told how to start a model process (`MODEL_PREFIX`).
+        """
+        tmp = self.workspace.scratch / f"{what}.tmp"
         env = {name: value for name, value in env.items() if name in self.task.run.secrets or not SECRET.search(name)}
+        prefix: list[str] = []
+        held = self.sandbox
         try:
-            if self.sandboxed:
-                tmp.mkdir(parents=True, exist_ok=True)
-                elsewhere = not any(_in(path, Path("/tmp")) for path in (*fixed, Path(sys.prefix), folder))
-                env = _private(env, "/tmp" if elsewhere else str(tmp), self.task.run.network)
-                mounts = BubblewrapMounts(
-                    cwd=folder / self.git.prefix,
-                    writable=(folder, self.run_dir, tmp, *(p for p in more if any(_in(p, f) for f in fixed))),
-                    shared=tuple(p for p in more if not any(_in(p, f) for f in fixed)),
-                    fixed=fixed,
-                    hidden=tuple(each.path for each in held_out),
-                    tmp=tmp if elsewhere else None,
-                    network=self.task.run.network,
-                )
-            if self.task.run.evaluate is None and not self.task.files.hidden and not self.task.files.locked:
-                # Nothing is graded that the run does not print itself.
-                yield IsolatedProcess(env, mounts, self._limits(), None)
-                return
-            own = [folder, self.run_dir, tmp, channel, *more]
-            with ExitStack() as stack:
-                for register in _registers(env) if what == "evaluate" else ():
-                    stack.enter_context(evaluating(register))
-                opens = not self.sandboxed
-                immutable_modules, mutable = self._modules(folder / self.git.prefix)
-                watch_of_run = watching(
-                    channel, held_out, fixed, own, immutable_modules=immutable_modules, mutable=mutable, opens=opens
-                )
-                watch = stack.enter_context(watch_of_run)
-                yield IsolatedProcess(env | watch.env, mounts, self._limits(), watch)
-            self._take(what, watch)
+            tmp.mkdir(parents=True, exist_ok=True)
+            if self.task.task.harness and what in ("evaluate", "feed"):
+                held = None
+                if what == "evaluate":
+                    env |= {MODEL_PREFIX: self._model_prefix(tmp, env)}
+            elif held is not None:
+                env |= {} if self.task.run.network else {"HF_HUB_OFFLINE": env.get("HF_HUB_OFFLINE", "1")}
+                access = self._closed(what, tmp, env) if self.task.task.harness else self._open(what, tmp, env)
+                prefix = held.command(access)
+            yield IsolatedProcess(env, tuple(prefix), self._limits(), held.name if held else None)
+            if what not in ("evaluate", "feed") and self._graded():
+                self.remarks += [f"changed its copy of {path}" for path in self._changed_copies(what)]
         finally:
             remove_tree(tmp)
-            remove_tree(channel)
 
     def end(self) -> tuple[str, tuple[str, ...]]:
         """Compare, put back, and return why the run counts as tampered (else empty), and remarks."""
-        reasons = [str(finding) for finding in self.findings if finding.kind in FATAL]
-        remarks = [str(finding) for finding in self.findings if finding.kind not in FATAL]
-        if self.tamper_check is not None:
-            changed, same = self.tamper_check.changes()
-            reasons += [f"{what} while it ran, and put back" for what in changed]
-            remarks += same
-        return "; ".join(dict.fromkeys(reasons)), tuple(dict.fromkeys([*self.remarks, *remarks]))
+        reasons, same = self.tamper_check.changes() if self.tamper_check is not None else ([], [])
+        told = [f"{what} while it ran, and put back" for what in reasons]
+        return "; ".join(dict.fromkeys(told)), tuple(dict.fromkeys([*self.remarks, *same]))
 
-    def _take(self, what: str, watch: Watch) -> None:
-        self.findings += watch.findings
-        if what != "evaluate":
-            self.remarks += [f"changed its copy of {path}" for path in self._changed_copies(what)]
+    def _open(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
+        """Return what a run reaches whose evaluator may import what it has changed: all but what is held out."""
+        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
+        fixed = tuple({path.resolve() for path in ours if path.exists()})
+        more = self._writable()
+        folder = self.workspace.slot / what
+        return Access(
+            cwd=folder / self.git.prefix,
+            writable=(folder, self.run_dir, *(path for path in more if any(within(path, each) for each in fixed))),
+            shared=tuple(path for path in more if not any(within(path, each) for each in fixed)),
+            fixed=fixed,
+            hidden=tuple(self._held_out(what, env)),
+            tmp=tmp,
+            in_tmp=_in_tmp(env),
+            network=self.task.run.network,
+        )
+
+    def _closed(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
+        """Return what a run reaches that is handed its data: its snapshot and libraries, nothing of ours."""
+        folder = self.workspace.slot / what
+        return Access(
+            cwd=folder / self.git.prefix,
+            writable=(folder, *self._writable()),
+            hidden=self._ours(what, env),
+            visible=self._needed(env),
+            tmp=tmp,
+            in_tmp=_in_tmp(env),
+            network=self.task.run.network,
+            alone=True,
+        )
+
+    def _model_prefix(self, scratch: Path, env: dict[str, str]) -> str:
+        """Return, as JSON, the words that start a process which loads a model: it writes nothing that stays."""
+        if self.sandbox is None:
+            return "[]"
+        folder = self.workspace.slot / "evaluate"
+        access = Access(
+            cwd=folder / self.git.prefix,
+            hidden=self._ours("model", env),
+            visible=(folder, *self._needed(env)),
+            scratch=scratch,
+            in_tmp=_in_tmp(env),
+            network=False,
+            alone=True,
+        )
+        told = json.dumps(self.sandbox.command(access))
+        if len(told) > MOST_OF_A_VARIABLE:
+            raise PreconditionError("[files] readable names too many files one by one", "let it name their folder")
+        return told
+
+    def _ours(self, what: str, env: dict[str, str]) -> tuple[Path, ...]:
+        """Return what is closed where a harness hands out the data: journal, git, other runs, the whole cache."""
+        ours = [self.workspace.root, self.git.top, self.git.git_dir, self.git.object_dir.parent, cache_dir()]
+        return tuple(dict.fromkeys([*(path.resolve() for path in ours if path.exists()), *self._held_out(what, env)]))
+
+    def _needed(self, env: dict[str, str]) -> tuple[Path, ...]:
+        """Return what a closed process reads all the same: what is `readable`, what is linked to, its Python."""
+        root = self.workspace.root
+        python = shutil.which("python", path=env.get("PATH"))
+        found = [path for pattern in self.task.files.readable for path in self._matches(pattern)]
+        found += [root / linked for linked in self.task.files.link]
+        found += [Path(sys.prefix), Path(sys.base_prefix), root / ".venv"]
+        found += [Path(python).parent.parent, Path(python).resolve().parent.parent] if python else []
+        whole = [each for path in found if path.exists() for each in (path.absolute(), path.resolve())]
+        return tuple(path for path in dict.fromkeys(whole) if not within(root.resolve(), path))
+
+    def _graded(self) -> bool:
+        """Whether anything is kept from the command: else nothing counts that it does not print itself."""
+        files = self.task.files
+        return bool(self.task.run.evaluate is not None or files.hidden or files.locked)
 
     def _changed_copies(self, what: str) -> list[str]:
         """Return the immutable files that a run changed in its own snapshot, which nothing reads again."""
@@ -141,25 +202,27 @@ class Isolation:
             if not (root / path).is_file() or (root / path).read_bytes() != (self.workspace.root / path).read_bytes()
         ]
 
-    def _held_out(self, what: str, env: dict[str, str]) -> list[HeldOut]:
+    def _held_out(self, what: str, env: dict[str, str]) -> list[Path]:
         """Return what this process must not read, unless something that it needs lies in there."""
         files = self.task.files
-        search, locked = _registers({SPLIT: "locked"})
-        patterns = [(pattern, search) for pattern in files.hidden] if what != "evaluate" else []
+        patterns = list(files.hidden) if what != "evaluate" else []
         if what != "evaluate" or env.get(SPLIT) != "locked":
-            patterns += [(pattern, locked) for pattern in files.locked]
+            patterns += files.locked
         places = (self.workspace.root, cache_dir(), Path(sys.prefix), Path(sys.base_prefix), self.git.top)
         needed = [place.resolve() for place in places]
-        found = {path.resolve(): register for pattern, register in patterns for path in self._matches(pattern)}
-        return [HeldOut(p, p.name, register) for p, register in found.items() if not any(_in(n, p) for n in needed)]
+        found = dict.fromkeys(path.resolve() for pattern in patterns for path in self._matches(pattern))
+        return [path for path in found if not any(within(place, path) for place in needed)]
 
-    def _writable(self, fixed: tuple[Path, ...]) -> list[Path]:
+    def _writable(self) -> list[Path]:
         found = [path.resolve() for pattern in self.task.files.writable for path in self._matches(pattern, make=True)]
         return [path for path in dict.fromkeys(found) if path.is_dir()]
 
     def _matches(self, pattern: str, *, make: bool = False) -> list[Path]:
-        """Return what a pattern of the task means: under the cache, or absolute; `{key}` is a value of [options]."""
-        for key, value in self.task.options.items():
+        """Return what a pattern of the task means: under the cache, or absolute.
+
+        `{key}` is a value of [options], `{stdlib}` the folder of Python's standard library.
+        """
+        for key, value in {**self.task.options, STDLIB: sysconfig.get_path("stdlib")}.items():
             pattern = pattern.replace(f"{{{key}}}", str(value))
         whole = cache_dir() / Path(pattern).expanduser()
         if make and not any(char in pattern for char in "*?["):
@@ -169,14 +232,6 @@ class Isolation:
             return [whole]
         relative = whole.relative_to(whole.anchor)
         return sorted(Path(whole.anchor).glob(str(relative))) if relative.parts else []
-
-    def _modules(self, root: Path) -> tuple[list[Path], list[str]]:
-        """Return the immutable Python files in a snapshot, and the names of the modules that may change."""
-        files = self.task.files
-        immutable_modules = [
-            root / path for path in files.immutable if path.endswith(".py") and (root / path).is_file()
-        ]
-        return immutable_modules, [Path(path).stem for path in files.mutable if path.endswith(".py")]
 
     def _limits(self) -> Limits:
         run = self.task.run
@@ -190,24 +245,11 @@ def cache_dir() -> Path:
     return Path(os.environ.get("AUTORESEARCH_CACHE") or "~/.cache/autoresearch").expanduser()
 
 
-def _registers(env: dict[str, str]) -> list[Path]:
-    """Return the locks that an evaluation holds beside the data that it may read."""
-    names = ["search", "locked"] if env.get(SPLIT) == "locked" else ["search"]
-    return [cache_dir() / f".evaluating-{name}" for name in names]
-
-
 def _commits(session: Session, commit: str) -> set[str]:
     """Return the commits whose loss would be felt at once: the one that runs, and the incumbent."""
     incumbent = session.incumbent
     return {commit, *([incumbent.commit] if incumbent and incumbent.commit and incumbent.started else [])}
 
 
-def _private(env: dict[str, str], tmp: str, network: bool) -> dict[str, str]:
-    """Return an environment whose temporary files and caches of compilers are the run's own."""
-    offline = {} if network else {"HF_HUB_OFFLINE": "1"}
-    ours = {"TRITON_CACHE_DIR": f"{tmp}/triton", "CUDA_CACHE_PATH": f"{tmp}/cuda", "MPLCONFIGDIR": f"{tmp}/mpl"}
-    return {**ours, **offline, **env, "TMPDIR": tmp}
-
-
-def _in(path: Path, folder: Path) -> bool:
-    return path == folder or path.is_relative_to(folder)
+def _in_tmp(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, folder) for name, folder in IN_TMP if name not in env)
