@@ -48,8 +48,8 @@ class Feed:
         try:
             self.channel.send(kind, body, list(descriptors))
             answer = self.channel.receive()
-        except Gone:
-            raise SystemExit("error: the feeder has ended; what it said stands above, or in feed.log") from None
+        except Gone as error:
+            raise SystemExit(f"error: the feeder has ended ({error}); what it said stands above, or in feed.log") from None
         if answer.kind == "FAIL":
             raise SystemExit(f"error: {answer.json()['reason']}")
         return answer
@@ -58,8 +58,8 @@ class Feed:
         """Send a message that has no answer."""
         try:
             self.channel.send(kind, body)
-        except Gone:
-            raise SystemExit("error: the feeder has ended; what it said stands above, or in feed.log") from None
+        except Gone as error:
+            raise SystemExit(f"error: the feeder has ended ({error}); what it said stands above, or in feed.log") from None
 
 
 @functools.cache

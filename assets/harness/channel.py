@@ -76,7 +76,8 @@ class Channel:
         whole = HEADER.pack(kind.encode(), len(data)) + data
         try:
             sent = socket.send_fds(self.connection, [whole], list(descriptors)) if descriptors else 0
-            self.connection.sendall(whole[sent:])
+            if sent < len(whole):  # even sending nothing fails when the other side has taken all and ended
+                self.connection.sendall(whole[sent:])
         except OSError as error:
             raise Gone(str(error)) from None
 
