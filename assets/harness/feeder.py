@@ -35,7 +35,8 @@ from harness.files import write_json, written
 from harness.task import Task, Training
 
 SLOTS = 3
-"""Batches in shared memory: one that the trainer was handed, the one before, which may still be copied, and the next."""
+"""Batches in shared memory: one that the trainer was handed, the one before, which may still be copied, and the
+next."""
 
 BATCH = struct.Struct("<Id")  # slot, progress
 MAX_LOADERS, MAX_BATCH_BYTES, MAX_CURVE_BYTES = 64, 2**32, 2**28

@@ -35,8 +35,8 @@ class Task(_Table):
     name: str
     title: str = ""
     harness: bool = False
-    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the clock,
-    and a grader, which imports nothing of the trainer, takes the metric from a model process."""
+    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the
+    clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""
 
 
 class MetricTable(_Table):
