@@ -112,18 +112,7 @@ def main() -> None:
     if args.arms:
         arms = [arm for arm in arms if arm.name == args.arms] or [arm for arm in arms if args.arms in arm.name]
     with tempfile.TemporaryDirectory(prefix="autoresearch-trainer-") as temporary:
-        folder = Path(temporary) / "task"
-        for source, target in ((TASK, folder), (HARNESS, folder / "harness")):
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
-        toml = (folder / "autoresearch.toml").read_text(encoding="utf-8")
-        options = {
-            "budget": f"{{ seconds = {args.seconds:g} }}",
-            "profile": f'"{args.profile}"',
-            "source": f'"{args.source}"',
-        }
-        for name, value in options.items():
-            toml = re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", toml, count=1)
-        (folder / "autoresearch.toml").write_text(toml, encoding="utf-8")
+        folder = workspace(Path(temporary) / "task", args.profile, args.source, args.seconds)
         if args.memory:
             sys.exit(subprocess.run([sys.executable, "-c", MEMORY], cwd=folder).returncode)
         subprocess.run([sys.executable, "prepare.py"], cwd=folder, check=True, stdout=sys.stderr)
@@ -140,6 +129,18 @@ def main() -> None:
         print(json.dumps({"seconds": args.seconds, "profile": args.profile, "arms": table, "runs": runs}))
     else:
         print_table(table)
+
+
+def workspace(folder: Path, profile: str, source: str, seconds: float) -> Path:
+    """Make a workspace of the task as `init` does, without git; return its folder."""
+    for origin, target in ((TASK, folder), (HARNESS, folder / "harness")):
+        shutil.copytree(origin, target, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    toml = (folder / "autoresearch.toml").read_text(encoding="utf-8")
+    options = {"budget": f"{{ seconds = {seconds:g} }}", "profile": f'"{profile}"', "source": f'"{source}"'}
+    for name, value in options.items():
+        toml = re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", toml, count=1)
+    (folder / "autoresearch.toml").write_text(toml, encoding="utf-8")
+    return folder
 
 
 def done(out: Path | None) -> dict[tuple[str, int], dict[str, Any]]:

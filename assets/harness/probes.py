@@ -77,7 +77,8 @@ def correction(whole: np.ndarray, prefix: np.ndarray) -> float:
         raise Verdict(
             "tampered",
             f"a token's score depends on more than the tokens before it: with only these it differs by up to "
-            f"{worst:.3g} nats, at {100 * share:.3g} % of {len(difference)} places (later tokens, other rows, or earlier calls)",
+            f"{worst:.3g} nats, at {100 * share:.3g} % of {len(difference)} places "
+            "(later tokens, other rows, or earlier calls)",
         )
     mean = float(difference.mean()) if len(difference) else 0.0
     if abs(mean) <= ROUNDING:
