@@ -27,7 +27,6 @@ from autoresearch.system.git import Git
 from autoresearch.system.process import Exit
 from autoresearch.workspace.task_file import load
 
-
 OF_THIS_SYSTEM = [each for each in SANDBOXES if (each.name == "sandbox-exec") == (sys.platform == "darwin")]
 
 
