@@ -27,7 +27,6 @@ from autoresearch.system.git import Git
 from autoresearch.system.process import Exit
 from autoresearch.workspace.task_file import load
 
-
 OF_THIS_SYSTEM = [each for each in SANDBOXES if (each.name == "sandbox-exec") == (sys.platform == "darwin")]
 
 
@@ -60,7 +59,8 @@ def access(place: Path, **more: object) -> Access:
 
 def shell(sandbox: Sandbox, held: Access, script: str, **popen: object) -> subprocess.CompletedProcess[str]:
     command = [*sandbox.command(held), "bash", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, **popen)  # type: ignore[call-overload,no-any-return]
+    said = {"capture_output": True, "text": True, "timeout": PATIENCE_S, **popen}
+    return subprocess.run(command, **said)  # type: ignore[call-overload,no-any-return]
 
 
 def python(sandbox: Sandbox, held: Access, code: str) -> str:
@@ -84,8 +84,10 @@ def test_nothing_else_can(sandbox: Sandbox, place: Path, name: str, how: str) ->
     assert ((place / name).read_text() if (place / name).exists() else None) == before
 
 
-@pytest.mark.parametrize(("name", "seen"), [("hidden/visible/file", True), ("beside/file", True), ("hidden/file", False),
-                                            ("secret", False)])  # fmt: skip
+SEEN = {"hidden/visible/file": True, "beside/file": True, "hidden/file": False, "secret": False}
+
+
+@pytest.mark.parametrize(("name", "seen"), SEEN.items())
 def test_what_is_hidden_cannot_be_read_but_what_is_visible_in_it_can(
     sandbox: Sandbox, place: Path, name: str, seen: bool
 ) -> None:
@@ -143,8 +145,9 @@ def test_two_commands_with_a_fresh_temporary_folder_share_nothing(sandbox: Sandb
     held = access(
         place, writable=(), shared=(), tmp=None, scratch=place / "hidden/scratch", visible=visible, alone=True
     )
-    leave = f"echo row > $TMPDIR/row; echo row | tee /dev/shm/row-{os.getpid()} /tmp/row {place}/own/row > /dev/null"
-    find = f"cat $TMPDIR/row /dev/shm/row-{os.getpid()} /tmp/row {place}/own/row {place}/hidden/scratch/*/row; echo $TMPDIR"
+    rows = f"/dev/shm/row-{os.getpid()} /tmp/row-{os.getpid()} {place}/own/row"
+    leave = f"echo row > $TMPDIR/row; echo row | tee {rows} > /dev/null"
+    find = f"cat $TMPDIR/row {rows} {place}/hidden/scratch/*/row; echo $TMPDIR"
     words = sandbox.command(held)
     for script in (leave, find):
         done = subprocess.run([*words, "bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE_S)
@@ -405,7 +408,9 @@ def test_a_model_process_writes_nothing_that_stays_and_the_grader_is_not_held(cl
         assert (process.prefix, process.sandbox) == ((), None)
         words = json.loads(process.env[MODEL_PREFIX])
         done = subprocess.run([*words, "bash", "-c", looks(closed)], env=process.env, capture_output=True, text=True)
+        again = subprocess.run([*words, "bash", "-c", "ls -A $TMPDIR"], env=process.env, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["tokens", "train.py", "imports", "writes there"], done
+    assert (again.returncode, again.stdout) == (0, "")
     assert left(closed) == [] and not (closed.workspace.scratch / "evaluate.tmp").exists()
     assert not (closed.workspace.slot / "evaluate/here").exists()
     with isolation.process("feed", dict(os.environ)) as process:
