@@ -181,7 +181,7 @@ def test_one_that_cannot_be_set_up_is_a_failure_of_the_machine(sandbox: Sandbox,
 
 @pytest.fixture
 def tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = {"/": {"home", "usr"}, "/home": {"me", "you"}, "/home/me": {"a", "b", "new"}, "/home/me/a": {"x", "y"}}
+    folders = {"/": {"disk", "usr"}, "/disk": {"me", "you"}, "/disk/me": {"a", "b", "new"}, "/disk/me/a": {"x", "y"}}
     monkeypatch.setattr(landlock_exec, "_names", lambda folder: folders.get(folder, set()))
 
 
@@ -189,13 +189,13 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> None:
     ("places", "allowed"),
     [
         ({}, {"/": READ}),
-        ({"/home/me/a": WRITE}, {"/": READ, "/home/me/a": WRITE}),
-        ({"/home/me/a": 0}, {"/usr": READ, "/home/you": READ, "/home/me/b": READ, "/home/me/new": READ}),
-        ({"/home/me/a": 0, "/home/me/a/x": READ},
-         {"/usr": READ, "/home/you": READ, "/home/me/b": READ, "/home/me/new": READ, "/home/me/a/x": READ}),
-        ({"/home/me": WRITE, "/home/me/a": READ}, {"/": READ, "/home/me/b": WRITE, "/home/me/new": WRITE}),
-        ({"/home/me": WRITE, "/home/me/a": READ, "/home/me/a/x": WRITE},
-         {"/": READ, "/home/me/b": WRITE, "/home/me/new": WRITE, "/home/me/a/x": WRITE}),
+        ({"/disk/me/a": WRITE}, {"/": READ, "/disk/me/a": WRITE}),
+        ({"/disk/me/a": 0}, {"/usr": READ, "/disk/you": READ, "/disk/me/b": READ, "/disk/me/new": READ}),
+        ({"/disk/me/a": 0, "/disk/me/a/x": READ},
+         {"/usr": READ, "/disk/you": READ, "/disk/me/b": READ, "/disk/me/new": READ, "/disk/me/a/x": READ}),
+        ({"/disk/me": WRITE, "/disk/me/a": READ}, {"/": READ, "/disk/me/b": WRITE, "/disk/me/new": WRITE}),
+        ({"/disk/me": WRITE, "/disk/me/a": READ, "/disk/me/a/x": WRITE},
+         {"/": READ, "/disk/me/b": WRITE, "/disk/me/new": WRITE, "/disk/me/a/x": WRITE}),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("tree")
@@ -408,9 +408,11 @@ def test_a_model_process_writes_nothing_that_stays_and_the_grader_is_not_held(cl
         assert (process.prefix, process.sandbox) == ((), None)
         words = json.loads(process.env[MODEL_PREFIX])
         done = subprocess.run([*words, "bash", "-c", looks(closed)], env=process.env, capture_output=True, text=True)
-        again = subprocess.run([*words, "bash", "-c", "ls -A $TMPDIR"], env=process.env, capture_output=True, text=True)
+        again = subprocess.run(
+            [*words, "bash", "-c", "cat $TMPDIR/there"], env=process.env, capture_output=True, text=True
+        )
     assert done.stdout.splitlines() == ["tokens", "train.py", "imports", "writes there"], done
-    assert (again.returncode, again.stdout) == (0, "")
+    assert again.returncode != 0  # the second finds nothing of the first
     assert left(closed) == [] and not (closed.workspace.scratch / "evaluate.tmp").exists()
     assert not (closed.workspace.slot / "evaluate/here").exists()
     with isolation.process("feed", dict(os.environ)) as process:
