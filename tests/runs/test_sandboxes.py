@@ -95,6 +95,13 @@ def test_what_is_hidden_cannot_be_read_but_what_is_visible_in_it_can(
     assert done.stdout == (name if seen else "")
 
 
+def test_what_is_hidden_by_its_own_name_is_visible_by_no_pattern(sandbox: Sandbox, place: Path) -> None:
+    held = access(place, visible=(place / "hidden/file", place / "hidden/visible"))
+    assert shell(sandbox, held, f"cat {place}/hidden/file").stdout == "hidden/file"
+    held = access(place, hidden=(place / "hidden", place / "hidden/file"), visible=(place / "hidden/file",))
+    assert shell(sandbox, held, f"cat {place}/hidden/file").stdout == ""
+
+
 def test_a_folder_that_holds_something_hidden_can_be_listed(sandbox: Sandbox, place: Path) -> None:
     held = access(place, hidden=(place / "secret",), visible=())
     assert "beside" in shell(sandbox, held, f"ls {place}").stdout
