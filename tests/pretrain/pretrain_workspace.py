@@ -14,6 +14,7 @@ from pathlib import Path
 from waiting import PATIENCE_S
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tasks" / "pretrain"
+HARNESS = ASSETS.parents[1] / "harness"
 
 
 def story(number: int, sentences: int = 40) -> str:
@@ -69,6 +70,7 @@ def environment(cache: Path) -> dict[str, str]:
 
 def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) -> Workspace:
     shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    shutil.copytree(HARNESS, folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     workspace = Workspace(folder, environment(cache))
     workspace.edit("autoresearch.toml", r"budget = \{.*?\}", f"budget = {{ {budget} }}")
     workspace.edit("autoresearch.toml", r'source = "python"', f'source = "{source}"')

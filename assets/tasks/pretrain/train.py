@@ -2,7 +2,7 @@
 
     python train.py            one run within the budget of autoresearch.toml; by hand it is evaluated at once
 
-The evaluator imports `build_model` from here, loads the saved weights strictly, and calls the model on int64
+A process of its own imports `build_model` from here, loads the saved weights strictly, and calls the model on int64
 [B, T] ids; it must return logits [B, T, VOCAB_SIZE], each depending on its own row up to its own place only.
 
 B rows, T tokens of a row, D width of the residual stream, H heads, K width of a head, V vocabulary, N tokens.
@@ -10,17 +10,11 @@ B rows, T tokens of a row, D width of the residual stream, H heads, K width of a
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import gc
 import math
-import os
-import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prepare import (
@@ -29,11 +23,9 @@ from prepare import (
     TIME_BUDGET,
     VOCAB_SIZE,
     DataLoader,
-    cache_dir,
     finish,
     log_step,
     make_dataloader,
-    pick_device,
     seed_everything,
 )
 
@@ -41,6 +33,7 @@ from prepare import (
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
 import torch
 import torch.nn.functional as F
+from harness import attention, device
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -84,75 +77,22 @@ WARMDOWN = 0.6  # part of the budget, at its end, in which the rate falls
 FINAL_LR = 0.05  # rate at the end, in units of the full rate
 
 # Machine
-MICRO_ROWS = 0  # rows of one forward pass; 0: as many as fit, by `fit`
+MICRO_ROWS = 0  # rows of one forward pass; 0: as many as fit
 COMPILE = None  # True, False, or None: on CUDA, where there is a compiler
 MAX_LOSS = 50  # nats a token; more ends the run
 LOG_EVERY_S = 3.0  # seconds between progress lines of a log
 
 # ------------------------------------------------------------------------------------------------------------
-# Machine: precision, speed, memory, sizes
+# Sizes for this machine and budget
 # ------------------------------------------------------------------------------------------------------------
 
-# Dense matrix FLOP/s in 16 bits with 32-bit sums, from the makers' data sheets, by a word of the device's name.
-PEAK_FLOPS = {
-    "B200": 2250e12, "H200": 989e12, "GH200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12,
-    "L40S": 362e12, "L40": 181e12, "L4": 121e12, "A10G": 70e12, "A10": 125e12, "A40": 150e12, "V100": 125e12,
-    "T4": 65e12, "RTX 6000 Ada": 364e12, "RTX A6000": 155e12, "RTX 5090": 210e12, "RTX 4090": 165e12,
-    "RTX 4080": 97e12, "RTX 3090": 71e12, "RTX 3080": 60e12, "RTX 3060": 25e12,
-}  # fmt: skip
+
+def machine() -> device.Machine:
+    return device.machine(COMPILE)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What this run computes on."""
-
-    device: torch.device
-    dtype: torch.dtype  # of matrix products
-    peak: float | None  # FLOP/s; None: not known
-    likely: float  # FLOP/s that training reaches, roughly; sizes are chosen by it, nothing else
-    memory: float  # bytes
-    compiles: bool
-
-
-@functools.cache
-def machine() -> Machine:
-    device = pick_device()
-    if device.type == "cuda":
-        card = torch.cuda.get_device_properties(device)
-        peak = peak_of(card.name)
-        dtype = torch.bfloat16 if card.major >= 8 else torch.float16 if card.major >= 7 else torch.float32
-        from torch.utils._triton import has_triton
-
-        compiles = has_triton() if COMPILE is None else COMPILE
-        return Machine(device, dtype, peak, 0.4 * (peak or 40e12), card.total_memory, compiles)
-    if device.type == "mps":
-        return Machine(device, torch.float32, None, 2e12, torch.mps.recommended_max_memory(), False)
-    bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(device, torch.bfloat16 if bf16 else torch.float32, None, 6e10 * cores(), memory, bool(COMPILE))
-
-
-def peak_of(card: str) -> float | None:
-    return next((flops for name, flops in PEAK_FLOPS.items() if re.search(rf"\b{name}\b", card)), None)
-
-
-def cores() -> int:
-    """CPU cores that this process may use, by its affinity and, in a container, its quota."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(count, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or a quota of "max"
-        return count
-
-
-def prepare_cpu() -> None:
-    """As many threads as there are cores, and freed memory kept: glibc gives large blocks back to the system, and
-    having them zeroed again at the next use takes a fifth of a step."""
-    torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return device.compiled(function, machine().compiles)
 
 
 def model_size() -> tuple[int, int]:
@@ -176,8 +116,8 @@ def matrix_parameters(size: tuple[int, int]) -> int:
 
 def flops_of_token(size: tuple[int, int]) -> float:
     """Floating-point operations of training on one token, attention within its windows included."""
-    attention = sum(window * (1 - window / (2 * MAX_SEQ_LEN)) for window in windows(size[0]))
-    return 6 * (matrix_parameters(size) + VOCAB_SIZE * size[1]) + 12 * size[1] * attention
+    attended = sum(window * (1 - window / (2 * MAX_SEQ_LEN)) for window in windows(size[0]))
+    return 6 * (matrix_parameters(size) + VOCAB_SIZE * size[1]) + 12 * size[1] * attended
 
 
 def batch_rows() -> int:
@@ -195,21 +135,11 @@ def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
     state = matrix_parameters(size) * (4 + 4 + 4 + 6) + tables * (4 + 4 + 8)  # weights, gradients, moments, an update
     item = torch.finfo(own.dtype).bits // 8
     layer = (8 + 2 * MLP_RATIO + (2 if own.compiles else 8)) * width * item  # of a token: what backward needs
-    if short_rows():
+    if attention.attention_paths(own, MAX_SEQ_LEN) == ["written_out"]:
         layer += 3 * item * MAX_SEQ_LEN * width // HEAD_DIM  # scores are written out
     kept = layer + 4 * width * layers if checkpoint else layer * layers
     loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
     return state + rows * MAX_SEQ_LEN * (kept + 12 * width) + loss + 2**29
-
-
-def fit(memory: float, size: tuple[int, int], total: int) -> tuple[int, bool]:
-    """(rows of a forward pass, whether to checkpoint): the most rows that divide `total` and fit in nine tenths of
-    `memory` bytes, without checkpoints if any fit so. One row with checkpoints when nothing does: it may still work."""
-    for again in (False, True):
-        for rows in range(total, 0, -1):
-            if total % rows == 0 and memory_bytes(rows, again, size) <= 0.9 * memory:
-                return rows, again
-    return 1, True
 
 
 def loss_chunk() -> int:
@@ -217,145 +147,14 @@ def loss_chunk() -> int:
     return max(64, (2**20 if machine().device.type == "cpu" else 2**26) // VOCAB_SIZE)
 
 
-def short_rows() -> bool:
-    """Whether attention is written out: on a CPU that is twice as fast as SDPA for short rows."""
-    return machine().device.type == "cpu" and MAX_SEQ_LEN <= 512
-
-
-@functools.cache
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=False) if machine().compiles else function
-
-
-# ------------------------------------------------------------------------------------------------------------
-# Attention: q, k, v [B, T, H, K] -> [B, T, H, K]; place i sees places i - window to i
-# ------------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def hidden(B: int, T: int, window: int, device: torch.device) -> Tensor:
-    """bool [T, T]: what place i (first) may not see of place j."""
-    distance = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
-    return (distance < 0) | (distance > window)
-
-
-@functools.cache
-def penalty(B: int, T: int, window: int, device: torch.device) -> Tensor:
-    return torch.zeros(T, T, device=device, dtype=machine().dtype).masked_fill(hidden(B, T, window, device), -math.inf)
-
-
-def written_out(q: Tensor, k: Tensor, v: Tensor, window: int, penalty: Tensor) -> Tensor:
-    """Masked softmax as it stands in the paper (Vaswani et al., 2017)."""
-    B, T, H, K = q.shape
-    q, k, v = (x.transpose(1, 2).reshape(B * H, T, K) for x in (q * K**-0.5, k, v))
-    scores = torch.baddbmm(penalty, q, k.mT)  # [B H, T, T]
-    return (scores.softmax(-1) @ v).view(B, H, T, K).transpose(1, 2)
-
-
-def sdpa(q: Tensor, k: Tensor, v: Tensor, window: int, hidden: Tensor) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if window >= q.size(2) - 1:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=~hidden).transpose(1, 2)
-
-
-@functools.cache
-def block_mask(B: int, T: int, window: int, device: torch.device) -> object:
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    def seen(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        return (i >= j) & (i - j <= window)
-
-    return create_block_mask(seen, None, None, T, T, device=device)
-
-
-@functools.cache
-def compiled_flex() -> Callable[..., Any]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention, dynamic=False)
-
-
-def flex(q: Tensor, k: Tensor, v: Tensor, window: int, blocks: object) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return compiled_flex()(q, k, v, block_mask=blocks).transpose(1, 2)
-
-
-@functools.cache
-def row_ends(B: int, T: int, window: int, device: torch.device) -> Tensor:
-    return torch.arange(0, (B + 1) * T, T, dtype=torch.int32, device=device)
-
-
-def varlen(q: Tensor, k: Tensor, v: Tensor, window: int, ends: Tensor) -> Tensor:
-    """FlashAttention 2 as torch >= 2.11 has it, on sm80 and later."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    T = q.size(1)
-    left = -1 if window >= T - 1 else window
-    flat = varlen_attn(*(x.flatten(0, 1) for x in (q, k, v)), ends, ends, T, T, window_size=(left, 0))
-    return flat.view_as(q)
-
-
-@functools.cache
-def flash3_kernel(*_: object) -> Callable[..., Any]:
-    from kernels import get_kernel
-
-    return get_kernel("kernels-community/flash-attn3", version=1).flash_attn_func
-
-
-def flash3(q: Tensor, k: Tensor, v: Tensor, window: int, kernel: Callable[..., Any]) -> Tensor:
-    """FlashAttention 3 (Shah et al., 2024), a kernel from the hub, for Hopper."""
-    left = -1 if window >= q.size(1) - 1 else window
-    out = kernel(q, k, v, causal=True, window_size=(left, 0))
-    return out[0] if isinstance(out, tuple) else out
-
-
-# name: (path, what it needs beside q, k, v, made once from B, T, window and device)
-ATTENTION: dict[str, tuple[Callable[..., Tensor], Callable[..., Any]]] = {
-    "flash3": (flash3, flash3_kernel), "varlen": (varlen, row_ends), "flex": (flex, block_mask),
-    "sdpa": (sdpa, hidden), "written_out": (written_out, penalty),
-}  # fmt: skip
-
-
-def attention_paths() -> list[str]:
-    """What this machine may have, best first."""
-    own = machine()
-    if short_rows():
-        return ["written_out"]
-    if own.device.type != "cuda":
-        return ["sdpa"]
-    major = torch.cuda.get_device_capability(own.device)[0]
-    return ["flash3"] * (major == 9) + ["varlen"] * (major >= 8) + ["flex"] * own.compiles + ["sdpa"]
-
-
-@functools.cache
-def choose_attention() -> str:
-    """The first path that gives what a masked softmax gives; one line for each that does not run or differs."""
-    own, paths = machine(), attention_paths()
-    for name in paths[:-1]:
-        path, needs = ATTENTION[name]
-        try:
-            generator = torch.Generator(own.device).manual_seed(0)
-            drawn = torch.randn(3, 2, 256, 2, HEAD_DIM, device=own.device, generator=generator)
-            # The caller may be in mixed precision, under which what is expected would be as rough as what is found.
-            with torch.enable_grad(), torch.autocast(own.device.type, enabled=False):
-                q, k, v = drawn.to(own.dtype).requires_grad_().unbind()
-                out = path(q, k, v, 100, needs(2, 256, 100, own.device))
-                out.float().sum().backward()
-                expected = sdpa(q.float(), k.float(), v.float(), 100, hidden(2, 256, 100, own.device))
-            if not torch.allclose(out.float(), expected, atol=0.05):
-                raise ValueError("its output is off")
-            return name
-        except Exception as error:  # whatever a kernel or its download raises, the next path may do
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-            print(f"attention {name} is not used ({reason})", flush=True)
-    return paths[-1]
-
-
 def windows(layers: int) -> list[int]:
     """The window of each layer, in tokens. All are long where a GPU has nothing but SDPA: a mask costs it more than a
     short window saves."""
-    short = max(1, round(SHORT_WINDOW * MAX_SEQ_LEN)) if attention_paths() != ["sdpa"] else MAX_SEQ_LEN
+    short = (
+        max(1, round(SHORT_WINDOW * MAX_SEQ_LEN))
+        if attention.attention_paths(machine(), MAX_SEQ_LEN) != ["sdpa"]
+        else MAX_SEQ_LEN
+    )
     kinds = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(layers - 1)] + ["L"]
     return [short if kind == "S" else MAX_SEQ_LEN for kind in kinds]
 
@@ -390,7 +189,8 @@ class Block(nn.Module):
             self.gate = nn.Linear(32, width // HEAD_DIM, bias=False)
 
     def forward(self, x: Tensor, ids: Tensor, turn: tuple[Tensor, Tensor], attend: tuple[Any, ...]) -> Tensor:
-        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of ATTENTION, a window and its needs."""
+        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of attention.PATHS, a window and its
+        needs."""
         B, T, D = x.shape
         h = norm(x)
         qkv = F.linear(h, self.qkv.flatten(0, 1)).view(B, T, 3, D // HEAD_DIM, HEAD_DIM)
@@ -454,7 +254,7 @@ class GPT(nn.Module):
     def features(self, ids: Tensor) -> Tensor:
         """The trunk with the attention and the precision of this machine, compiled when training where that pays."""
         own, meta = machine(), ids.device.type == "meta"  # on the meta device the evaluator counts FLOPs
-        path, needs = ATTENTION["sdpa" if meta else choose_attention()]
+        path, needs = attention.PATHS["sdpa" if meta else attention.choose_attention(own, MAX_SEQ_LEN, HEAD_DIM)]
         made = [needs(*ids.shape, window, ids.device) for window in self.windows]
         trunk = compiled(GPT.trunk) if self.training and not meta else GPT.trunk
         with torch.autocast(own.device.type, own.dtype, enabled=own.dtype != torch.float32):
@@ -711,11 +511,12 @@ def train_step(model: GPT, optimizer: Optimizer, x: Tensor, y: Tensor, parts: in
     return loss.detach(), features.detach()
 
 
-def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int]:
-    """(loader, micro-batches of a step). On a GPU some steps on random tokens compile the graphs and try the memory
-    before the clock starts: what does not fit is halved at the same total batch, what does not compile runs eagerly."""
+def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int, bool]:
+    """(loader, micro-batches of a step, whether graphs are compiled). On a GPU some steps on random tokens compile the
+    graphs and try the memory before the clock starts: what does not fit is halved at the same total batch, what does
+    not compile runs eagerly."""
     own, total = machine(), batch_rows()
-    rows, model.checkpoint = fit(own.memory, model_size(), total)
+    rows, model.checkpoint = device.fit(lambda *how: memory_bytes(*how, model_size()), own.memory, total)
     rows, compiles = MICRO_ROWS or rows, own.compiles
     count = 3 if compiles or own.device.type != "cpu" else 0
     while True:
@@ -725,7 +526,7 @@ def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int]:
                 train_step(model, optimizer, x, y, 1)
                 optimizer.step(0.0)
             optimizer.steps = optimizer.good_steps = 0
-            return loader, total // rows
+            return loader, total // rows, compiles
         except torch.OutOfMemoryError:
             if rows == 1:
                 memory = f"{own.memory / 2**30:.0f} GB of memory"
@@ -744,38 +545,22 @@ def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int]:
         torch.cuda.empty_cache()
 
 
-def keep_compiled(kind: str) -> None:
-    """Let torch.compile find again what it made for this version and device, where its folder can be written."""
-    folder = cache_dir() / "inductor" / kind.replace(" ", "-")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(folder, os.W_OK):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
-
-
 def main() -> None:
     seed_everything()
     own = machine()
-    if own.device.type == "cpu":
-        prepare_cpu()
-    if own.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        keep_compiled(f"{torch.__version__}-{torch.cuda.get_device_name(own.device)}")
+    device.prepare_device(own)
     model = build_model().to(own.device)
     optimizer = Optimizer(model)
     (layers, width), weights = model_size(), sum(p.numel() for p in model.parameters()) / 1e6
     print(f"model     {layers} layers x {width}, {weights:.2f} M parameters, on {own.device.type}", flush=True)
-    loader, parts = fitting_loader(model, optimizer)
+    loader, parts, compiles = fitting_loader(model, optimizer)
     how = [
         str(own.dtype).removeprefix("torch."),
-        "compiled" if own.compiles else "eager",
+        "compiled" if compiles else "eager",
         *["checkpointed"] * model.checkpoint,
     ]
-    print(
-        f"batch     {batch_rows()} rows in {parts} parts; attention {choose_attention()}; {', '.join(how)}", flush=True
-    )
+    path = attention.choose_attention(own, MAX_SEQ_LEN, HEAD_DIM)
+    print(f"batch     {batch_rows()} rows in {parts} parts; attention {path}; {', '.join(how)}", flush=True)
     display, step, mean, begun = Display(), 0, math.nan, time.monotonic()
     tokens, flops = batch_rows() * MAX_SEQ_LEN, flops_of_token((layers, width))
     check_every = 1 if own.device.type == "cpu" else 10  # reading the loss waits for the device

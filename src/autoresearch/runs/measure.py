@@ -14,6 +14,7 @@ import psutil
 
 from autoresearch.errors import MachineError
 from autoresearch.escaping import excerpt, one_line
+from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.policy import Isolation
 from autoresearch.runs.isolation.sandbox import check_set_up
@@ -40,14 +41,16 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
     with _announced(context.workspace, spec) as run_id:
         env = environment(context.workspace, spec, run_id)
-        with snapshot(context, commit, "train") as folder:
-            ended = _process(context, isolation, "train", task.run.command, folder, run_dir / "run.log", env, limit)
+        ended, failed = _train(context, isolation, commit, run_dir, env)
         result = ended_badly(ended, task.run.limit_s, run_dir)
+        if failed is not None:
+            result = Measurement("killed", reason=f"the machine failed: {failed}", seconds=ended.seconds)
         if result is None and task.run.evaluate is None:
             result = from_output(task, ended)
         elif result is None:
             env["AUTORESEARCH_RESULT"] = str(run_dir / "result.json")
             env["AUTORESEARCH_TRAIN_SECONDS"] = f"{ended.seconds:.3f}"
+            env["AUTORESEARCH_TRAIN_CPU_SECONDS"] = f"{ended.cpu_s:.3f}"
             env["AUTORESEARCH_SPLIT"] = spec.split
             _make_room(run_dir / "result.json")
             command, log = task.run.evaluate or "", run_dir / "evaluate.log"
@@ -85,9 +88,28 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     return f"the checks exited with {ended.code}" + (f": {last[0]}" if last else "")
 
 
+def _train(
+    context: RunContext, isolation: Isolation, commit: str, run_dir: Path, env: dict[str, str]
+) -> tuple[Exit, str | None]:
+    """Run the command, with a feeder beside it where the task has one; return why that failed, or None."""
+    run, log = context.task.run, run_dir / "run.log"
+    if run.feed is None:
+        with snapshot(context, commit, "train") as folder:
+            return _process(context, isolation, "train", run.command, folder, log, env, run.limit_s), None
+    with snapshot(context, commit, "evaluate", "train") as folder, isolation.process("feed", env) as apart:
+        trusted = context.workspace.slot / "evaluate" / context.git.prefix
+        with feeding(run.feed, trusted, run_dir / "feed.log", apart.env, apart.limits) as feeder:
+            theirs = {name: value for name, value in env.items() if name != "AUTORESEARCH_RUN_DIR"}
+            theirs[FEED] = str(feeder.descriptor)
+            ended = _process(
+                context, isolation, "train", run.command, folder, log, theirs, run.limit_s, (feeder.descriptor,)
+            )
+            return ended, feeder.end()
+
+
 def _process(
     context: RunContext, isolation: Isolation, what: str, command: str, folder: Path, log: Path, env: dict[str, str],
-    limit_s: float,
+    limit_s: float, pass_fds: tuple[int, ...] = (),
 ) -> Exit:  # fmt: skip
     """Run one process of a run."""
     _make_room(log)
@@ -99,7 +121,7 @@ def _process(
 
         ended = run_limited(
             command, cwd=folder, log=log, limit_s=limit_s, env=isolated.env, tick=inform, limits=isolated.limits,
-            prefix=isolated.prefix,
+            prefix=isolated.prefix, pass_fds=pass_fds,
         )  # fmt: skip
         if isolated.prefix:
             check_set_up(ended)

@@ -14,38 +14,45 @@ from autoresearch.workspace.workspace import HELPERS
 
 
 @contextlib.contextmanager
-def snapshot(context: RunContext, commit: str, name: str) -> Iterator[Path]:
-    """Give the workspace folder as `commit` has it, in the slot's folder `name` (`train`, `evaluate`, `checks`).
+def snapshot(context: RunContext, commit: str, *names: str) -> Iterator[Path]:
+    """Give the workspace folder as `commit` has it, in the slot's folder of each of `names` (`train`, `evaluate`,
+    `checks`); the last of them is returned.
 
     Each name has a folder of its own: what evaluates was touched by nothing that trains.
     """
     slots = context.workspace.slot
-    slot = Slot(slots / name)
     # Git looks upwards for a repository. It stops here also when a command has cleared its environment.
     for path in (slots.parent, slots, slots / ".git"):
         if path.is_symlink():  # a run without a sandbox may have put it there
             path.unlink()
     slots.mkdir(parents=True, exist_ok=True)
     (slots / ".git").write_text("gitdir: /dev/null\n")
-    entries = slot.bring(context.git, commit)
+    brought = [(slot, slot.bring(context.git, commit)) for slot in (Slot(slots / name) for name in names)]
     sealed = _records(slots)
     try:
-        root = slot.folder / context.git.prefix
-        for linked in context.task.files.link:
-            source, target = context.workspace.root / linked, root / linked
-            if source.exists() and not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(source, target_is_directory=source.is_dir())
-        for script in HELPERS:
-            if (context.workspace.root / script).is_file() and not (root / script).exists():
-                shutil.copy2(context.workspace.root / script, root / script)
+        for slot, _ in brought:
+            root = slot.folder / context.git.prefix
+            _complete(context, root)
         yield root
     finally:
         # Where there is no sandbox, a run may have written into the records: those say nothing any more.
         for record, state in _records(slots).items():
             if sealed.get(record) != state:
                 forget(Slot(record.with_suffix("")))
-        slot.clean(entries)
+        for slot, entries in brought:
+            slot.clean(entries)
+
+
+def _complete(context: RunContext, root: Path) -> None:
+    """Add to a snapshot what git does not have and a run needs."""
+    for linked in context.task.files.link:
+        source, target = context.workspace.root / linked, root / linked
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(source, target_is_directory=source.is_dir())
+    for script in HELPERS:
+        if (context.workspace.root / script).is_file() and not (root / script).exists():
+            shutil.copy2(context.workspace.root / script, root / script)
 
 
 def _records(slots: Path) -> dict[Path, tuple[int, ...]]:

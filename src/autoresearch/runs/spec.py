@@ -16,7 +16,7 @@ from autoresearch.workspace.workspace import Workspace
 Tick = Callable[[str, float], None]
 """Called a few times a second with what is going on (`train`, `evaluate`, `checks`) and its seconds so far."""
 
-OWN = ("AUTORESEARCH_RUN", "AUTORESEARCH_SPLIT", "AUTORESEARCH_RESULT", "AUTORESEARCH_TRAIN_SECONDS")
+OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN_", "FEED", "STARTED", "MODEL_PREFIX"))
 """Beginnings of variables that an outer run may have set, and that this one must not inherit."""
 
 SEARCH = "search"

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
@@ -52,6 +53,8 @@ class Exit:
     """The end of what it printed."""
     over: str = ""
     """The limit other than time that it was ended at, in words."""
+    cpu_s: float = 0.0
+    """Processor time of it and of its children, seconds."""
 
     @property
     def timed_out(self) -> bool:
@@ -68,8 +71,11 @@ def run_limited(
     tick: Callable[[float], None] | None = None,
     limits: Limits | None = None,
     prefix: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
 ) -> Exit:
     """Run a shell command behind the words of `prefix`; every process it started is dead afterwards.
+
+    It inherits the descriptors in `pass_fds`.
 
     Standard output and standard error go to `log`. Past `limit_s` seconds of wall clock the whole group is killed.
     `tick` is called a few times a second with the seconds so far. Raises `MachineError` when the machine fails
@@ -77,7 +83,7 @@ def run_limited(
     """
     _adopt_orphans()
     before = {child.pid for child in psutil.Process().children()}
-    oom_kills = _oom_kills()
+    oom_kills, cpu_s = _oom_kills(), _cpu_of_children()
     output = _Output()
     limits = limits or Limits()
     meter = Meter(limits, before)
@@ -93,7 +99,8 @@ def run_limited(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _prepare(limits),
+                preexec_fn=lambda: prepare_child(limits),
+                pass_fds=pass_fds,
             )
             try:
                 endings.release()
@@ -120,6 +127,7 @@ def run_limited(
         metric_lines=tuple(output.metrics),
         tail=tail,
         over=meter.over,
+        cpu_s=_cpu_of_children() - cpu_s,
     )
 
 
@@ -340,7 +348,8 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
-def _prepare(limits: Limits) -> None:
+def prepare_child(limits: Limits) -> None:
+    """Called between fork and exec: the child dies when we do, and has these limits."""
     _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     limits.apply()
 
@@ -378,6 +387,11 @@ class _Endings:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _oom_kills() -> int:

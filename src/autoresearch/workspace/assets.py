@@ -14,6 +14,11 @@ def tasks_folder() -> Path:
     return (inside if inside.is_dir() else package.parents[1] / "assets") / "tasks"
 
 
+def harness_folder() -> Path:
+    """Return the folder that `init` copies into the workspaces of tasks with a harness."""
+    return tasks_folder().with_name("harness")
+
+
 def bundle_folder() -> Path:
     """Return the folder that has `skills/`, `hooks/` and `program.md`, for coding agents."""
     package = Path(__file__).resolve().parents[1]

@@ -81,7 +81,8 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
         _check_names(git, tag, branch)
     text = _own(folder, options, git) or _configured(source, options, git)
     task = task_file.parse(text)
-    ours = _files(source, text)
+    ours = _files(source) | (_files(assets.harness_folder(), "harness/") if task.task.harness else {})
+    ours[task_file.NAME] = text.encode()
     if git is not None:
         _check_existing(git, folder, ours, task)
     if git is not None:
@@ -324,11 +325,10 @@ def _own_words(command: str | None) -> list[str]:
     return []
 
 
-def _files(source: Path, text: str) -> dict[str, bytes]:
-    """Return name -> content of what `init` writes and commits."""
-    ours = {
-        path.relative_to(source).as_posix(): path.read_bytes()
+def _files(source: Path, prefix: str = "") -> dict[str, bytes]:
+    """Return name -> content of the files in `source`, which `init` writes and commits."""
+    return {
+        prefix + path.relative_to(source).as_posix(): path.read_bytes()
         for path in sorted(source.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    return ours | {task_file.NAME: text.encode()}

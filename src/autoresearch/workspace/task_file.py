@@ -35,8 +35,8 @@ class Task(_Table):
     name: str
     title: str = ""
     harness: bool = False
-    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the clock,
-    and a grader, which imports nothing of the trainer, takes the metric from a model process."""
+    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the
+    clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""
 
 
 class MetricTable(_Table):
@@ -66,6 +66,8 @@ class Run(_Table):
     setup: str | None = None
     """Run once by `init` and before a baseline, in the workspace: download and prepare data."""
     evaluate: str | None = None
+    feed: str | None = None
+    """With a harness: what works beside each run, outside its sandbox, and hands out the training data."""
     checks: str | None = None
     budget: Budget | None = None
     weights: Annotated[str, Field(pattern=r"^[\w.\-]+$")] | None = None
@@ -180,6 +182,14 @@ class TaskFile(_Table):
             for fixed in (*self.files.immutable, NAME):
                 if within(fixed, (path,)):
                     raise ValueError(f"{fixed} is immutable and lies in the mutable path {path}")
+        return self
+
+    @model_validator(mode="after")
+    def _harnessed(self) -> TaskFile:
+        if self.task.harness and (self.run.evaluate is None or not within("harness", self.files.immutable)):
+            raise ValueError('with harness = true, [run] evaluate is needed and "harness" in [files] immutable')
+        if not self.task.harness and (self.run.feed or self.files.readable):
+            raise ValueError("[run] feed and [files] readable need [task] harness = true")
         return self
 
     @model_validator(mode="after")

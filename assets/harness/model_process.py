@@ -1,0 +1,141 @@
+"""A model process: runs the trainer's model on inputs that the grader sends, and fills a buffer of the grader's.
+
+    python -m harness.model_process      (the descriptor of the connection is in AUTORESEARCH_GRADER)
+
+It runs the mutable file's code, so nothing that it says is believed but the numbers in the buffer, which are checked.
+It imports torch, then waits; the mutable file is imported when the grader says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.channel import Channel, Gone, Message, SharedMemory
+from harness.device import pick_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GRADER = "AUTORESEARCH_GRADER"
+"""Environment variable: the descriptor of the connection to the grader."""
+
+RUN = struct.Struct("<II")  # examples; 1 where only one place of each is wanted
+
+
+class Refused(Exception):
+    """The model cannot be scored: an outcome and a reason."""
+
+
+class Server:
+    """Answers the grader with one model."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.device = pick_device()
+
+    def serve(self) -> None:
+        answers = {"LOAD": self.load, "RUNS": self.run, "FLOP": self.flops}
+        self.channel.send("WAIT", self.device.type.encode())
+        while True:
+            message = self.channel.receive()
+            try:
+                self.channel.send("GOOD", answers[message.kind](message) or b"")
+            except Gone:
+                raise
+            except Refused as error:
+                self.channel.send("FAIL", {"outcome": error.args[0], "reason": error.args[1]})
+            except BaseException as error:  # whatever the trainer's code raises, SystemExit too, is its failure
+                self.channel.send("FAIL", self.failure(error))
+
+    def failure(self, error: BaseException) -> dict[str, Any]:
+        import torch
+
+        text = " ".join(str(error).split())[:200]
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return {"outcome": "oom", "reason": f"evaluation does not fit in memory: {text}"}
+        return {"outcome": "crash", "reason": f"evaluating the model raised {type(error).__name__}: {text}"}
+
+    def load(self, message: Message) -> None:
+        """Make the model, and map the buffers."""
+        import torch
+
+        about = message.json()
+        weights, inputs, outputs = message.descriptors
+        self.inputs = SharedMemory.given(inputs).array(about["inputs"]["dtype"], about["inputs"]["shape"])
+        batch = len(self.inputs)
+        self.places = SharedMemory.given(inputs).array("<i8", (batch,), about["places"])
+        self.shape = tuple(about["outputs"])  # of one example
+        if about["cuda"]:
+            from harness.cuda_memory import open_block
+
+            self.outputs = open_block(bytes.fromhex(about["cuda"]), batch * math.prod(self.shape))
+        else:
+            self.outputs = torch.from_numpy(SharedMemory.given(outputs).array("<f4", (batch * math.prod(self.shape),)))
+        sys.path.insert(0, str(Path.cwd()))
+        self.train = importlib.import_module(about["module"])
+        with os.fdopen(weights, "rb") as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        model = self.train.build_model()
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            text = " ".join(str(error).split())[:200]
+            raise Refused("crash", f"the weights do not fit build_model(): {text}") from None
+        self.model = model.eval().to(self.device)
+
+    def run(self, message: Message) -> None:
+        """Score the examples in the input buffer."""
+        import torch
+
+        count, picks = RUN.unpack(message.body)
+        with torch.no_grad():
+            out = self.output(
+                torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4"))
+            )
+            if picks:
+                out = out[torch.arange(count, device=out.device), torch.from_numpy(self.places[:count]).to(out.device)]
+            self.outputs[: out.numel()].view(out.shape).copy_(out)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+
+    def output(self, inputs: Tensor) -> Tensor:
+        """model(inputs), checked to be plain numbers of the right shape."""
+        import torch
+
+        out = self.model(inputs.to(self.device))
+        plain, shape = type(out) is torch.Tensor, (len(inputs), *self.shape)
+        if not plain or tuple(out.shape) != shape or not out.is_floating_point():
+            got = f"shape {tuple(out.shape)} of {out.dtype}" if plain else type(out).__name__
+            raise Refused("tampered", f"the model must return logits of shape {shape}, and returned {got}")
+        return out
+
+    def flops(self, _: Message) -> bytes:
+        """Floating-point operations of training on one example."""
+        import torch
+
+        from harness.batches import flops_of_example
+
+        shape, kind = self.inputs.shape[1:], torch.long if self.inputs.dtype.kind in "ui" else torch.float32
+        return struct.pack("<d", flops_of_example(self.train.build_model, lambda: torch.zeros(1, *shape, dtype=kind)))
+
+
+def main() -> None:
+    import torch  # noqa: F401  (the slow import, done while the grader needs nothing)
+
+    channel = Channel.inherited(int(os.environ.pop(GRADER)))
+    try:
+        Server(channel).serve()
+    except Gone:  # the grader is done
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What a second model process, which saw only beginnings, says of the scores of the first.
+
+A model may use what comes before a place and nothing else. Process A scored whole rows, so it could have looked at the
+answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with other text, and scores
+that place; where it is right, A and B agree to rounding. The mean difference is what A gained by what it may not use,
+whatever that was, so it is added to the score; a difference beyond rounding ends the run as tampered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import Verdict
+
+TOLERANCE = 1e-3
+"""Nats by which the two may differ at one place: kernels whose order of summation depends on the machine's load."""
+
+ROUNDING = 1e-5
+"""Nats of the mean that count as rounding, and are not added: 0.000005 bits a byte."""
+
+SURE = 4.0
+"""Standard errors beyond which a mean difference is no chance."""
+
+CONTAMINATED = 5.0
+"""Standard errors by which a split may be easier than held-out text on which no decision rests."""
+
+FEWEST_DOCUMENTS = 30
+"""Documents on each side below which contamination is not looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Places to ask process B about."""
+
+    rows: np.ndarray
+    """int64 [n]: the row of each."""
+    places: np.ndarray
+    """int64 [n]: the place, whose output rests on the tokens up to and with it."""
+
+
+def draw_prefixes(scored: np.ndarray, count: int) -> Prefixes:
+    """`count` places of `scored`, bool [R, T], evenly over the length of the rows and else by chance.
+
+    The chance is the system's, since a model that knew the places could behave there. Fewer where there are fewer."""
+    rng = random.SystemRandom()
+    rows, places = np.nonzero(scored)
+    by_place = np.lexsort((rows, places))
+    count = min(count, len(rows))
+    edges = [number * len(rows) // count for number in range(count + 1)] if count else [0]
+    chosen = by_place[[rng.randrange(a, b) for a, b in itertools.pairwise(edges)]]
+    order = rng.sample(range(count), count)
+    return Prefixes(rows[chosen][order], places[chosen][order])
+
+
+def fill_up(prefixes: Prefixes, inputs: np.ndarray) -> np.ndarray:
+    """[n, T]: each prefix, followed by the text of another row."""
+    rng = random.SystemRandom()
+    others = inputs[[rng.randrange(len(inputs)) for _ in prefixes.rows]]
+    kept = np.arange(inputs.shape[1]) <= prefixes.places[:, None]
+    return np.where(kept, inputs[prefixes.rows], others)
+
+
+def correction(whole: np.ndarray, prefix: np.ndarray) -> float:
+    """What to add to the mean of the scores: nats by which process A (`whole` [n]) was better than B (`prefix` [n]).
+
+    0 when they agree to rounding. Raises Verdict tampered when they do not agree.
+    """
+    difference = prefix - whole
+    worst = float(np.abs(difference).max(initial=0.0))
+    if not worst <= TOLERANCE:
+        share = float((np.abs(difference) > TOLERANCE).mean())
+        raise Verdict(
+            "tampered",
+            f"a token's score depends on more than the tokens before it: with only these it differs by up to "
+            f"{worst:.3g} nats, at {100 * share:.3g} % of {len(difference)} places "
+            "(later tokens, other rows, or earlier calls)",
+        )
+    mean = float(difference.mean()) if len(difference) else 0.0
+    if abs(mean) <= ROUNDING:
+        return 0.0
+    error = float(difference.std(ddof=1)) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    if mean > SURE * error:
+        raise Verdict(
+            "tampered",
+            f"scores are {mean:.3g} nats a token better with later tokens in view, over {SURE:g} standard errors",
+        )
+    return mean
+
+
+def check_contamination(split: np.ndarray, control: np.ndarray) -> None:
+    """Raise Verdict tampered when a split is much easier than other held-out text: somebody has seen it.
+
+    Both are [D, 2], the nats and the bytes of each document.
+    """
+    if min(len(split), len(control)) < FEWEST_DOCUMENTS:
+        return
+    means, errors = [], []
+    for nats, size in (split.T, control.T):
+        mean = nats.sum() / size.sum()
+        means.append(mean)
+        errors.append(math.sqrt(len(nats) * np.var(nats - mean * size, ddof=1)) / size.sum())
+    lead = (means[1] - means[0]) / max(math.hypot(*errors), 1e-12)
+    if lead > CONTAMINATED:
+        raise Verdict(
+            "tampered",
+            f"the split is easier than other held-out text by {means[1] - means[0]:.3g} nats a byte, {lead:.1f} "
+            "standard errors: it is in the training data, or the run has seen it",
+        )

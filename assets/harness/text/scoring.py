@@ -1,0 +1,63 @@
+"""Bits per byte of a language model on packed rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.grader import Models
+from harness.probes import check_contamination, correction, draw_prefixes, fill_up
+from harness.scores import cross_entropy
+from harness.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class BitsPerByte:
+    value: float
+    reference: float
+    """The same with the bytes of a token counted as karpathy/autoresearch does."""
+    texts: np.ndarray
+    """float64 [D, 2]: bits and bytes of each document, in the order of the rows."""
+
+
+def bits_per_byte(
+    models: Models, rows: np.ndarray, control: np.ndarray, tokenizer: Tokenizer, batch: int, probes: int
+) -> BitsPerByte:
+    """Summed cross-entropy in bits over summed bytes of the targets, special tokens left out of both.
+
+    `rows` and `control` are uint16 [R, T + 1]; `batch` rows are scored at a time and `probes` places looked at again
+    by the second process. Raises Verdict when the model has no score.
+    """
+    together = np.concatenate((rows, control)).astype(np.int64)
+    x, y = together[:, :-1], together[:, 1:]
+    sizes = tokenizer.token_bytes()
+    counted = sizes[y] > 0
+    models.open(0, x[0], (x.shape[1], len(sizes)), batch)
+    nats = np.empty(y.shape, np.float64)
+    for here, logits in models.score(x):
+        nats[here] = cross_entropy(logits, y[here])
+    nats *= counted
+    prefixes = draw_prefixes(counted[: len(rows)], probes)
+    models.open(1, x[0], (x.shape[1], len(sizes)), models.batch)
+    again, targets = np.empty(len(prefixes.rows)), y[prefixes.rows, prefixes.places]
+    for here, logits in models.score(fill_up(prefixes, x), prefixes.places):
+        again[here] = cross_entropy(logits, targets[here])
+    added = correction(nats[prefixes.rows, prefixes.places], again)
+    texts = [by_document(x[part], y[part], nats[part], sizes, tokenizer.bos)
+             for part in (slice(len(rows)), slice(len(rows), None))]  # fmt: skip
+    check_contamination(*texts)
+    bits = (nats[: len(rows)].sum() + added * counted[: len(rows)].sum()) / math.log(2)
+    chosen = y[: len(rows)]
+    own, theirs = sizes[chosen].sum(), tokenizer.token_bytes(reference=True)[chosen].sum()
+    return BitsPerByte(bits / own, bits / theirs, texts[0] / (math.log(2), 1.0))
+
+
+def by_document(x: np.ndarray, y: np.ndarray, nats: np.ndarray, sizes: np.ndarray, bos: int) -> np.ndarray:
+    """float64 [D, 2]: nats and bytes of the targets of each document; a row begins with one, as it may end with a
+    part."""
+    document = np.cumsum(x.ravel() == bos) - 1
+    count = int(document[-1]) + 1 if document.size else 0
+    columns = (np.bincount(document, each, count) for each in (nats.ravel(), sizes[y.ravel()].astype(np.float64)))
+    return np.stack(list(columns), 1)
