@@ -93,7 +93,8 @@ class Files(_Table):
     link: tuple[str, ...] = ()
     """Paths that git ignores and a run needs (an environment, installed packages): linked into each snapshot."""
     hidden: tuple[str, ...] = ()
-    """Patterns of what the command must not read: under the cache, or absolute; `{key}` is a value of [options]."""
+    """Patterns of what the command must not read: under the cache, or absolute. `{key}` is a value of [options],
+    `{stdlib}` the folder of Python's standard library."""
     locked: tuple[str, ...] = ()
     """The same for what nothing may read but an evaluation with AUTORESEARCH_SPLIT=locked."""
     readable: tuple[str, ...] = ()
