@@ -143,9 +143,9 @@ def check(report: Report, args: argparse.Namespace) -> None:
     """The task's own tests that need a GPU."""
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, f"--rootdir={ROOT}", "--confcutdir=tests/pretrain",
                "-p", "no:cacheprovider", "-p", "no:randomly", "-rfEs", "--tb=short", "-q",
-               "tests/pretrain/test_cuda.py", "tests/pretrain/test_trainer.py", "-k",
+               "tests/harness/test_attention.py", "tests/pretrain/test_cuda.py", "tests/pretrain/test_trainer.py", "-k",
                "cuda or attention or loss or orthogonalising or muon or batches"]  # fmt: skip
-    code, text, seconds = report.run("check", command, 150, PYTHONPATH=_path("tests"), HF_HUB_OFFLINE="1")
+    code, text, seconds = report.run("check", command, 150, PYTHONPATH=_path("tests", "assets"), HF_HUB_OFFLINE="1")
     lines = [line for line in text.splitlines() if line.startswith(("FAILED", "ERROR", "SKIPPED")) or " passed" in line]
     report.add("check", code=code, seconds=round(seconds, 1), lines=lines[-40:])
 

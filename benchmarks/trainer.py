@@ -28,6 +28,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 TASK = HERE.parent / "assets" / "tasks" / "pretrain"
+HARNESS = TASK.parents[1] / "harness"
 REFERENCE = HERE / "recipes" / "reference.py"
 FIGURES = ("val_bpb", "total_tokens_M", "training_seconds", "num_params_M", "mfu_percent")
 FIGURES += ("peak_vram_mb", "peak_ram_mb", "estimated_memory_mb")
@@ -59,7 +60,11 @@ SIDE_BY_SIDE = (
         "train.py in the reference's size", edits={"DEPTH": "4", "WIDTH": "256", "HEAD_DIM": "128", "BATCH_ROWS": "64"}
     ),
 )
-ON_A_GPU = (SIDE_BY_SIDE[0], SIDE_BY_SIDE[2], Arm("train.py, depth 8", edits={"DEPTH": "8", "WIDTH": "512"}))
+ON_A_GPU = (
+    SIDE_BY_SIDE[0],
+    SIDE_BY_SIDE[2],
+    Arm("train.py, the reference's batch", edits={"BATCH_ROWS": "256"}),
+)
 ABLATION = (
     Arm("train.py"),
     Arm("no value embeddings", edits={"VALUE_EMBEDDINGS": "False"}),
@@ -80,9 +85,9 @@ print("| memory, GB | layers x width | rows of a forward pass, of 128 | checkpoi
 print("|---|---|---|---|---|")
 for gigabytes in (4, 6, 8, 11, 12, 16, 24, 32, 40, 80, 141):
     for size in ((6, 384), (9, 640), (11, 768)):
-        card = train.Machine(torch.device("cuda"), torch.bfloat16, 989e12, 400e12, gigabytes * 1e9, True)
-        train.machine, train.attention_paths = (lambda: card), (lambda: ["varlen", "sdpa"])
-        rows, again = train.fit(card.memory, size, 128)
+        card = train.device.Machine(torch.device("cuda"), torch.bfloat16, 989e12, 400e12, gigabytes * 1e9, True)
+        train.machine, train.attention.attention_paths = (lambda: card), (lambda *_: ["varlen", "sdpa"])
+        rows, again = train.device.fit(lambda *how: train.memory_bytes(*how, size), card.memory, 128)
         estimate = train.memory_bytes(rows, again, size) / 1e9
         print(f"| {gigabytes} | {size[0]} x {size[1]} | {rows} | {'yes' if again else 'no'} | {estimate:.1f} |")
 """
@@ -107,17 +112,7 @@ def main() -> None:
     if args.arms:
         arms = [arm for arm in arms if arm.name == args.arms] or [arm for arm in arms if args.arms in arm.name]
     with tempfile.TemporaryDirectory(prefix="autoresearch-trainer-") as temporary:
-        folder = Path(temporary) / "task"
-        shutil.copytree(TASK, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
-        toml = (folder / "autoresearch.toml").read_text(encoding="utf-8")
-        options = {
-            "budget": f"{{ seconds = {args.seconds:g} }}",
-            "profile": f'"{args.profile}"',
-            "source": f'"{args.source}"',
-        }
-        for name, value in options.items():
-            toml = re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", toml, count=1)
-        (folder / "autoresearch.toml").write_text(toml, encoding="utf-8")
+        folder = workspace(Path(temporary) / "task", args.profile, args.source, args.seconds)
         if args.memory:
             sys.exit(subprocess.run([sys.executable, "-c", MEMORY], cwd=folder).returncode)
         subprocess.run([sys.executable, "prepare.py"], cwd=folder, check=True, stdout=sys.stderr)
@@ -134,6 +129,18 @@ def main() -> None:
         print(json.dumps({"seconds": args.seconds, "profile": args.profile, "arms": table, "runs": runs}))
     else:
         print_table(table)
+
+
+def workspace(folder: Path, profile: str, source: str, seconds: float) -> Path:
+    """Make a workspace of the task as `init` does, without git; return its folder."""
+    for origin, target in ((TASK, folder), (HARNESS, folder / "harness")):
+        shutil.copytree(origin, target, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    toml = (folder / "autoresearch.toml").read_text(encoding="utf-8")
+    options = {"budget": f"{{ seconds = {seconds:g} }}", "profile": f'"{profile}"', "source": f'"{source}"'}
+    for name, value in options.items():
+        toml = re.sub(rf"(?m)^{name} = .*$", f"{name} = {value}", toml, count=1)
+    (folder / "autoresearch.toml").write_text(toml, encoding="utf-8")
+    return folder
 
 
 def done(out: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
@@ -158,6 +165,9 @@ def run(folder: Path, arm: Arm, seed: int) -> dict[str, Any]:
     metrics = dict(re.findall(r"(?m)^METRIC (\w+)=(\S+)$", ran.stdout))
     figures: dict[str, Any] = {name: float(metrics[name]) if name in metrics else None for name in FIGURES}
     figures |= {"arm": arm.name, "seed": seed, "wall_s": time.monotonic() - began}
+    result = folder / ".autoresearch" / "by-hand" / "result.json"
+    if result.exists():
+        figures["grading_s"] = json.loads(result.read_text(encoding="utf-8"))["seconds"]
     if figures["val_bpb"] is not None:
         figures["tokens_per_s"] = 1e6 * figures["total_tokens_M"] / figures["training_seconds"]
         figures["overhead_s"] = figures["wall_s"] - figures["training_seconds"]
@@ -172,7 +182,7 @@ def summary(name: str, own: list[dict[str, Any]], runs: list[dict[str, Any]], ba
     scored = [run for run in own if run["val_bpb"] is not None]
     pairs = [(run, first[run["seed"]]) for run in scored if first[run["seed"]]["val_bpb"] is not None]
     told: dict[str, Any] = {"arm": name, "runs": len(own), "scored": len(scored)}
-    for figure in ("val_bpb", "tokens_per_s", "overhead_s", "mfu_percent", "num_params_M", "peak_vram_mb"):
+    for figure in ("val_bpb", "tokens_per_s", "overhead_s", "grading_s", "mfu_percent", "num_params_M", "peak_vram_mb"):
         told[figure] = spread([run[figure] for run in scored if run.get(figure) is not None])
     told["bpb_above_the_first"] = spread([run["val_bpb"] - other["val_bpb"] for run, other in pairs])
     told["speed_of_the_first_to_this"] = spread([other["tokens_per_s"] / run["tokens_per_s"] for run, other in pairs])
@@ -185,7 +195,7 @@ def spread(values: list[float]) -> dict[str, float] | None:
 
 def print_table(table: list[dict[str, Any]]) -> None:
     columns = {"val_bpb": ".4f", "bpb_above_the_first": "+.4f", "tokens_per_s": ",.0f"}
-    columns |= {"speed_of_the_first_to_this": ".2f", "overhead_s": ".1f"}
+    columns |= {"speed_of_the_first_to_this": ".2f", "overhead_s": ".1f", "grading_s": ".1f"}
     columns |= {"mfu_percent": ".1f", "num_params_M": ".2f", "peak_vram_mb": ".0f"}
     print("| arm | runs |" + "".join(f" {name} |" for name in columns) + "\n|---|---|" + "---|" * len(columns))
     for row in table:

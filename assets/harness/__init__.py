@@ -9,6 +9,7 @@ work on one run, and each knows only what its arrow brings (docs/processes.md ha
     model A  the mutable file's model, scores all        model_process.py
     model B  the same, later, sees only prefixes         model_process.py, probes.py
 
-A task adds `prepare.py` (its data, its shapes, its scoring rule), the mutable file, `autoresearch.toml` and `program.md`.
-Nothing here imports a task, and only `device`, `attention`, `batches`, `finish` and `model_process` use torch.
+A task adds `prepare.py` (its data, its shapes, its scoring rule), the mutable file, `autoresearch.toml` and
+`program.md`. Nothing here imports a task, and only `device`, `attention`, `batches`, `finish` and `model_process` use
+torch.
 """

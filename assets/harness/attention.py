@@ -20,6 +20,7 @@ from harness.device import Machine
 SHORT = 512
 """Rows up to this length have their scores written out on a CPU, which is twice as fast as SDPA there."""
 
+
 @functools.cache
 def hidden(B: int, T: int, window: int, device: torch.device) -> Tensor:
     """bool [T, T]: what place i (first) may not see of place j."""

@@ -49,7 +49,9 @@ class Feed:
             self.channel.send(kind, body, list(descriptors))
             answer = self.channel.receive()
         except Gone as error:
-            raise SystemExit(f"error: the feeder has ended ({error}); what it said stands above, or in feed.log") from None
+            raise SystemExit(
+                f"error: the feeder has ended ({error}); what it said stands above, or in feed.log"
+            ) from None
         if answer.kind == "FAIL":
             raise SystemExit(f"error: {answer.json()['reason']}")
         return answer
@@ -59,7 +61,9 @@ class Feed:
         try:
             self.channel.send(kind, body)
         except Gone as error:
-            raise SystemExit(f"error: the feeder has ended ({error}); what it said stands above, or in feed.log") from None
+            raise SystemExit(
+                f"error: the feeder has ended ({error}); what it said stands above, or in feed.log"
+            ) from None
 
 
 @functools.cache
@@ -71,12 +75,13 @@ def feed(folder: Path) -> Feed:
 class Batches:
     """Batches of the training data; the feeder says when to end.
 
-    Iterating gives (tensors, progress): a tensor on the device for each array of the task's training data, in the feeder's
-    types (uint16 as int16), and the part of the budget that is spent, in [0, 1).
+    Iterating gives (tensors, progress): a tensor on the device for each array of the task's training data, in the
+    feeder's types (uint16 as int16), and the part of the budget that is spent, in [0, 1).
     """
 
     def __init__(self, folder: Path, device: torch.device, batch_size: int, **asked: Any) -> None:
-        """`asked` goes to the task's `training`. Exits with one line when the data is not there or the sizes are wrong."""
+        """`asked` goes to the task's `training`. Exits with one line when the data is not there or the sizes are
+        wrong."""
         self.device, self.batch_size, self.feed = device, batch_size, feed(folder)
         self.waited, self.begun = 0.0, False
         answer = self.feed.ask("OPEN", {"batch_size": batch_size, **asked})
@@ -174,8 +179,8 @@ def synchronize(device: torch.device) -> None:
 
 
 def flops_of_example(build_model: Callable[[], nn.Module], inputs: Callable[[], Tensor]) -> float:
-    """Floating-point operations of training on one example: three times those of a forward pass on `inputs` [1, ...], as
-    torch.utils.flop_counter counts them on the meta device, attention included and in full, whatever its window."""
+    """Floating-point operations of training on one example: three times those of a forward pass on `inputs` [1, ...],
+    as torch.utils.flop_counter counts them on the meta device, attention included and in full, whatever its window."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

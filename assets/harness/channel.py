@@ -1,8 +1,8 @@
 """What two processes of a run share: messages over a socket, and memory that one of them made.
 
-A message is a kind of four letters, a length and a body of at most 64 KiB; it may carry file descriptors. What the other
-side sends is read as JSON or as numbers, never unpickled. Memory is a file without a name that its maker has sealed against
-shrinking, so that the other side cannot make a read of it fail.
+A message is a kind of four letters, a length and a body of at most 64 KiB; it may carry file descriptors. What the
+other side sends is read as JSON or as numbers, never unpickled. Memory is a file without a name that its maker has
+sealed against shrinking, so that the other side cannot make a read of it fail.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ OVERLOADED, STARVED = 1.5, 0.7
 class Clock:
     """The budget of one run. It starts once, with the first batch that is handed out, and never again.
 
-    What went before is free up to the task's `startup_s`, and `warmup_s` for warm-up batches; more of it counts as if it had
-    been training, so that nothing is gained by working before the first batch.
+    What went before is free up to the task's `startup_s`, and `warmup_s` for warm-up batches; more of it counts as if
+    it had been training, so that nothing is gained by working before the first batch.
     """
 
     def __init__(self, budget: Budget, allowances: Allowances, begun: float) -> None:
@@ -86,14 +86,12 @@ class Clock:
         return {**self.state(), **self.ended, "finished_after": self.seconds}
 
 
-def check_clock(
-    clock: Mapping[str, float], budget: Budget, *, cores: float = 0, cpu_s: float | None = None
-) -> None:
+def check_clock(clock: Mapping[str, float], budget: Budget, *, cores: float = 0, cpu_s: float | None = None) -> None:
     """Raise Verdict over_budget when a run took more than it may.
 
-    `cores` is how many the trainer computed on, 0 where it is not the processor that computes, and `cpu_s` the processor
-    time that it got. A run over its budget because the machine had too little time for it is `killed`: it says nothing
-    about the trainer.
+    `cores` is how many the trainer computed on, 0 where it is not the processor that computes, and `cpu_s` the
+    processor time that it got. A run over its budget because the machine had too little time for it is `killed`: it
+    says nothing about the trainer.
     """
     seconds, tail = clock["seconds"], clock["finished_after"] - clock["seconds"]
     used = clock["flops" if budget.kind == "flops" else budget.kind]

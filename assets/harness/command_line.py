@@ -5,11 +5,11 @@
     python prepare.py feed        the feeder of one run; the engine starts it, or the trainer when it runs by hand
     python prepare.py evaluate    grade the last run
 
-Environment, all optional: AUTORESEARCH_CACHE (where prepared data lives; ~/.cache/autoresearch), _SEED (1), _RUN_DIR (what a
-run leaves; else .autoresearch/by-hand), _SPLIT (search or locked), _RESULT (RUN_DIR/result.json), _TRAIN_SECONDS and
-_TRAIN_CPU_SECONDS (of the trainer's process, seen from outside), _FEED and _STARTED (of a feeder: the descriptor of its
-connection, and when the trainer was started, by the system's monotonic clock), _MODEL_PREFIX (what puts a model process into
-a sandbox).
+Environment, all optional: AUTORESEARCH_CACHE (where prepared data lives; ~/.cache/autoresearch), _SEED (1), _RUN_DIR
+(what a run leaves; else .autoresearch/by-hand), _SPLIT (search or locked), _RESULT (RUN_DIR/result.json),
+_TRAIN_SECONDS and _TRAIN_CPU_SECONDS (of the trainer's process, seen from outside), _FEED and _STARTED (of a feeder:
+the descriptor of its connection, and when the trainer was started, by the system's monotonic clock), _MODEL_PREFIX
+(what puts a model process into a sandbox).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ SPLITS = ("search", "locked")
 
 
 def main(folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task]) -> None:
-    """Run the command that was typed. `options` is the dataclass of the task's options, of which each is an option of the
-    command line too, with the help and the choices of its metadata; `make` gives the task."""
+    """Run the command that was typed. `options` is the dataclass of the task's options, of which each is an option of
+    the command line too, with the help and the choices of its metadata; `make` gives the task."""
     try:
         run(folder, options, make, sys.argv[1:])
     except TaskError as error:

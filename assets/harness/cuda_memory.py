@@ -1,7 +1,7 @@
 """A block of GPU memory that the grader allocates and a model process writes into, by CUDA's own handles.
 
-torch's way of sharing tensors counts references in files that a sandbox hides, and shares whatever else lies in the same
-allocation; here the block is an allocation of its own.
+torch's way of sharing tensors counts references in files that a sandbox hides, and shares whatever else lies in the
+same allocation; here the block is an allocation of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class _Floats:
 
 
 def make_block(count: int) -> tuple[Tensor, bytes]:
-    """(float32 [count] on the device, the handle that gives it to another process). Raises OSError where it cannot be."""
+    """(float32 [count] on the device, the handle that gives it to another process). Raises OSError where it cannot
+    be."""
     import torch
 
     torch.cuda.init()

@@ -30,7 +30,6 @@ PEAK_FLOPS = {
 }  # fmt: skip
 
 
-
 @dataclass(frozen=True)
 class Machine:
     """What this run computes on."""

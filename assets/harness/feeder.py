@@ -34,7 +34,8 @@ from harness.files import write_json, written
 from harness.task import Task, Training
 
 SLOTS = 3
-"""Batches in shared memory: one that the trainer was handed, the one before, which may still be copied, and the next."""
+"""Batches in shared memory: one that the trainer was handed, the one before, which may still be copied, and the
+next."""
 
 BATCH = struct.Struct("<Id")  # slot, progress
 BLOCK = 2**22

@@ -21,8 +21,8 @@ def fetch_from_hub(
 ) -> None:
     """Download what of `paths`, files of a dataset that belong into `folder`, is not there and `whole`.
 
-    By huggingface_hub, which honours HF_ENDPOINT, resumes, and compares sizes. Raises TaskError unless all arrive, ending
-    with `instead`, what to do without them.
+    By huggingface_hub, which honours HF_ENDPOINT, resumes, and compares sizes. Raises TaskError unless all arrive,
+    ending with `instead`, what to do without them.
     """
     missing = [path for path in paths if not whole(path)]
     if not missing:

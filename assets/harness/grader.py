@@ -1,8 +1,8 @@
 """The grader: has the hidden data and the result file, and never imports the trainer's code.
 
-It asks two model processes, one after the other, and computes every score itself from the numbers that they wrote into a
-buffer of its own. The buffer is filled with NaN before each request, so that what was not written shows, and copied before
-it is looked at, so that it cannot change between two looks.
+It asks two model processes, one after the other, and computes every score itself from the numbers that they wrote into
+a buffer of its own. The buffer is filled with NaN before each request, so that what was not written shows, and copied
+before it is looked at, so that it cannot change between two looks.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class ModelProcess:
             if message.kind == "FAIL":
                 about = message.json()
                 outcome = about.get("outcome")
-                raise Verdict(outcome if outcome in OUTCOMES else "crash", " ".join(str(about.get("reason")).split())[:300])
+                raise Verdict(
+                    outcome if outcome in OUTCOMES else "crash", " ".join(str(about.get("reason")).split())[:300]
+                )
             if message.kind != expected:
                 raise Gone(f"it said {message.kind!r}")
         except Late:
@@ -152,8 +154,8 @@ class Models:
         """The model's outputs for `inputs` [N, ...]: slices of them, each with float32 [n, ...], numpy or on the GPU.
 
         With `places` [N] only the output at that place of each example. Every request has as many examples, the last
-        filled up with the first, so that the same kernels compute the same numbers wherever a row lies. The next request
-        runs while the caller computes. When memory does not suffice, fewer examples go in one.
+        filled up with the first, so that the same kernels compute the same numbers wherever a row lies. The next
+        request runs while the caller computes. When memory does not suffice, fewer examples go in one.
         """
         process, start = self.processes[self.at or 0], 0
         shape = self.shape if places is None else self.shape[1:]
@@ -267,7 +269,9 @@ def grade(task: Task, folder: Path, split: str) -> dict[str, float]:
     try:
         metrics = task.judge(models, split, folder)
         if task.budget.kind == "flops":
-            check_clock(clock | {"flops": models.flops() / task.tokens_per_example * clock["tokens"]}, task.budget, **about)
+            check_clock(
+                clock | {"flops": models.flops() / task.tokens_per_example * clock["tokens"]}, task.budget, **about
+            )
     finally:
         models.close()
     return metrics | measured(clock) | reported(summary, metrics)

@@ -2,8 +2,8 @@
 
     python -m harness.model_process      (the descriptor of the connection is in AUTORESEARCH_GRADER)
 
-It runs the mutable file's code, so nothing that it says is believed but the numbers in the buffer, which are checked. It
-imports torch, then waits; the mutable file is imported when the grader says so.
+It runs the mutable file's code, so nothing that it says is believed but the numbers in the buffer, which are checked.
+It imports torch, then waits; the mutable file is imported when the grader says so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from harness.channel import Channel, Gone, Message, SharedMemory
 from harness.device import pick_device
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 GRADER = "AUTORESEARCH_GRADER"
@@ -98,7 +97,9 @@ class Server:
 
         count, picks = RUN.unpack(message.body)
         with torch.no_grad():
-            out = self.output(torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4")))
+            out = self.output(
+                torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4"))
+            )
             if picks:
                 out = out[torch.arange(count, device=out.device), torch.from_numpy(self.places[:count]).to(out.device)]
             self.outputs[: out.numel()].view(out.shape).copy_(out)

@@ -1,14 +1,15 @@
 """What a second model process, which saw only beginnings, says of the scores of the first.
 
 A model may use what comes before a place and nothing else. Process A scored whole rows, so it could have looked at the
-answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with tokens of that very beginning,
-and scores that place; where it is right, A and B agree to rounding. Of a row B sees shorter beginnings first, so that what it
-was shown never says what follows. The mean difference is what A gained by what it may not use, whatever
-that was, so it is added to the score; a difference beyond rounding ends the run as tampered.
+answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with tokens of that very
+beginning, and scores that place; where it is right, A and B agree to rounding. Of a row B sees shorter beginnings first, so
+that what it was shown never says what follows. The mean difference is what A gained by what it may not use, whatever that
+was, so it is added to the score; a difference beyond rounding ends the run as tampered.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def draw_prefixes(scored: np.ndarray, count: int) -> Prefixes:
     by_place = np.lexsort((rows, places))
     count = min(count, len(rows))
     edges = [number * len(rows) // count for number in range(count + 1)] if count else [0]
-    chosen = by_place[[rng.randrange(a, b) for a, b in zip(edges, edges[1:], strict=False)]]
+    chosen = by_place[[rng.randrange(a, b) for a, b in itertools.pairwise(edges)]]
     order = rng.sample(range(count), count)
     return Prefixes(rows[chosen][order], places[chosen][order])
 
@@ -88,8 +89,9 @@ def correction(whole: np.ndarray, prefix: np.ndarray) -> float:
         share = float((np.abs(difference) > TOLERANCE).mean())
         raise Verdict(
             "tampered",
-            f"the score of a token depends on more than the tokens before it: with only these it differs by up to "
-            f"{worst:.3g} nats, at {100 * share:.3g} % of {len(difference)} places (later tokens, other rows, or earlier calls)",
+            f"a token's score depends on more than the tokens before it: with only these it differs by up to "
+            f"{worst:.3g} nats, at {100 * share:.3g} % of {len(difference)} places "
+            "(later tokens, other rows, or earlier calls)",
         )
     mean = float(difference.mean()) if len(difference) else 0.0
     if abs(mean) <= ROUNDING:
@@ -97,13 +99,14 @@ def correction(whole: np.ndarray, prefix: np.ndarray) -> float:
     error = float(difference.std(ddof=1)) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
     if mean > SURE * error:
         raise Verdict(
-            "tampered", f"scores are {mean:.3g} nats a token better with later tokens in view, {SURE:g} standard errors or more"
+            "tampered",
+            f"scores are {mean:.3g} nats a token better with later tokens in view, over {SURE:g} standard errors",
         )
     return mean
 
 
 def check_contamination(split: np.ndarray, control: np.ndarray) -> None:
-    """Raise Verdict tampered when a split is much easier than other held-out text: it was seen, or is in the training data.
+    """Raise Verdict tampered when a split is much easier than other held-out text: somebody has seen it.
 
     Both are [D, 2], the nats and the bytes of each document.
     """
@@ -118,6 +121,6 @@ def check_contamination(split: np.ndarray, control: np.ndarray) -> None:
     if lead > CONTAMINATED:
         raise Verdict(
             "tampered",
-            f"the split is easier than other held-out text by {means[1] - means[0]:.3g} nats a byte, {lead:.1f} standard "
-            "errors: it is in the training data, or the run has seen it",
+            f"the split is easier than other held-out text by {means[1] - means[0]:.3g} nats a byte, {lead:.1f} "
+            "standard errors: it is in the training data, or the run has seen it",
         )

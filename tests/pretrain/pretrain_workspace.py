@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from waiting import PATIENCE_S
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "tasks" / "pretrain"
+HARNESS = ASSETS.parents[1] / "harness"
 
 
 def story(number: int, sentences: int = 40) -> str:
@@ -69,6 +71,7 @@ def environment(cache: Path) -> dict[str, str]:
 
 def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) -> Workspace:
     shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    shutil.copytree(HARNESS, folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     workspace = Workspace(folder, environment(cache))
     workspace.edit("autoresearch.toml", r"budget = \{.*?\}", f"budget = {{ {budget} }}")
     workspace.edit("autoresearch.toml", r'source = "python"', f'source = "{source}"')
@@ -79,7 +82,22 @@ def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) ->
 
 
 def engine_run(workspace: Workspace, run_dir: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return workspace.run("train.py", AUTORESEARCH_RUN_DIR=str(run_dir), AUTORESEARCH_SEED="3", **env)
+    """A training as the engine has it made: a feeder is there, and grading comes apart."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    ours, theirs = socket.socketpair()
+    given = {**workspace.env, "AUTORESEARCH_SEED": "3", **env}
+    feeding = {**given, "AUTORESEARCH_RUN_DIR": str(run_dir), "AUTORESEARCH_FEED": str(theirs.fileno())}
+    command = [sys.executable, "prepare.py", "feed"]
+    feeder = subprocess.Popen(command, cwd=workspace.folder, env=feeding, pass_fds=[theirs.fileno()])
+    theirs.close()
+    try:
+        return subprocess.run(
+            [sys.executable, "train.py"], cwd=workspace.folder, env={**given, "AUTORESEARCH_FEED": str(ours.fileno())},
+            pass_fds=[ours.fileno()], capture_output=True, text=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+    finally:
+        ours.close()
+        feeder.wait(PATIENCE_S)
 
 
 def evaluation(workspace: Workspace, run_dir: Path, **env: str) -> dict[str, object]:

@@ -29,9 +29,9 @@ with torch.profiler.profile(activities=kinds) as trace:
         place = torch.arange(1, x.numel() + 1, device=device).view_as(x)
         sums.append(((x * place).sum(), (y * place).sum()))
 torch.cuda.synchronize()
-rows = p.open_rows(p.prepared(p.CONFIG) / "train.bin")
+rows = p.open_rows(p.TASK.prepared() / "train.bin")
 epochs = -(-STEPS * PARTS * B // len(rows))  # a batch may begin in one epoch and end in the next
-order = np.concatenate([np.random.default_rng((p.run_seed(), n)).permutation(len(rows)) for n in range(epochs)])
+order = np.concatenate([np.random.default_rng((1, n)).permutation(len(rows)) for n in range(epochs)])
 for number in range(STEPS * PARTS):
     chosen = rows[order[number * B : (number + 1) * B]].astype(np.int64)
     place = np.arange(1, B * p.MAX_SEQ_LEN + 1).reshape(B, -1)

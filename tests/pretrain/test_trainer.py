@@ -1,4 +1,4 @@
-"""The parts of train.py against plain computations: attention, loss, optimiser, sizes; and edits of one line."""
+"""The parts of train.py against plain computations: windows, loss, optimiser, sizes; and edits of one line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from harness.device import PEAK_FLOPS, Machine, fit
 from pretrain_workspace import ASSETS, Workspace, new_workspace
-
-PATHS = ("written_out", "sdpa", "flex", "varlen", "flash3")
 
 
 def cpu(train: ModuleType, dtype: Any = None, compiles: bool = False) -> Callable[[], Any]:
     """machine() of a CPU that multiplies in `dtype`, float32 by default."""
-    own = train.Machine(torch.device("cpu"), dtype or torch.float32, None, 1e11, 2**34, compiles)
+    own = Machine(torch.device("cpu"), dtype or torch.float32, None, 1e11, 2**34, compiles)
     return lambda: own
 
 
@@ -29,82 +28,10 @@ def cpu(train: ModuleType, dtype: Any = None, compiles: bool = False) -> Callabl
 def plain(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """train.py in float32 on the CPU."""
     monkeypatch.setattr(train, "machine", cpu(train))
-    train.penalty.cache_clear()
     return train
 
 
-# Attention
-
-
-def plain_attention(q: Any, k: Any, v: Any, window: int) -> Any:
-    """float64 [B, T, H, K], one place at a time."""
-    out = torch.zeros_like(q)
-    for i in range(q.size(1)):
-        first = max(0, i - window)
-        scores = torch.einsum("bhk,bjhk->bhj", q[:, i], k[:, first : i + 1]) / math.sqrt(q.size(3))
-        out[:, i] = torch.einsum("bhj,bjhk->bhk", scores.softmax(-1), v[:, first : i + 1])
-    return out
-
-
-@pytest.mark.parametrize("window", [1, 5, 31, 40])
-@pytest.mark.parametrize("name", PATHS)
-def test_attention_and_its_gradients_equal_a_masked_softmax(plain: ModuleType, name: str, window: int) -> None:
-    cuda, half = torch.cuda.is_available(), name in ("varlen", "flash3")
-    if name in ("varlen", "flash3", "flex") and not cuda:
-        pytest.skip(f"{name} needs a CUDA device")
-    if name == "flash3" and torch.cuda.get_device_capability()[0] != 9:
-        pytest.skip("flash3 needs a Hopper GPU")
-    if name == "flash3":
-        try:
-            plain.flash3_kernel()
-        except Exception as error:  # whatever the package or its download raises
-            pytest.skip(f"flash3 needs a kernel from the hub ({type(error).__name__})")
-    device, tolerance = torch.device("cuda" if cuda else "cpu"), 3e-2 if half else 1e-4
-    generator = torch.Generator().manual_seed(window)
-    drawn = [torch.randn(2, 32, 2, 64, generator=generator) for _ in range(4)]
-    own = [x.to(device, torch.bfloat16 if half else torch.float32).requires_grad_() for x in drawn[:3]]
-    exact = [x.detach().cpu().double().requires_grad_() for x in own]
-    path, needs = plain.ATTENTION[name]
-    found, expected = path(*own, window, needs(2, 32, window, device)), plain_attention(*exact, window)
-    (found * drawn[3].to(device)).sum().backward()
-    (expected * drawn[3].double()).sum().backward()
-    assert torch.allclose(found.cpu().double(), expected, atol=tolerance)
-    for a, b in zip(own, exact, strict=True):
-        assert a.grad is not None
-        assert torch.allclose(a.grad.cpu().double(), b.grad, atol=tolerance)
-
-
-def test_a_kernel_that_fails_or_differs_gives_way_to_the_next_with_one_line(
-    plain: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def absent(*_: object) -> Any:
-        raise ImportError("no such kernel\nin two lines")
-
-    def wrong(q: Any, *_: object) -> Any:
-        return 2 * q
-
-    paths = {"flash3": (plain.flash3, absent), "varlen": (wrong, plain.row_ends)}
-    monkeypatch.setattr(plain, "ATTENTION", {**plain.ATTENTION, **paths})
-    monkeypatch.setattr(plain, "attention_paths", lambda: ["flash3", "varlen", "written_out", "sdpa"])
-    plain.choose_attention.cache_clear()
-    try:
-        assert plain.choose_attention() == "written_out"
-    finally:
-        plain.choose_attention.cache_clear()
-    assert capsys.readouterr().out.splitlines() == [
-        "attention flash3 is not used (ImportError: no such kernel)",
-        "attention varlen is not used (ValueError: its output is off)",
-    ]
-
-
-def test_the_choice_of_a_path_does_not_depend_on_who_asks(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "attention_paths", lambda: ["written_out", "sdpa"])
-    plain.choose_attention.cache_clear()
-    try:
-        with torch.autocast("cpu", torch.bfloat16):  # as the evaluator does
-            assert plain.choose_attention() == "written_out"
-    finally:
-        plain.choose_attention.cache_clear()
+# Windows
 
 
 def test_a_layer_sees_its_window_and_no_more(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,11 +234,11 @@ def gpu(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, fl
     sizes = {"MAX_SEQ_LEN": 2048, "VOCAB_SIZE": 8192, "HEAD_DIM": 128, "VALUE_EMBEDDINGS": True, "TIME_BUDGET": 300.0}
     for name, value in sizes.items():
         monkeypatch.setattr(train, name, value)
-    monkeypatch.setattr(train, "attention_paths", lambda: ["varlen", "flex", "sdpa"])
+    monkeypatch.setattr(train.attention, "attention_paths", lambda *_: ["varlen", "flex", "sdpa"])
 
     def of(card: str, gigabytes: float) -> ModuleType:
-        peak = train.PEAK_FLOPS[card]
-        own = train.Machine(torch.device("cuda"), torch.bfloat16, peak, 0.4 * peak, gigabytes * 1e9, True)
+        peak = PEAK_FLOPS[card]
+        own = Machine(torch.device("cuda"), torch.bfloat16, peak, 0.4 * peak, gigabytes * 1e9, True)
         monkeypatch.setattr(train, "machine", lambda: own)
         return train
 
@@ -324,7 +251,7 @@ def test_every_memory_has_a_configuration_that_fits(
     gpu: Callable[[str, float], ModuleType], gigabytes: float, size: tuple[int, int]
 ) -> None:
     train = gpu("H100", gigabytes)
-    rows, again = train.fit(gigabytes * 1e9, size, 128)
+    rows, again = fit(lambda *how: train.memory_bytes(*how, size), gigabytes * 1e9, 128)
     assert 128 % rows == 0
     assert train.memory_bytes(rows, again, size) <= 0.9 * gigabytes * 1e9
     more = [n for n in range(rows + 1, 129) if 128 % n == 0]
@@ -350,38 +277,12 @@ def test_size_and_batch_grow_with_the_speed_of_the_device_and_the_budget(
     assert train.model_size() == (3, budgets[-1][0][1])
 
 
-@pytest.mark.parametrize(
-    ("card", "peak"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989e12),
-        ("NVIDIA H100 PCIe", 756e12),
-        ("NVIDIA A100-SXM4-80GB", 312e12),
-        ("NVIDIA L40", 181e12),
-        ("NVIDIA L4", 121e12),
-        ("NVIDIA GeForce RTX 4090", 165e12),
-        ("NVIDIA RTX A4000", None),
-    ],
-)
-def test_the_peak_is_that_of_the_device(train: ModuleType, card: str, peak: float | None) -> None:
-    assert train.peak_of(card) == peak
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("150000 100000", 2), ("max 100000", 64), ("50000 100000", 1)])
-def test_threads_keep_to_the_quota_of_a_container(
-    train: ModuleType, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int
-) -> None:
-    monkeypatch.setattr(train.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    monkeypatch.setattr(train.Path, "read_text", lambda _: quota)
-    assert train.cores() == expected
-
-
 def test_a_micro_batch_that_does_not_fit_is_halved_at_the_same_total(
     train: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(train, "machine", cpu(train, compiles=True))
     monkeypatch.setattr(train, "compiled", lambda function: function)
     monkeypatch.setattr(train, "BATCH_ROWS", 12)
-    train.penalty.cache_clear()
     honest, warmed = train.train_step, []
 
     class Loader:
@@ -406,7 +307,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved_at_the_same_total(
     monkeypatch.setattr(train, "train_step", step)
     model = train.GPT(1, 64)
     model.init_weights()
-    loader, parts = train.fitting_loader(model, train.Optimizer(model))
+    loader, parts, _ = train.fitting_loader(model, train.Optimizer(model))
     assert (loader.rows, parts) == (4, 3)
     assert warmed == [12, 6, 4, 4, 4]
     assert capsys.readouterr().out.count("rows in a forward pass from here on") == 2

@@ -27,7 +27,6 @@ from autoresearch.system.git import Git
 from autoresearch.system.process import Exit
 from autoresearch.workspace.task_file import load
 
-
 OF_THIS_SYSTEM = [each for each in SANDBOXES if (each.name == "sandbox-exec") == (sys.platform == "darwin")]
 
 
@@ -60,7 +59,8 @@ def access(place: Path, **more: object) -> Access:
 
 def shell(sandbox: Sandbox, held: Access, script: str, **popen: object) -> subprocess.CompletedProcess[str]:
     command = [*sandbox.command(held), "bash", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, **popen)  # type: ignore[call-overload,no-any-return]
+    said = {"capture_output": True, "text": True, "timeout": PATIENCE_S, **popen}
+    return subprocess.run(command, **said)  # type: ignore[call-overload,no-any-return]
 
 
 def python(sandbox: Sandbox, held: Access, code: str) -> str:
@@ -84,13 +84,22 @@ def test_nothing_else_can(sandbox: Sandbox, place: Path, name: str, how: str) ->
     assert ((place / name).read_text() if (place / name).exists() else None) == before
 
 
-@pytest.mark.parametrize(("name", "seen"), [("hidden/visible/file", True), ("beside/file", True), ("hidden/file", False),
-                                            ("secret", False)])  # fmt: skip
+SEEN = {"hidden/visible/file": True, "beside/file": True, "hidden/file": False, "secret": False}
+
+
+@pytest.mark.parametrize(("name", "seen"), SEEN.items())
 def test_what_is_hidden_cannot_be_read_but_what_is_visible_in_it_can(
     sandbox: Sandbox, place: Path, name: str, seen: bool
 ) -> None:
     done = shell(sandbox, access(place), f"cat {place}/{name}; ln {place}/{name} {place}/own/other && cat own/other")
     assert done.stdout == (name if seen else "")
+
+
+def test_what_is_hidden_by_its_own_name_is_visible_by_no_pattern(sandbox: Sandbox, place: Path) -> None:
+    held = access(place, visible=(place / "hidden/file", place / "hidden/visible"))
+    assert shell(sandbox, held, f"cat {place}/hidden/file").stdout == "hidden/file"
+    held = access(place, hidden=(place / "hidden", place / "hidden/file"), visible=(place / "hidden/file",))
+    assert shell(sandbox, held, f"cat {place}/hidden/file").stdout == ""
 
 
 def test_a_folder_that_holds_something_hidden_can_be_listed(sandbox: Sandbox, place: Path) -> None:
@@ -143,8 +152,9 @@ def test_two_commands_with_a_fresh_temporary_folder_share_nothing(sandbox: Sandb
     held = access(
         place, writable=(), shared=(), tmp=None, scratch=place / "hidden/scratch", visible=visible, alone=True
     )
-    leave = f"echo row > $TMPDIR/row; echo row | tee /dev/shm/row-{os.getpid()} /tmp/row {place}/own/row > /dev/null"
-    find = f"cat $TMPDIR/row /dev/shm/row-{os.getpid()} /tmp/row {place}/own/row {place}/hidden/scratch/*/row; echo $TMPDIR"
+    rows = f"/dev/shm/row-{os.getpid()} /tmp/row-{os.getpid()} {place}/own/row"
+    leave = f"echo row > $TMPDIR/row; echo row | tee {rows} > /dev/null"
+    find = f"cat $TMPDIR/row {rows} {place}/hidden/scratch/*/row; echo $TMPDIR"
     words = sandbox.command(held)
     for script in (leave, find):
         done = subprocess.run([*words, "bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE_S)
@@ -178,7 +188,7 @@ def test_one_that_cannot_be_set_up_is_a_failure_of_the_machine(sandbox: Sandbox,
 
 @pytest.fixture
 def tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = {"/": {"home", "usr"}, "/home": {"me", "you"}, "/home/me": {"a", "b", "new"}, "/home/me/a": {"x", "y"}}
+    folders = {"/": {"disk", "usr"}, "/disk": {"me", "you"}, "/disk/me": {"a", "b", "new"}, "/disk/me/a": {"x", "y"}}
     monkeypatch.setattr(landlock_exec, "_names", lambda folder: folders.get(folder, set()))
 
 
@@ -186,13 +196,13 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> None:
     ("places", "allowed"),
     [
         ({}, {"/": READ}),
-        ({"/home/me/a": WRITE}, {"/": READ, "/home/me/a": WRITE}),
-        ({"/home/me/a": 0}, {"/usr": READ, "/home/you": READ, "/home/me/b": READ, "/home/me/new": READ}),
-        ({"/home/me/a": 0, "/home/me/a/x": READ},
-         {"/usr": READ, "/home/you": READ, "/home/me/b": READ, "/home/me/new": READ, "/home/me/a/x": READ}),
-        ({"/home/me": WRITE, "/home/me/a": READ}, {"/": READ, "/home/me/b": WRITE, "/home/me/new": WRITE}),
-        ({"/home/me": WRITE, "/home/me/a": READ, "/home/me/a/x": WRITE},
-         {"/": READ, "/home/me/b": WRITE, "/home/me/new": WRITE, "/home/me/a/x": WRITE}),
+        ({"/disk/me/a": WRITE}, {"/": READ, "/disk/me/a": WRITE}),
+        ({"/disk/me/a": 0}, {"/usr": READ, "/disk/you": READ, "/disk/me/b": READ, "/disk/me/new": READ}),
+        ({"/disk/me/a": 0, "/disk/me/a/x": READ},
+         {"/usr": READ, "/disk/you": READ, "/disk/me/b": READ, "/disk/me/new": READ, "/disk/me/a/x": READ}),
+        ({"/disk/me": WRITE, "/disk/me/a": READ}, {"/": READ, "/disk/me/b": WRITE, "/disk/me/new": WRITE}),
+        ({"/disk/me": WRITE, "/disk/me/a": READ, "/disk/me/a/x": WRITE},
+         {"/": READ, "/disk/me/b": WRITE, "/disk/me/new": WRITE, "/disk/me/a/x": WRITE}),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("tree")
@@ -405,7 +415,11 @@ def test_a_model_process_writes_nothing_that_stays_and_the_grader_is_not_held(cl
         assert (process.prefix, process.sandbox) == ((), None)
         words = json.loads(process.env[MODEL_PREFIX])
         done = subprocess.run([*words, "bash", "-c", looks(closed)], env=process.env, capture_output=True, text=True)
+        again = subprocess.run(
+            [*words, "bash", "-c", "cat $TMPDIR/there"], env=process.env, capture_output=True, text=True
+        )
     assert done.stdout.splitlines() == ["tokens", "train.py", "imports", "writes there"], done
+    assert again.returncode != 0  # the second finds nothing of the first
     assert left(closed) == [] and not (closed.workspace.scratch / "evaluate.tmp").exists()
     assert not (closed.workspace.slot / "evaluate/here").exists()
     with isolation.process("feed", dict(os.environ)) as process:

@@ -94,13 +94,14 @@ class Corpus:
         return folder
 
     def read(self, files: dict[Path, int], total: int) -> Iterator[tuple[str, str, int]]:
-        """(split, text, UTF-8 bytes) of each document. One longer than a thousandth of the source is cut, so that one big
-        file has splits too."""
+        """(split, text, UTF-8 bytes) of each document. One longer than a thousandth of the source is cut, so that one
+        big file has splits too."""
         longest = BLOCK if self.whole else min(BLOCK, max(total // 1000, min(4096, total // 100), 64))
         return documents(files, self.column, self.share(total), longest)
 
     def tokenize(self, files: dict[Path, int]) -> dict[str, dict[str, int]]:
-        """Write tokenizer.json, and for each group of files NUMBER-SPLIT.bin and, last, NUMBER.json, the group's counts.
+        """Write tokenizer.json, and for each group of files NUMBER-SPLIT.bin and, last, NUMBER.json, the group's
+        counts.
 
         Returns documents, bytes and tokens of each split. A group is what an interrupted call has to do again at most.
         """

@@ -13,8 +13,8 @@ from pathlib import Path
 from harness.errors import TaskError
 
 SPLITS = ("train", "search", "locked", "control")
-"""`control` is held out as the two before it are, and no decision rests on it: a model for which `search` is much easier
-than that has seen `search`."""
+"""`control` is held out as the two before it are, and no decision rests on it: a model for which `search` is much
+easier than that has seen `search`."""
 
 SUFFIXES = (".txt", ".md", ".rst", ".py", ".jsonl", ".parquet")
 PYTHON_SKIPS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "__pycache__"}
@@ -24,8 +24,8 @@ PYTHON_HELD_OUT = ("idlelib", "lib2to3", "pydoc_data", "tkinter", "turtledemo")
 BLOCK, LONGEST = 2**22, 2**28  # characters read of a text file at a time; characters of one jsonl line
 
 Share = Callable[[Path], tuple[float, bool]]
-"""From a file: the part of its documents that goes to each of `search` and `locked`, at most 0.4, of which `control` gets
-half; and whether the rest is for training."""
+"""From a file: the part of its documents that goes to each of `search` and `locked`, at most 0.4, of which `control`
+gets half; and whether the rest is for training."""
 
 
 def python_files() -> list[Path]:
@@ -125,10 +125,9 @@ def cut(text: str, limit: int) -> Iterator[str]:
     yield text[start:]
 
 
-def documents(
-    files: dict[Path, int], column: str, share: Share, longest: int
-) -> Iterator[tuple[str, str, int]]:
-    """(split, text, UTF-8 bytes) of each document of `files`, empty ones dropped; pieces of at most `longest` characters.
+def documents(files: dict[Path, int], column: str, share: Share, longest: int) -> Iterator[tuple[str, str, int]]:
+    """(split, text, UTF-8 bytes) of each document of `files`, empty ones dropped; pieces of at most `longest`
+    characters.
 
     The text alone decides the split, by its hash: what comes twice in files of the same share is in one split only.
     """

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class DataLoader:
     """Batches of the training split; the feeder has the clock and says when to end.
 
-    Iterating gives (x, y, progress): int64 [B, T] on the device, y one token further on than x, and the part of the budget
-    that is spent, in [0, 1). Rows come once an epoch, in an order that depends on the seed alone.
+    Iterating gives (x, y, progress): int64 [B, T] on the device, y one token further on than x, and the part of the
+    budget that is spent, in [0, 1). Rows come once an epoch, in an order that depends on the seed alone.
     """
 
     def __init__(

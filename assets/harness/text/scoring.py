@@ -32,8 +32,8 @@ def bits_per_byte(
 ) -> BitsPerByte:
     """Summed cross-entropy in bits over summed bytes of the targets, special tokens left out of both.
 
-    `rows` and `control` are uint16 [R, T + 1]; `batch` rows are scored at a time and `probes` places looked at again by the
-    second process. Raises Verdict when the model has no score.
+    `rows` and `control` are uint16 [R, T + 1]; `batch` rows are scored at a time and `probes` places looked at again
+    by the second process. Raises Verdict when the model has no score.
     """
     together = np.concatenate((rows, control)).astype(np.int64)
     x, y = together[:, :-1], together[:, 1:]
@@ -67,7 +67,8 @@ def bits_per_byte(
 
 
 def by_document(x: np.ndarray, y: np.ndarray, nats: np.ndarray, sizes: np.ndarray, bos: int) -> np.ndarray:
-    """float64 [D, 2]: nats and bytes of the targets of each document; a row begins with one, as it may end with a part."""
+    """float64 [D, 2]: nats and bytes of the targets of each document; a row begins with one, as it may end with a
+    part."""
     document = np.cumsum(x.ravel() == bos) - 1
     count = int(document[-1]) + 1 if document.size else 0
     columns = (np.bincount(document, each, count) for each in (nats.ravel(), sizes[y.ravel()].astype(np.float64)))

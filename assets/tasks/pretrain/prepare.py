@@ -1,8 +1,9 @@
-"""Data and scoring rule of the pretrain task; the trainer may not change this file. Its commands: harness/command_line.py.
+"""Data and scoring rule of the pretrain task; the trainer may not change this file. Its commands:
+harness/command_line.py.
 
-The score is bits per byte of held-out text. Who computes it never imports the trainer's code, and the trainer sees text only
-as the feeder hands it out (docs/processes.md). Three texts: climbmix (downloaded), the text of the Python installation,
-or files of your own.
+The score is bits per byte of held-out text. Who computes it never imports the trainer's code, and the trainer sees
+text only as the feeder hands it out (docs/processes.md). Three texts: climbmix (downloaded), the text of the Python
+installation, or files of your own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from harness import finish as ends
 from harness.command_line import main
 from harness.device import pick_device
@@ -75,7 +75,9 @@ class Options:
     """[options] of autoresearch.toml."""
 
     profile: str = field(default="tiny", metadata={"choices": tuple(PROFILES), "help": "the scale of the task"})
-    source: str = field(default="python", metadata={"help": "climbmix, python, or the path of a file or folder of text"})
+    source: str = field(
+        default="python", metadata={"help": "climbmix, python, or the path of a file or folder of text"}
+    )
     column: str = field(default="text", metadata={"help": "column or key of the text in parquet and jsonl files"})
     shards: int = field(default=0, metadata={"help": "training shards of climbmix; 0 is the profile's own number"})
     seq_len: int = field(default=0, metadata={"help": "tokens of a row; what was tokenised before is packed anew"})
@@ -126,14 +128,16 @@ class Pretrain:
         return documents.limited(files, self.profile.text_bytes)
 
     def share(self, total: int) -> documents.Share:
-        """Climbmix holds out its last shard, Python's text the files that no run needs, any other source of `total` bytes a
-        tenth of its documents for each of two splits; each at most what an evaluation needs."""
+        """Climbmix holds out its last shard, Python's text the files that no run needs, any other source of `total`
+        bytes a tenth of its documents for each of two splits; each at most what an evaluation needs."""
         needed, source = 6 * self.profile.eval_tokens, self.options.source  # bytes: a token has fewer than 6
         if source == "climbmix":
             return lambda path: (0.4, False) if path.stem.endswith(str(CLIMBMIX_LAST)) else (0.0, True)
         if source != "python":
             return lambda path: (min(0.1, needed / max(total, 1)), True)
-        held_out = {path: path.stat().st_size for path in documents.python_files() if documents.held_out_of_python(path)}
+        held_out = {
+            path: path.stat().st_size for path in documents.python_files() if documents.held_out_of_python(path)
+        }
         part = min(0.4, needed / max(sum(held_out.values()), 1))
         return lambda path: (part, False) if path in held_out else (0.0, True)
 
@@ -150,8 +154,8 @@ class Pretrain:
                  "python": sys.version if o.source == "python" else None}  # fmt: skip
         corpus = Corpus(
             self.data_folder(), self.token_folder(), o.source, partial(self.source_files, workers), self.share,
-            self.fingerprint, about, p.seq_len, p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes, p.cut_long,
-            whole=o.source == "climbmix", column=o.column,
+            self.fingerprint, about, p.seq_len, p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes,
+            p.cut_long, whole=o.source == "climbmix", column=o.column,
         )  # fmt: skip
         folder = corpus.prepare(force)
         counts = read_json(folder / "manifest.json")["splits"]
@@ -224,7 +228,6 @@ def make_dataloader(
 def flops_per_token(build_model: Any) -> float:
     """Floating-point operations of training on one token of a row of T."""
     import torch
-
     from harness.batches import flops_of_example
 
     if build_model is None:

@@ -33,10 +33,9 @@ from prepare import (
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
 import torch
 import torch.nn.functional as F
+from harness import attention, device
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-from harness import attention, device
 
 # ------------------------------------------------------------------------------------------------------------
 # Hyperparameters
@@ -151,7 +150,11 @@ def loss_chunk() -> int:
 def windows(layers: int) -> list[int]:
     """The window of each layer, in tokens. All are long where a GPU has nothing but SDPA: a mask costs it more than a
     short window saves."""
-    short = max(1, round(SHORT_WINDOW * MAX_SEQ_LEN)) if attention.attention_paths(machine(), MAX_SEQ_LEN) != ["sdpa"] else MAX_SEQ_LEN
+    short = (
+        max(1, round(SHORT_WINDOW * MAX_SEQ_LEN))
+        if attention.attention_paths(machine(), MAX_SEQ_LEN) != ["sdpa"]
+        else MAX_SEQ_LEN
+    )
     kinds = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(layers - 1)] + ["L"]
     return [short if kind == "S" else MAX_SEQ_LEN for kind in kinds]
 
@@ -186,7 +189,8 @@ class Block(nn.Module):
             self.gate = nn.Linear(32, width // HEAD_DIM, bias=False)
 
     def forward(self, x: Tensor, ids: Tensor, turn: tuple[Tensor, Tensor], attend: tuple[Any, ...]) -> Tensor:
-        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of attention.PATHS, a window and its needs."""
+        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of attention.PATHS, a window and its
+        needs."""
         B, T, D = x.shape
         h = norm(x)
         qkv = F.linear(h, self.qkv.flatten(0, 1)).view(B, T, 3, D // HEAD_DIM, HEAD_DIM)
@@ -508,8 +512,9 @@ def train_step(model: GPT, optimizer: Optimizer, x: Tensor, y: Tensor, parts: in
 
 
 def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int, bool]:
-    """(loader, micro-batches of a step, whether graphs are compiled). On a GPU some steps on random tokens compile the graphs and try the memory
-    before the clock starts: what does not fit is halved at the same total batch, what does not compile runs eagerly."""
+    """(loader, micro-batches of a step, whether graphs are compiled). On a GPU some steps on random tokens compile the
+    graphs and try the memory before the clock starts: what does not fit is halved at the same total batch, what does
+    not compile runs eagerly."""
     own, total = machine(), batch_rows()
     rows, model.checkpoint = device.fit(lambda *how: memory_bytes(*how, model_size()), own.memory, total)
     rows, compiles = MICRO_ROWS or rows, own.compiles

@@ -15,8 +15,8 @@ from autoresearch.workspace.workspace import HELPERS
 
 @contextlib.contextmanager
 def snapshot(context: RunContext, commit: str, *names: str) -> Iterator[Path]:
-    """Give the workspace folder as `commit` has it, in the slot's folder of each of `names` (`train`, `evaluate`, `checks`);
-    the last of them is returned.
+    """Give the workspace folder as `commit` has it, in the slot's folder of each of `names` (`train`, `evaluate`,
+    `checks`); the last of them is returned.
 
     Each name has a folder of its own: what evaluates was touched by nothing that trains.
     """

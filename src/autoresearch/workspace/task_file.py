@@ -35,8 +35,8 @@ class Task(_Table):
     name: str
     title: str = ""
     harness: bool = False
-    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the clock,
-    and a grader, which imports nothing of the trainer, takes the metric from a model process."""
+    """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the
+    clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""
 
 
 class MetricTable(_Table):
@@ -93,7 +93,8 @@ class Files(_Table):
     link: tuple[str, ...] = ()
     """Paths that git ignores and a run needs (an environment, installed packages): linked into each snapshot."""
     hidden: tuple[str, ...] = ()
-    """Patterns of what the command must not read: under the cache, or absolute; `{key}` is a value of [options]."""
+    """Patterns of what the command must not read: under the cache, or absolute. `{key}` is a value of [options],
+    `{stdlib}` the folder of Python's standard library."""
     locked: tuple[str, ...] = ()
     """The same for what nothing may read but an evaluation with AUTORESEARCH_SPLIT=locked."""
     readable: tuple[str, ...] = ()

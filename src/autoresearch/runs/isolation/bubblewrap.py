@@ -31,13 +31,14 @@ class Bubblewrap:
         words = [shutil.which(PROGRAM) or PROGRAM, *_SHAPE]
         words += [] if access.network else ["--unshare-net"]
         places = access.places()
+        needed = (access.cwd, Path(sys.prefix), *access.fixed, *access.writable, *access.visible)
         tmp = TMP
         if access.tmp is None:
             words += ["--tmpfs", str(TMP)]
             named = {path for path, _ in places}
             places += [(path, "read") for path in access.visible if within(path, TMP) and path not in named]
             places.sort(key=lambda place: len(place[0].parts))
-        elif any(within(path, TMP) for path in (access.cwd, Path(sys.prefix), *access.fixed, *access.writable)):
+        elif any(within(path, TMP) for path in needed):
             tmp = access.tmp  # what the command needs lies in /tmp, which therefore stays what it is
         else:
             words += ["--bind", str(access.tmp), str(TMP)]

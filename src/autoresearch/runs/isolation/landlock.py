@@ -21,7 +21,10 @@ PROGRAM = Path(landlock_exec.__file__).resolve()
 PIECE = 100_000
 """Characters of one word of a command; the kernel takes words of up to 128 KiB."""
 
-_WITHOUT_TCP, _WITHOUT_TRUNCATE, _WITHOUT_SCOPES = 4, 3, 6
+ONE_COMPILER = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+"""For a command that is `alone`: more compilers than one of torch talk through memory with a name, which it has not."""
+
+_TRUNCATE, _TCP, _SIGNALS = 3, 4, 6
 """The first versions that hold these back."""
 
 
@@ -40,6 +43,7 @@ class Landlock:
             "tmp": str(access.tmp) if access.tmp else None,
             "scratch": str(access.scratch) if access.scratch else None,
             "in_tmp": dict(access.in_tmp),
+            "env": ONE_COMPILER if access.alone else {},
             "network": access.network,
             "alone": access.alone,
         }
@@ -52,13 +56,13 @@ class Landlock:
         found = [
             "whatever is not hidden can be read, and of what is hidden names, sizes and dates",
             "modes and dates of your files can be changed",
-            "processes outside can be seen" + (" and sent signals" if version < _WITHOUT_SCOPES else ""),
+            "processes outside can be seen" + (" and sent signals" if version < _SIGNALS else ""),
         ]
         if filtered:
             found.append("without a network there is no localhost either")
         else:
-            found.append("a network is left open" + ("" if version < _WITHOUT_TCP else " for all but TCP"))
-            if version < _WITHOUT_TRUNCATE:
+            found.append("a network is left open" + ("" if version < _TCP else " for all but TCP"))
+            if version < _TRUNCATE:
                 found.append("files can be emptied")
         return found
 

@@ -147,7 +147,7 @@ def restrict(places: Places, network: bool, version: int) -> None:
     about = _Ruleset(handled, NET_TCP if version >= 4 and not network else 0, scoped if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = _syscall(CREATE_RULESET, ctypes.byref(about), ctypes.c_size_t(size), ctypes.c_uint32(0))
-    for path, rights in allowances(places):
+    for path, rights in allowances(places, "/", places.get("/", READ)):
         _allow(ruleset, path, rights & handled)
     _drop_capabilities()
     _syscall(RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
@@ -264,6 +264,7 @@ def prepare(settings: dict[str, Any]) -> None:
         os.makedirs(tmp, mode=0o700)
         places[os.path.realpath(tmp)] = WRITE
     os.environ["TMPDIR"] = tmp
+    os.environ.update(settings["env"])
     os.environ.update({name: os.path.join(tmp, folder) for name, folder in settings["in_tmp"].items()})
     os.chdir(settings["cwd"])
     places["/dev/shm"] = 0 if settings["alone"] else WRITE

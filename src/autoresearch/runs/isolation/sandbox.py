@@ -34,7 +34,7 @@ class Access:
     hidden: tuple[Path, ...] = ()
     """Files and folders that are there and cannot be read."""
     visible: tuple[Path, ...] = ()
-    """Files and folders inside something hidden that can be read all the same; each must exist."""
+    """Files and folders inside something hidden that can be read all the same, unless hidden themselves; they exist."""
     tmp: Path | None = None
     """The folder of temporary files. None is an empty one for each start of the command, which no other can reach."""
     scratch: Path | None = None
@@ -50,8 +50,8 @@ class Access:
         found: dict[Path, Right] = {}
         found |= dict.fromkeys(self.shared, "write")
         found |= dict.fromkeys(self.fixed, "read")
-        found |= dict.fromkeys(self.hidden, "none")
         found |= dict.fromkeys([p for p in self.visible if any(within(p, h) for h in self.hidden)], "read")
+        found |= dict.fromkeys(self.hidden, "none")
         found |= dict.fromkeys(self.writable, "write")
         found |= dict.fromkeys([self.tmp] if self.tmp else [], "write")
         return sorted(found.items(), key=lambda place: len(place[0].parts))
