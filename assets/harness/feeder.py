@@ -232,12 +232,11 @@ def number(value: object) -> float | None:
 
 
 def sealed(descriptor: int) -> bool:
-    """Whether nobody can change this any more, its size included; true where the system has no seals."""
+    """Whether nobody can write to this any more; true where the system has no seals."""
     if not hasattr(fcntl, "F_GET_SEALS"):
         return True
-    needed = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
     try:
-        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & needed == needed
+        return bool(fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE)
     except OSError:
         return False
 

@@ -27,7 +27,7 @@ from harness.clock import check_clock
 from harness.errors import TaskError, Verdict
 from harness.feeder import CLOCK, SUMMARY, WEIGHTS
 from harness.files import digest, read_json
-from harness.kin import adopt_orphans, end_strangers
+from harness.kin import adopt_orphans, children, end_strangers
 from harness.model_process import GRADER, RUN
 from harness.task import Task
 
@@ -124,6 +124,7 @@ class Models:
         limit_s += task.budget.amount if task.budget.kind == "seconds" else 0.0
         adopt_orphans()
         self.processes = [ModelProcess(task.folder, limit_s) for _ in range(2)]
+        self.known = children()
         self.at: int | None = None
         self.batch = 0
 
@@ -135,7 +136,7 @@ class Models:
             raise ValueError("the model processes come one after the other")
         if which == 1:
             self.processes[0].end()
-            end_strangers({self.processes[1].process.pid})
+            end_strangers(self.known)
         self.at, self.batch = which, batch
         device = self.processes[which].device()
         size = -(-batch * example.nbytes // 64) * 64
@@ -197,7 +198,7 @@ class Models:
     def close(self) -> None:
         for process in self.processes:
             process.end()
-        end_strangers(set())
+        end_strangers(self.known)
 
 
 class HostBuffer:
