@@ -25,7 +25,7 @@ def cross_entropy(logits: Any, targets: np.ndarray) -> np.ndarray:
 
 
 def wrong(logits: Any, targets: np.ndarray) -> np.ndarray:
-    """Whether the largest of each row of logits [N, C] is another than the target, bool [N]; what is no number is wrong."""
+    """Whether the largest of each row of logits [N, C] is not the target, bool [N]; what is no number is wrong."""
     numbers = logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
     return (numbers.argmax(-1) != targets) | ~np.isfinite(numbers).all(-1)
 

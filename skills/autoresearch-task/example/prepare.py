@@ -1,4 +1,4 @@
-"""Spirals: which of three noisy spirals a point lies on. The points are synthetic, drawn once for each workspace's cache."""
+"""Spirals: which of three noisy spirals a point lies on. The points are synthetic, drawn once for each cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-
 from harness.base import BaseTask
 from harness.command_line import main
 from harness.grader import Models

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
-
 from harness.batches import Batches
 from harness.device import pick_device
 from harness.finish import finish, log_step, seed_everything
+from torch import nn
 
 HERE = Path(__file__).resolve().parent
 WIDTH = 16  # of the hidden layer
