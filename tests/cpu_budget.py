@@ -28,7 +28,7 @@ SHARES = {
     "tests/cli": (70, 46),
     "tests/exchange": (4, 2),
     "tests/experiments": (240, 30),
-    "tests/harness": (50, 16),
+    "tests/harness": (50, 15),
     "tests/journal": (6, 4),
     "tests/pretrain": (160, 30),
     "tests/reports": (8, 6),

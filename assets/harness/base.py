@@ -21,8 +21,8 @@ from harness.task import Allowances, Budget, Training
 class BaseTask:
     """`harness.task.Task` but for `name`, `make` and `judge`.
 
-    Data is a folder for each split, with files of arrays that have an example in each row; the feeder hands out those of
-    `train`, in the order of their names.
+    Data is a folder for each split, with files of arrays that have an example in each row; the feeder hands out those
+    of `train`, in the order of their names.
     """
 
     name: str
