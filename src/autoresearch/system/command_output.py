@@ -1,4 +1,4 @@
-"""What a command printed, kept within bounds: the head and the tail for the log, METRIC lines from wherever they are."""
+"""What a command printed, within bounds: head and tail for the log, METRIC lines from wherever they are."""
 
 from __future__ import annotations
 
