@@ -17,6 +17,7 @@ ALWAYS = {
     "needs a Hopper GPU": "likewise",
     "needs a kernel from the hub": "tests have no network",
     "needs macOS": "likewise",
+    "needs the seals of Linux": "macOS has none",
     "no Landlock": "kernels before 5.13 have none, and no test may bring another",
     "Landlock is turned off": "likewise",
     "Landlock does not work here": "a container may refuse its calls",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.server
+import itertools
 import json
 import random
 import threading
@@ -14,6 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from harness.errors import TaskError
+from harness.files import Progress
+from harness.task import Budget
+from harness.text import corpus, documents, packing
+from harness.text.rows import HEADER, MAGIC, open_rows, write_rows
 from pretrain_workspace import new_workspace, story
 
 MIXED = [
@@ -26,8 +32,12 @@ MIXED = [
 ]
 
 
-def config(prepare: ModuleType, source: Path | str, **values: object) -> object:
-    return prepare.Config(source=str(source), **{"budget_kind": "steps", "budget": 3.0, **values})
+def task(prepare: ModuleType, source: Path | str, **options: object) -> Any:
+    return prepare.Pretrain(prepare.HERE, prepare.Options(source=str(source), **options), Budget("steps", 3.0))
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return json.loads((folder / "manifest.json").read_text())["sha256"]
 
 
 # Tokenizer
@@ -84,7 +94,7 @@ def test_special_tokens_have_the_last_ids_and_no_bytes(prepare: ModuleType) -> N
 
 def packed(prepare: ModuleType, documents: list[list[int]], width: int) -> list[list[int]]:
     arrays = (np.array(document, dtype=np.uint16) for document in documents)
-    return [row.tolist() for row in prepare.pack(arrays, width)]
+    return [row.tolist() for row in packing.pack(arrays, width)]
 
 
 def plain_best_fit(documents: list[list[int]], width: int, buffer: int, refill: int) -> list[list[int]]:
@@ -115,8 +125,8 @@ def mixed_documents(count: int, seed: int) -> list[list[int]]:
 def test_packing_equals_a_plain_best_fit(
     prepare: ModuleType, monkeypatch: pytest.MonkeyPatch, buffer: int, refill: int
 ) -> None:
-    monkeypatch.setattr(prepare, "PACK_BUFFER", buffer)
-    monkeypatch.setattr(prepare, "PACK_REFILL", refill)
+    monkeypatch.setattr(packing, "PACK_BUFFER", buffer)
+    monkeypatch.setattr(packing, "PACK_REFILL", refill)
     documents = mixed_documents(1500, buffer)
     rows = packed(prepare, documents, 33)
     assert len(rows) > 500
@@ -131,14 +141,14 @@ def test_documents_come_back_from_files_of_tokens_whatever_is_read_at_a_time(
     documents = mixed_documents(60, 3)
     for number, part in enumerate((documents[:25], [], documents[25:])):
         flat = np.array([token for document in part for token in document], dtype="<u2")
-        (tmp_path / f"{number}.bin").write_bytes(prepare.HEADER.pack(prepare.MAGIC, 1, len(flat)) + flat.tobytes())
-    found = prepare.read_tokens(sorted(tmp_path.iterdir()), 9999, block)
+        (tmp_path / f"{number}.bin").write_bytes(HEADER.pack(MAGIC, 1, len(flat)) + flat.tobytes())
+    found = packing.read_tokens(sorted(tmp_path.iterdir()), 9999, block)
     assert [document.tolist() for document in found] == documents
 
 
 def test_cutting_long_documents_keeps_all_their_tokens(prepare: ModuleType) -> None:
     document = [9999, *range(32 * 5 + 7)]
-    pieces = list(prepare.cut_tokens([np.array(document, dtype=np.uint16)], 33))
+    pieces = list(packing.cut_tokens([np.array(document, dtype=np.uint16)], 33))
     assert [token for piece in pieces for token in piece.tolist()[1:]] == document[1:]
     assert all(piece[0] == 9999 and len(piece) <= 33 for piece in pieces)
 
@@ -146,11 +156,11 @@ def test_cutting_long_documents_keeps_all_their_tokens(prepare: ModuleType) -> N
 def test_a_truncated_file_of_rows_is_refused(prepare: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     row = np.arange(1, 6, dtype=np.uint16)
-    assert prepare.write_rows([row, row + 5], path, 5, prepare.Progress("rows")) == 2
-    assert prepare.open_rows(path).tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
+    assert write_rows([row, row + 5], path, 5, Progress("rows")) == 2
+    assert open_rows(path).tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(prepare.TaskError, match="damaged"):
-        prepare.open_rows(path)
+    with pytest.raises(TaskError, match="damaged"):
+        open_rows(path)
 
 
 # Sources and splits
@@ -158,30 +168,28 @@ def test_a_truncated_file_of_rows_is_refused(prepare: ModuleType, tmp_path: Path
 
 def test_cut_loses_nothing_and_keeps_to_its_limit(prepare: ModuleType) -> None:
     for text in (story(1, 500), "x" * 1000, "a b " * 300):
-        parts = list(prepare.cut(text, 100))
+        parts = list(documents.cut(text, 100))
         assert "".join(parts) == text
         assert max(map(len, parts)) <= 100
 
 
 def texts_of(prepare: ModuleType, folder: Path, split: str) -> set[str]:
     tokenizer = prepare.Tokenizer.load(folder / "tokenizer.json")
-    return {tokenizer.decode(row[1:]) for row in prepare.open_rows(folder / f"{split}.bin").tolist()}
+    return {tokenizer.decode(row[1:]) for row in open_rows(folder / f"{split}.bin").tolist()}
 
 
 def test_no_document_is_in_two_splits(prepare: ModuleType, cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "docs.jsonl"
     texts = [story(n % 300) for n in range(400)]  # a hundred come twice
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    chosen = config(prepare, path)
-    folder = prepare.prepare(chosen)
+    chosen = task(prepare, path)
+    folder = chosen.prepare()
     counts = json.loads((folder / "manifest.json").read_text())["splits"]
     total = path.stat().st_size
-    found: dict[str, set[str]] = {split: set() for split in prepare.SPLITS}
-    for split, text, _ in prepare.documents(prepare.source_files(chosen), chosen, total):
+    found: dict[str, set[str]] = {split: set() for split in documents.SPLITS}
+    for split, text, _ in documents.documents(chosen.source_files(), "text", chosen.share(total), 4096):
         found[split].add(text)
-    assert not (
-        found["train"] & found["search"] or found["train"] & found["locked"] or found["search"] & found["locked"]
-    )
+    assert not any(found[one] & found[other] for one, other in itertools.combinations(documents.SPLITS, 2))
     assert set().union(*found.values()) == set(texts)
     assert sum(count["documents"] for count in counts.values()) == 400
     assert counts["search"]["rows"] > 0 < counts["locked"]["rows"]
@@ -195,9 +203,9 @@ def test_no_more_text_is_read_than_the_profile_says(
     monkeypatch.setitem(prepare.PROFILES, "tiny", dataclasses.replace(prepare.PROFILES["tiny"], text_bytes=50_000))
     for n in range(9):
         (tmp_path / f"{n}.txt").write_text(story(n, 200))
-    chosen = config(prepare, tmp_path)
-    files = prepare.source_files(chosen)
-    read = sum(size for _, _, size in prepare.documents(files, chosen, 50_000))
+    chosen = task(prepare, tmp_path)
+    files = chosen.source_files()
+    read = sum(size for _, _, size in documents.documents(files, "text", chosen.share(50_000), 4096))
     assert 30_000 < read <= 50_000
     assert len(files) < 9
 
@@ -207,31 +215,31 @@ def test_preparing_twice_makes_the_same_and_a_changed_source_is_noticed(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\n\n".join(story(n) for n in range(60)))
-    chosen = config(prepare, path)
-    folder = prepare.prepare(chosen)
-    first, made = prepare.manifest_hash(folder), (folder / "train.bin").stat().st_mtime_ns
-    prepare.prepare(chosen)
+    chosen = task(prepare, path)
+    folder = chosen.prepare()
+    first, made = hashes(folder), (folder / "train.bin").stat().st_mtime_ns
+    chosen.prepare()
     assert (folder / "train.bin").stat().st_mtime_ns == made
-    prepare.prepare(chosen, force=True)
-    assert prepare.manifest_hash(folder) == first
+    chosen.prepare(force=True)
+    assert hashes(folder) == first
     path.write_text("\n\n".join(story(n) for n in range(70)))
-    prepare.prepare(chosen)
-    assert prepare.manifest_hash(folder) != first
+    chosen.prepare()
+    assert hashes(folder) != first
     assert not list(folder.parent.rglob("*.part"))
 
 
 def test_another_row_length_is_packed_without_tokenising_again(
     prepare: ModuleType, cache: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = prepare.prepare(config(prepare, text_file))
+    one = task(prepare, text_file).prepare()
 
     def refuse(*_: object) -> None:
         raise AssertionError("the text was tokenised again")
 
-    monkeypatch.setattr(prepare, "write_tokens", refuse)
-    other = prepare.prepare(config(prepare, text_file, seq_len=64))
-    assert prepare.open_rows(one / "train.bin").shape[1] == 257
-    assert prepare.open_rows(other / "train.bin").shape[1] == 65
+    monkeypatch.setattr(corpus, "write_tokens", refuse)
+    other = task(prepare, text_file, seq_len=64).prepare()
+    assert open_rows(one / "train.bin").shape[1] == 257
+    assert open_rows(other / "train.bin").shape[1] == 65
     assert (one / "tokenizer.json").read_bytes() == (other / "tokenizer.json").read_bytes()
 
 
@@ -242,8 +250,8 @@ def test_preparing_that_was_killed_goes_on_and_ends_the_same(
     source.mkdir()
     for n in range(6):
         (source / f"{n}.txt").write_text(story(n, 900))
-    monkeypatch.setattr(prepare, "GROUP_BYTES", 50_000)
-    hashes, groups, whole = [], 0, prepare.write_tokens
+    monkeypatch.setattr(corpus, "GROUP_BYTES", 50_000)
+    seen, groups, whole = [], 0, corpus.write_tokens
     for stop in (99, 0, 1, 2):
         monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / f"cache{stop}"))
         calls: list[Any] = []
@@ -254,24 +262,24 @@ def test_preparing_that_was_killed_goes_on_and_ends_the_same(
                 raise KeyboardInterrupt
             whole(*arguments)
 
-        monkeypatch.setattr(prepare, "write_tokens", interrupted)
+        monkeypatch.setattr(corpus, "write_tokens", interrupted)
         if stop < 99:
             with pytest.raises(KeyboardInterrupt):
-                prepare.prepare(config(prepare, source))
+                task(prepare, source).prepare()
             calls.clear()
             calls += [None] * 99
-        hashes.append(prepare.manifest_hash(prepare.prepare(config(prepare, source))))
+        seen.append(hashes(task(prepare, source).prepare()))
         groups = len(calls) if stop == 99 else groups
         assert stop == 99 or len(calls) == 99 + groups - stop  # what was finished is not done again
     assert groups > 2
-    assert len(set(hashes)) == 1
+    assert all(each == seen[0] for each in seen)
 
 
 def test_byte_tokens_make_a_vocabulary_of_bytes(prepare: ModuleType, cache: Path, text_file: Path) -> None:
-    chosen = config(prepare, text_file, tokenizer="byte")
-    folder = prepare.prepare(chosen)
+    chosen = task(prepare, text_file, tokenizer="byte")
+    folder = chosen.prepare()
     assert chosen.profile.vocab_size == 260
-    assert prepare.open_rows(folder / "train.bin").max() == 256
+    assert open_rows(folder / "train.bin").max() == 256
     assert all(text in text_file.read_text() or "\n" in text for text in texts_of(prepare, folder, "search"))
 
 
@@ -283,11 +291,11 @@ def test_climbmix_uses_shards_that_are_there_and_holds_out_the_last(prepare: Mod
     shards.mkdir(parents=True)
     for name, numbers in (("shard_00000", range(90)), ("shard_06542", range(80, 160))):
         pq.write_table(pa.table({"text": [story(n) for n in numbers]}), shards / f"{name}.parquet")
-    chosen = config(prepare, "climbmix", shards=1)
-    counts = json.loads((prepare.prepare(chosen) / "manifest.json").read_text())["splits"]
+    chosen = task(prepare, "climbmix", shards=1)
+    counts = json.loads((chosen.prepare() / "manifest.json").read_text())["splits"]
     assert counts["train"]["documents"] == 90
     assert counts["search"]["documents"] > 10 < counts["locked"]["documents"]
-    assert counts["search"]["documents"] + counts["locked"]["documents"] == 80
+    assert sum(counts[split]["documents"] for split in ("search", "locked", "control")) == 80
 
 
 def test_a_failed_download_names_the_shard_and_the_way_out(
@@ -299,10 +307,8 @@ def test_a_failed_download_names_the_shard_and_the_way_out(
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    with pytest.raises(
-        prepare.TaskError, match=r"2 of 2 shards did not arrive, first shard_00000\.parquet.*--source python"
-    ):
-        prepare.prepare(config(prepare, "climbmix", shards=1))
+    with pytest.raises(TaskError, match=r"2 of 2 files did not arrive, first shard_00000\.parquet.*--source python"):
+        task(prepare, "climbmix", shards=1).prepare()
 
 
 BAD_SOURCES = {
@@ -412,6 +418,6 @@ def test_shards_are_downloaded_once_from_the_endpoint_that_is_set(tmp_path: Path
         (tmp_path / "cache" / "climbmix" / "shard_06542.parquet").write_bytes(b"PAR1 and no more")
         failed = workspace.run("prepare.py", "--shards", "1", "--force", **endpoint)
         assert failed.returncode == 1
-        assert failed.stderr.splitlines()[-1].startswith("error: 1 of 2 shards did not arrive, first shard_06542")
+        assert failed.stderr.splitlines()[-1].startswith("error: 1 of 2 files did not arrive, first shard_06542")
     finally:
         server.shutdown()

@@ -5,13 +5,20 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+import sysconfig
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from pretrain_workspace import ASSETS, Workspace, engine_run, evaluation, new_workspace
+from harness.task import Budget
+from harness.text import documents
+from pretrain_workspace import ASSETS, HARNESS, Workspace, engine_run, evaluation, new_workspace
 
 METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
 
@@ -64,7 +71,7 @@ def test_the_locked_split_is_scored_apart(workspace: Workspace, trained: Path) -
 @pytest.mark.parametrize(
     ("pattern", "replacement", "outcome", "words"),
     [
-        (r"distance < 0", "distance < -1", "tampered", "later tokens"),
+        (r"return trunk\(self, ids", "return trunk(self, ids.roll(-1, 1)", "tampered", "later tokens"),
         (r"WIDTH = 64", "WIDTH = 128", "crash", "do not fit"),
         (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
         (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
@@ -79,11 +86,7 @@ def test_the_evaluator_judges_the_committed_file(
     outcome: str,
     words: str | None,
 ) -> None:
-    second = Workspace(tmp_path / "second", workspace.env)
-    second.folder.mkdir()
-    for path in workspace.folder.iterdir():
-        if path.is_file():
-            (second.folder / path.name).write_bytes(path.read_bytes())
+    second = workspace.copy(tmp_path / "second")
     second.edit("train.py", pattern, replacement)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
@@ -103,16 +106,29 @@ def test_a_run_without_finish_has_no_metric(workspace: Workspace, tmp_path: Path
     assert "finish" in result["reason"]
 
 
-def test_the_task_file_hides_all_that_is_held_out(workspace: Workspace) -> None:
+def test_a_run_may_read_nothing_of_the_cache_that_is_text(workspace: Workspace) -> None:
     files = tomllib.loads((ASSETS / "autoresearch.toml").read_text())["files"]
     cache = Path(workspace.env["AUTORESEARCH_CACHE"])
-    held_out = [path for path in cache.rglob("*.bin") if "search" in path.name or "locked" in path.name]
-    hidden = {path for pattern in files["hidden"] if "{" not in pattern for path in cache.glob(pattern)}
-    locked = {path for pattern in files["locked"] for path in cache.glob(pattern)}
-    assert len(held_out) == 4
-    for path in held_out:
-        assert {path, *path.parents} & (hidden | locked)
-        assert path.name == "search.bin" or {path, *path.parents} & locked
+    readable = {path.name for pattern in files["readable"] for path in cache.glob(pattern)}
+    assert readable == {"tokenizer.json"}
+    assert "{source}" in files["hidden"]
+
+
+def test_the_held_out_part_of_the_python_text_is_hidden_and_needed_by_no_run(prepare: ModuleType) -> None:
+    files = tomllib.loads((ASSETS / "autoresearch.toml").read_text())["files"]
+    hidden = {pattern.removeprefix("{stdlib}/") for pattern in files["hidden"] if pattern.startswith("{stdlib}/")}
+    assert hidden == set(documents.PYTHON_HELD_OUT)
+    task = prepare.Pretrain(prepare.HERE, prepare.Options(source="python"), Budget("steps", 3.0))
+    share = task.share(10**7)
+    for path in documents.python_files():
+        part, trains = share(path)
+        held_out = path.relative_to(sysconfig.get_path("stdlib")).parts[0] in hidden
+        assert (part > 0) == held_out == (not trains)
+    loaded = "import sys, train; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ASSETS, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(HARNESS.parent)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not {name.split(".")[0] for name in done.stdout.split()} & hidden
 
 
 @pytest.mark.slow
@@ -141,7 +157,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once(workspace: Workspace, tm
 def test_the_task_file_is_complete() -> None:
     table = tomllib.loads((ASSETS / "autoresearch.toml").read_text())
     assert table["files"]["mutable"] == ["train.py"]
-    assert all((ASSETS / name).is_file() for key in ("mutable", "immutable") for name in table["files"][key])
+    ours = {name: ASSETS.parents[1] if name == "harness" else ASSETS for name in table["files"]["immutable"]}
+    assert all((folder / name).exists() for name, folder in {**ours, "train.py": ASSETS}.items())
+    assert table["task"]["harness"] is True
     assert set(table["profile"]) == {"full", "small", "tiny"}
     for profile in table["profile"].values():
         assert set(profile) == {"budget", "limit_s", "source"}
