@@ -28,6 +28,9 @@ ROUNDING = 1e-5
 SURE = 4.0
 """Standard errors beyond which a mean difference is no chance."""
 
+ALONE = 0.002
+"""Part of the answers that rounding may turn, where two of them are as good as equal."""
+
 CONTAMINATED = 5.0
 """Standard errors by which a split may be easier than held-out text on which no decision rests."""
 
@@ -103,6 +106,19 @@ def correction(whole: np.ndarray, prefix: np.ndarray) -> float:
             f"scores are {mean:.3g} nats a token better with later tokens in view, over {SURE:g} standard errors",
         )
     return mean
+
+
+def check_alone(first: np.ndarray, second: np.ndarray) -> None:
+    """Raise Verdict tampered when an example has another answer among other examples: for tasks without prefixes.
+
+    Both are the scores of the same examples [n], the second from process B, in another order."""
+    differing = float((first != second).mean()) if len(first) else 0.0
+    if differing > ALONE:
+        raise Verdict(
+            "tampered",
+            f"{100 * differing:.3g} % of {len(first)} examples have another answer among others: the model uses more "
+            "than the example itself (other rows, or earlier calls)",
+        )
 
 
 def check_contamination(split: np.ndarray, control: np.ndarray) -> None:

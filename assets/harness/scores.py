@@ -24,6 +24,12 @@ def cross_entropy(logits: Any, targets: np.ndarray) -> np.ndarray:
     return nats
 
 
+def wrong(logits: Any, targets: np.ndarray) -> np.ndarray:
+    """Whether the largest of each row of logits [N, C] is not the target, bool [N]; what is no number is wrong."""
+    numbers = logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
+    return (numbers.argmax(-1) != targets) | ~np.isfinite(numbers).all(-1)
+
+
 def _numpy(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     nats = np.empty(targets.shape, np.float64)
     rows, chosen = logits.reshape(-1, logits.shape[-1]), targets.ravel()

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ class Trainer:
 
     def __init__(self, task: SmallTask, folder: Path, seed: int = 1) -> None:
         self.channel, other = Channel.pair()
-        self.feeder = Feeder(task, other, folder, seed=seed, begun=time.monotonic())
+        self.feeder = Feeder(task, other, folder, seed=seed, begun=0.0)
         self.thread = threading.Thread(target=self._serve, args=[other], daemon=True)
         self.thread.start()
 

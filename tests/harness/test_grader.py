@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from harness import model_process
 from harness.errors import Verdict
 from harness.grader import Models, grade, reported
 from harness.task import Budget
@@ -163,6 +164,12 @@ def test_a_cheating_or_broken_model_is_refused(
     with pytest.raises(Verdict, match=words) as refused:
         graded(monkeypatch, task, change)
     assert refused.value.outcome == outcome
+
+
+def test_an_answer_that_was_not_written_is_no_number(monkeypatch: pytest.MonkeyPatch, task: SmallTask) -> None:
+    monkeypatch.setattr(model_process.Server, "run", lambda *_: None)
+    with pytest.raises(Verdict, match="not finite"):
+        graded(monkeypatch, task, same)
 
 
 @pytest.mark.slow

@@ -1,0 +1,89 @@
+"""What a command printed, within bounds: head and tail for the log, METRIC lines from wherever they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import deque
+
+from autoresearch.metrics import MAX_LINE, PREFIX
+
+LOG_HEAD = 8 * 2**20
+LOG_TAIL = 2**20
+"""Bytes of output that the log keeps from the beginning and from the end; METRIC lines count wherever they are."""
+
+MAX_METRIC_LINES = 10_000
+
+
+class CommandOutput:
+    """What a command printed: the log's head as it comes, the tail and the METRIC lines kept for the end."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.left_out = 0
+        self.recent = bytearray()
+        self.metrics: deque[str] = deque(maxlen=MAX_METRIC_LINES)
+        self._pending: deque[bytes] = deque()
+        self._pending_size = 0
+        self._line = bytearray()
+
+    def take(self, process: subprocess.Popen[bytes], sink: object) -> bool:
+        """Read what is there; return False at the end of the output."""
+        assert process.stdout is not None
+        try:
+            block = os.read(process.stdout.fileno(), 2**18)
+        except BlockingIOError:
+            return True
+        if not block:
+            return False
+        self._write(block, sink)
+        self.recent += block
+        del self.recent[: max(0, len(self.recent) - 2**16)]
+        self._collect(block)
+        return True
+
+    def drain(self, process: subprocess.Popen[bytes], sink: object) -> None:
+        """Read what is left in the pipe after every writer is dead (at most the pipe's own size)."""
+        assert process.stdout is not None
+        for _ in range(64):
+            before = self.written + self.left_out + self._pending_size
+            if not self.take(process, sink) or before == self.written + self.left_out + self._pending_size:
+                break
+        process.stdout.close()
+
+    def finish(self, sink: object) -> None:
+        if self._line:
+            self._collect(b"\n")
+        if self.left_out:
+            sink.write(f"\n[... {self.left_out} bytes left out ...]\n".encode())  # type: ignore[attr-defined]
+        for block in self._pending:
+            sink.write(block)  # type: ignore[attr-defined]
+
+    def text(self) -> str:
+        return self.recent.decode("utf-8", "replace")
+
+    def _write(self, block: bytes, sink: object) -> None:
+        room = LOG_HEAD - self.written
+        if room > 0:
+            sink.write(block[:room])  # type: ignore[attr-defined]
+            self.written += len(block[:room])
+            block = block[room:]
+        if block:
+            self._pending.append(block)
+            self._pending_size += len(block)
+            while self._pending_size - len(self._pending[0]) >= LOG_TAIL:
+                gone = self._pending.popleft()
+                self._pending_size -= len(gone)
+                self.left_out += len(gone)
+
+    def _collect(self, block: bytes) -> None:
+        prefix = PREFIX.encode()
+        # A carriage return ends a line, too, as it does for `parse_metrics`: progress is drawn with it.
+        *lines, rest = block.replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            whole = bytes(self._line) + line if self._line else line
+            if whole.startswith(prefix):
+                self.metrics.append(whole[: MAX_LINE + 1].decode("utf-8", "replace"))
+            self._line.clear()
+        # A line without end cannot fill the memory: past the limit only its beginning counts.
+        self._line += rest[: max(0, MAX_LINE + 1 - len(self._line))]
