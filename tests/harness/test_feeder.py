@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ class Trainer:
 
     def __init__(self, task: SmallTask, folder: Path, seed: int = 1) -> None:
         self.channel, other = Channel.pair()
-        self.feeder = Feeder(task, other, folder, seed=seed, begun=0.0)
+        self.feeder = Feeder(task, other, folder, seed=seed, begun=math.inf)
         self.thread = threading.Thread(target=self._serve, args=[other], daemon=True)
         self.thread.start()
 

@@ -35,7 +35,7 @@ class Bubblewrap:
 
     def command(self, access: Access) -> list[str]:
         words = [shutil.which(PROGRAM) or PROGRAM, *_SHAPE]
-        for name in sorted(os.listdir("/dev")):
+        for name in sorted(path.name for path in Path("/dev").iterdir()):
             if name in GPUS or name.startswith("nvidia"):
                 words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
         words += [] if access.network else ["--unshare-net"]

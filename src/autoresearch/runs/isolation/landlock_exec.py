@@ -68,7 +68,7 @@ ARCHITECTURES: dict[str, tuple[int, dict[str, int]]] = {
 """Machine -> how the kernel names it to a filter, and the numbers of its system calls."""
 
 MARKS_ON_FILES = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat",
-                  "utime", "utimes", "futimesat", "utimensat")  # fmt: skip
+                  "utime", "utimes", "futimesat", "utimensat", "fadvise64")  # fmt: skip
 ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
 OF_OTHERS = {"prlimit64": 0, "sched_setparam": 0, "sched_setscheduler": 0, "sched_setaffinity": 0, "sched_setattr": 0,
              "setpriority": 1, "ioprio_set": 1}  # fmt: skip
@@ -214,7 +214,7 @@ def filter_of(machine: str, network: bool, alone: bool, version: int) -> list[Co
     if alone:
         refused |= dict.fromkeys(MEMORY_BY_NAME, errno.EACCES)
         refused |= dict.fromkeys(PAGE_CACHE, errno.ENOSYS)
-        refused |= dict.fromkeys((*MARKS_ON_FILES, "fadvise64"), 0)  # they say that all went well: programs ask for them in passing
+        refused |= dict.fromkeys(MARKS_ON_FILES, 0)  # they say that all went well: programs ask for them in passing
     if version < 3:
         refused |= {"truncate": errno.EACCES, "openat2": errno.ENOSYS}
     for name, answer in refused.items():
