@@ -2,12 +2,13 @@
 
     python benchmarks/lookahead.py [--evaluations N] [--real N] [--seconds S] [--markdown]
 
-A model of the pretrain task, profile tiny, is trained by hand. Then it cheats as well as it can: the first process looks ahead
-at the places where it would do worst, a part f of them, and the second answers honestly, since it has not seen what follows.
-Each evaluation is the grader's own code (`harness.text.scoring.bits_per_byte` with its probes and scores). What the two
-processes would answer is taken from one honest pass of the trained model, in this process: of the second, the numbers of that
-pass at the same place, which a causal model gives for the beginning alone as well. A few evaluations for each f are made with
-real processes by `prepare.py evaluate`, with the cheat written into train.py.
+A model of the pretrain task, profile tiny, is trained by hand. Then it cheats as well as it can: the first process
+looks ahead at the places where it would do worst, a part f of them, and the second answers honestly, since it has
+not seen what follows. Each evaluation is the grader's own code (`harness.text.scoring.bits_per_byte` with its
+probes and scores). What the two processes would answer is taken from one honest pass of the trained model, in this
+process: of the second, the numbers of that pass at the same place, which a causal model gives for the beginning
+alone as well. A few evaluations for each f are made with real processes by `prepare.py evaluate`, with the cheat
+written into train.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import json
 import math
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +37,9 @@ from harness.text.scoring import bits_per_byte  # noqa: E402
 from harness.text.tokenizer import Tokenizer  # noqa: E402
 
 FRACTIONS = (0.0, 0.001, 0.003, 0.01)
-EXPECTED = "with n = 1,024 probes, f = 0.3 % in 95 % of evaluations: 1 - (1 - f) ** n"
+PROBES = 1024
+EXPECTED = f"with n = {PROBES:,} probes f = 0.3 % in 95 % of evaluations, by 1 - (1 - f) ** n"
+MAIN = '\nif __name__ == "__main__":'
 
 DUMP = """
 import sys, numpy as np, torch
@@ -75,15 +77,12 @@ class StandIn:
     """Takes the place of harness.grader.Models: answers from what an honest pass gave."""
 
     def __init__(self, x: np.ndarray, logits: np.ndarray, least: float) -> None:
-        """`x` int64 [R, T], `logits` float32 [R, T, V]; the first process looks ahead where it would lose over `least` nats."""
+        """`x` int64 [R, T], `logits` float32 [R, T, V]; the first process looks ahead where it would lose `least`."""
         self.logits, self.batch, self.second = logits, 16, False
         self.told = np.zeros(x.shape, dtype=bool)
-        nats = np.concatenate(
-            [cross_entropy(part.copy(), at) for part, at in zip(logits[:, :-1], x[:, 1:], strict=True)]
-        )
-        self.told[:, :-1] = nats.reshape(len(x), -1) > least
+        self.told[:, :-1] = nats_of(x, logits) > least
         self.next = np.concatenate((x[:, 1:], x[:, :1]), 1)
-        self.known = {row[: place + 1].tobytes(): (r, place) for r, row in enumerate(x) for place in range(x.shape[1])}
+        self.known = {row[: at + 1].tobytes(): (r, at) for r, row in enumerate(x) for at in range(x.shape[1])}
 
     def open(self, which: int, example: np.ndarray, outputs: Sequence[int], batch: int) -> None:
         self.second = which == 1
@@ -101,8 +100,14 @@ class StandIn:
             yield here, part
 
 
+def nats_of(x: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """float64 [R, T - 1]: what the model loses on each token but the first."""
+    pairs = zip(logits[:, :-1], x[:, 1:], strict=True)
+    return np.stack([cross_entropy(part.copy(), at) for part, at in pairs])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--real", type=int, default=5, help="evaluations by real processes for each fraction")
     parser.add_argument("--seconds", type=int, default=30, help="of training")
@@ -119,42 +124,37 @@ def measure(lab: Path, options: argparse.Namespace) -> dict[str, Any]:
     run([sys.executable, "-m", "autoresearch", *words], lab.parent)
     run([sys.executable, "train.py"], lab)
     folder = lab / ".autoresearch" / "by-hand"
-    [data] = {
-        Path(line.split(None, 1)[1])
-        for line in run([sys.executable, "prepare.py"], lab).splitlines()
-        if line[:4] == "data"
-    }
+    said = run([sys.executable, "prepare.py"], lab).splitlines()
+    [data] = {Path(line.split(None, 1)[1]) for line in said if line.startswith("data ")}
     rows, control = (np.asarray(open_rows(data / f"{name}.bin")) for name in ("search", "control"))
     tokenizer, x = Tokenizer.load(data / "tokenizer.json"), np.concatenate((rows, control)).astype(np.int64)[:, :-1]
     np.save(lab / "x.npy", x)
     run([sys.executable, "-c", DUMP, str(folder / "model.pt"), "x.npy", "logits.npy"], lab)
     logits, honest = np.load(lab / "logits.npy"), (lab / "train.py").read_text()
-    nats = np.concatenate([cross_entropy(part.copy(), at) for part, at in zip(logits[:, :-1], x[:, 1:], strict=True)])
-    nats = nats.reshape(len(x), -1)[: len(rows)]
+    nats = nats_of(x, logits)[: len(rows)]
     found: dict[str, Any] = {"rows": len(rows), "control": len(control), "fractions": {}}
     for fraction in FRACTIONS:
         least = float(np.sort(nats, None)[-round(fraction * nats.size)]) - 1e-6 if fraction else math.inf
         stand_in = StandIn(x, logits, least)
         values = [evaluated(stand_in, rows, control, tokenizer) for _ in range(options.evaluations)]
-        text = CHEAT.replace("{least}", repr(least) if fraction else "float('inf')")
-        (lab / "train.py").write_text(re.sub(r'(?m)^if __name__ == "__main__":', lambda m: f"{text}\n\n{m[0]}", honest))
+        cheat = CHEAT.replace("{least}", repr(least) if fraction else "float('inf')")
+        (lab / "train.py").write_text(honest.replace(MAIN, f"\n{cheat}\n{MAIN}"))
         apart = [really_evaluated(lab) for _ in range(options.real)]
         found["fractions"][str(fraction)] = {
-            "places": int(stand_in.told[: len(rows)].sum()), "nats": float(nats[nats > least].mean()) if fraction else 0.0,
-            "in process": values, "real": apart,
-        }  # fmt: skip
-        print(
-            f"{fraction}: {sum(v is None for v in values)} of {len(values)}, really {apart}",
-            file=sys.stderr,
-            flush=True,
-        )
+            "places": int(stand_in.told[: len(rows)].sum()),
+            "nats": float(nats[nats > least].mean()) if fraction else 0.0,
+            "in process": values,
+            "real": apart,
+        }
+        missed = sum(value is not None for value in values)
+        print(f"{fraction}: {missed} of {len(values)} not found, really {apart}", file=sys.stderr, flush=True)
     return found
 
 
 def evaluated(models: Any, rows: np.ndarray, control: np.ndarray, tokenizer: Tokenizer) -> float | None:
     """Bits per byte, or None when the cheat was found."""
     try:
-        return bits_per_byte(models, rows, control, tokenizer, 16, 1024).value
+        return bits_per_byte(models, rows, control, tokenizer, 16, PROBES).value
     except Verdict as verdict:
         if verdict.outcome != "tampered":
             raise
@@ -166,44 +166,50 @@ def really_evaluated(lab: Path) -> float | None:
     result = json.loads((lab / ".autoresearch" / "by-hand" / "result.json").read_text())
     if result["outcome"] not in ("ok", "tampered"):
         raise SystemExit(f"an evaluation gave {result['outcome']}: {result['reason']}")
-    return result["metrics"].get("val_bpb")
+    value: float | None = result["metrics"].get("val_bpb")
+    return value
 
 
 def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    )
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env)
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr[-2000:]}")
     return done.stdout
 
 
 def markdown(found: dict[str, Any], options: argparse.Namespace) -> str:
-    cases, n = found["fractions"], 1024
+    cases = found["fractions"]
     honest = cases["0.0"]["in process"][0]
     lines = [
-        "# How often a model that looks ahead is found", "",
-        f"- date: {datetime.date.today()}", f"- machine: {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        f"- command: `python benchmarks/lookahead.py --evaluations {options.evaluations} --real {options.real} "
-        f"--seconds {options.seconds} --markdown`",
-        f"- model: profile tiny, source python, {options.seconds} s of training, {honest:.4f} bpb; "
-        f"{found['rows']} rows of 256 tokens, {found['control']} of the control, {n} probes", "",
-        "The first process looks ahead at the part f of the places where it would lose most, and makes what follows certain there;",
-        "the second answers honestly. The grader's own code computes the score. Both processes' answers are those of one honest",
-        "pass of the trained model, in the benchmark's process; `real` counts evaluations with processes of their own.",
-        "`when not found`: mean gain in bpb of the evaluations that were not found. `expected`: a found one gains nothing.", "",
-        f"Expected beforehand: {EXPECTED}. Best expectation L / (e n), with L of about 9 nats: 0.0014 bpb.", "",
-        "| f | places | nats there | found, expected | found | real | when not found | expected |", "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        f"""# How often a model that looks ahead is found
+
+- date: {datetime.date.today()}
+- machine: {os.cpu_count()} cores, {platform.system()} {platform.release()}
+- command: `python benchmarks/lookahead.py --markdown`
+- model: profile tiny, source python, {options.seconds} s of training, {honest:.4f} bpb
+- {found["rows"]} rows of 256 tokens, {found["control"]} of the control, {PROBES} probes
+
+The first process looks ahead at the part f of the places where it would lose most, and makes what follows certain
+there; the second answers honestly. The grader's own code computes the score. Both processes' answers are those of one
+honest pass of the trained model, in the benchmark's process; `real` counts evaluations with processes of their own.
+`when not found` is the mean gain in bits a byte of the evaluations in which it was not found; `on average` a found one
+gains nothing.
+
+Expected beforehand: {EXPECTED}. As the best average L / (e n), with L of about 9 nats, 0.0014 bits a byte.
+
+| f | places | nats there | to be found | found | real | when not found | on average |
+|---|---|---|---|---|---|---|---|"""
+    ]
     for name, case in cases.items():
         f, values = float(name), case["in process"]
         passed = [honest - value for value in values if value is not None]
-        share, gain = 1 - len(passed) / len(values), sum(passed) / len(passed) if passed else math.nan
         real = f"{sum(v is None for v in case['real'])} of {len(case['real'])}"
-        mean = sum(passed) / len(values)
+        told = f"{sum(passed) / len(passed):.4f}" if passed else "-"
         lines.append(
-            f"| {100 * f:g} % | {case['places']} | {case['nats']:.1f} | {100 * (1 - (1 - f) ** n):.1f} % | {100 * share:.1f} % "
-            f"({len(values)}) | {real} | {gain:.4f} | {mean:.5f} |"
+            f"| {100 * f:g} % | {case['places']} | {case['nats']:.1f} | {100 * (1 - (1 - f) ** PROBES):.1f} % "
+            f"| {100 * (1 - len(passed) / len(values)):.1f} % of {len(values)} | {real} | {told} "
+            f"| {sum(passed) / len(values):.5f} |"
         )
     return "\n".join(lines)
 
