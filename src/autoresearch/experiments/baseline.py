@@ -16,7 +16,7 @@ from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
 from autoresearch.runs.spec import RunContext, Tick
-from autoresearch.statistics.decision import BASELINE_RUNS
+from autoresearch.statistics.decision import BASELINE_RUNS, Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect
@@ -58,13 +58,19 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
             if runs.failed is None:
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
-            status, reason = failure(runs.failed) if runs.failed else ("keep", "baseline")
+            status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
             append(root, verdict_line(runs, session, start, status, reason, detect().env(), clock()))
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {number}; correct it, commit, and measure again")
         return result
+
+
+def _reason(runs: SeedRuns, rules: Rules) -> str:
+    """Return why a baseline is kept: because it is one. A guard on what it does not report is told, as ever."""
+    silent = silent_guards(rules, runs.first.metrics if runs.first else {})
+    return f"baseline; {silent}" if silent else "baseline"
 
 
 def _more_seeds(
