@@ -36,6 +36,6 @@ def gather(
         groups=tuple(group for group in (*groups, known.noise_runs) if len(group) > 1),
         metrics=metrics or {},
         code_removed=simpler,
-        recent=frozenset(seed for seed, after in incumbent.measured_after.items() if after >= now),
+        recent=frozenset(run.seed for run in incumbent.runs if run.after >= now and run.seed is not None),
         stale=now - incumbent.measured_at > STALE_AFTER,
     )
