@@ -14,7 +14,7 @@ from lab import Lab, cli
 
 from autoresearch.cli.job_folders import jobs_of
 from autoresearch.reports.views import MOST_LINES
-from autoresearch.system.process import alive
+from autoresearch.system.living import alive
 from autoresearch.workspace.lock import current_run
 
 

@@ -64,7 +64,7 @@ class Job:
     @property
     def runs(self) -> bool:
         """Whether it has not ended. One that was not detached has ended with its output, whatever its process does."""
-        from autoresearch.system.process import alive
+        from autoresearch.system.living import alive
 
         about = self.about
         done = about and not about["detached"] and self.output
@@ -72,7 +72,7 @@ class Job:
 
     def begin(self, pid: int, command: str, *, detached: bool, experiment: int | None = None) -> None:
         """Write down who works on it."""
-        from autoresearch.system.process import created
+        from autoresearch.system.living import created
 
         about = {"pid": pid, "created": created(pid), "command": command, "detached": detached,
                  "experiment": experiment}  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from autoresearch.errors import AutoresearchError, PreconditionError
-from autoresearch.experiments import candidate as candidates
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
 from autoresearch.experiments.preflight import preflight
@@ -21,7 +20,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.editable import edited, mutable_paths
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -38,7 +37,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
             return _more_seeds(context, session.baseline, wanted, clock, remarks, asked=seeds is not None)
-        if candidates.edited(git, session, task):
+        if edited(git, session, task):
             what = ", ".join(task.files.mutable)
             raise PreconditionError(
                 f"{what} has changes that are not committed", "commit them, or put them aside: git stash"

@@ -22,6 +22,7 @@ from autoresearch.journal.fields import (
     numbers,
     numbers_at,
     seconds_at,
+    strings_at,
     text_at,
     texts_at,
     whole,
@@ -145,7 +146,7 @@ def read_start(event: Event, segment: int) -> Experiment:
         description or "",
         asi=mapping_at(event, "asi", {}),
         fingerprint=fingerprint,
-        warnings=tuple(map(str, list_at(event, "warnings"))),
+        warnings=strings_at(event, "warnings"),
         simpler=event.get("simpler") is True,
         started=seconds_at(event),
     )
@@ -215,7 +216,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     seeds = [seed if type(seed) is int else whole("seeds", seed) for seed in list_at(event, "seeds")]
     screened = bool(event.get("screened", False))
     before = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
-    env = mapping_at(event, "env", {})
+    env, asi = mapping_at(event, "env", {}), mapping_at(event, "asi", {})
     hardware = hardware_of(env)
     # All by their place, in a third of the time that their names would take: this is what a long session consists of.
     return Experiment(
@@ -232,8 +233,8 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         hardware,
         before.simpler,
         reason or "",
-        {**before.asi, **mapping_at(event, "asi", {})},
-        tuple(map(str, list_at(event, "warnings"))) or before.warnings,
+        before.asi if asi == before.asi else {**before.asi, **asi},
+        strings_at(event, "warnings") or before.warnings,
         before.fingerprint,
         manifest,
         env,

@@ -139,7 +139,9 @@ class Experiment(NamedTuple):
         A kept experiment was kept because its runs were good, so they flatter it; only its later runs do not. Nothing
         was decided on the baseline's runs.
         """
-        return self.repeats if self.screened else self.by_seed
+        runs = self.runs_for("screening", "verdict", "repeat")
+        screened = "screening" in [run.purpose for run in runs]
+        return _by_seed([run for run in runs if run.purpose == "repeat"] if screened else runs)
 
     @property
     def reference(self) -> float | None:

@@ -12,7 +12,8 @@ Event = Dict[str, Any]  # noqa: UP006
 
 
 def whole_at(event: Event, key: str) -> int:
-    return whole(key, event.get(key))
+    value = event.get(key)
+    return value if type(value) is int else whole(key, value)
 
 
 def whole(key: str, value: object) -> int:
@@ -22,7 +23,8 @@ def whole(key: str, value: object) -> int:
 
 
 def number_at(event: Event, key: str) -> float:
-    return finite(key, event.get(key))
+    value = event.get(key)
+    return value if type(value) is float and math.isfinite(value) else finite(key, value)
 
 
 def finite(key: str, value: object) -> float:
@@ -38,6 +40,11 @@ def list_at(event: Event, key: str) -> list[Any]:
     if value is not None and not isinstance(value, list):
         raise ValueError(f"{key} is {value!r}; it must be a list")
     return value or []
+
+
+def strings_at(event: Event, key: str) -> tuple[str, ...]:
+    values = list_at(event, key)
+    return tuple(map(str, values)) if values else ()
 
 
 def numbers_at(event: Event, key: str) -> list[float]:

@@ -61,10 +61,20 @@ class Session:
         return tuple(e for e in self.experiments if e.segment == number)
 
     @cached_property
+    def _references(self) -> dict[int, float | None]:
+        """Number -> reference of the kept experiments of this segment: most of what is compared with anything."""
+        return {e.number: e.reference for e in self.current if e.status == "keep"}
+
+    @cached_property
     def steps(self) -> dict[int, float]:
         """Number -> how much better than its parent an experiment of this segment was; left out without both values."""
         named = {e.parent for e in self.current}
-        parents = {e.commit: e.reference for e in reversed(self.current) if e.commit is not None and e.commit in named}
+        known = self._references
+        parents = {
+            e.commit: known[e.number] if e.status == "keep" else e.reference
+            for e in reversed(self.current)
+            if e.commit is not None and e.commit in named
+        }
         pairs = ((e.number, e.metric, parents.get(e.parent or "")) for e in self.current)
         return {n: self.metric.gain(own, theirs) for n, own, theirs in pairs if own is not None and theirs is not None}
 
@@ -80,9 +90,9 @@ class Session:
     @cached_property
     def best(self) -> Experiment | None:
         """The kept experiment with the best reference value; with equal values the earlier one."""
-        kept = [(e.reference, e) for e in self.current if e.status == "keep"]
         sign = 1 if self.metric.direction == "lower" else -1
-        values = [(sign * value, e) for value, e in kept if value is not None]
+        kept = ((e, self._references[e.number]) for e in self.current if e.status == "keep")
+        values = [(sign * value, e) for e, value in kept if value is not None]
         return min(values, key=itemgetter(0))[1] if values else None
 
     @cached_property
@@ -184,6 +194,8 @@ class Fold:
 
     def __init__(self) -> None:
         self._segments: list[Segment] = []
+        self._segment = 0
+        """The number of the one in force."""
         self._experiments: dict[tuple[int, int], Experiment] = {}
         """(segment, number) -> experiment, in the order of their beginnings."""
         self._newest: dict[int, tuple[int, int]] = {}
@@ -213,12 +225,12 @@ class Fold:
     def _take(self, event: Event) -> None:
         kind = type_of(event)
         if kind == "run":
-            key = (segment_of(event, self._current()), whole_at(event, "run"))
+            key = (segment_of(event, self._segment), whole_at(event, "run"))
             experiment = read_run(event, self._experiments.get(key), key)
             self._experiments[key], self._newest[key[1]] = experiment, key
             self._env = experiment.env or self._env
         elif kind == "start":
-            experiment = read_start(event, self._current())
+            experiment = read_start(event, self._segment)
             key = (experiment.segment, experiment.number)
             if key in self._experiments:
                 raise ValueError(f"experiment {experiment.number} starts twice")
@@ -234,6 +246,7 @@ class Fold:
             self._experiments[key] = read_note(event, self._experiments[key])
         elif kind == "config":
             self._segments.append(read_config(event, len(self._segments)))
+            self._segment = self._segments[-1].number
         elif kind in ("message", "message_shown"):
             self._mailbox = read_message(event, self._mailbox)
         elif kind in ("study", "study_run", "study_end"):
@@ -242,9 +255,6 @@ class Fold:
     def _take_study(self, event: Event) -> None:
         study = read_study(event, self._studies)
         self._studies[study.number] = study
-
-    def _current(self) -> int:
-        return self._segments[-1].number if self._segments else 0
 
     def _key_of(self, event: Event) -> tuple[int, int]:
         """Return the key of the experiment that a line names by its number."""

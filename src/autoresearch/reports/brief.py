@@ -10,7 +10,6 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
-from autoresearch.experiments.candidate import edited
 from autoresearch.experiments.preflight import STOP_FILE
 from autoresearch.experiments.stop import ends_at, stop_reason
 from autoresearch.journal.session import Experiment, Session
@@ -20,6 +19,7 @@ from autoresearch.search.families import GENERIC
 from autoresearch.search.history import near_misses, step, yields
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import git_at
+from autoresearch.workspace.editable import edited
 from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.notes import section
 from autoresearch.workspace.session_journal import load_session

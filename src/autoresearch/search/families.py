@@ -34,9 +34,14 @@ def family_of(description: str, asi: Mapping[str, Any], families: Families = GEN
     """Return the family of a change: what its ASI says, else what its description sounds like, else `other`."""
     named = asi.get("family")
     if isinstance(named, str) and named.strip():
-        return " ".join(named.lower().split())[:24]
+        return _spelled(named)
     text = description.lower()
     return next((name for name, words in families.items() if _pattern(tuple(words)).search(text)), OTHER)
+
+
+@lru_cache(maxsize=256)
+def _spelled(name: str) -> str:
+    return " ".join(name.lower().split())[:24]
 
 
 @lru_cache(maxsize=256)

@@ -32,9 +32,10 @@ def yields(session: Session, families: Families = GENERIC) -> list[FamilyYield]:
     groups: dict[str, list[Experiment]] = {}
     for e in candidates(session):
         groups.setdefault(family_of(e.description, e.asi, families), []).append(e)
+    steps = session.steps
     all_yields = [
-        FamilyYield(name, len(group), sum(e.status == "keep" for e in group), _best([step(session, e) for e in group]))
-        for name, group in groups.items()
+        FamilyYield(name, len(es), [e.status for e in es].count("keep"), _best([steps.get(e.number) for e in es]))
+        for name, es in groups.items()
     ]
     return sorted(all_yields, key=lambda y: -y.tried)
 
@@ -51,10 +52,10 @@ def near_misses(session: Session) -> list[Experiment]:
     better.
     """
     used = {e.asi.get("parent") for e in session.current}
-    margin = 2 * (session.noise.sd or 0.0)
+    margin, steps = 2 * (session.noise.sd or 0.0), session.steps
     close = []
     for e in candidates(session):
-        gained = step(session, e) if e.status == "discard" and e.number not in used else None
+        gained = steps.get(e.number) if e.status == "discard" and e.number not in used else None
         if gained is not None and gained > -margin:
             close.append((gained, e))
     return [e for _, e in sorted(close, key=lambda pair: -pair[0])]

@@ -16,10 +16,13 @@ from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, family_of
 from autoresearch.search.history import SAME, similarity
-from autoresearch.system.files import write_atomic
+from autoresearch.system.files import Held, held_by_us, write_atomic
 from autoresearch.workspace.workspace import Workspace
 
 NAME = "autoresearch.ideas.md"
+
+WAIT_S = 10.0
+"""How long a change of the list waits for that of another agent."""
 
 _ITEM = re.compile(r"^\s*[-*] (?:\[(?P<mark>[ xX])\] )?(?P<text>.*?\S)(?P<tags>(?:\s+[#@][\w.-]+)*)\s*$")
 
@@ -126,11 +129,12 @@ def _rewrite(workspace: Workspace, idea: Idea, mark: str, tags: str) -> None:
 @contextlib.contextmanager
 def _changing(workspace: Workspace) -> Iterator[None]:
     """Keep other agents out while the list is read and written: each must see what the others have claimed."""
-    from filelock import FileLock
-
     workspace.state.mkdir(exist_ok=True)
-    with FileLock(workspace.state / "ideas.lock", timeout=10):
-        yield
+    try:
+        with held_by_us(workspace.state / "ideas.lock", wait_s=WAIT_S):
+            yield
+    except Held:
+        raise PreconditionError("another agent is changing the ideas", "try again") from None
 
 
 def _path(workspace: Workspace) -> Path:
