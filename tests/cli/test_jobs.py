@@ -14,7 +14,7 @@ from lab import Lab, cli
 
 from autoresearch.cli.job_folders import jobs_of
 from autoresearch.reports.views import MOST_LINES
-from autoresearch.system.living import alive
+from autoresearch.system.living import alive, created
 from autoresearch.workspace.lock import current_run
 
 
@@ -145,9 +145,8 @@ def test_a_job_is_a_folder_with_process_command_and_output(lab: Lab) -> None:
     printed = lab.attempt("echo METRIC total_ms=90\n", "--json")
     jobs = [*jobs_of(lab.workspace)]
     assert [job.folder for job in jobs] == [lab.root / ".autoresearch/jobs" / str(n) for n in (2, 1)]
-    assert [(job.about["command"], job.about["pid"], job.experiment) for job in jobs] == [
-        ("try", os.getpid(), 2), ("baseline", os.getpid(), 1),
-    ]  # fmt: skip
+    assert [(job.about["command"], job.experiment) for job in jobs] == [("try", 2), ("baseline", 1)]
+    assert jobs[0].about["pid"] == os.getpid() and jobs[0].about["created"] == created(os.getpid())
     assert jobs[0].output["view"] == printed.json and [*jobs[0].output["sections"]] == ["verdict", "data", "next"]
     assert not any(job.runs for job in jobs)
 

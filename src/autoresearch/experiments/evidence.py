@@ -26,7 +26,8 @@ def gather(
     """
     known = incumbent.on(hardware)
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
-    groups = [e.on(hardware).noise_runs for e in session.current if e.number not in (incumbent.number, now)]
+    others = [e for e in session.current if len(e.runs) > 1 and e.number not in (incumbent.number, now)]
+    groups = [e.on(hardware).noise_runs for e in others]
     return Evidence(
         metric=session.metric,
         candidate=candidate,
