@@ -10,8 +10,7 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
-from autoresearch.experiments.preflight import STOP_FILE
-from autoresearch.experiments.stop import ends_at, stop_reason
+from autoresearch.experiments.stop import STOP_FILE, ends_at, stop_reason
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
