@@ -71,7 +71,7 @@ VARIANTS = {"exact": BENCH, "noisy": NOISY, "evaluated": TRAIN}
 DRIVER = r"""
 import os, signal, sys
 from autoresearch.cli import history, output  # everything that a command imports
-from autoresearch.cli.app import app
+from autoresearch.cli.app import program
 from autoresearch.experiments import attempt, recovery
 from autoresearch.runs import measure, slot
 from autoresearch.system import files, git, process
@@ -120,7 +120,7 @@ wrap(slot, "undo", lambda *_: "undoing what a run left")
 wrap(slot, "forget", lambda *_: "taking the record away")
 wrap(process, "run_limited")
 wrap(process, "_pump", lambda *_: "the command, which runs")
-output.run(app, arguments)
+output.run(program(arguments), arguments)
 """
 """Runs a command and kills itself at the `at`-th point, or at the first of that name; each point that it passes is a
 line of `trace`."""
