@@ -367,8 +367,7 @@ def closed(make_lab: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, san
     for name in ("train.bin", "search.bin", "vocab/tokens"):
         (tmp_path / "cache/t" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cache/t" / name).write_text(name)
-    files = {"hidden": ["t/search.bin"], "readable": ["t/vocab"]}
-    return make_lab(task={"harness": True}, files=files, run={"network": False})
+    return make_lab(files={"hidden": ["t/search.bin"]}, run={"network": False})
 
 
 def begun(lab: Lab) -> Isolation:
@@ -377,6 +376,8 @@ def begun(lab: Lab) -> Isolation:
         (slot / name).mkdir(parents=True, exist_ok=True)
         (slot / name / "train.py").write_text(name)
     git, task = Git(lab.root), load(lab.root)
+    closed = {"task": {"harness": True}, "files": {"readable": ("t/vocab",)}}  # the harness itself has no part in this
+    task = task.model_copy(update={k: getattr(task, k).model_copy(update=v) for k, v in closed.items()})
     return Isolation.begin(lab.workspace, git, task, lab.git("rev-parse", "HEAD"), lab.workspace.run_dir(9, 1))
 
 
