@@ -13,11 +13,14 @@ import json
 import math
 import mmap
 import os
+import shutil
 import socket
 import struct
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,22 +85,28 @@ class Channel:
             raise Gone(str(error)) from None
 
     def receive(self, limit_s: float = math.inf) -> Message:
-        """The next message. Raises Late after `limit_s` seconds without one, Gone when there will be none."""
-        self.connection.settimeout(None if math.isinf(limit_s) else max(limit_s, 1e-3))
+        """The next message. Raises Late when it has not come whole in `limit_s` seconds, Gone when there will be none."""
+        until = time.monotonic() + max(limit_s, 1e-3)
         descriptors: list[int] = []
-        kind, length = HEADER.unpack(self._read(HEADER.size, descriptors))
-        if length > MAX_BODY:
-            raise Gone(f"a message of {length} bytes is over {MAX_BODY}")
-        body = self._read(length, descriptors)
+        try:
+            kind, length = HEADER.unpack(self._read(HEADER.size, descriptors, until))
+            if length > MAX_BODY:
+                raise Gone(f"a message of {length} bytes is over {MAX_BODY}")
+            body = self._read(length, descriptors, until)
+        except (Gone, Late):
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
         return Message(kind.decode("ascii", "replace"), body, tuple(descriptors))
 
     def close(self) -> None:
         self.connection.close()
 
-    def _read(self, size: int, descriptors: list[int]) -> bytes:
+    def _read(self, size: int, descriptors: list[int], until: float) -> bytes:
         data = b""
         while len(data) < size:
             try:
+                self.connection.settimeout(None if math.isinf(until) else max(until - time.monotonic(), 1e-3))
                 room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
                 flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
                 part, ancillary, _, _ = self.connection.recvmsg(size - len(data), room, flags)
@@ -110,9 +119,13 @@ class Channel:
                     numbers = array.array("i")
                     numbers.frombytes(raw[: len(raw) - len(raw) % numbers.itemsize])
                     descriptors += numbers
+            if len(descriptors) > MAX_DESCRIPTORS:
+                raise Gone(f"a message with over {MAX_DESCRIPTORS} descriptors")
             if not part:
                 raise Gone("the other process has ended")
             data += part
+            if len(data) < size and time.monotonic() > until:
+                raise Late("no whole answer")
         return data
 
 
@@ -145,6 +158,21 @@ class SharedMemory:
         """An array over this memory from `offset` bytes on."""
         count = math.prod(shape)
         return np.frombuffer(self.memory, dtype=dtype, count=count, offset=offset).reshape(shape)
+
+
+def private_copy(path: Path) -> int:
+    """A descriptor of a copy of the file, at its beginning. The copy has no name, and nobody else gets it: two processes
+    with the same file could leave marks on it for each other, in its times or attributes."""
+    with path.open("rb") as source:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("autoresearch", os.MFD_CLOEXEC)
+        else:
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        with open(descriptor, "wb", closefd=False) as target:
+            shutil.copyfileobj(source, target, 2**22)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _refuse(word: str) -> float:

@@ -59,6 +59,12 @@ class Clock:
         spent = {"seconds": self.seconds, "tokens": self.tokens, "steps": self.steps, "flops": flops}
         return spent[self.budget.kind] / self.budget.amount
 
+    def allows(self, tokens: int) -> bool:
+        """Whether another batch stays within a budget of tokens, steps or flops: how large it is is the trainer's choice."""
+        after = {"tokens": self.tokens + tokens, "steps": self.steps + 1,
+                 "flops": self.flops_per_token * (self.tokens + tokens)}  # fmt: skip
+        return self.budget.kind == "seconds" or after[self.budget.kind] <= self.budget.amount
+
     def count(self, tokens: int) -> None:
         """Another batch was handed out."""
         self.steps += 1
@@ -92,9 +98,9 @@ def check_clock(clock: Mapping[str, float], budget: Budget, *, cores: float = 0,
     step, reason = seconds / max(clock["steps"], 1), ""
     if budget.kind == "seconds" and seconds > SLACK_FACTOR * budget.amount + SLACK_S:
         reason = f"{seconds:.1f} s of training are too much for a budget of {budget.amount:g} s"
-    elif budget.kind != "seconds" and used >= budget.amount + used / max(clock["steps"], 1):  # one batch may pass it
+    elif budget.kind != "seconds" and used > 1.001 * budget.amount:
         reason = f"{used:.4g} {budget.kind} of a budget of {budget.amount:g}"
-    elif tail > max(1.0, 3 * step, 0.02 * seconds):
+    elif tail > max(1.0, min(3 * step, 0.05 * seconds), 0.02 * seconds):
         reason = f"{tail:.1f} s passed between the last batch and the arrival of the weights, time to train on"
     machine = os.cpu_count() or 1
     starved = cores and cpu_s is not None and cpu_s < STARVED * cores * seconds

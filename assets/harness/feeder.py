@@ -19,7 +19,6 @@ import itertools
 import json
 import math
 import os
-import shutil
 import struct
 import sys
 import time
@@ -39,6 +38,7 @@ SLOTS = 3
 next."""
 
 BATCH = struct.Struct("<Id")  # slot, progress
+BLOCK = 2**22
 MAX_LOADERS, MAX_BATCH_BYTES, MAX_CURVE_BYTES = 64, 2**32, 2**28
 WEIGHTS, CLOCK, SUMMARY, CURVE = "model.pt", "clock.json", "summary.json", "curve.jsonl"
 OF_A_RUN = (WEIGHTS, CLOCK, SUMMARY, CURVE, "result.json")
@@ -165,18 +165,20 @@ class Feeder:
             raise Gone(f"there is no loader {number}")
         loader = self.loaders[number]
         if not self.clock.running:
-            loader.fill()
-            self.clock.begin()
+            self.clock.begin()  # before the batch is there to be read
             if self.clock.late:
                 late = f"{self.clock.late:.1f} s of it are charged to the budget"
                 print(f"startup   took {time.monotonic() - self.clock.begun:.1f} s, {late}", flush=True)
-        progress = self.clock.progress
-        if progress >= 1 or self.clock.ended:
+        progress, tokens = self.clock.progress, loader.batch_size * loader.training.tokens
+        if self.clock.ended or progress >= 1 or not self.clock.allows(tokens):
+            if not self.clock.steps and progress < 1:
+                self.channel.send("FAIL", {"reason": f"a batch of {loader.batch_size} takes more than the whole budget"})
+                return
             self.clock.end()
             self.channel.send("ENDS", {k: self.clock.ended[k] for k in ("seconds", "steps", "tokens")})
             return
         loader.fill()
-        self.clock.count(loader.batch_size * loader.training.tokens)
+        self.clock.count(tokens)
         self.channel.send("HERE", BATCH.pack(loader.hand_out(), progress))
         if self.task.budget.kind == "seconds":  # else a trainer would have seen a batch that was not counted
             loader.fill()
@@ -186,7 +188,7 @@ class Feeder:
         values = {
             str(name)[:64]: value
             for name, value in itertools.islice(message.json().items(), 64)
-            if value is None or (isinstance(value, int | float) and math.isfinite(value))
+            if value is None or number(value) is not None
         }
         data = json.dumps(values).encode() + b"\n"
         self.curve_bytes += len(data)
@@ -207,18 +209,26 @@ class Feeder:
         if size > most:
             final["weights_over"] = size
         else:
-            with open(message.descriptors[0], "rb", closefd=False) as source, written(self.folder / WEIGHTS) as part:
-                source.seek(0)
-                with part.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**22)
+            with written(self.folder / WEIGHTS) as part, part.open("wb") as target:
+                for start in range(0, size, BLOCK):  # by place, since the trainer shares where the file is read
+                    target.write(os.pread(message.descriptors[0], min(BLOCK, size - start), start))
         reported = {
-            str(name)[:64]: float(value)
+            str(name)[:64]: told
             for name, value in itertools.islice(message.json().items(), 64)
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if (told := number(value)) is not None
         }
         write_json(self.folder / SUMMARY, reported)
         write_json(self.folder / CLOCK, final)
         self.channel.send("DONE")
+
+
+def number(value: object) -> float | None:
+    """The value as a float; None when it is no finite number, or one that no float holds."""
+    try:
+        told = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return told if math.isfinite(told) else None
 
 
 def sealed(descriptor: int) -> bool:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.channel import Channel, Gone, Late, SharedMemory
+from harness.channel import Channel, Gone, Late, SharedMemory, private_copy
 from harness.clock import check_clock
 from harness.errors import TaskError, Verdict
 from harness.feeder import CLOCK, SUMMARY, WEIGHTS
 from harness.files import digest, read_json
+from harness.kin import adopt_orphans, children, end_strangers
 from harness.model_process import GRADER, RUN
 from harness.task import Task
 
@@ -49,8 +51,18 @@ class ModelProcess:
         with other.connection:
             self.process = subprocess.Popen(
                 words, cwd=folder, env=kept | {GRADER: str(number)}, pass_fds=[number], stdin=subprocess.DEVNULL,
-                stdout=sys.stderr, start_new_session=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        # A pipe that both processes had would be a way from the first to the second.
+        threading.Thread(target=self._show, daemon=True).start()
+
+    def _show(self) -> None:
+        """Copy what it prints to where the grader's own messages go."""
+        assert self.process.stdout is not None
+        with suppress(OSError, ValueError):
+            while block := os.read(self.process.stdout.fileno(), 2**16):
+                sys.stderr.buffer.write(block)
+                sys.stderr.buffer.flush()
 
     def device(self) -> str:
         """Wait until it has imported torch; return what it computes on. Its seconds count from here. Raises Verdict."""
@@ -59,9 +71,12 @@ class ModelProcess:
 
     def load(self, about: dict[str, Any], weights: Path, inputs: SharedMemory, outputs: SharedMemory) -> None:
         """Have it make the model. Raises Verdict."""
-        with weights.open("rb") as file:
-            self.send("LOAD", about, [file.fileno(), inputs.descriptor, outputs.descriptor])
-            self.answer("GOOD")
+        copy = private_copy(weights)
+        try:
+            self.send("LOAD", about, [copy, inputs.descriptor, outputs.descriptor])
+        finally:
+            os.close(copy)
+        self.answer("GOOD")
 
     def send(self, kind: str, body: bytes | dict[str, Any] = b"", descriptors: Sequence[int] = ()) -> None:
         with suppress(Gone):  # that it has ended shows when its answer is waited for
@@ -107,7 +122,9 @@ class Models:
         allowed = task.allowances
         limit_s = allowed.startup_s + allowed.warmup_s + allowed.model_s
         limit_s += task.budget.amount if task.budget.kind == "seconds" else 0.0
+        adopt_orphans()
         self.processes = [ModelProcess(task.folder, limit_s) for _ in range(2)]
+        self.known = children()
         self.at: int | None = None
         self.batch = 0
 
@@ -119,6 +136,7 @@ class Models:
             raise ValueError("the model processes come one after the other")
         if which == 1:
             self.processes[0].end()
+            end_strangers(self.known)
         self.at, self.batch = which, batch
         device = self.processes[which].device()
         size = -(-batch * example.nbytes // 64) * 64
@@ -171,11 +189,16 @@ class Models:
         """Floating-point operations of training on one example, as the model's process counts them."""
         process = self.processes[self.at or 0]
         process.send("FLOP")
-        return float(np.frombuffer(process.answer("GOOD")[:8], "<f8")[0])
+        told = process.answer("GOOD")
+        flops = float(np.frombuffer(told, "<f8")[0]) if len(told) == 8 else math.nan
+        if not 0 < flops < math.inf:
+            raise Verdict("crash", "the model's process gave no number of floating-point operations")
+        return flops
 
     def close(self) -> None:
         for process in self.processes:
             process.end()
+        end_strangers(self.known)
 
 
 class HostBuffer:

@@ -1,9 +1,10 @@
 """What a second model process, which saw only beginnings, says of the scores of the first.
 
 A model may use what comes before a place and nothing else. Process A scored whole rows, so it could have looked at the
-answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with other text, and scores
-that place; where it is right, A and B agree to rounding. The mean difference is what A gained by what it may not use,
-whatever that was, so it is added to the score; a difference beyond rounding ends the run as tampered.
+answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with tokens of that very
+beginning, and scores that place; where it is right, A and B agree to rounding. Of a row B sees shorter beginnings first, so
+that what it was shown never says what follows. The mean difference is what A gained by what it may not use, whatever that
+was, so it is added to the score; a difference beyond rounding ends the run as tampered.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +63,22 @@ def draw_prefixes(scored: np.ndarray, count: int) -> Prefixes:
 
 
 def fill_up(prefixes: Prefixes, inputs: np.ndarray) -> np.ndarray:
-    """[n, T]: each prefix, followed by the text of another row."""
-    rng = random.SystemRandom()
-    others = inputs[[rng.randrange(len(inputs)) for _ in prefixes.rows]]
-    kept = np.arange(inputs.shape[1]) <= prefixes.places[:, None]
-    return np.where(kept, inputs[prefixes.rows], others)
+    """[n, T]: each prefix, followed by tokens drawn from itself: other text would tell process B of other rows."""
+    rows, length = inputs[prefixes.rows], prefixes.places[:, None] + 1
+    drawn = (np.random.default_rng().random(rows.shape) * length).astype(np.int64)
+    return np.where(np.arange(rows.shape[1]) < length, rows, np.take_along_axis(rows, drawn, 1))
+
+
+def turns(prefixes: Prefixes) -> Iterator[np.ndarray]:
+    """Indices of the prefixes, in turns: the shortest of each row, then the next of each that has more, and so on.
+
+    Process B is asked turn by turn, so that no row comes twice in one request, and none longer before it comes shorter:
+    else what it has seen would say what follows."""
+    order = np.lexsort((prefixes.places, prefixes.rows))
+    begins = np.flatnonzero(np.diff(prefixes.rows[order], prepend=-1))
+    turn = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
+    for number in range(int(turn.max(initial=-1)) + 1):
+        yield np.random.default_rng().permutation(order[turn == number])
 
 
 def correction(whole: np.ndarray, prefix: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from harness import probes
 from harness.errors import Verdict
-from harness.probes import check_contamination, correction, draw_prefixes, fill_up
+from harness.probes import check_contamination, correction, draw_prefixes, fill_up, turns
 
 RNG = np.random.default_rng(5)
 
@@ -23,14 +23,26 @@ def test_places_are_spread_over_the_length_of_the_rows_and_never_those_that_are_
     assert len(draw_prefixes(np.ones((2, 3), bool), 512).rows) == 6
 
 
-def test_a_prefix_keeps_its_row_up_to_its_place_and_nothing_after_it() -> None:
+def test_a_prefix_keeps_its_row_up_to_its_place_and_is_filled_up_with_nothing_else() -> None:
     inputs = np.arange(60).reshape(6, 10)
     drawn = draw_prefixes(np.ones((6, 10), bool), 60)
     filled = fill_up(drawn, inputs)
     for row, place, found in zip(drawn.rows, drawn.places, filled, strict=True):
         assert found[: place + 1].tolist() == inputs[row, : place + 1].tolist()
-        rest = set(found[place + 1 :].tolist())
-        assert any(rest == set(other[place + 1 :].tolist()) for other in inputs)
+        assert {*found.tolist()} <= {*inputs[row, : place + 1].tolist()}
+
+
+@pytest.mark.parametrize(("rows", "length", "count"), [(128, 64, 1024), (5, 16, 80), (1, 9, 4), (3000, 16, 500), (3, 3, 0)])
+def test_nothing_that_the_second_process_was_shown_says_what_follows(rows: int, length: int, count: int) -> None:
+    inputs = np.arange(rows * (length + 1)).reshape(rows, length + 1)  # no token comes twice
+    drawn = draw_prefixes(np.ones((rows, length), bool), count)
+    filled, shown, asked = fill_up(drawn, inputs[:, :-1]), set[int](), []
+    for turn in turns(drawn):
+        assert len({*drawn.rows[turn]}) == len(turn)
+        shown |= {*filled[turn].ravel().tolist()}  # all requests of a turn, whatever their size
+        assert not shown & {*inputs[drawn.rows[turn], drawn.places[turn] + 1].tolist()}
+        asked += turn.tolist()
+    assert sorted(asked) == [*range(count)]
 
 
 def test_agreement_to_rounding_adds_nothing() -> None:

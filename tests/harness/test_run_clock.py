@@ -26,21 +26,23 @@ def verdict(kind: str, budget: float, cpu_s: float | None = 19.0, **clock: float
 def test_a_run_within_its_budget_is_accepted() -> None:
     assert verdict("seconds", 10) == "ok"
     assert verdict("steps", 20) == "ok"
-    assert verdict("tokens", 1950) == "ok"  # the last batch passed the mark
-    assert verdict("flops", 3.9e6) == "ok"
+    assert verdict("tokens", 2000) == "ok"
+    assert verdict("flops", 4e6) == "ok"
 
 
 def test_a_run_over_its_budget_is_refused() -> None:
     assert verdict("seconds", 7) == "over_budget"
     assert verdict("steps", 19) == "over_budget"
-    assert verdict("tokens", 1900) == "over_budget"
-    assert verdict("flops", 3.8e6) == "over_budget"
+    assert verdict("tokens", 1990) == "over_budget"  # no batch passes the mark, since its size is the trainer's
+    assert verdict("flops", 3.9e6) == "over_budget"
 
 
 @pytest.mark.parametrize("kind", ["seconds", "steps"])
 def test_training_on_after_the_last_batch_is_refused(kind: str) -> None:
-    assert verdict(kind, 20, finished_after=11.4) == "ok"  # less than three steps
-    assert verdict(kind, 20, finished_after=11.6) == "over_budget"
+    assert verdict(kind, 20, finished_after=10.9) == "ok"
+    assert verdict(kind, 20, finished_after=11.1) == "over_budget"
+    assert verdict(kind, 100, seconds=100.0, finished_after=104.9, steps=20) == "ok"  # less than three steps
+    assert verdict(kind, 100, seconds=100.0, finished_after=105.1, steps=20) == "over_budget"  # however long steps are
 
 
 def test_a_run_that_an_overloaded_machine_held_up_says_nothing_about_the_trainer() -> None:

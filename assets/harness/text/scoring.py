@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.grader import Models
-from harness.probes import check_contamination, correction, draw_prefixes, fill_up
+from harness.probes import Prefixes, check_contamination, correction, draw_prefixes, fill_up, turns
 from harness.scores import cross_entropy
 from harness.text.tokenizer import Tokenizer
+
+
+CONTROL_PROBES = 8
+"""For so many places of the split one of the control is looked at again: a model that looked ahead there could hide that it
+knows the split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +44,26 @@ def bits_per_byte(
     for here, logits in models.score(x):
         nats[here] = cross_entropy(logits, y[here])
     nats *= counted
-    prefixes = draw_prefixes(counted[: len(rows)], probes)
+    own, theirs = draw_prefixes(counted[: len(rows)], probes), draw_prefixes(counted[len(rows) :], probes // CONTROL_PROBES)
+    prefixes = Prefixes(
+        np.concatenate((own.rows, theirs.rows + len(rows))), np.concatenate((own.places, theirs.places))
+    )
     models.open(1, x[0], (x.shape[1], len(sizes)), models.batch)
-    again, targets = np.empty(len(prefixes.rows)), y[prefixes.rows, prefixes.places]
-    for here, logits in models.score(fill_up(prefixes, x), prefixes.places):
-        again[here] = cross_entropy(logits, targets[here])
-    added = correction(nats[prefixes.rows, prefixes.places], again)
+    filled, again = fill_up(prefixes, x), np.empty(len(prefixes.rows))
+    whole, targets = nats[prefixes.rows, prefixes.places], y[prefixes.rows, prefixes.places]
+    for turn in turns(prefixes):
+        for here, logits in models.score(filled[turn], prefixes.places[turn]):
+            again[turn[here]] = cross_entropy(logits, targets[turn[here]])
+    count = len(own.rows)
+    added = correction(whole[:count], again[:count])
+    correction(whole[count:], again[count:])
     texts = [by_document(x[part], y[part], nats[part], sizes, tokenizer.bos)
              for part in (slice(len(rows)), slice(len(rows), None))]  # fmt: skip
     check_contamination(*texts)
     bits = (nats[: len(rows)].sum() + added * counted[: len(rows)].sum()) / math.log(2)
     chosen = y[: len(rows)]
-    own, theirs = sizes[chosen].sum(), tokenizer.token_bytes(reference=True)[chosen].sum()
-    return BitsPerByte(bits / own, bits / theirs, texts[0] / (math.log(2), 1.0))
+    size, as_reference = sizes[chosen].sum(), tokenizer.token_bytes(reference=True)[chosen].sum()
+    return BitsPerByte(bits / size, bits / as_reference, texts[0] / (math.log(2), 1.0))
 
 
 def by_document(x: np.ndarray, y: np.ndarray, nats: np.ndarray, sizes: np.ndarray, bos: int) -> np.ndarray:
