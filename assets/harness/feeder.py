@@ -172,7 +172,9 @@ class Feeder:
         progress, tokens = self.clock.progress, loader.batch_size * loader.training.tokens
         if self.clock.ended or progress >= 1 or not self.clock.allows(tokens):
             if not self.clock.steps and progress < 1:
-                self.channel.send("FAIL", {"reason": f"a batch of {loader.batch_size} takes more than the whole budget"})
+                self.channel.send(
+                    "FAIL", {"reason": f"a batch of {loader.batch_size} takes more than the whole budget"}
+                )
                 return
             self.clock.end()
             self.channel.send("ENDS", {k: self.clock.ended[k] for k in ("seconds", "steps", "tokens")})

@@ -32,7 +32,9 @@ def test_a_prefix_keeps_its_row_up_to_its_place_and_is_filled_up_with_nothing_el
         assert {*found.tolist()} <= {*inputs[row, : place + 1].tolist()}
 
 
-@pytest.mark.parametrize(("rows", "length", "count"), [(128, 64, 1024), (5, 16, 80), (1, 9, 4), (3000, 16, 500), (3, 3, 0)])
+@pytest.mark.parametrize(
+    ("rows", "length", "count"), [(128, 64, 1024), (5, 16, 80), (1, 9, 4), (3000, 16, 500), (3, 3, 0)]
+)
 def test_nothing_that_the_second_process_was_shown_says_what_follows(rows: int, length: int, count: int) -> None:
     inputs = np.arange(rows * (length + 1)).reshape(rows, length + 1)  # no token comes twice
     drawn = draw_prefixes(np.ones((rows, length), bool), count)
