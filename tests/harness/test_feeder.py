@@ -25,7 +25,7 @@ class Trainer:
 
     def __init__(self, task: SmallTask, folder: Path, seed: int = 1) -> None:
         self.channel, other = Channel.pair()
-        self.feeder = Feeder(task, other, folder, seed=seed, begun=0.0)
+        self.feeder = Feeder(task, other, folder, seed=seed, begun=float("inf"))
         self.thread = threading.Thread(target=self._serve, args=[other], daemon=True)
         self.thread.start()
 
