@@ -85,7 +85,7 @@ class Channel:
             raise Gone(str(error)) from None
 
     def receive(self, limit_s: float = math.inf) -> Message:
-        """The next message. Raises Late when it has not come whole in `limit_s` seconds, Gone when there will be none."""
+        """The next message. Raises Late when it is not there whole in `limit_s` seconds, Gone when none will be."""
         until = time.monotonic() + max(limit_s, 1e-3)
         descriptors: list[int] = []
         try:
@@ -161,8 +161,9 @@ class SharedMemory:
 
 
 def private_copy(path: Path) -> int:
-    """A descriptor of a copy of the file, at its beginning. The copy has no name, and nobody else gets it: two processes
-    with the same file could leave marks on it for each other, in its times or attributes."""
+    """A descriptor of a copy of the file, at its beginning, that has no name and that nobody else gets.
+
+    Two processes with the same file could leave marks on it for each other, in its times or attributes."""
     with path.open("rb") as source:
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("autoresearch", os.MFD_CLOEXEC)

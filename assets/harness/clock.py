@@ -12,8 +12,8 @@ from pathlib import Path
 from harness.errors import Verdict
 from harness.task import Allowances, Budget
 
-SLACK_FACTOR, SLACK_S = 1.1, 2.0
-"""Training may take this factor of its seconds, and these seconds more."""
+SLACK_FACTOR, SLACK_S = 1.02, 1.0
+"""Training may take this factor of its seconds, and these seconds more: who asks for no batch is not told to stop."""
 
 OVERLOADED, STARVED = 1.5, 0.7
 """A machine is overloaded with this load for each core; a run was starved that got this part of its cores' time."""
@@ -60,7 +60,7 @@ class Clock:
         return spent[self.budget.kind] / self.budget.amount
 
     def allows(self, tokens: int) -> bool:
-        """Whether another batch stays within a budget of tokens, steps or flops: how large it is is the trainer's choice."""
+        """Whether another batch stays within a budget of tokens, steps or flops; its size is the trainer's choice."""
         after = {"tokens": self.tokens + tokens, "steps": self.steps + 1,
                  "flops": self.flops_per_token * (self.tokens + tokens)}  # fmt: skip
         return self.budget.kind == "seconds" or after[self.budget.kind] <= self.budget.amount

@@ -1,8 +1,8 @@
-"""The processes that a process of a run has left behind, which the grader ends before it goes on.
+"""The processes that a model process has left behind, which the grader ends before it goes on.
 
-Killing a group leaves what has made itself a group of its own. On Linux such a process comes to the grader when its parent
-ends, since the grader has asked for it, so it can be found: it is a child that the grader has not started. In a sandbox with
-process numbers of its own nothing is left to find.
+Killing a group leaves what has made itself a group of its own. On Linux such a process comes to the grader when its
+parent ends, since the grader has asked for it, so it can be found: it is a child that the grader has not started. In a
+sandbox with process numbers of its own nothing is left to find.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from harness.errors import Verdict
 
@@ -46,9 +47,8 @@ def children() -> set[int]:
     found = set[int]()
     if sys.platform != "linux":
         return found
-    for name in os.listdir("/proc"):
+    for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{int(name)}/stat", encoding="latin-1") as file:
-                if int(file.read().rpartition(")")[2].split()[1]) == os.getpid():
-                    found.add(int(name))
+            if int(path.read_text("latin-1").rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(path.parent.name))
     return found

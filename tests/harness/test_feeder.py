@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from harness.channel import Channel, Gone, Message, SharedMemory
-from harness.feeder import BATCH, SLOTS, Feeder, order
+from harness.feeder import BATCH, Feeder
+from harness.loaders import SLOTS, order
 from harness.task import Budget
 from harness.text.rows import open_rows
 from small_task import SmallTask, T
@@ -25,7 +27,7 @@ class Trainer:
 
     def __init__(self, task: SmallTask, folder: Path, seed: int = 1) -> None:
         self.channel, other = Channel.pair()
-        self.feeder = Feeder(task, other, folder, seed=seed, begun=float("inf"))
+        self.feeder = Feeder(task, other, folder, seed=seed, begun=math.inf)
         self.thread = threading.Thread(target=self._serve, args=[other], daemon=True)
         self.thread.start()
 

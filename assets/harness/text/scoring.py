@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.grader import Models
+from harness.models import Models
 from harness.probes import Prefixes, check_contamination, correction, draw_prefixes, fill_up, turns
 from harness.scores import cross_entropy
 from harness.text.tokenizer import Tokenizer
 
 CONTROL_PROBES = 8
-"""For so many places of the split one of the control is looked at again: a model that looked ahead there could hide that it
-knows the split."""
+"""For so many places of the split one of the control is looked at again: who looked ahead there could hide
+that the split is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,8 @@ def bits_per_byte(
     for here, logits in models.score(x):
         nats[here] = cross_entropy(logits, y[here])
     nats *= counted
-    own, theirs = (
-        draw_prefixes(counted[: len(rows)], probes),
-        draw_prefixes(counted[len(rows) :], probes // CONTROL_PROBES),
-    )
+    own = draw_prefixes(counted[: len(rows)], probes)
+    theirs = draw_prefixes(counted[len(rows) :], probes // CONTROL_PROBES)
     prefixes = Prefixes(
         np.concatenate((own.rows, theirs.rows + len(rows))), np.concatenate((own.places, theirs.places))
     )

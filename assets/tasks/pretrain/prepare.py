@@ -23,7 +23,7 @@ from harness.errors import TaskError
 from harness.fetch import fetch_from_hub, whole_parquet
 from harness.files import cache_dir, data_path, read_json, written
 from harness.finish import seed_everything
-from harness.grader import Models
+from harness.models import Models
 from harness.task import Allowances, Budget, Training, read_task_file
 from harness.text import documents
 from harness.text.corpus import Corpus

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from autoresearch.runs.isolation import landlock_exec
 from autoresearch.runs.isolation.sandbox import Access, within
 
 PROGRAM = "bwrap"
 
 TMP = Path("/tmp")
 
-_SHAPE = ("--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--tmpfs", "/dev/shm", "--proc", "/proc",
-          "--unshare-pid", "--unshare-ipc", "--die-with-parent")  # fmt: skip
+_SHAPE = ("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-pid", "--unshare-ipc",
+          "--cap-drop", "ALL", "--die-with-parent")  # fmt: skip
+"""Root keeps its capabilities unless they are dropped, and could unmount what hides; its /dev has the disks."""
+
+GPUS = ("dri", "kfd", "dxg")
+"""Of /dev, what computes; beside it everything of NVIDIA's."""
 
 
 class Bubblewrap:
@@ -29,6 +35,9 @@ class Bubblewrap:
 
     def command(self, access: Access) -> list[str]:
         words = [shutil.which(PROGRAM) or PROGRAM, *_SHAPE]
+        for name in sorted(path.name for path in Path("/dev").iterdir()):
+            if name in GPUS or name.startswith("nvidia"):
+                words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
         words += [] if access.network else ["--unshare-net"]
         places = access.places()
         needed = (access.cwd, Path(sys.prefix), *access.fixed, *access.writable, *access.visible)
@@ -49,7 +58,11 @@ class Bubblewrap:
                 words += ["--bind" if right == "write" else "--ro-bind", str(path), str(path)]
         for name, folder in (("TMPDIR", ""), *access.in_tmp):
             words += ["--setenv", name, str(tmp / folder)]
-        return [*words, "--chdir", str(access.cwd), "--"]
+        words += ["--chdir", str(access.cwd), "--"]
+        if access.alone:  # what mounts do not hold back: keys of the kernel, marks on files
+            settings = json.dumps({"network": access.network, "alone": True})
+            words += [sys.executable, "-I", "-S", landlock_exec.__file__, settings, "--"]
+        return words
 
     def gaps(self) -> list[str]:
         return ["whatever is not hidden can be read"]

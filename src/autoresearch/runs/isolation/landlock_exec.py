@@ -31,6 +31,9 @@ REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """What can be allowed of something that is no folder."""
 
+LATEST = 10
+"""A version that leaves nothing to the filter that files decide."""
+
 NET_TCP = 0b11
 SCOPE_ABSTRACT_SOCKETS, SCOPE_SIGNALS = 1 << 0, 1 << 1
 
@@ -48,19 +51,30 @@ ARCHITECTURES: dict[str, tuple[int, dict[str, int]]] = {
         "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchmodat2": 452, "chown": 92, "fchown": 93, "lchown": 94,
         "fchownat": 260, "utime": 132, "utimes": 235, "futimesat": 261, "utimensat": 280,
         "shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240, "add_key": 248, "request_key": 249, "keyctl": 250,
+        "prlimit64": 302, "setpriority": 141, "ioprio_set": 251, "sched_setparam": 142, "sched_setscheduler": 144,
+        "sched_setaffinity": 203, "sched_setattr": 314,
+        "mincore": 27, "cachestat": 451, "preadv2": 327, "fadvise64": 221,
     }),
     "aarch64": (0xC00000B7, {
         "socket": 198, "truncate": 45, "openat": 56, "io_uring_setup": 425, "openat2": 437,
         "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "setxattrat": 463,
         "fchmod": 52, "fchmodat": 53, "fchmodat2": 452, "fchown": 55, "fchownat": 54, "utimensat": 88,
         "shmget": 194, "semget": 190, "msgget": 186, "mq_open": 180, "add_key": 217, "request_key": 218, "keyctl": 219,
+        "prlimit64": 261, "setpriority": 140, "ioprio_set": 30, "sched_setparam": 118, "sched_setscheduler": 119,
+        "sched_setaffinity": 122, "sched_setattr": 274,
+        "mincore": 232, "cachestat": 451, "preadv2": 286, "fadvise64": 223,
     }),
 }  # fmt: skip
 """Machine -> how the kernel names it to a filter, and the numbers of its system calls."""
 
 MARKS_ON_FILES = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat",
-                  "utime", "utimes", "futimesat", "utimensat")  # fmt: skip
+                  "utime", "utimes", "futimesat", "utimensat", "fadvise64")  # fmt: skip
 ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
+OF_OTHERS = {"prlimit64": 0, "sched_setparam": 0, "sched_setscheduler": 0, "sched_setaffinity": 0, "sched_setattr": 0,
+             "setpriority": 1, "ioprio_set": 1}  # fmt: skip
+"""Call -> which argument says of what process; of any but itself it is a mark that a third one can read."""
+PAGE_CACHE = ("mincore", "cachestat", "preadv2")
+"""They tell which pages of a file are in memory, which another process decides by reading them."""
 MEMORY_BY_NAME = ("shmget", "semget", "msgget", "mq_open", "add_key", "request_key", "keyctl")
 
 AF_UNIX, AF_NETLINK = 1, 16
@@ -199,12 +213,17 @@ def filter_of(machine: str, network: bool, alone: bool, version: int) -> list[Co
     refused |= dict.fromkeys(ATTRIBUTES, errno.EOPNOTSUPP)
     if alone:
         refused |= dict.fromkeys(MEMORY_BY_NAME, errno.EACCES)
+        refused |= dict.fromkeys(PAGE_CACHE, errno.ENOSYS)
         refused |= dict.fromkeys(MARKS_ON_FILES, 0)  # they say that all went well: programs ask for them in passing
     if version < 3:
         refused |= {"truncate": errno.EACCES, "openat2": errno.ENOSYS}
     for name, answer in refused.items():
         if name in numbers:
             code += [(EQUAL, 0, 1, numbers[name]), _refuse(answer)]
+    for name, argument in OF_OTHERS.items() if alone else ():
+        if name in numbers:
+            code += [(EQUAL, 0, 4, numbers[name]), (LOAD, 0, 0, ARGUMENTS[argument]), (EQUAL, 0, 1, 0),
+                     (RETURN, 0, 0, ALLOW), _refuse(errno.EPERM)]  # fmt: skip
     if not network:  # other families than these reach other machines
         code += [(EQUAL, 0, 5, numbers["socket"]), (LOAD, 0, 0, ARGUMENTS[0]), (EQUAL, 1, 0, AF_UNIX),
                  (EQUAL, 0, 1, AF_NETLINK), (RETURN, 0, 0, ALLOW), _refuse(errno.EACCES)]  # fmt: skip
@@ -255,7 +274,12 @@ def _syscall(number: int, *arguments: object) -> int:
 
 
 def prepare(settings: dict[str, Any]) -> None:
-    """Make the temporary folder, set the environment, and give up every other way out. Raises `OSError`."""
+    """Make the temporary folder, set the environment, and give up every other way out. Raises `OSError`.
+
+    Without places, only give up the system calls that another sandbox leaves open."""
+    if "places" not in settings:
+        install(filter_of(os.uname().machine, settings["network"], settings["alone"], LATEST))
+        return
     version = abi()
     places = {os.path.realpath(path): RIGHTS[right] for path, right in settings["places"]}
     tmp = settings["tmp"]
