@@ -1,4 +1,4 @@
-"""Data of the pretrain task: packing, loader, preparing, score and overhead, beside a plain loader.
+"""Data of the pretrain task: packing, loader, preparing and overhead, beside a plain loader. The score: grading.py.
 
     python benchmarks/loader.py [--json] [--rounds N] [--seconds S] [--megabytes 64,256,1024] [--skip NAME ...]
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import math
 import os
 import random
 import re
@@ -23,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +36,12 @@ import torch
 from autoresearch.system.hardware import detect
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets" / "tasks" / "pretrain"
+HARNESS = ASSETS.parents[1] / "harness"
+sys.path.insert(0, str(ASSETS.parents[1]))
+
+from harness.text.documents import SPLITS, python_files, read_documents  # noqa: E402
+from harness.text.rows import open_rows  # noqa: E402
+
 B, T = 128, 2048
 CORES = os.cpu_count() or 1
 WATCHED = """
@@ -112,8 +117,7 @@ def plain_loader(texts: list[str], encoding: tiktoken.Encoding, bos: int) -> Ite
 
 def write_text(folder: Path, megabytes: int, seed: int = 0) -> int:
     """Parquet files of real text in documents of mixed length; returns the number of documents."""
-    prepare = load_prepare(workspace(folder / "any", folder, "steps = 1"))
-    text = "".join(t for p in prepare.source_files(prepare.Config()) for t in prepare.read_documents(p, "text"))
+    text = "".join(t for path in python_files() for t in read_documents(path, "text"))
     rng, shard, size, number, count = random.Random(seed), [], 0, 0, 0
     (folder / "text").mkdir()
     place, left = 0, megabytes * 10**6
@@ -132,6 +136,7 @@ def write_text(folder: Path, megabytes: int, seed: int = 0) -> int:
 def workspace(folder: Path, source: Path | str, budget: str, profile: str = "full") -> Path:
     """A copy of the task's files with these options."""
     shutil.copytree(ASSETS, folder, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
+    shutil.copytree(HARNESS, folder / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     toml = (folder / "autoresearch.toml").read_text()
     toml = re.sub(r"budget = \{.*?\}", f"budget = {{ {budget} }}", toml, count=1)
     toml = toml.replace('profile = "tiny"', f'profile = "{profile}"').replace(
@@ -151,9 +156,9 @@ def load_prepare(folder: Path) -> ModuleType:
 
 
 def documents_of(prepare: ModuleType, split: str) -> list[str]:
-    files = prepare.source_files(prepare.CONFIG)
+    files = prepare.TASK.source_files()
     total = sum(path.stat().st_size for path in files)
-    return [text for found, text, _ in prepare.documents(files, prepare.CONFIG, total) if found == split]
+    return [text for found, text, _ in prepare.TASK.corpus().read(files, total) if found == split]
 
 
 # Figures
@@ -168,7 +173,7 @@ def packing(prepare: ModuleType, data: Path, count: int) -> Iterator[Figure]:
         ]
         longer = sum(len(document) > T + 1 for document in documents)
         expected = np.array(list(reference_rows(iter(documents), T + 1)), dtype=np.uint16)
-        found = prepare.open_rows(data / f"{split}.bin")
+        found = open_rows(data / f"{split}.bin")
         same = expected.shape == found.shape and bool((expected == found).all())
         what = f"{split}: {len(found)} rows of {len(documents)} documents, {longer} longer than a row, all equal"
         yield Figure(what, float(same), "", "equal", same)
@@ -176,9 +181,9 @@ def packing(prepare: ModuleType, data: Path, count: int) -> Iterator[Figure]:
 
 
 def loader(prepare: ModuleType, rounds: int) -> Iterator[Figure]:
-    texts, tokenizer = documents_of(prepare, "train"), prepare.Tokenizer.load()
+    texts, tokenizer = documents_of(prepare, "train"), prepare.tokenizer()
     plain = plain_loader(texts, tokenizer.encoding, tokenizer.bos)
-    ours = prepare.make_dataloader(B, T, "train", torch.device("cpu"))._batches()
+    ours = (x for x, _, _ in prepare.make_dataloader(B, T, "train", torch.device("cpu")))
     speeds: dict[str, list[float]] = {"plain": [], "ours": [], "ratio": []}
     for batches in (plain, ours):
         next(batches)
@@ -188,7 +193,7 @@ def loader(prepare: ModuleType, rounds: int) -> Iterator[Figure]:
             for _ in range(count):
                 batch = next(batches)
             speeds[name].append(count * B * T / (time.perf_counter() - begin))
-            assert batch.shape == (B, T + 1)
+            assert batch.shape[0] == B and batch.shape[1] >= T
         speeds["ratio"].append(speeds["ours"][-1] / speeds["plain"][-1])
     yield figure(f"loader, plain, {B} x {T}", [s / 1e6 for s in speeds["plain"]], "M tokens/s", "", lambda _: True)
     yield figure(f"loader, {B} x {T}", [s / 1e6 for s in speeds["ours"]], "M tokens/s", "", lambda _: True)
@@ -196,8 +201,8 @@ def loader(prepare: ModuleType, rounds: int) -> Iterator[Figure]:
 
 
 def preparing(prepare: ModuleType, data: Path, folder: Path, rounds: int) -> Iterator[Figure]:
-    config, tokenizer = prepare.CONFIG, prepare.Tokenizer.load(data / "tokenizer.json")
-    texts = [text for split in prepare.SPLITS for text in documents_of(prepare, split)]
+    corpus, tokenizer = prepare.TASK.corpus(), prepare.Tokenizer.load(data / "tokenizer.json")
+    texts = [text for split in SPLITS for text in documents_of(prepare, split)]
     size = sum(len(text.encode()) for text in texts) / 1e6
     speeds: dict[str, list[float]] = {"raw": [], "ours": [], "ratio": [], "repack": []}
     tokenizer.encoding.encode_ordinary_batch(texts[:100], num_threads=CORES)
@@ -210,9 +215,10 @@ def preparing(prepare: ModuleType, data: Path, folder: Path, rounds: int) -> Ite
         rows.mkdir()
         shutil.copy(data / "tokenizer.json", tokens)
         begin = time.perf_counter()
-        counts = prepare.tokenize(config, prepare.source_files(config), tokens)
+        made = replace(corpus, tokens=tokens)
+        counts = made.tokenize(prepare.TASK.source_files())
         middle = time.perf_counter()
-        prepare.pack_splits(config, tokens, rows, counts)
+        made.pack_splits(rows, counts)
         end = time.perf_counter()
         speeds["ours"].append(size / (end - begin))
         speeds["repack"].append(end - middle)
@@ -246,23 +252,6 @@ def memory(folder: Path, sizes: list[int]) -> Iterator[Figure]:
             shutil.rmtree(place)
 
 
-def score(prepare: ModuleType, data: Path) -> Iterator[Figure]:
-    tokenizer = prepare.Tokenizer.load(data / "tokenizer.json")
-    rows, sizes, V = prepare.open_rows(data / "search.bin")[:96], tokenizer.token_bytes(), tokenizer.vocab_size
-    table = torch.randn(64, V, generator=torch.Generator().manual_seed(0))
-    exact = table.double().log_softmax(-1).numpy()
-    ids = rows.astype(np.int64)
-    counted = sizes[ids[:, 1:]] > 0
-    nats = -(exact[ids[:, :-1] % 64, ids[:, 1:]] * counted).sum()
-    expected = nats / math.log(2) / sizes[ids[:, 1:]].sum()
-    worst = 0.0
-    for batch in (1, 3, 16, 96):
-        evaluator = prepare.Evaluator(rows, sizes, tokenizer.bos, torch.device("cpu"))
-        found, _ = evaluator.score(lambda x: table[x % 64], batch)
-        worst = max(worst, float(abs(found.sum().item() / math.log(2) / sizes[ids[:, 1:]].sum() / expected - 1)))
-    yield Figure("val_bpb against float64, batches of 1, 3, 16, 96", worst, "relative", "<= 1e-6", bool(worst <= 1e-6))
-
-
 def overhead(folder: Path, seconds: float, rounds: int) -> Iterator[Figure]:
     """A run by hand on the python source: process start to first batch, and last batch to result."""
     made = workspace(folder / "overhead", "python", f"seconds = {seconds}", "tiny")
@@ -277,7 +266,8 @@ def overhead(folder: Path, seconds: float, rounds: int) -> Iterator[Figure]:
         before.append(clock["started"] - begin)
         after.append(end - clock["started"] - clock["seconds"])
         total.append(before[-1] + after[-1])
-        waited.append(100 * clock["waited"] / clock["seconds"])
+        summary = json.loads((made / ".autoresearch" / "by-hand" / "summary.json").read_text())
+        waited.append(100 * summary["waited_s"] / clock["seconds"])
     yield figure(f"{seconds:g} s run, start to first batch", before, "s", "", lambda _: True)
     yield figure(f"{seconds:g} s run, last batch to result", after, "s", "", lambda _: True)
     yield figure(f"{seconds:g} s run, overhead", total, "s", "< 6", lambda value: value < 6)
@@ -287,14 +277,13 @@ def overhead(folder: Path, seconds: float, rounds: int) -> Iterator[Figure]:
 def measure(folder: Path, arguments: argparse.Namespace) -> Iterator[Figure]:
     os.environ["AUTORESEARCH_CACHE"] = str(folder / "cache")
     count = write_text(folder, 48)
-    prepare = load_prepare(workspace(folder / "ws", folder / "text", "steps = 1"))
-    data = prepare.prepare(prepare.CONFIG)
+    prepare = load_prepare(workspace(folder / "ws", folder / "text", "seconds = 1000000"))
+    data = prepare.TASK.prepare()
     parts: dict[str, Callable[[], Iterator[Figure]]] = {
         "packing": lambda: packing(prepare, data, count),
         "loader": lambda: loader(prepare, arguments.rounds),
         "preparing": lambda: preparing(prepare, data, folder, arguments.rounds),
         "memory": lambda: memory(folder, [int(size) for size in arguments.megabytes.split(",")]),
-        "score": lambda: score(prepare, data),
         "overhead": lambda: overhead(folder, arguments.seconds, arguments.rounds),
     }
     for name, part in parts.items():

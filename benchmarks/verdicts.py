@@ -27,7 +27,8 @@ from typing import Literal
 
 import autoresearch
 from autoresearch.experiments.evidence import gather
-from autoresearch.journal.session import Experiment, Segment, Session
+from autoresearch.journal.experiment import Experiment, Run, decided_runs
+from autoresearch.journal.session import Segment, Session
 from autoresearch.metrics import Metric
 from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
 from autoresearch.system.hardware import detect
@@ -98,11 +99,10 @@ def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float
     machine = Machine(random.Random(number), pairing, drift)
     seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
     level = 0.0
-    first = Experiment(1, 0, "1", status="keep", values=tuple(machine.run(level, seed) for seed in seeds),
-                       seeds=tuple(seeds))  # fmt: skip
-    experiments, incumbent = [first], first
+    first = Experiment(1, 0, "1", status="keep", runs=decided_runs([machine.run(level, s) for s in seeds], seeds, 1))
+    experiments, incumbent = {1: first}, first
     for n, effect in enumerate(effects, 2):
-        session = Session((SEGMENT,), tuple(experiments))
+        session = Session((SEGMENT,), tuple(experiments.values()))
         values = {1: machine.run(level - effect, 1)}
         while (step := next_step(gather(session, incumbent, values, now=n), rules)).action not in ("keep", "discard"):
             assert step.seed is not None
@@ -111,14 +111,13 @@ def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float
                 values[step.seed] = machine.run(level - effect, step.seed)
             else:
                 assert step.seed not in incumbent.by_seed
-                incumbent.repeats[step.seed] = machine.run(level, step.seed)
-                incumbent.measured_after[step.seed] = n
-        e = Experiment(n, 0, str(n), status=step.action, values=tuple(values.values()),  # type: ignore[arg-type]
-                       seeds=tuple(values), screened=len(values) > 1)  # fmt: skip
-        experiments.append(e)
+                incumbent = incumbent.with_run(Run(step.seed, machine.run(level, step.seed), "repeat", "", n))
+        experiments[incumbent.number] = incumbent
+        runs = decided_runs([*values.values()], [*values], n, screened=len(values) > 1)
+        e = experiments[n] = Experiment(n, 0, str(n), status=step.action, runs=runs)  # type: ignore[arg-type]
         if step.action == "keep":
             level, incumbent = level - effect, e
-    kept = [effect for e, effect in zip(experiments[1:], effects, strict=True) if e.status == "keep"]
+    kept = [effect for n, effect in enumerate(effects, 2) if experiments[n].status == "keep"]
     return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs)
 
 

@@ -36,6 +36,8 @@ from pathlib import Path
 import autoresearch.cli.app, autoresearch.cli.output
 from autoresearch.cli import history, experiments  # so that imports are not what is counted
 
+commands = getattr(autoresearch.cli.app, "app", None) or autoresearch.cli.app.program()
+
 told, arguments = sys.argv[1], sys.argv[2:]
 counts, entered = collections.Counter(), set()
 package = str(Path(autoresearch.__file__).parent)
@@ -84,7 +86,7 @@ def profile(frame, event, _):
 sys.addaudithook(audit)
 sys.setprofile(profile)
 try:
-    autoresearch.cli.output.run(autoresearch.cli.app.app, arguments)
+    autoresearch.cli.output.run(commands, arguments)
 finally:
     sys.setprofile(None)
     counts["modules entered"] = len(entered)

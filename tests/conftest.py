@@ -18,8 +18,11 @@ from autoresearch.runs.isolation.sandbox import SWITCH
 
 pytest_plugins = ("cpu_budget", "allowed_skips")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what it starts in the background
+# Ignored signals are inherited: a shell leaves SIGINT so for what it starts in the background, nohup leaves SIGHUP.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,7 +17,7 @@ import psutil
 from waiting import PATIENCE_S
 
 from autoresearch.cli import output
-from autoresearch.cli.app import app
+from autoresearch.cli.app import program
 from autoresearch.journal.session import Session
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -57,7 +57,7 @@ def call(*args: str, cwd: Path) -> Called:
     os.chdir(cwd)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            output.run(app, [*args])
+            output.run(program(args), [*args])
     except SystemExit as left:
         code = left.code
     finally:

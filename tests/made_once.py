@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from waiting import PATIENCE_S
+
+from autoresearch.system.files import held_by_us
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -20,7 +21,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     # A name may be anything, and two that look alike in a path are told apart by their hash.
     folder = base / f"once-{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     done, lock = (folder.with_name(f"{folder.name}.{what}") for what in ("done", "lock"))
-    with FileLock(lock, timeout=PATIENCE_S):
+    with held_by_us(lock, wait_s=PATIENCE_S):
         if not done.exists():
             folder.mkdir()
             make(folder)

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from autoresearch.journal.session import Session, replay
+from autoresearch.search.families import Families
+from autoresearch.workspace.task_file import parse
+
+PRETRAIN = Path(__file__).resolve().parents[1] / "assets" / "tasks" / "pretrain" / "autoresearch.toml"
+
+
+def pretrain_families() -> Families:
+    """The families of changes of a language model, as that task names them."""
+    return parse(PRETRAIN.read_text("utf-8")).search.families
 
 
 def session(*rows: tuple[str, float | None, str] | tuple[str, float | None, str, dict[str, Any]]) -> Session:

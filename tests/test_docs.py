@@ -204,8 +204,9 @@ def test_a_command_that_the_parser_refuses_is_found(markdown: str, says: str) ->
 
 
 def test_every_command_in_a_tracked_page_parses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from autoresearch.cli.app import app
+    from autoresearch.cli.app import program
 
+    app = program()
     pages = [page for page in tracked("*.md") if "tests" not in page.relative_to(ROOT).parts]
     monkeypatch.chdir(tmp_path)
     found = {str(page.relative_to(ROOT)): wrong_commands(app, page.read_text("utf-8")) for page in pages}

@@ -26,6 +26,7 @@ PURE_MODULES = {
     "experiments.code_review",
     "studies.policy_replay",
     "reports.comparison",
+    "search.families",
     "search.history",
 }
 """Pure by name, in rooms that are not."""

@@ -14,7 +14,7 @@ from test_docs import commands, wrong_commands
 from test_house import ROOT, dead_links
 
 from autoresearch.cli import experiments
-from autoresearch.cli.app import app
+from autoresearch.cli.app import program
 from autoresearch.errors import IntegrityError, NoSession, PreconditionError, StopReached
 from autoresearch.search import strategies
 from autoresearch.workspace import agent_files, task_file
@@ -79,7 +79,7 @@ def test_every_reference_is_named_by_its_skill() -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "program.md"], ids=lambda page: page.name)
 def test_every_command_that_a_page_names_is_one(page: Path) -> None:
-    assert wrong_commands(app, page.read_text("utf-8")) == []
+    assert wrong_commands(program(), page.read_text("utf-8")) == []
 
 
 def test_the_skill_names_the_commands_of_the_loop() -> None:

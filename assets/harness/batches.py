@@ -33,6 +33,7 @@ class Feed:
         """Connect; when nobody has started a feeder, start that of the task in `folder`."""
         given = os.environ.pop(FEED, "")
         self.folder, self.by_hand, self.process = folder, not given, None
+        self.waited = 0.0  # seconds that steps waited for their batch
         if given:
             self.channel = Channel.inherited(int(given))
             return
@@ -83,7 +84,7 @@ class Batches:
         """`asked` goes to the task's `training`. Exits with one line when the data is not there or the sizes are
         wrong."""
         self.device, self.batch_size, self.feed = device, batch_size, feed(folder)
-        self.waited, self.begun = 0.0, False
+        self.begun = False
         answer = self.feed.ask("OPEN", {"batch_size": batch_size, **asked})
         about = answer.json()
         self.number, self.memory = about["number"], SharedMemory.given(answer.descriptors[0])
@@ -147,7 +148,7 @@ class Batches:
                     tensor.record_stream(current)
             else:
                 batch = [tensor.to(self.device, copy=True) for tensor in host]
-            self.waited += time.monotonic() - asked
+            self.feed.waited += time.monotonic() - asked
             yield batch, progress
             if cuda:  # the host stays at most two batches ahead of the device
                 steps.append(torch.cuda.Event())

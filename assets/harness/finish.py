@@ -61,6 +61,7 @@ def finish(folder: Path, model: nn.Module, **stats: float) -> None:
         "peak_vram_mb": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0,
         "peak_ram_mb": peak,
         "num_params_M": sum(p.numel() for p in parameters) / 1e6,
+        "waited_s": feed(folder).waited,
         "cores": torch.get_num_threads() if device.type == "cpu" else 0,
     }
     reported = {name: float(value) for name, value in stats.items() if math.isfinite(value)} | own

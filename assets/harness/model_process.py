@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.channel import Channel, Gone, Message, SharedMemory
-from harness.device import pick_device
+from harness.device import pick_device, prepare_cpu
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,8 @@ class Server:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.device = pick_device()
+        if self.device.type == "cpu":
+            prepare_cpu()
 
     def serve(self) -> None:
         answers = {"LOAD": self.load, "RUNS": self.run, "FLOP": self.flops}
@@ -96,7 +98,7 @@ class Server:
         import torch
 
         count, picks = RUN.unpack(message.body)
-        with torch.no_grad():
+        with torch.inference_mode():
             out = self.output(
                 torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4"))
             )

@@ -1,7 +1,7 @@
 """What a second model process, which saw only beginnings, says of the scores of the first.
 
-A model may use what comes before a place and nothing else. Process A scored whole rows, so it could have looked at
-the answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with tokens of that
+A model may use what comes before a place and nothing else. Process A scored whole rows, so it could have looked at the
+answer, at other rows, or at earlier calls. Process B gets a row up to one place, filled up with tokens of that
 beginning, and scores that place; where it is right, A and B agree to rounding. Of a row B sees shorter beginnings
 first, so that what it was shown never says what follows. The mean difference is what A gained by what it may not use,
 whatever that was, so it is added to the score; a difference beyond rounding ends the run as tampered.

@@ -14,7 +14,7 @@ import numpy as np
 from harness.errors import TaskError
 
 if TYPE_CHECKING:
-    from harness.grader import Models
+    from harness.models import Models
 
 BUDGETS = ("seconds", "tokens", "steps", "flops")
 

@@ -71,7 +71,7 @@ class StopReached(AutoresearchError):
     exit_code = 6
 
 
-def error_of(told: dict[str, str]) -> AutoresearchError:
+def error_of(fields: dict[str, str]) -> AutoresearchError:
     """Return the error that `as_dict` told, of the class of its kind."""
     kinds: dict[str, type[AutoresearchError]] = {}
     classes = [AutoresearchError]
@@ -79,4 +79,4 @@ def error_of(told: dict[str, str]) -> AutoresearchError:
         cls = classes.pop()
         kinds.setdefault(cls.kind, cls)
         classes += cls.__subclasses__()
-    return kinds.get(told["kind"], AutoresearchError)(told["message"], told["fix"])
+    return kinds.get(fields["kind"], AutoresearchError)(fields["message"], fields["fix"])

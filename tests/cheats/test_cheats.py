@@ -182,7 +182,7 @@ def limited(lab: Lab, seconds: float) -> None:
     """Give the session another limit of time, as if it had begun with it."""
     toml, log = lab.root / "autoresearch.toml", lab.root / "autoresearch.jsonl"
     before = lab.events("config")[0]["sha256"]["autoresearch.toml"]
-    toml.write_text(toml.read_text().replace("limit_s = 15", f"limit_s = {seconds}"))
+    toml.write_text(toml.read_text().replace("limit_s = 60", f"limit_s = {seconds}"))
     log.write_text(log.read_text().replace(before, hashlib.sha256(toml.read_bytes()).hexdigest()))
     lab.git("commit", "-qam", "limit")
     commit = lab.git("rev-parse", "HEAD")

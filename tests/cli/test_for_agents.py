@@ -41,7 +41,7 @@ def test_what_a_person_has_for_agents_stays_as_it_is(repo: Repo) -> None:
     assert repo.call(*INIT).code == 0
     assert {name: (repo.root / name).read_text() for name in mine} == mine
     added = (repo.root / ".git/info/exclude").read_text().removeprefix(exclude)
-    assert not [name for name in mine if f"/{name}" in added]
+    assert not {f"/{name}" for name in mine} & set(added.splitlines())
     local = json.loads((repo.root / ".claude/settings.local.json").read_text())
     assert "Edit(/bench.sh)" in local["permissions"]["deny"] and HOOK in json.dumps(local["hooks"])
     assert repo.git("status", "--porcelain") == ""

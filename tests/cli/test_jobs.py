@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,7 +12,9 @@ import psutil
 import pytest
 from lab import Lab, cli
 
-from autoresearch.system.process import alive
+from autoresearch.cli.job_folders import jobs_of
+from autoresearch.reports.views import MOST_LINES
+from autoresearch.system.living import alive, created
 from autoresearch.workspace.lock import current_run
 
 
@@ -106,7 +107,8 @@ def test_an_interrupted_experiment_ends_wait_as_it_ended_try(lab: Lab) -> None:
     psutil.wait_procs([engine])
     told = lab.call("wait", "--json")
     assert told.code == 1 and "try --again 2" in told.json["error"]["fix"]
-    assert json.loads((lab.root / ".autoresearch/detached/report.json").read_text()) == told.json
+    (job,) = [job for job in jobs_of(lab.workspace) if job.experiment == 2]
+    assert job.output == {"experiment": 2, **told.json}
 
 
 def test_a_baseline_can_be_detached(lab: Lab) -> None:
@@ -139,8 +141,46 @@ def test_a_detached_command_that_is_refused_says_why(lab: Lab) -> None:
     assert lab.call("wait").code == refused.code
 
 
+def test_a_job_is_a_folder_with_process_command_and_output(lab: Lab) -> None:
+    printed = lab.attempt("echo METRIC total_ms=90\n", "--json")
+    jobs = [*jobs_of(lab.workspace)]
+    assert [job.folder for job in jobs] == [lab.root / ".autoresearch/jobs" / str(n) for n in (2, 1)]
+    assert [(job.about["command"], job.experiment) for job in jobs] == [("try", 2), ("baseline", 1)]
+    assert jobs[0].about["pid"] == os.getpid() and jobs[0].about["created"] == created(os.getpid())
+    assert jobs[0].output["view"] == printed.json and [*jobs[0].output["sections"]] == ["verdict", "data", "next"]
+    assert not any(job.runs for job in jobs)
+
+
+def test_what_a_run_printed_is_a_section_that_makes_room_for_messages(lab: Lab) -> None:
+    lab.attempt("for n in 1 2 3 4 5 6 7 8; do echo line $n; done; exit 3\n")
+    before = lab.call("wait").out.splitlines()
+    texts = [f"message {n}" for n in range(5)]
+    assert all(lab.call("tell", text).code == 0 for text in texts)
+    told = lab.call("wait").out.splitlines()
+    assert told[:5] == [f"message from the person: {text}" for text in texts]
+    left = told[5:]
+    over = max(0, len(before) + 5 - MOST_LINES)
+    assert over and len(told) == MOST_LINES
+    data = [line for line in before if line.startswith("  | ")]
+    assert left == [line for line in before if line not in data[:over]]
+
+
+def test_a_try_that_was_refused_leaves_no_job(lab: Lab) -> None:
+    assert lab.call("try", "-m", "nothing").code == 5
+    assert [job.about["command"] for job in jobs_of(lab.workspace)] == ["baseline"]
+    assert not (lab.root / ".autoresearch/jobs/2").exists()
+
+
+def test_more_seeds_of_a_baseline_are_what_wait_tells_and_a_refusal_of_them_is_not(lab: Lab) -> None:
+    assert lab.call("baseline", "--seeds", "4").code == 0
+    assert [run["seed"] for run in lab.call("wait", "1", "--json").json["runs"]] == [1, 2, 3, 4]
+    assert lab.call("baseline", "--seeds", "4").code == 5
+    again = lab.call("wait", "1", "--json")
+    assert again.code == 0 and again.json["experiment"] == 1
+
+
 def test_a_run_does_not_inherit_where_a_detached_command_reports(lab: Lab) -> None:
     lab.edit('env > "$AUTORESEARCH_RUN_DIR/env"; echo METRIC total_ms=90\n')
     assert lab.call("try", "--detach", "-m", "x").code == 0
     assert lab.call("wait", "2").code == 0
-    assert "RUN_REPORT" not in (lab.root / ".autoresearch/runs/2/1/env").read_text()
+    assert "RUN_JOB" not in (lab.root / ".autoresearch/runs/2/1/env").read_text()

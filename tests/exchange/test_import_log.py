@@ -46,6 +46,22 @@ def jsonl(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_results_tsv_with_more_metrics_brings_them_and_is_the_same_log(tsv: Path, tmp_path: Path) -> None:
+    assert call("import", str(tsv), cwd=tmp_path).code == 0
+    more = tmp_path / "more.tsv"
+    rows = [line.replace("to\ta", "to a").split("\t") for line in TSV.splitlines()]
+    cells = [["heat", "peak_vram_mb"], ["3.5", "45000.5"], ["", ""], ["4", ""], ["", ""]]
+    more.write_text("".join("\t".join([*row, *extra]) + "\n" for row, extra in zip(rows, cells, strict=True)))
+    (log,) = importing.read_log(more, None)
+    assert [e.metrics for e in log.experiments] == [
+        {"heat": 3.5, "peak_vram_mb": 45000.5}, {"peak_vram_mb": 44.2 * 1024},
+        {"heat": 4.0, "peak_vram_mb": 44.0 * 1024}, {},
+    ]  # fmt: skip
+    assert call("import", str(more), "--json", cwd=tmp_path).json["added"] == 0
+    more.write_text(more.read_text().replace("3.5", "hot"))
+    assert "line 2" in call("import", str(more), cwd=tmp_path).err
+
+
 def test_a_results_tsv_begins_a_session_where_there_is_none(tsv: Path, tmp_path: Path) -> None:
     folder = tmp_path / "here"
     folder.mkdir()

@@ -44,6 +44,16 @@ def test_the_tsv_is_the_one_that_readers_of_results_tsv_expect() -> None:
     )
 
 
+def test_the_metrics_that_a_task_names_are_columns_behind_those_that_every_reader_knows() -> None:
+    hot = {"heat": 0.1 + 0.2, "x": 1}
+    s = session(run(1, 1.0, metrics=hot, description="a"), run(2, None, "crash", description="b"))
+    plain, more = to_tsv(s).splitlines(), to_tsv(s, ("heat", "steps")).splitlines()
+    assert more == [f"{plain[0]}\theat\tsteps", f"{plain[1]}\t0.30000000000000004\t", f"{plain[2]}\t\t"]
+    first, second = rows(to_csv(s, ("heat", "seeds", "=x")))
+    assert [*first] == [*COLUMNS, "heat", "metrics.seeds", "'=x"]
+    assert (first["heat"], first["metrics.seeds"], second["heat"]) == ("0.30000000000000004", "", "")
+
+
 def test_the_tsv_has_the_metric_and_the_experiments_of_the_last_segment() -> None:
     second = {"type": "config", "metricName": "ms", "bestDirection": "lower"}
     lines = to_tsv(session(run(1, 1.0), second, run(1, 2.0), run(2, 3.0, "discard"))).splitlines()

@@ -23,26 +23,41 @@ from waiting import PATIENCE_S
 from autoresearch.runs import slot
 
 FILE = "number.txt"
-"""The mutable file: a number, how long the run takes, a word that makes each version a new one."""
+"""The mutable file: a number, how long the run takes or the file that it waits for, a word that makes it a new one."""
 
-BENCH = r"""
-read number pause word < number.txt
+HOLD = r"""
+hold() {                              # so many seconds, or until there is a file of this name
+    case "$1" in /*) until [ -e "$1" ]; do sleep 0.02; done ;; *) sleep "$1" ;; esac
+}
+"""
+
+BENCH = (
+    HOLD
+    + r"""
+read -r number pause word < number.txt
 setsid sleep 60 > /dev/null 2>&1 &    # a child that leaves the group
-sleep "$pause"
+hold "$pause"
 echo "METRIC loss=$number"
 """
+)
 
-NOISY = r"""
-read number pause word < number.txt
-sleep "$pause"
+NOISY = (
+    HOLD
+    + r"""
+read -r number pause word < number.txt
+hold "$pause"
 echo "METRIC loss=$(awk -v n="$number" -v s="$AUTORESEARCH_SEED" 'BEGIN { print n + (s * 37 % 11) / 100 }')"
 """
+)
 
-TRAIN = r"""
-read number pause word < number.txt
-sleep "$pause"
+TRAIN = (
+    HOLD
+    + r"""
+read -r number pause word < number.txt
+hold "$pause"
 echo "$number" > "$AUTORESEARCH_RUN_DIR/weights"
 """
+)
 
 JUDGE = r"""
 sleep 0.05
@@ -56,7 +71,7 @@ VARIANTS = {"exact": BENCH, "noisy": NOISY, "evaluated": TRAIN}
 DRIVER = r"""
 import os, signal, sys
 from autoresearch.cli import history, output  # everything that a command imports
-from autoresearch.cli.app import app
+from autoresearch.cli.app import program
 from autoresearch.experiments import attempt, recovery
 from autoresearch.runs import measure, slot
 from autoresearch.system import files, git, process
@@ -105,7 +120,7 @@ wrap(slot, "undo", lambda *_: "undoing what a run left")
 wrap(slot, "forget", lambda *_: "taking the record away")
 wrap(process, "run_limited")
 wrap(process, "_pump", lambda *_: "the command, which runs")
-output.run(app, arguments)
+output.run(program(arguments), arguments)
 """
 """Runs a command and kills itself at the `at`-th point, or at the first of that name; each point that it passes is a
 line of `trace`."""
@@ -183,7 +198,7 @@ class Lab:
 
         return restore
 
-    def edit(self, number: float, pause: float = 0.05) -> str:
+    def edit(self, number: float, pause: float | Path = 0.05) -> str:
         """Write a version of the file that was never there before."""
         content = f"{number} {pause} word{next(self.words)}\n"
         (self.folder / FILE).write_text(content)
@@ -196,10 +211,10 @@ class Lab:
             self.given_up.add(self.version("HEAD"))
             self.git("reset", "-q", "--soft", self.incumbent or "")
 
-    def edit_worse(self, pause: float = 0.05) -> str:
+    def edit_worse(self, pause: float | Path = 0.05) -> str:
         return self.edit(self.best + 1, pause)
 
-    def edit_better(self, pause: float = 0.05) -> str:
+    def edit_better(self, pause: float | Path = 0.05) -> str:
         return self.edit(self.best - 1, pause)
 
     # --- asking, without the package ---

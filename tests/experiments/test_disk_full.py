@@ -20,7 +20,7 @@ bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 DRIVER = r"""
 import builtins, errno, io, os, subprocess, sys, tempfile
 from autoresearch.cli import history, output
-from autoresearch.cli.app import app
+from autoresearch.cli.app import program
 from autoresearch.experiments import attempt, recovery
 from autoresearch.runs import measure
 from autoresearch.system import git
@@ -75,7 +75,7 @@ def git_process(self, args, **kwargs):
         return subprocess.CompletedProcess(args, 128, b"", said)
     return real_process(self, args, **kwargs)
 git.Git.process = git_process
-output.run(app, arguments)
+output.run(program(arguments), arguments)
 """
 """Runs a command on a disk that has no room from the `at`-th write on (0: never); each write is a line of `trace`."""
 

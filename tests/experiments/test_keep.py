@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -95,6 +96,10 @@ def test_a_gain_below_the_minimum_is_discarded(make_lab: Maker) -> None:
 )
 def test_what_breaks_a_guard_is_discarded_however_good(make_lab: Maker, tables: dict[str, Any]) -> None:
     lab = make_lab(**tables)
+    told = "peak_vram_mb was not reported, so its guard tells nothing"
+    assert run_of(lab)["reason"] == f"baseline; {told}"
+    lab.attempt("echo METRIC total_ms=300\n")
+    assert run_of(lab)["status"] == "discard" and run_of(lab)["reason"].endswith(f"; {told}")
     lab.edit("echo METRIC total_ms=1; echo METRIC peak_vram_mb=1001\n")
     lab.attempt()
     assert run_of(lab)["status"] == "discard"
@@ -102,6 +107,21 @@ def test_what_breaks_a_guard_is_discarded_however_good(make_lab: Maker, tables: 
     lab.edit("echo METRIC total_ms=1; echo METRIC peak_vram_mb=1000\n")
     lab.attempt()
     assert run_of(lab)["status"] == "keep"
+
+
+def test_a_discard_starts_few_git_processes(lab: Lab, sandboxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.attempt("echo METRIC total_ms=300\n")  # what is made once is there
+    started: list[str] = []
+
+    class Counted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, args: Any, **more: Any) -> None:
+            started.append(args[0] if isinstance(args, list | tuple) else args)
+            super().__init__(args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", Counted)
+    lab.attempt("echo METRIC total_ms=301\n")
+    assert run_of(lab)["status"] == "discard"
+    assert 5 < started.count("git") <= (10 if sandboxed else 13)
 
 
 class TestConfirm:

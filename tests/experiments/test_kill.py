@@ -374,9 +374,9 @@ def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, lef
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, number: signal.Signals) -> None:
+def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, tmp_path: Path, number: signal.Signals) -> None:
     lab = make_lab()
-    content = lab.edit_better(pause=1.5)
+    content = lab.edit_better(pause=tmp_path / "released")
     process = subprocess.Popen(
         lab.command("try", "-m", "slow", "--json"),
         cwd=lab.folder, env=lab.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -392,25 +392,30 @@ def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, number: signal.Si
     assert lab.head == lab.incumbent and lab.content == lab.version("HEAD") != content
     lab.check()
     assert lab.resume() == []
+    (tmp_path / "released").touch()
     view = lab.json("try", "--again", "2")
     assert (view["experiment"], view["status"]) == (3, "keep") and lab.content == content
     lab.check()
 
 
-def test_a_signal_ends_a_baseline_in_order(make_lab: Maker) -> None:
+def test_a_signal_ends_a_baseline_in_order(make_lab: Maker, tmp_path: Path) -> None:
     lab = make_lab(baseline=False)
+    (lab.folder / FILE).write_text(f"100 {tmp_path / 'released'} word\n")
+    lab.git("commit", "-qam", "waits")
+    lab.edits.clear()  # a person's commit took the place of what was there
     process = lab.start("baseline")
     wait_for(lambda: len(lab.marked()) >= 3, "the command and its children")
     process.terminate()
     assert process.wait(PATIENCE_S) == 1
     lab.check()
     assert lab.verdicts()[1]["outcome"] == "killed"
+    (tmp_path / "released").touch()
     assert lab.json("baseline")["experiment"] == 2
 
 
-def test_a_second_try_is_refused_while_one_runs_and_changes_nothing(make_lab: Maker) -> None:
+def test_a_second_try_is_refused_while_one_runs_and_changes_nothing(make_lab: Maker, tmp_path: Path) -> None:
     lab = make_lab()
-    lab.edit_better(pause=1.5)
+    lab.edit_better(pause=tmp_path / "released")
     process = lab.start("try", "-m", "slow")
     wait_for(lab.marked, "the run")
     before = lab.events()
@@ -418,6 +423,7 @@ def test_a_second_try_is_refused_while_one_runs_and_changes_nothing(make_lab: Ma
     assert done.returncode == 5 and "is running here" in done.stderr
     assert lab.events() == before
     assert lab.json("resume")["running"]["experiment"] == 2 and lab.marked()
+    (tmp_path / "released").touch()
     assert process.wait(PATIENCE_S) == 0
     assert lab.verdicts()[2]["status"] == "keep"
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness import grader, model_process
+from harness import model_process, models
 from harness.channel import Channel
 from harness.files import Progress, digest
-from harness.grader import Models
+from harness.models import Models
 from harness.task import Allowances, Budget, Training
 from harness.text.rows import open_rows, write_rows
 from harness.text.scoring import bits_per_byte
@@ -98,7 +98,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch, build_model: Callable[[], torch.
     train.build_model = build_model  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "train", train)
 
-    class Thread(grader.ModelProcess):
+    class Thread(models.ModelProcess):
         def __init__(self, folder: Path, limit_s: float) -> None:
             self.channel, other = Channel.pair()
             self.limit_s, self.deadline = limit_s, float("inf")
@@ -107,7 +107,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch, build_model: Callable[[], torch.
         def end(self) -> None:
             self.channel.close()
 
-    monkeypatch.setattr(grader, "ModelProcess", Thread)
+    monkeypatch.setattr(models, "ModelProcess", Thread)
 
 
 def serve(channel: Channel) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from harness.channel import Channel, Gone, Message, SharedMemory
-from harness.feeder import BATCH, SLOTS, Feeder, order
+from harness.feeder import BATCH, Feeder
+from harness.loaders import SLOTS, order
 from harness.task import Budget
 from harness.text.rows import open_rows
 from small_task import SmallTask, T

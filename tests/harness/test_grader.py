@@ -12,7 +12,8 @@ import pytest
 import torch
 from harness import model_process
 from harness.errors import Verdict
-from harness.grader import Models, grade, reported
+from harness.grader import grade, reported
+from harness.models import Models
 from harness.task import Budget
 from harness.text.rows import open_rows
 from small_task import BOS, ROWS, Sizes, SmallTask, T, Table, V, in_threads

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoresearch.errors import IntegrityError
-from autoresearch.journal.session import Session, replay
+from autoresearch.journal.session import Run, Session, replay
 
 CONFIG = {"type": "config", "schema": 1, "segment": 0, "name": "n", "metricName": "val_bpb", "bestDirection": "lower"}
 
@@ -146,6 +146,40 @@ def test_the_screening_value_is_left_out_of_mean_and_noise() -> None:
     assert session.noise.dof == 1
     alone = fold(config(), run(1, 2.0), run(2, 0.1, "discard", values=[0.1], seeds=[1], screened=True)).experiments[1]
     assert alone.noise_runs == (0.1,)
+
+
+def test_a_run_says_why_it_was_made_on_what_and_when() -> None:
+    here, there = {"gpu": "a card"}, {"cpu": "a chip", "cores": 2}
+    session = fold(
+        config(),
+        run(1, 1.0, values=[0.7, 1.0], seeds=[1, 4], screened=True, env=here),
+        run(2, 2.0, "discard", values=[2.0]),
+        {**repeat(1, 5, 1.2), "env": there},
+        repeat(1, 4, 1.1),
+        {**repeat(1, 6, 1.3), "env": here},
+    )
+    first, second = session.experiments
+    assert first.runs == (
+        Run(1, 0.7, "screening", "a card", 1),
+        Run(4, 1.0, "verdict", "a card", 1),
+        Run(5, 1.2, "repeat", "a chip, 2 cores", 2),
+        Run(4, 1.1, "replica", "a card", 2),
+        Run(6, 1.3, "repeat", "a card", 2),
+    )
+    assert second.runs == (Run(None, 2.0, "verdict", "", 2),)
+    assert (first.values, first.seeds, first.screened, first.repeats) == ((0.7, 1.0), (1, 4), True, {6: 1.3})
+    assert (first.noise_runs, first.comparison_runs, first.measured_at) == ((1.0, 1.3), {6: 1.3}, 2)
+    away = first.on("a chip, 2 cores")
+    assert (away.values, away.screened, away.by_seed, away.reference) == ((), False, {5: 1.2}, 1.2)
+    assert first.on("another").reference is None
+
+
+def test_an_experiment_cannot_be_changed() -> None:
+    (e,) = fold(config(), run(1, 1.0)).experiments
+    for name in ("metric", "runs", "status"):
+        with pytest.raises(AttributeError):
+            setattr(e, name, None)
+    assert e.with_run(Run(3, 1.0, "repeat", "", 1)).runs[1:] and len(e.runs) == 1
 
 
 def test_a_reference_is_the_mean_of_the_runs_and_never_the_best_one() -> None:

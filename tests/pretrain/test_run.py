@@ -114,6 +114,7 @@ def test_a_run_may_read_nothing_of_the_cache_that_is_text(workspace: Workspace) 
     assert "{source}" in files["hidden"]
 
 
+@pytest.mark.slow
 def test_the_held_out_part_of_the_python_text_is_hidden_and_needed_by_no_run(prepare: ModuleType) -> None:
     files = tomllib.loads((ASSETS / "autoresearch.toml").read_text())["files"]
     hidden = {pattern.removeprefix("{stdlib}/") for pattern in files["hidden"] if pattern.startswith("{stdlib}/")}

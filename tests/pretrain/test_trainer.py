@@ -352,6 +352,7 @@ def edited(source: str, *edits: str) -> str:
     return source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_a_constant_changes_in_one_line_and_training_goes_on(
     train: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edit: str

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from sessions import session
+from sessions import pretrain_families, session
 
-from autoresearch.search import history
+from autoresearch.search import families, history
 
 
 @pytest.mark.parametrize(
@@ -18,19 +18,44 @@ from autoresearch.search import history
         ("rewrite the sum in C", "other"),
     ],
 )
-def test_a_description_points_to_a_family(description: str, family: str) -> None:
-    assert history.family_of(description, {}) == family
+def test_a_description_points_to_a_family_of_its_task(description: str, family: str) -> None:
+    assert families.family_of(description, {}, pretrain_families()) == family
+
+
+@pytest.mark.parametrize(
+    ("description", "family"),
+    [
+        ("Remove the second pass", "simplify"),
+        ("two threads", "parallel"),
+        ("memoise the table", "cache"),
+        ("quicksort, then a binary search", "algorithm"),
+        ("longer warmdown", "other"),
+        ("ioctl", "other"),
+    ],
+)
+def test_a_task_without_families_of_its_own_has_those_of_any_program(description: str, family: str) -> None:
+    assert families.family_of(description, {}) == family
+
+
+def test_a_word_counts_where_it_stands_alone_and_a_star_stands_for_letters() -> None:
+    mine = {"a": ("lr", "step size"), "b": ("warm*",), "c": ("*norm",)}
+    assert [families.family_of(text, {}, mine) for text in ("LR x2", "the step  size", "slrs", "half-warm")] == [
+        "a", "other", "other", "b",
+    ]  # fmt: skip
+    assert [families.family_of(text, {}, mine) for text in ("layernorm off", "norms", "(step size)")] == [
+        "c", "other", "a",
+    ]  # fmt: skip
 
 
 def test_what_the_researcher_says_of_the_family_is_believed() -> None:
-    assert history.family_of("longer warmdown", {"family": " Data  Order "}) == "data order"
+    assert families.family_of("longer warmdown", {"family": " Data  Order "}) == "data order"
 
 
 def test_families_have_their_yield_and_the_most_tried_comes_first() -> None:
     s = session(
         ("keep", 90.0, "shorter warmup"), ("discard", 89.0, "warmdown .7"), ("crash", None, "wider"),
     )  # fmt: skip
-    assert [(y.family, y.tried, y.kept, y.best_gain) for y in history.yields(s)] == [
+    assert [(y.family, y.tried, y.kept, y.best_gain) for y in history.yields(s, pretrain_families())] == [
         ("schedule", 2, 1, 10.0),
         ("size", 1, 0, None),
     ]

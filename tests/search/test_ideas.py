@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sessions import pretrain_families
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.search import ideas
@@ -49,7 +50,8 @@ def test_an_idea_that_says_the_same_in_other_words_is_refused(tmp_path: Path) ->
     with pytest.raises(UsageError, match="idea 1 says the same"):
         ideas.add(workspace, "Halve LR")
     ideas.add(workspace, "halve the LR of the head")
-    assert [i.family for i in ideas.read(workspace)] == ["learning rate", "learning rate"]
+    assert [i.family for i in ideas.read(workspace, pretrain_families())] == ["learning rate", "learning rate"]
+    assert [i.family for i in ideas.read(workspace)] == ["learning rate", "other"]
 
 
 def test_an_idea_is_claimed_by_one_agent_only(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import random
 from collections import Counter
 
 import pytest
-from sessions import session
+from sessions import pretrain_families, session
 
 from autoresearch.errors import UsageError
 from autoresearch.journal.session import Session
 from autoresearch.search import strategies
+from autoresearch.search.families import GENERIC
 from autoresearch.search.ideas import Idea
 from autoresearch.search.strategies import Proposal, fitting, propose
 
@@ -43,8 +44,15 @@ def test_a_near_miss_is_followed() -> None:
 def test_every_fifth_experiment_explores_a_family_that_was_not_tried() -> None:
     modes = [propose(session(("keep", 90.0, "a"), *[FAR] * n), "balanced").mode for n in range(4)]
     assert modes == ["improve"] * 3 + ["explore"]
-    found = propose(session(("keep", 90.0, "warmup"), *[FAR] * 3), "balanced")
+    found = propose(session(("keep", 90.0, "warmup"), *[FAR] * 3), "balanced", pretrain_families())
     assert found.families and not {"schedule", "size"} & set(found.families)
+    assert set(found.families) <= set(pretrain_families())
+
+
+def test_the_families_that_are_explored_are_the_tasks() -> None:
+    s = session(("keep", 90.0, "a"), *[FAR] * 3)
+    assert propose(s, "balanced", {"reach": ("wider",), "depth": ("deeper",)}).families == ("depth", "reach")
+    assert set(propose(s, "balanced").families) <= set(GENERIC)
 
 
 def test_after_five_discards_another_family_is_asked_for() -> None:

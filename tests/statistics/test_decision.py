@@ -108,13 +108,24 @@ def test_another_metric_at_its_limit_passes_and_beyond_it_does_not() -> None:
     assert untold.action == "keep" and untold.reason.endswith(
         "mb, accuracy was not reported, so its guard tells nothing"
     )
-    over = ask({1: 1.0}, EXACT, rules, metrics={"mb": 100.5})
+    over = ask({1: 1.0}, EXACT, rules, metrics={"mb": 100.5, "accuracy": 1})
     assert (over.action, over.reason) == ("discard", "mb is 100.5, by 0.5 above the limit of 100")
     assert (
-        ask({1: 1.0}, EXACT, rules, metrics={"accuracy": 0.49}).reason
+        ask({1: 1.0}, EXACT, rules, metrics={"mb": 1, "accuracy": 0.49}).reason
         == "accuracy is 0.49, by 0.01 below the limit of 0.5"
     )
     assert ask({1: 1.0}, EXACT, rules).action == "keep"
+
+
+def test_a_guard_on_what_was_not_reported_is_told_with_every_verdict() -> None:
+    rules = Rules(guards=(Guard("mb", max=100), Guard("accuracy", min=0.5)))
+    told = "; accuracy was not reported, so its guard tells nothing"
+    worse = ask({1: 11.0}, EXACT, rules, metrics={"mb": 1})
+    assert worse.action == "discard" and worse.reason.endswith(told)
+    over = ask({1: 1.0}, EXACT, rules, metrics={"mb": 100.5})
+    assert over.action == "discard" and over.reason == f"mb is 100.5, by 0.5 above the limit of 100{told}"
+    assert "not reported" not in ask({1: 11.0}, EXACT, rules, metrics={"mb": 1, "accuracy": 1}).reason
+    assert "not reported" not in ask({1: 9.5}, NOISY, rules).reason, "no verdict yet"
 
 
 def test_simpler_is_kept_when_it_is_not_worse_within_noise() -> None:

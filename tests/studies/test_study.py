@@ -98,7 +98,9 @@ def test_replicate_with_the_same_seed_tells_whether_the_run_repeats(judged: Lab)
     noise = judged.session.noise
     view = judged.call("replicate", "2", "--json").json
     assert view["same"] is True and view["seed"] == 1
-    assert judged.session.find(2).replicas == [(1, view["replicated"])]  # type: ignore[union-attr]
+    second = judged.session.find(2)
+    assert second is not None
+    assert [(run.seed, run.value) for run in second.runs_for("replica")] == [(1, view["replicated"])]
     assert judged.session.noise == noise, "the same draw again tells nothing of the noise"
     assert "same to the last digit" in judged.call("replicate", "1", "--seed", "2").out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.system.files import remove_tree, write_atomic
+from autoresearch.system.files import Held, held_by_us, remove_tree, write_atomic
 
 
 def test_a_reader_sees_the_old_content_or_the_new_and_never_a_part(tmp_path: Path) -> None:
@@ -43,3 +43,15 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
     remove_tree(tmp_path / "a")
     assert not (tmp_path / "a").exists()
     remove_tree(tmp_path / "a")
+
+
+def test_a_lock_file_has_one_holder_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with held_by_us(path):
+        with pytest.raises(Held), held_by_us(path):
+            pass
+        with pytest.raises(Held), held_by_us(path, wait_s=0.05):
+            pass
+    with held_by_us(path):
+        assert path.exists()
+    assert path.exists()

@@ -10,8 +10,10 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from autoresearch.system import process
+from autoresearch.system.living import alive, created
 from autoresearch.system.process import run_limited, signals_interrupt
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -90,3 +92,15 @@ def test_a_session_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, usual)
+
+
+def test_a_process_is_known_by_its_number_and_when_it_was_created() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    when = created(child.pid)
+    assert when == pytest.approx(psutil.Process(child.pid).create_time(), abs=0.5)
+    assert alive(child.pid, when) and not alive(child.pid, when - 5)
+    child.kill()
+    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, "the end of the child")
+    assert not alive(child.pid, when), "a process that nobody has reaped yet does not run"
+    child.wait()
+    assert created(child.pid) == 0.0 and not alive(child.pid, when)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,38 +16,89 @@ from autoresearch.workspace.task_file import TaskFile, parse
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "autoresearch"
 ASSETS = PACKAGE.parents[1] / "assets"
-WHOLE = {"keep", "options", "profile", "guard"}
-"""Tables that are taken as a whole: `rules` hands on every key of `keep`, `init` those of a profile."""
+WHOLE = {"options", "profile"}
+"""Tables whose keys are a person's own, or chosen by a person's own name."""
+ALSO_CALLED = {
+    ("stop", "experiments/stop.py"): "rules",
+    ("keep", "statistics/decision.py"): "rules",
+    ("guard", "workspace/task_file.py"): "bounds",
+}
+"""(table, file) -> what a table is called in a file that takes it under another name."""
 
 
 def keys(model: type[BaseModel], path: str = "") -> Iterator[str]:
-    """Yield every key of the schema as `table.key`."""
+    """Yield every key of the schema as `table.key`; of a table with names of a person's own, without the name."""
     for name, field in model.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from keys(inner, f"{path}{name}.")
+        values = getattr(inner, "__args__", ())[-1:] if getattr(inner, "__origin__", None) is dict else (inner,)
+        if name not in WHOLE and values and isinstance(values[0], type) and issubclass(values[0], BaseModel):
+            yield from keys(values[0], f"{path}{name}.")
         else:
             yield f"{path}{name}"
 
 
-def is_read(key: str, attributes: set[str], programs: list[str]) -> bool:
-    """Whether a key is an attribute that the package reads, or a word of a task's own program."""
+def is_read(key: str, sources: Mapping[str, str]) -> bool:
+    """Whether a source (file -> text) reads a key from its table: `run.limit_s`, or `["run"]["limit_s"]`."""
     table, _, name = key.rpartition(".")
-    words = any(re.search(rf"[\"']{name}[\"']", text) for text in programs)
-    return table in WHOLE or key in WHOLE or name in attributes or words
+    owner = table.rpartition(".")[2]
+    return any(
+        _is_chain(node, {owner, ALSO_CALLED.get((table, file), owner)}, name)
+        for file, text in sources.items()
+        if name in text
+        for node in ast.walk(ast.parse(text))
+    )
 
 
-def test_every_key_of_the_schema_is_read_by_something() -> None:
-    attributes = {
-        node.attr
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-    }
-    programs = [path.read_text("utf-8") for path in ASSETS.rglob("*.py")]
-    unread = {key for key in keys(TaskFile) if not is_read(key, attributes, programs)}
-    assert unread == {"stop.max_usd"}  # which is refused, see below
-    assert not is_read("run.limit_of_nothing", attributes, programs)
+def _is_chain(node: ast.AST, owners: set[str], name: str) -> bool:
+    """Whether a node reads `name` of something that is called as one of `owners`; of anything, for a whole table."""
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        return node.attr == name and (owners == {""} or _last_word(node.value) in owners)
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        return _word(node.slice) == name and (owners == {""} or _last_word(node.value) in owners)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+        if node.func.attr not in ("get", "pop"):
+            return False
+        return _word(node.args[0]) == name and (owners == {""} or _last_word(node.func.value) in owners)
+    return False
+
+
+def _last_word(node: ast.AST) -> str:
+    """Return what a value is called: `run` for `run`, `task.run` and `table["run"]`."""
+    if isinstance(node, ast.Subscript):
+        return _word(node.slice)
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _word(node: ast.AST) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else ""
+
+
+def test_every_key_of_the_schema_is_read_from_its_table_by_something() -> None:
+    sources = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+    sources |= {path.relative_to(ASSETS).as_posix(): path.read_text("utf-8") for path in ASSETS.rglob("*.py")}
+    every = {*keys(TaskFile)}
+    assert {"run.limit_s", "stop.max_hours", "guard.max", "search.families", "options"} <= every
+    assert {key for key in every if not is_read(key, sources)} == {"stop.max_usd"}  # which is refused, see below
+    for nowhere in ("run.limit_of_nothing", "task.limit_s", "stop.seeds", "keep.max_hours", "guard.of"):
+        assert not is_read(nowhere, sources), nowhere
+
+
+@pytest.mark.parametrize(
+    ("key", "source", "read"),
+    [
+        ("run.limit_s", "a = task.run.limit_s", True),
+        ("run.limit_s", "a = run.limit_s", True),
+        ("run.budget", "a = table['run']['budget'].items()", True),
+        ("task.title", "a = table['task'].get('title', '')", True),
+        ("run.limit_s", "a = task.files.limit_s", False),
+        ("run.limit_s", "a = limit_s", False),
+        ("run.limit_s", "task.run.limit_s = 3", False),
+        ("run.limit_s", "a = 'limit_s'", False),
+        ("stop.max_hours", "a = rules.max_hours", False),
+    ],
+)
+def test_a_key_is_read_when_it_is_taken_from_its_own_table(key: str, source: str, read: bool) -> None:
+    assert is_read(key, {"runs/x.py": source}) is read
 
 
 def test_a_limit_on_dollars_is_refused_while_nothing_spends_any() -> None:
@@ -75,3 +125,23 @@ def test_guards_are_bounds_of_other_metrics_and_the_old_key_is_one() -> None:
 def test_a_guard_that_means_nothing_is_refused(guard: str, says: str) -> None:
     with pytest.raises(PreconditionError, match=says):
         parse(task_file(keep={"max_memory_mb": 1000}) + f"[guard]\n{guard}\n")
+
+
+@pytest.mark.parametrize(
+    ("families", "says"),
+    [
+        ("io = []", "at least 1 item"),
+        ('io = ["*"]', "should match pattern"),
+        ('io = "read"', "valid tuple"),
+        ('"In Out" = ["read"]', "lower case"),
+    ],
+)
+def test_a_family_of_changes_has_a_name_and_words(families: str, says: str) -> None:
+    with pytest.raises(PreconditionError, match=says):
+        parse(task_file() + f"[search.families]\n{families}\n")
+
+
+def test_families_keep_their_order_and_a_task_without_them_has_none() -> None:
+    named = parse(task_file() + '[search.families]\nsize = ["wider"]\n"input" = ["read*"]\nback = ["undo"]\n')
+    assert [*named.search.families.items()] == [("size", ("wider",)), ("input", ("read*",)), ("back", ("undo",))]
+    assert parse(task_file()).search.families == {}

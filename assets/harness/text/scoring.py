@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.grader import Models
+from harness.models import Models
 from harness.probes import Prefixes, check_contamination, correction, draw_prefixes, fill_up, turns
 from harness.scores import cross_entropy
 from harness.text.tokenizer import Tokenizer

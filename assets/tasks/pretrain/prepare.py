@@ -23,7 +23,7 @@ from harness.errors import TaskError
 from harness.fetch import fetch_from_hub, whole_parquet
 from harness.files import cache_dir, data_path, read_json, written
 from harness.finish import seed_everything
-from harness.grader import Models
+from harness.models import Models
 from harness.task import Allowances, Budget, Training, read_task_file
 from harness.text import documents
 from harness.text.corpus import Corpus
@@ -148,19 +148,21 @@ class Pretrain:
             return ""
         return documents.fingerprint(self.source_files())
 
-    def prepare(self, *, force: bool = False, workers: int = 4) -> Path:
+    def corpus(self, workers: int = 4) -> Corpus:
         p, o = self.profile, self.options
         about = {"profile": {"name": o.profile, **asdict(p)}, "source": o.source, "tokenizer": o.tokenizer,
                  "python": sys.version if o.source == "python" else None}  # fmt: skip
-        corpus = Corpus(
+        return Corpus(
             self.data_folder(), self.token_folder(), o.source, partial(self.source_files, workers), self.share,
             self.fingerprint, about, p.seq_len, p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes,
             p.cut_long, whole=o.source == "climbmix", column=o.column,
         )  # fmt: skip
-        folder = corpus.prepare(force)
+
+    def prepare(self, *, force: bool = False, workers: int = 4) -> Path:
+        folder = self.corpus(workers).prepare(force)
         counts = read_json(folder / "manifest.json")["splits"]
         rows = ", ".join(f"{split} {counts[split]['rows']} rows" for split in documents.SPLITS)
-        print(f"ready     {o.source}: {rows}")
+        print(f"ready     {self.options.source}: {rows}")
         return folder
 
     def describe(self, samples: int = 3) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from harness.base import BaseTask
 from harness.command_line import main
-from harness.grader import Models
+from harness.models import Models
 from harness.probes import check_alone
 from harness.scores import wrong
 

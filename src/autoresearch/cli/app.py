@@ -6,28 +6,31 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from autoresearch import __version__
-from autoresearch.cli import exchange, experiments, history, messages, output, search, studies, workspaces
+from autoresearch.cli import output
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.workspace.session_journal import hooks_outdated
 from autoresearch.workspace.workspace import find
 
-app = typer.Typer(
-    name="autoresearch",
-    help="Machine-learning research one experiment at a time: measured honestly, never lost.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+COMMANDS = {
+    "workspaces": ("quickstart", "init", "segment", "doctor", "tasks"),
+    "experiments": ("baseline", "try", "wait"),
+    "studies": ("confirm", "replicate", "ablate", "selftest"),
+    "history": ("status", "log", "show", "resume", "check", "note"),
+    "search": ("next", "ideas"),
+    "exchange": ("export", "import", "plot"),
+    "messages": ("tell",),
+}
+"""Module of this folder -> the commands that it registers."""
 
 
-@app.callback(invoke_without_command=True)
 def _main(
     context: typer.Context,
     folder: Annotated[Path | None, typer.Option("-C", metavar="DIR", help="Work in DIR.", show_default=False)] = None,
@@ -59,14 +62,42 @@ def _keep_hooks_informed() -> None:
             git.forget()
 
 
-for module in (workspaces, experiments, studies, history, search, exchange, messages):
-    module.register(app)
+def program(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the command line; with words that call a command of it, only with the commands of the same module.
+
+    To import the other modules, and to build their options, would take longer than many a command itself.
+    """
+    made = typer.Typer(
+        name="autoresearch",
+        help="Machine-learning research one experiment at a time: measured honestly, never lost.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    made.callback(invoke_without_command=True)(_main)
+    called = _command_of(words)
+    only = [module for module, commands in COMMANDS.items() if called in commands]
+    for module in only or COMMANDS:
+        import_module(f"autoresearch.cli.{module}").register(made)
+    return made
+
+
+def _command_of(words: Sequence[str]) -> str | None:
+    """Return the first word that is neither an option nor the folder of `-C`."""
+    options = iter(words)
+    for word in options:
+        if word == "-C":
+            next(options, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def main() -> NoReturn:
     """Entry point of the program `autoresearch`."""
     try:
-        output.run(app, sys.argv[1:])
+        output.run(program(sys.argv[1:]), sys.argv[1:])
     except SystemExit as end:
         # Freeing what a long session holds, object by object, takes longer than the command itself may.
         sys.stderr.flush()

@@ -31,15 +31,18 @@ def export(
 ) -> None:
     """Write the experiments as a table.
 
-    As results.tsv or JSON lines in the habit of the field, or everything as CSV.
+    As results.tsv or JSON lines in the habit of the field, or everything as CSV. The metrics that the task names as
+    secondary are columns of their own, the last ones.
 
     Example: autoresearch export --format csv -o experiments.csv
     """
     from autoresearch.exchange import tables
+    from autoresearch.workspace.task_file import secondary_of
 
     workspace = find(here())
     session = load_session(workspace)
-    text = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format](session)
+    write = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format]
+    text = write(session, secondary_of(workspace.root))
     if output == "-" and not as_json:
         sys.stdout.write(text)
         return

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autoresearch.cli import jobs
+from autoresearch.cli.asi import AsiOption, pairs
+from autoresearch.cli.job_folders import Job
 from autoresearch.cli.messages import emit_with_messages
-from autoresearch.cli.output import JsonFlag, here
+from autoresearch.cli.output import JsonFlag, Sections, here
 from autoresearch.cli.progress import Display
-from autoresearch.errors import UsageError
 from autoresearch.reports import views
 from autoresearch.workspace.session_journal import load_session
-from autoresearch.workspace.workspace import Workspace, find
+from autoresearch.workspace.workspace import find
 
 if TYPE_CHECKING:
     from autoresearch.experiments.result import ExperimentResult
-
-AsiOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--asi", metavar="KEY=VALUE", help="Actionable side information; may be repeated.", show_default=False
-    ),
-]
-
 
 WAIT_S = 540.0
 """How long `wait` waits unless told: below the ten minutes that agents give a command."""
@@ -59,9 +51,11 @@ def baseline(
         jobs.detach(workspace, jobs.words("baseline", seeds=seeds), as_json)
         return
     measured = load_session(workspace).baseline
-    with Display() as display, jobs.error_kept(workspace, again=measured.number if measured else None):
-        report = baseline(workspace, seeds, wall_clock, tick=display.tick)
-    _tell(workspace, report, as_json)
+    again = measured.number if measured else None
+    with Display() as display, jobs.measuring(workspace, "baseline", again=again) as job:
+        result = baseline(workspace, seeds, wall_clock, tick=display.tick)
+        output = _kept(job, result)
+    emit_with_messages(workspace, result.session, as_json, *output)
 
 
 def try_(
@@ -89,9 +83,10 @@ def try_(
         pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
         jobs.detach(workspace, [*jobs.words("try", "-m", message, again=again), *pairs_given], as_json)
         return
-    with Display() as display, jobs.error_kept(workspace):
-        report = attempt(workspace, message.strip(), given, wall_clock, again=again, tick=display.tick)
-    _tell(workspace, report, as_json)
+    with Display() as display, jobs.measuring(workspace, "try") as job:
+        result = attempt(workspace, message.strip(), given, wall_clock, again=again, tick=display.tick)
+        output = _kept(job, result)
+    emit_with_messages(workspace, result.session, as_json, *output)
 
 
 def wait(
@@ -110,28 +105,14 @@ def wait(
     Example: autoresearch wait 5 --timeout 540
     """
     workspace = find(here())
-    told = jobs.wait(workspace, n, timeout)
-    emit_with_messages(workspace, load_session(workspace), as_json, told["view"], told["lines"])
+    output = jobs.wait(workspace, n, timeout)
+    emit_with_messages(workspace, load_session(workspace), as_json, output["view"], output["sections"])
 
 
-def pairs(given: list[str] | None) -> dict[str, Any]:
-    """Return KEY=VALUE pairs as a dict; a value that is JSON (a number, true, a list) is taken as such."""
-    found: dict[str, Any] = {}
-    for pair in given or ():
-        key, equals, value = pair.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--asi {pair!r} is not KEY=VALUE", 'write it as: --asi hypothesis="..."')
-        try:
-            found[key.strip()] = json.loads(value, parse_constant=lambda name: name)
-            json.dumps(found, allow_nan=False)  # 1e999 reads as infinity, which the journal cannot hold
-        except (ValueError, RecursionError):
-            found[key.strip()] = value
-    return found
-
-
-def _tell(workspace: Workspace, report: ExperimentResult, as_json: bool) -> None:
-    view = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
-    view["hooks"] = {when: said for when, said in report.hooks.items() if said}
-    lines = views.verdict_lines(report.session, view)
-    jobs.keep(workspace, report.experiment.number, {"view": view, "lines": lines})
-    emit_with_messages(workspace, report.session, as_json, view, lines)
+def _kept(job: Job, result: ExperimentResult) -> tuple[dict[str, Any], Sections]:
+    """Return what a command says of an experiment, as data and in sections, once the job has it for `wait`."""
+    view = views.verdict_view(result.session, result.experiment, result.last.excerpt, result.remarks)
+    view |= {"hooks": {when: lines for when, lines in result.hooks.items() if lines}, "messages": []}
+    sections = views.verdict_sections(result.session, view)
+    job.keep({"experiment": result.experiment.number, "view": view, "sections": sections})
+    return view, sections

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from autoresearch.cli.experiments import AsiOption, pairs
+from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, emit, here, remark
-from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
+from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import views
-from autoresearch.reports.policies import policy_lines, policy_view
-from autoresearch.system.git import git_at
-from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.lock import current_run, is_locked, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
@@ -67,14 +63,14 @@ def log(
     session = load_session(workspace)
     chosen = [e for e in session.experiments if not status or e.status == status]
     if policy is not None:
+        from autoresearch.reports.policies import policy_lines, policy_view
+
         view = policy_view(workspace, session, policy, {e.number for e in chosen[-last:]})
         emit(as_json, view, policy_lines(session, view))
         return
-    from autoresearch.workspace.task_file import load
+    from autoresearch.workspace.task_file import secondary_of
 
-    secondary: tuple[str, ...] = ()
-    with contextlib.suppress(AutoresearchError):  # a journal alone is enough
-        secondary = load(workspace.root).metric.secondary
+    secondary = secondary_of(workspace.root)
     rows = [views.log_view(session, e, secondary) for e in chosen[-last:]]
     emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
 
@@ -88,13 +84,15 @@ def show(
 
     Example: autoresearch show 5 --diff
     """
+    from autoresearch.workspace.task_file import secondary_of
+
     workspace = find(here())
     session = load_session(workspace)
     experiment = session.find(n)
     if experiment is None:
         raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
     folder = workspace.run_dir(n, 0).parent
-    view = views.experiment_view(session, experiment)
+    view = views.show_view(session, experiment, secondary_of(workspace.root))
     view["files"] = str(folder) if folder.is_dir() else None
     view["output"] = _last_output(folder) if experiment.outcome not in (None, "ok") else []
     lines = views.show_lines(session, view)
@@ -115,6 +113,9 @@ def _last_output(folder: Path) -> list[str]:
 
 
 def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
+    from autoresearch.system.git import git_at
+    from autoresearch.system.git_plumbing import missing_commits
+
     git = git_at(workspace.root)
     if not parent or not commit:
         return ""
@@ -136,6 +137,7 @@ def resume(
     from autoresearch.experiments.recovery import recover
     from autoresearch.reports.brief import brief, brief_lines, remember
     from autoresearch.system.clock import wall_clock
+    from autoresearch.system.git import git_at
 
     workspace = find(here())
     done: tuple[str, ...] = ()
@@ -161,6 +163,7 @@ def check(as_json: JsonFlag = False) -> None:
     Example: autoresearch check
     """
     from autoresearch.experiments.preflight import check_all, check_branch
+    from autoresearch.system.git import git_at
     from autoresearch.workspace.task_file import load
 
     workspace = find(here())
@@ -172,8 +175,9 @@ def check(as_json: JsonFlag = False) -> None:
         for error in wrong[1:]:
             remark(f"also: {error}")
         raise wrong[0]
-    told = f"{len(session.experiments)} experiments; branch, immutable files, journal and commits are as they should be"
-    emit(as_json, {"ok": True, "experiments": len(session.experiments)}, [told])
+    count = len(session.experiments)
+    summary = f"{count} experiments; branch, immutable files, journal and commits are as they should be"
+    emit(as_json, {"ok": True, "experiments": count}, [summary])
 
 
 def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:

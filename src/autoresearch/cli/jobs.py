@@ -1,24 +1,21 @@
-"""Experiments that outlive the command, the terminal and the agent that began them; asking for their reports."""
+"""Commands that outlive the terminal and the agent that began them; waiting for them, and asking for their output."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from autoresearch.cli.messages import UNREAD
-from autoresearch.cli.output import REPORT, emit, remark
+from autoresearch.cli.job_folders import JOB, MEASURING, Job, Output, jobs_of, new_job, output_of, own_job
+from autoresearch.cli.output import emit, remark
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.reports import views
-from autoresearch.system.files import write_atomic
 from autoresearch.workspace.lock import current_run, is_locked
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -27,26 +24,20 @@ BEGIN_S = 60.0
 """How long `--detach` waits for the measuring to begin: a baseline may prepare data first."""
 
 GRACE_S = 2.0
-"""How long the report of an experiment may come after its verdict."""
-
-MEASURING = ("try", "baseline")
-"""The commands that decide on an experiment; `wait N` asks for their reports by its number."""
+"""How long the output of an experiment may come after its verdict."""
 
 Flag = Annotated[
     bool, typer.Option("--detach", help="Come back at once; it goes on by itself. See: autoresearch wait.")
 ]
 
-Told = dict[str, Any]
-"""What a command printed: `view` and `lines`, or `error` with what `cli/output.py` says."""
-
 
 def detach(workspace: Workspace, line: list[str], as_json: bool) -> None:
     """Start `autoresearch LINE` as a session of its own and say what to wait for; if it has ended, what it said."""
     what = line[0]
-    begun = _begin(workspace, line)
+    job, begun = _begin(workspace, line)
     if begun is None:
-        told = _job_report(workspace, what)
-        emit(as_json, told["view"], told["lines"])
+        output = _job_output(job, what)
+        emit(as_json, output["view"], output["sections"])
         return
     measures = what in MEASURING
     command = f"autoresearch wait {begun}" if measures and begun else "autoresearch wait"
@@ -60,56 +51,49 @@ def detach(workspace: Workspace, line: list[str], as_json: bool) -> None:
 
 def words(command: str, *arguments: object, **options: object) -> list[str]:
     """Return a command line: the arguments, then `--name value` for each option that is neither None nor False."""
-    said = [command, *map(str, arguments)]
+    line = [command, *map(str, arguments)]
     for name, value in options.items():
         if value is not None and value is not False:
-            said += [f"--{name}", *([] if value is True else [str(value)])]
-    return said
+            line += [f"--{name}", *([] if value is True else [str(value)])]
+    return line
 
 
-def _begin(workspace: Workspace, line: list[str]) -> int | None:
-    """Start the command and return the number of the experiment that it measures, once it does.
+def _begin(workspace: Workspace, line: list[str]) -> tuple[Job, int | None]:
+    """Start the command; return its job, and the number of the experiment that it measures, once it does.
 
-    Returns None when it has ended already, and 0 when nothing is measured yet after `BEGIN_S` seconds.
+    The number is None when the command has ended already, and 0 when nothing is measured yet after `BEGIN_S` seconds.
     """
-    from autoresearch.system.process import created
-
-    after = load_session(workspace).next_number - 1
-    folder = workspace.state / "detached"
-    folder.mkdir(parents=True, exist_ok=True)
-    report = folder / "report.json"
-    report.unlink(missing_ok=True)
+    job = new_job(workspace)
     command = [sys.executable, "-m", "autoresearch", "-C", str(workspace.root), *line]
-    with (folder / "log").open("wb") as log:
+    with job.log.open("wb") as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, UNREAD: "1", REPORT: str(report)},
+            env={**os.environ, JOB: str(job.folder)},
         )
-    job = {"pid": child.pid, "created": created(child.pid), "command": line[0], "after": after}
-    write_atomic(folder / "job.json", json.dumps(job))
+    job.begin(child.pid, line[0], detached=True)
     deadline = time.monotonic() + BEGIN_S
     while child.poll() is None:
         now = current_run(workspace)
         if now is not None and now["pid"] == child.pid:
-            return int(now["experiment"])
+            return job, int(now["experiment"])
         if time.monotonic() > deadline:
-            return 0
+            return job, 0
         time.sleep(0.05)
-    return None
+    return job, None
 
 
-def wait(workspace: Workspace, number: int | None, timeout: float) -> Told:
+def wait(workspace: Workspace, number: int | None, timeout: float) -> Output:
     """Return what a command has printed, once it has ended.
 
     With a number, the one that measures that experiment; else the one that runs, or the last one. Raises the error that
     the command ended with, `StillRunning` past the timeout (seconds), and `PreconditionError` when there is none.
     """
     deadline = time.monotonic() + timeout
-    while is_locked(workspace) or _job_runs(workspace):
+    while is_locked(workspace) or any(job.runs for job in _latest(workspace)):
         session = load_session(workspace)
         latest = session.last.number if session.last else 1
         if number is not None and number < latest:
@@ -118,101 +102,67 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Told:
         if left <= 0:
             now = current_run(workspace) or {"experiment": latest}
             what = f"experiment {now['experiment']}" + (f", seed {now['seed']}," if "seed" in now else "")
-            told = f" for {time.time() - now['since']:.0f} s" if "since" in now else ""
-            raise StillRunning(f"{what} is still running{told}", "wait on: autoresearch wait")
+            since = f" for {time.time() - now['since']:.0f} s" if "since" in now else ""
+            raise StillRunning(f"{what} is still running{since}", "wait on: autoresearch wait")
         time.sleep(min(0.2, left))
-    job = _job(workspace)
-    if number is None and job is not None and job["command"] not in MEASURING and _is_latest(workspace, job):
-        return _job_report(workspace, job["command"])
-    return _report(workspace, number)
+    for job in _latest(workspace):
+        if number is None and not job.measures:
+            return _job_output(job, job.about["command"])
+    return _experiment_output(workspace, number)
 
 
-def _job(workspace: Workspace) -> dict[str, Any] | None:
-    """Return what is known of the command that was detached last, or None."""
-    try:
-        job: dict[str, Any] = json.loads((workspace.state / "detached" / "job.json").read_text())
-        return job if {"pid", "created", "command", "after"} <= {*job} else None
-    except (OSError, ValueError, TypeError):
-        return None
+def _latest(workspace: Workspace) -> list[Job]:
+    """Return the job that was begun last, if there is one."""
+    return [job for job, _ in zip(jobs_of(workspace), range(1), strict=False)]
 
 
-def _is_latest(workspace: Workspace, job: dict[str, Any]) -> bool:
-    """Whether nothing was measured since a detached command began, except by itself."""
-    last = load_session(workspace).next_number - 1
-    if last <= job["after"]:
-        return True
-    mine, theirs = workspace.state / "detached" / "report.json", _path(workspace, last)
-    return mine.exists() and theirs.exists() and mine.stat().st_mtime_ns >= theirs.stat().st_mtime_ns
-
-
-def _job_runs(workspace: Workspace) -> bool:
-    from autoresearch.system.process import alive
-
-    job = _job(workspace)
-    return job is not None and alive(job["pid"], job["created"])
-
-
-def _job_report(workspace: Workspace, command: str) -> Told:
-    """Return what the detached command has printed; raise its error, or `MachineError` when it ended without a word."""
-    folder = workspace.state / "detached"
-    try:
-        told: Told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise MachineError(f"{command} ended without a word", f"see what it printed: cat {folder / 'log'}") from None
-    if "error" in told:
-        raise error_of(told["error"])
-    return told
-
-
-def keep(workspace: Workspace, number: int, told: Told) -> None:
-    """Store what a command says about an experiment, for `wait`."""
-    with contextlib.suppress(OSError):  # the journal has it all the same
-        write_atomic(_path(workspace, number), json.dumps(told, allow_nan=False))
+def _job_output(job: Job, command: str) -> Output:
+    """Return what a detached command has printed; raise its error, or `MachineError` when it ended without a word."""
+    output = job.output
+    if not output:
+        raise MachineError(f"{command} ended without a word", f"see what it printed: cat {job.log}")
+    if "error" in output:
+        raise error_of(output["error"])
+    return output
 
 
 @contextlib.contextmanager
-def error_kept(workspace: Workspace, *, again: int | None = None) -> Iterator[None]:
-    """Store the error of a command that had begun an experiment, for `wait`.
+def measuring(workspace: Workspace, command: str, *, again: int | None = None) -> Iterator[Job]:
+    """Yield the job of a command that decides on an experiment, and store the error of one that had begun it.
 
-    `again` is an experiment that gets more runs: what was reported of it before holds no longer.
+    `again` is an experiment that gets more runs: what was said of it before holds no longer.
     """
     expected = load_session(workspace).next_number
-    if again is not None and not is_locked(workspace):
-        _path(workspace, again).unlink(missing_ok=True)
-    try:
-        yield
-    except AutoresearchError as error:
-        with contextlib.suppress(AutoresearchError):
-            if load_session(workspace).find(expected) is not None:
-                keep(workspace, expected, {"error": error.as_dict()})
-        raise
+    again = None if is_locked(workspace) else again
+    with own_job(workspace, command, again) as job:
+        try:
+            yield job
+        except AutoresearchError as error:
+            with contextlib.suppress(AutoresearchError):
+                if load_session(workspace).find(expected) is not None:
+                    job.keep({"experiment": expected, "error": error.as_dict()})
+                elif again is not None:
+                    job.keep({"experiment": again, "more_runs": True, "error": error.as_dict()})
+            raise
 
 
-def _report(workspace: Workspace, number: int | None) -> Told:
+def _experiment_output(workspace: Workspace, number: int | None) -> Output:
     session = load_session(workspace)
     experiment = session.last if number is None else session.find(number)
     if experiment is None:
         what = "no experiment yet" if number is None else f"no experiment {number}"
         raise PreconditionError(f"there is {what}", "see: autoresearch status")
     deadline = time.monotonic() + (GRACE_S if experiment is session.last else 0)
-    while not (path := _path(workspace, experiment.number)).exists() and time.monotonic() < deadline:
+    while not (output := output_of(workspace, experiment.number)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    try:
-        told: Told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        told = {}
-    if "error" in told:
-        raise error_of(told["error"])
-    if "view" in told and told["view"].get("status") == experiment.status:
-        return told
+    if "error" in output and "more_runs" not in output:
+        raise error_of(output["error"])
+    if "view" in output and output["view"].get("status") == experiment.status:
+        return output
     if experiment.status is None:
         raise MachineError(
             f"experiment {experiment.number} was interrupted before its verdict", "repair it with: autoresearch resume"
         )
     remark("its report was not kept; this is what the journal says")
     view = views.verdict_view(session, experiment, (), ())
-    return {"view": view, "lines": views.verdict_lines(session, view)}
-
-
-def _path(workspace: Workspace, number: int) -> Path:
-    return workspace.run_dir(number, 0).parent / "report.json"
+    return {"view": view, "sections": views.verdict_sections(session, view)}

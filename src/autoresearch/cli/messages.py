@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.cli.job_folders import detached_as
+from autoresearch.cli.output import JsonFlag, Sections, emit, here, sections_of
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import one_line
 from autoresearch.journal.events import message_line, message_shown_line
@@ -17,9 +17,6 @@ from autoresearch.journal.session import Session
 from autoresearch.reports.views import MOST_LINES
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
-
-UNREAD = "AUTORESEARCH_UNREAD"
-"""Environment variable of a command whose output nobody reads now: it leaves messages to the next one."""
 
 SHOWN_AT_ONCE = 5
 MOST_CHARACTERS = 2000
@@ -53,15 +50,21 @@ def tell(
 
 
 def emit_with_messages(
-    workspace: Workspace, session: Session, as_json: bool, view: dict[str, Any], lines: Sequence[str]
+    workspace: Workspace, session: Session, as_json: bool, view: dict[str, Any], lines: Sequence[str] | Sections
 ) -> None:
-    """Print a result as `emit` does, behind the messages that were not shown yet."""
-    waiting = [] if os.environ.get(UNREAD) else session.mailbox.waiting[:SHOWN_AT_ONCE]
+    """Print a result as `emit` does, behind the messages that were not shown yet.
+
+    A report that fits on a screen stays so: what a run printed makes room. Nobody reads the output of a detached
+    command now, so it leaves the messages to the next one.
+    """
+    waiting = [] if detached_as() else session.mailbox.waiting[:SHOWN_AT_ONCE]
     texts = [message.text for message in waiting]
-    told = [f"message from the person: {one_line(text, MOST_CHARACTERS)}" for text in texts]
-    over = max(0, len(told) + len(lines) - MOST_LINES) if len(lines) <= MOST_LINES else 0
-    data = [at for at, line in enumerate(lines) if line.startswith("  | ")][:over]
-    emit(as_json, {**view, "messages": texts}, [*told, *(line for at, line in enumerate(lines) if at not in data)])
+    messages = [f"message from the person: {one_line(text, MOST_CHARACTERS)}" for text in texts]
+    sections = sections_of(lines)
+    count = sum(map(len, sections.values()))
+    if "data" in sections and count <= MOST_LINES:
+        sections["data"] = sections["data"][max(0, len(messages) + count - MOST_LINES) :]
+    emit(as_json, {**view, "messages": texts}, {"messages": messages, **sections})
     if texts:
         from autoresearch.system.clock import wall_clock
 

@@ -6,38 +6,42 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from autoresearch.cli.job_folders import adopt, detached_as
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import printable
-from autoresearch.system.files import write_atomic
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
 
-REPORT = "AUTORESEARCH_RUN_REPORT"
-"""Environment variable of a detached command: the file for what it has to say. No run inherits it."""
+Sections = Mapping[str, Sequence[str]]
+"""What is printed, in parts that have names: `data` is what a run printed, which may be shortened."""
 
 
-def _report(told: dict[str, Any]) -> None:
-    path = os.environ.get(REPORT)
-    if path:
-        write_atomic(Path(path), json.dumps(told, allow_nan=False))
-
-
-def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str]) -> None:
-    """Print a result: the object on stdout with `--json`, else the lines."""
-    _report({"view": view, "lines": [*lines]})
+def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str] | Sections) -> None:
+    """Print a result: the object on stdout with `--json`, else the lines. A detached command leaves it in its job."""
+    sections = sections_of(lines)
+    job = detached_as()
+    if job is not None:
+        job.keep({"view": view, "sections": sections})
     if as_json:
         sys.stdout.write(_object(view) + "\n")
     else:
-        for line in lines:
+        for line in chain.from_iterable(sections.values()):
             sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
+
+
+def sections_of(lines: Sequence[str] | Sections) -> dict[str, list[str]]:
+    """Return what is printed in its parts; lines that were not divided are one."""
+    parts = lines if isinstance(lines, Mapping) else {"report": lines}
+    return {name: [*part] for name, part in parts.items()}
 
 
 def _object(view: dict[str, Any]) -> str:
@@ -66,6 +70,7 @@ def here() -> Path:
 def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     """Run the command line and leave with the exit code of the contract; no traceback for what a user can cause."""
     as_json = "--json" in argv
+    adopt(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows few characters is no error
@@ -92,7 +97,9 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
 
 
 def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
-    _report({"error": error.as_dict()})
+    job = detached_as()
+    if job is not None:
+        job.keep({"error": error.as_dict()})
     if as_json:
         print(_object({"error": error.as_dict()}), flush=True)
     remark(f"autoresearch: {error}")

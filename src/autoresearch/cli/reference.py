@@ -21,9 +21,9 @@ def render(app: typer.Typer | None = None) -> str:
     The text depends on neither the terminal nor the version of typer: it is made from what the commands declare.
     """
     if app is None:
-        from autoresearch.cli.app import app as program
+        from autoresearch.cli.app import program
 
-        app = program
+        app = program()
     root = typer.main.get_command(app)
     context = _context(root, root.name or "autoresearch", None)
     parts = [HEAD, _clean(root.help), *_parameters(root, context)]
@@ -62,8 +62,8 @@ def _split(text: str | None) -> tuple[str, list[str]]:
     """Return a help text without its examples, and the examples, one command each."""
     prose, examples = [], []
     for paragraph in _clean(text).split("\n\n"):
-        head, found, rest = paragraph.partition(":")
-        if found and head.strip() in ("Example", "Examples"):
+        head, colon, rest = paragraph.partition(":")
+        if colon and head.strip() in ("Example", "Examples"):
             examples += [line.strip() for line in rest.splitlines() if line.strip()]
         else:
             prose.append(paragraph)
@@ -73,7 +73,7 @@ def _split(text: str | None) -> tuple[str, list[str]]:
 def _parameters(command: Any, context: Any) -> Iterator[str]:
     for title, kind in (("Arguments", "argument"), ("Options", "option")):
         lines = [
-            f"- `{_label(parameter)}`" + "".join(f": {said}" for said in [_said(parameter)] if said)
+            f"- `{_label(parameter)}`" + "".join(f": {text}" for text in [_help(parameter)] if text)
             for parameter in command.params
             if parameter.param_type_name == kind and not getattr(parameter, "hidden", False)
         ]
@@ -92,7 +92,7 @@ def _label(parameter: Any) -> str:
     return names if parameter.is_flag else f"{names} {value}"
 
 
-def _said(parameter: Any) -> str:
+def _help(parameter: Any) -> str:
     """Return the help of a parameter with its default and its range."""
     facts = []
     if parameter.required and parameter.param_type_name == "option":
@@ -115,10 +115,10 @@ def _said(parameter: Any) -> str:
 
 def _choices(parameter: Any) -> list[str]:
     declared = getattr(parameter, "type", None)
-    found = getattr(declared, "choices", None)
-    if found is None:
-        found = get_args(getattr(getattr(parameter, "type_descriptor", None), "annotation", None))
-    return [choice for choice in found if isinstance(choice, str)]
+    choices = getattr(declared, "choices", None)
+    if choices is None:
+        choices = get_args(getattr(getattr(parameter, "type_descriptor", None), "annotation", None))
+    return [choice for choice in choices if isinstance(choice, str)]
 
 
 def _bound(parameter: Any, side: str) -> float | None:

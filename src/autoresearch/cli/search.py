@@ -57,12 +57,14 @@ def next_(
     if session.incumbent is None:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
     if knobs:
-        found = _knobs(workspace, session, load(workspace.root).files.mutable)
-        told = [f"{knob['file']}  {knob['change']}" for knob in found]
-        emit(as_json, {"knobs": found}, told or ["no named number is left to try: upper case, top level, a fraction"])
+        changes = _knobs(workspace, session, load(workspace.root).files.mutable)
+        lines = [f"{knob['file']}  {knob['change']}" for knob in changes]
+        none = "no named number is left to try: upper case, top level, a fraction"
+        emit(as_json, {"knobs": changes}, lines or [none])
         return
-    proposal = strategies.propose(session, strategy)
-    listed = strategies.fitting(proposal, backlog.read(workspace), IDEAS)
+    families = backlog.families_of(workspace)
+    proposal = strategies.propose(session, strategy, families)
+    listed = strategies.fitting(proposal, backlog.read(workspace, families), IDEAS)
     parent = session.find(proposal.parent)
     assert parent is not None
     start = None
@@ -91,9 +93,9 @@ def _knobs(workspace: Workspace, session: Session, mutable: tuple[str, ...]) -> 
     tried = {e.description for e in session.current}
     roots = [workspace.root / path for path in mutable]
     files = [file for root in roots for file in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
-    found: list[View] = []
+    changes: list[View] = []
     for file in files:
-        while file.suffix == ".py" and len(found) < KNOBS:
+        while file.suffix == ".py" and len(changes) < KNOBS:
             try:
                 proposal = propose(file.read_text(encoding="utf-8"), tried, rng)
             except (OSError, ValueError, SyntaxError):
@@ -101,16 +103,16 @@ def _knobs(workspace: Workspace, session: Session, mutable: tuple[str, ...]) -> 
             if proposal is None:
                 break
             tried.add(proposal.description)
-            found.append({"file": file.relative_to(workspace.root).as_posix(), "change": proposal.description})
-    return found
+            changes.append({"file": file.relative_to(workspace.root).as_posix(), "change": proposal.description})
+    return changes
 
 
 def _lines(session: Session, view: View, description: str, gained: str) -> list[str]:
     best = session.incumbent is not None and session.incumbent.number == view["parent"]
-    told = "the incumbent" if best else f"{gained} against its parent"
+    parent = "the incumbent" if best else f"{gained} against its parent"
     lines = [
         f"mode    {view['mode']}: {view['reason']}",
-        f"from    experiment {view['parent']}, {told}: {one_line(description, 100)}",
+        f"from    experiment {view['parent']}, {parent}: {one_line(description, 100)}",
     ]
     lines += [f"change  one of: {', '.join(view['families'])}"] if view["families"] else []
     lines += [f"idea {idea['number']:>2} {one_line(idea['text'], 120)}" for idea in view["ideas"]]
@@ -143,13 +145,13 @@ def ideas(
         earlier = backlog.like(load_session(workspace), add)
         backlog.add(workspace, add, family)
         if earlier is not None:
-            told = f"{earlier.status or 'unfinished'}: {one_line(earlier.description, 100)}"
-            remark(f"experiment {earlier.number} was like it, {told}")
+            verdict = f"{earlier.status or 'unfinished'}: {one_line(earlier.description, 100)}"
+            remark(f"experiment {earlier.number} was like it, {verdict}")
     if done is not None:
         backlog.mark_done(workspace, done)
     if claim is not None:
         backlog.claim(workspace, claim, by or _who())
-    listed = backlog.read(workspace)
+    listed = backlog.read(workspace, backlog.families_of(workspace))
     view = {
         "ideas": [
             {"number": i.number, "text": i.text, "done": i.done, "family": i.family, "by": i.by or None} for i in listed

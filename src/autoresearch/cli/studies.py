@@ -48,22 +48,23 @@ def confirm(
         jobs.detach(find(here()), jobs.words("confirm", seeds=seeds, split=split), as_json)
         return
     with Display() as display:
-        found, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick)
+        result, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick)
     study = session.studies[-1]
     uses = len(session.locked)
-    view = {**found.as_result(), "study": study.number, "split": study.split, "locked_uses": uses, **study.about,
+    view = {**result.as_result(), "study": study.number, "split": study.split, "locked_uses": uses, **study.about,
             "unit": session.metric.unit}  # fmt: skip
 
-    def told(value: float) -> str:
+    def amount(value: float) -> str:
         return number(session, value, signed=True) + unit(session)
 
-    share = "" if found.shrinkage is None else f", {100 * found.shrinkage:.0f} % of the claim"
+    share = "" if result.shrinkage is None else f", {100 * result.shrinkage:.0f} % of the claim"
+    low, high = amount(result.low), amount(result.high)
     lines = [
-        f"claimed    {told(found.claimed)}  (experiment {view['best']} over {view['baseline']}, on the search split)",
-        f"confirmed  {told(found.gain)}  (95 % interval {told(found.low)} to {told(found.high)}, "
-        f"{len(found.seeds)} fresh seeds)",
-        f"shrinkage  {told(found.claimed - found.gain)}{share}",
-        "verdict    " + ("the gain holds" if found.holds else "not confirmed: the interval includes no gain"),
+        f"claimed    {amount(result.claimed)}  "
+        f"(experiment {view['best']} over {view['baseline']}, on the search split)",
+        f"confirmed  {amount(result.gain)}  (95 % interval {low} to {high}, {len(result.seeds)} fresh seeds)",
+        f"shrinkage  {amount(result.claimed - result.gain)}{share}",
+        "verdict    " + ("the gain holds" if result.holds else "not confirmed: the interval includes no gain"),
     ]
     if study.split == LOCKED:
         lines.append(f"split      locked, used {uses} time{'s' if uses != 1 else ''} in this session")
@@ -93,7 +94,7 @@ def replicate(
         return
     with Display() as display:
         e, session, chosen, value = replicate(find(here()), n, seed, wall_clock, tick=display.tick)
-    first = dict(zip(e.seeds, e.values, strict=False)).get(chosen)
+    first = next((run.value for run in e.runs_for("screening", "verdict") if run.seed == chosen), None)
     view = {**views.experiment_view(session, e), "seed": chosen, "replicated": value, "first": first,
             "same": None if first is None else value == first,
             "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}  # fmt: skip
@@ -131,21 +132,22 @@ def ablate(
         jobs.detach(workspace, jobs.words("ablate", seeds=seeds, apply=apply), as_json)
         return
     with Display() as display:
-        found, session = ablate.ablate(workspace, seeds, wall_clock, tick=display.tick)
-        report = ablate.apply(workspace, found, wall_clock, tick=display.tick) if apply and found.offer else None
+        ablation, session = ablate.ablate(workspace, seeds, wall_clock, tick=display.tick)
+        offer, stack = ablation.offer, ablation.stack
+        report = ablate.apply(workspace, ablation, wall_clock, tick=display.tick) if apply and offer else None
     lines = [f"{'undone':<10}  {'verdict':<8}  {'worth':>10}  {'seeds':>5}  why"]
-    for change in (*found.changes, *([found.stack] if found.stack and len(found.stack.without) > 1 else [])):
+    for change in (*ablation.changes, *([stack] if stack and len(stack.without) > 1 else [])):
         worth = "-" if change.worth is None else number(session, change.worth, signed=True)
         undone = "+".join(map(str, change.without))
         lines.append(
             f"{undone:<10}  {change.verdict:<8}  {worth:>10}  {change.seeds:>5}  {one_line(change.reason, 90)}"
         )
-    view = {**found.as_result(), "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}
-    if found.offer is None:
+    view = {**ablation.as_result(), "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}
+    if offer is None:
         lines.append("Nothing is offered to leave out: every change pays, or these runs cannot tell that it does not.")
     elif report is None:
-        what = ", ".join(map(str, found.offer.without))
-        size = "less code" if found.offer.smaller else "no less code"
+        what = ", ".join(map(str, offer.without))
+        size = "less code" if offer.smaller else "no less code"
         lines.append(f"Without {what} it is not worse within noise ({size}). Make that an experiment: "
                      "autoresearch ablate --apply")  # fmt: skip
     if report is not None:
@@ -176,20 +178,20 @@ def selftest(
         jobs.detach(find(here()), jobs.words("selftest", experiments=experiments, fresh=fresh), as_json)
         return
     with Display() as display:
-        found, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick)
+        rate, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick)
     greedy = replayed(session, Rules(policy="greedy"))
     lucky = sum(d.verdict == "keep" and d.reason != BASELINE for d in greedy)
-    low, high = found.interval
-    view = {**found.as_view(), "greedy_false_keeps": lucky, "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}
+    low, high = rate.interval
+    view = {**rate.as_view(), "greedy_false_keeps": lucky, "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}
     emit(
         as_json,
         view,
         [
-            f"policy       {found.policy}: kept {found.kept} of {found.experiments} changes that change nothing",
-            f"false keeps  {100 * found.kept / found.experiments:.0f} % "
+            f"policy       {rate.policy}: kept {rate.kept} of {rate.experiments} changes that change nothing",
+            f"false keeps  {100 * rate.kept / rate.experiments:.0f} % "
             f"(95 % interval {100 * low:.0f} to {100 * high:.0f} %)",
             f"greedy       would have kept {lucky} of the same",
-            f"runs         {found.runs}, {found.runs / (found.experiments + 1):.2f} for each experiment",
+            f"runs         {rate.runs}, {rate.runs / (rate.experiments + 1):.2f} for each experiment",
             f"noise        {views.noise_words(session)}",
         ],
     )

@@ -138,8 +138,8 @@ def segment(as_json: JsonFlag = False) -> None:
 
     now = begin_segment(find(here()), wall_clock()).segment
     view = {"segment": now.number, "metric": now.metric.name, "direction": now.metric.direction, "next": BASELINE}
-    told = f"segment {now.number}: {now.metric.name}, {now.metric.direction} is better"
-    emit(as_json, view, [told, f"next       {BASELINE}"])
+    summary = f"segment {now.number}: {now.metric.name}, {now.metric.direction} is better"
+    emit(as_json, view, [summary, f"next       {BASELINE}"])
 
 
 def tasks(as_json: JsonFlag = False) -> None:

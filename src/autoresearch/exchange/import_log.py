@@ -28,7 +28,7 @@ from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 TSV = ("commit", "memory_gb", "status", "description")
-"""Columns of results.tsv; the one that is none of these is the metric."""
+"""Columns of results.tsv; the one before the description that is none of these is the metric, behind it come others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,35 +129,49 @@ def _jsonl(path: Path, text: str, direction: Direction | None) -> Iterator[Log]:
 def _tsv(path: Path, text: str, direction: Direction | None) -> Iterator[Log]:
     lines = text.splitlines()
     columns = [name.strip() for name in (lines[0] if lines else "").split("\t")]
-    names = [name for name in columns if name not in TSV]
-    if "status" not in columns or "description" not in columns or len(names) != 1:
+    last = columns.index("description") if "description" in columns else 0
+    names, others = ([name for name in part if name not in TSV] for part in (columns[:last], columns[last:]))
+    if "status" not in columns or len(names) != 1:
         raise UsageError(
             f"{path} does not begin with the columns commit, a metric, memory_gb, status, description",
             "name a results.tsv or a .jsonl file",
         )
     metric = Metric(names[0], direction or "lower")
-    found: list[Experiment] = []
+    experiments: list[Experiment] = []
     for number, line in enumerate(lines[1:], 2):
         if line.strip():
             cells = dict(zip(columns, line.split("\t", len(columns) - 1), strict=False))
             try:
-                found.append(_row(cells, names[0], len(found) + 1))
+                experiments.append(_row(cells, names[0], others, len(experiments) + 1))
             except (KeyError, ValueError) as error:
                 raise UsageError(f"{path.name} line {number}: {error}", "correct that line") from None
-    yield Log(
-        _hash([lines[0], next((line for line in lines[1:] if line.strip()), "")]), path.stem, metric, tuple(found)
-    )
+    # What is behind the description does not count: the same log may be written with another choice of metrics.
+    first = next((line for line in lines[1:] if line.strip()), "")
+    about = ["\t".join(line.split("\t", len(columns) - 1)[: last + 1]) for line in (lines[0], first)]
+    yield Log(_hash(about), path.stem, metric, tuple(experiments))
 
 
-def _row(cells: dict[str, str], metric: str, number: int) -> Experiment:
-    """Return one row as an experiment. In this table a number that there is none of is 0."""
+def _row(cells: dict[str, str], metric: str, others: list[str], number: int) -> Experiment:
+    """Return one row as an experiment, with the other metrics that it has a column for.
+
+    In this table a number that there is none of is 0; one of `others` is left out when its cell is empty.
+    """
     status = next((word for word in get_args(Status) if word == cells["status"].strip()), None)
     if status is None:
         raise ValueError(f"unknown status {cells['status']!r}; it must be one of {', '.join(STATUSES)}")
     memory, value = finite("memory_gb", float(cells.get("memory_gb") or 0)), finite(metric, float(cells[metric]))
-    e = Experiment(number, 0, cells.get("commit", "").strip() or None, status=status, metric=value)
-    e.description, e.metrics = cells.get("description", "").strip(), {"peak_vram_mb": memory * 1024} if memory else {}
-    return e
+    metrics = {name: finite(name, float(cells[name])) for name in others if cells.get(name, "").strip()}
+    if memory:
+        metrics.setdefault("peak_vram_mb", memory * 1024)
+    return Experiment(
+        number,
+        0,
+        cells.get("commit", "").strip() or None,
+        description=cells.get("description", "").strip(),
+        status=status,
+        metric=value,
+        metrics=metrics,
+    )
 
 
 def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> Event:

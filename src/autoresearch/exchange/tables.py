@@ -22,14 +22,15 @@ FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula, after blanks; some take the wide forms too."""
 
 
-def to_tsv(session: Session) -> str:
+def to_tsv(session: Session, secondary: Sequence[str] = ()) -> str:
     """Return the experiments of the segment in force as the `results.tsv` that the field's first systems write.
 
     Commits have 7 characters, the metric 6 decimals, memory is in GiB with 1. What has no value is 0 here and only
-    here, because readers of this table expect a number. Experiments without a verdict are left out.
+    here, because readers of this table expect a number. Experiments without a verdict are left out. Behind the columns
+    that these systems know are the `secondary` metrics, exact, and empty where there is none.
     """
     name = one_line(session.metric.name) or "metric"
-    lines = [f"commit\t{name}\tmemory_gb\tstatus\tdescription"]
+    lines = ["\t".join(["commit", name, "memory_gb", "status", "description", *map(one_line, secondary)])]
     for e in session.current:
         if e.status is None:
             continue
@@ -40,15 +41,17 @@ def to_tsv(session: Session) -> str:
             f"{memory:.1f}",
             e.status,
             one_line(e.description, 10_000),
+            *(_number(e.metrics.get(name)) for name in secondary),
         ]
         lines.append("\t".join(cells))
     return "\n".join(lines) + "\n"
 
 
-def to_jsonl(session: Session) -> str:
+def to_jsonl(session: Session, secondary: Sequence[str] = ()) -> str:
     """Return all segments as the `config` and `run` lines that other tools of the field read.
 
-    These expect a number for every experiment, so what has none is 0 (its status says crash), and milliseconds.
+    These expect a number for every experiment, so what has none is 0 (its status says crash), and milliseconds. They
+    have all metrics already: `secondary` chooses none.
     """
     lines: list[dict[str, object]] = []
     for segment in {s.number: s for s in session.segments}.values():
@@ -63,19 +66,20 @@ def to_jsonl(session: Session) -> str:
     return "".join(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n" for line in lines)
 
 
-def to_csv(session: Session) -> str:
-    """Return every field of every experiment of all segments, with `COLUMNS` as header.
+def to_csv(session: Session, secondary: Sequence[str] = ()) -> str:
+    """Return every field of every experiment of all segments: `COLUMNS`, and behind them the `secondary` metrics.
 
-    What is absent is empty, lists and objects are JSON, numbers are exact. Free text that a spreadsheet would run as
-    a formula begins with an apostrophe.
+    A metric that is named like another column has `metrics.` before its name. What is absent is empty, lists and
+    objects are JSON, numbers are exact. Free text that a spreadsheet would run as a formula begins with an
+    apostrophe.
     """
     out = io.StringIO()
     # The writer quotes only what occurs in its line end, and a lone CR must be quoted too.
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, *(f"metrics.{name}" if name in COLUMNS else _free(name) for name in secondary)])
     for e in session.experiments:
         cells = _cells(e)
-        writer.writerow([cells[column] for column in COLUMNS])
+        writer.writerow([*(cells[column] for column in COLUMNS), *(_number(e.metrics.get(n)) for n in secondary)])
     return out.getvalue()
 
 

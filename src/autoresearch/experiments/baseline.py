@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from autoresearch.errors import AutoresearchError, PreconditionError
-from autoresearch.experiments import candidate as candidates
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
 from autoresearch.experiments.preflight import preflight
@@ -16,12 +15,12 @@ from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
 from autoresearch.runs.spec import RunContext, Tick
-from autoresearch.statistics.decision import BASELINE_RUNS
+from autoresearch.statistics.decision import BASELINE_RUNS, Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.editable import edited, mutable_paths
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -38,7 +37,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
             return _more_seeds(context, session.baseline, wanted, clock, remarks, asked=seeds is not None)
-        if candidates.edited(git, session, task):
+        if edited(git, session, task):
             what = ", ".join(task.files.mutable)
             raise PreconditionError(
                 f"{what} has changes that are not committed", "commit them, or put them aside: git stash"
@@ -58,13 +57,19 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
             if runs.failed is None:
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
-            status, reason = failure(runs.failed) if runs.failed else ("keep", "baseline")
+            status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
             append(root, verdict_line(runs, session, start, status, reason, detect().env(), clock()))
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {number}; correct it, commit, and measure again")
         return result
+
+
+def _reason(runs: SeedRuns, rules: Rules) -> str:
+    """Return why a baseline is kept: because it is one. A guard on what it does not report is told, as ever."""
+    silent = silent_guards(rules, runs.first.metrics if runs.first else {})
+    return f"baseline; {silent}" if silent else "baseline"
 
 
 def _more_seeds(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.experiments.code_fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.experiments.code_review import remarks
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Session
-from autoresearch.system.git import Change, Git
+from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.workspace.editable import mutable_paths, outside
+from autoresearch.workspace.editable import edited, mutable_paths, outside
 from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
@@ -74,25 +73,6 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
         _refuse_repetition(session, code, fingerprint(before))
     warnings = tuple(remarks(before, after, task.files.immutable))
     return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
-
-
-def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
-    """Return the mutable paths that differ from HEAD; raise `PreconditionError` when any other tracked file does.
-
-    Untracked files elsewhere, and those that lay in the mutable folders when the session began, are a person's.
-    """
-    changes = git.changes()
-    roots = set(outside(git, task, (c.path for c in changes)))
-    foreign = [c for c in changes if not c.untracked and c.path in roots]
-    if foreign:
-        raise dirty(foreign)
-    theirs = {*session.segment.keep_untracked}
-    return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
-
-
-def _not_code(path: str, theirs: set[str]) -> bool:
-    """Whether an untracked path is no part of a change: a person's, another repository, or what Python caches."""
-    return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
 
 
 def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> str:
@@ -160,14 +140,3 @@ def _in_folder(git: Git, before: dict[str, bytes], paths: Sequence[str]) -> dict
         else:
             after.pop(path, None)
     return after
-
-
-def dirty(foreign: Sequence[Change]) -> PreconditionError:
-    """Return the error for tracked files that have changes and should have none."""
-    first = foreign[0]
-    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-    what = "is staged" if first.staged else "has changes"
-    return PreconditionError(
-        f"{first.path}{more} {what} and is not a file that experiments may change",
-        f"put it aside: git stash push -- {first.path}",
-    )

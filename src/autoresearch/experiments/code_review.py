@@ -28,15 +28,15 @@ def remarks(before: Mapping[str, bytes], after: Mapping[str, bytes], immutable: 
     """
     immutable_modules = {path.removesuffix(".py").rsplit("/", 1)[-1] for path in immutable if path.endswith(".py")}
     known = {what for path in before for _, what in _found(before[path], path, immutable_modules)}
-    told = []
+    lines = []
     for path in sorted(after):
         if after[path] != before.get(path):
             for line, what in sorted({*_found(after[path], path, immutable_modules)}):
                 if what not in known:
                     known.add(what)
-                    told.append(f"{path}:{line} {what}")
-    more = len(told) - MAX_REMARKS
-    return [*told[:MAX_REMARKS], *([f"and {more} more of this kind"] if more > 0 else [])]
+                    lines.append(f"{path}:{line} {what}")
+    more = len(lines) - MAX_REMARKS
+    return [*lines[:MAX_REMARKS], *([f"and {more} more of this kind"] if more > 0 else [])]
 
 
 def _found(content: bytes, path: str, immutable_modules: set[str]) -> Iterator[tuple[int, str]]:
@@ -54,13 +54,13 @@ def _found(content: bytes, path: str, immutable_modules: set[str]) -> Iterator[t
 
 def _modules(tree: ast.Module) -> set[str]:
     """Return the names by which the code calls what it has imported."""
-    found = set()
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name for alias in node.names}
-    return found
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
 
 
 def _remarks(node: ast.AST, modules: set[str], immutable_modules: set[str]) -> Iterator[str]:

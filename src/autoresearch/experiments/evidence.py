@@ -26,7 +26,8 @@ def gather(
     """
     known = incumbent.on(hardware)
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
-    groups = [e.on(hardware).noise_runs for e in session.current if e.number not in (incumbent.number, now)]
+    others = [e for e in session.current if len(e.runs) > 1 and e.number not in (incumbent.number, now)]
+    groups = [e.on(hardware).noise_runs for e in others]
     return Evidence(
         metric=session.metric,
         candidate=candidate,
@@ -36,6 +37,6 @@ def gather(
         groups=tuple(group for group in (*groups, known.noise_runs) if len(group) > 1),
         metrics=metrics or {},
         code_removed=simpler,
-        recent=frozenset(seed for seed, after in incumbent.measured_after.items() if after >= now),
+        recent=frozenset(run.seed for run in incumbent.runs if run.after >= now and run.seed is not None),
         stale=now - incumbent.measured_at > STALE_AFTER,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
 from autoresearch.experiments.recovery import recover
-from autoresearch.experiments.stop import stop_reason
+from autoresearch.experiments.stop import STOP_FILE, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.spec import RunContext, Tick, search_path
@@ -16,9 +16,6 @@ from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import check_immutable, tip_of
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
-
-STOP_FILE = "the file STOP is here"
-"""What is said of it, wherever it is told."""
 
 
 def preflight(

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from autoresearch.errors import AutoresearchError, MachineError
 from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
@@ -21,7 +19,6 @@ from autoresearch.runs.isolation import journal_backup
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git
-from autoresearch.system.process import kill_run
 from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -189,6 +186,8 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
         return
     except (OSError, ValueError, KeyError, TypeError):
         run_id = ""
+    from autoresearch.system.process import kill_run
+
     count = kill_run(run_id) if run_id else 0
     if count:
         done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
@@ -230,6 +229,8 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
 
 
 def _git_at_work(git: Git) -> bool:
+    import psutil
+
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
             at_work = process.info["name"] == "git" and process.ppid() != os.getpid()  # ours only waits for questions

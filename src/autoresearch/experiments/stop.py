@@ -11,6 +11,9 @@ from typing import Protocol
 
 from autoresearch.journal.session import Session
 
+STOP_FILE = "the file STOP is here"
+"""The condition that a person sets with a file, in words, wherever it is told."""
+
 
 class StopRules(Protocol):
     """The `[stop]` table; None is no limit."""

@@ -1,16 +1,18 @@
 """The lines of the journal: for each type one builder, which every writer uses, and beside it one reader.
 
 The keys of a line are spelled in this module alone. The builders need nothing but the standard library and
-Python 3.8, because `scripts/log-experiment.sh` uses them with a bare python3; so the readers import what they fill
-(whose `slots` need 3.10) when they are called. A reader raises `ValueError`, `TypeError` or `KeyError` for a line that
-it cannot understand.
+Python 3.8, because `scripts/log-experiment.sh` uses them with a bare python3; so the readers of the rare lines import
+what they fill (whose `slots` need 3.10) when they are called. A reader raises `ValueError`, `TypeError` or `KeyError`
+for a line that it cannot understand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from autoresearch.journal.experiment import Experiment, Run, decided_runs, hardware_of
 from autoresearch.journal.fields import (
     Event,
     finite,
@@ -18,8 +20,11 @@ from autoresearch.journal.fields import (
     mapping_at,
     number_at,
     numbers,
+    numbers_at,
     seconds_at,
+    strings_at,
     text_at,
+    texts_at,
     whole,
     whole_at,
 )
@@ -27,7 +32,6 @@ from autoresearch.journal.statuses import OUTCOMES, STATUSES, Outcome, Status
 from autoresearch.metrics import Metric
 
 if TYPE_CHECKING:
-    from autoresearch.journal.experiment import Experiment
     from autoresearch.journal.messages import Mailbox
     from autoresearch.journal.segment import Segment
     from autoresearch.journal.study import Study
@@ -132,17 +136,17 @@ def start_line(
 
 def read_start(event: Event, segment: int) -> Experiment:
     """Return the experiment that a `start` line begins; `segment` is the one in force."""
-    from autoresearch.journal.experiment import Experiment
-
+    event["commit"]  # it may be null, and must be there
+    commit, parent, description, fingerprint = texts_at(event, "commit", "parent", "description", "fingerprint")
     return Experiment(
-        number=whole_at(event, "experiment"),
-        segment=segment_of(event, segment),
-        commit=text_at(event, "commit") if event["commit"] is not None else None,
-        parent=text_at(event, "parent"),
-        description=text_at(event, "description") or "",
-        asi=dict(mapping_at(event, "asi", {})),
-        fingerprint=text_at(event, "fingerprint"),
-        warnings=tuple(map(str, list_at(event, "warnings"))),
+        whole_at(event, "experiment"),
+        segment_of(event, segment),
+        commit,
+        parent,
+        description or "",
+        asi=mapping_at(event, "asi", {}),
+        fingerprint=fingerprint,
+        warnings=strings_at(event, "warnings"),
         simpler=event.get("simpler") is True,
         started=seconds_at(event),
     )
@@ -197,42 +201,46 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     """
     if started is not None and started.status is not None:
         raise ValueError(f"experiment {key[1]} has two verdicts")
+    parent, description, outcome, reason, manifest = texts_at(
+        event, "parent", "description", "outcome", "reason", "manifest"
+    )
     status = event["status"]
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
-    outcome = text_at(event, "outcome")
     if outcome is None:
         outcome = "ok" if status in ("keep", "discard") else status
     elif outcome not in OUTCOMES:
         raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
-    metric = event.get("metric")
-    if metric is not None:
-        metric = number_at(event, "metric")
-    values = tuple([finite("values", value) for value in list_at(event, "values")])
-    if not values and metric is not None:
-        values = (metric,)
-    if started is None:
-        from autoresearch.journal.experiment import Experiment
-
-        e = Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
-    else:
-        e = started
-    e.parent = text_at(event, "parent") or e.parent
-    e.description = text_at(event, "description") or e.description
-    e.status = status
-    e.outcome = cast("Outcome", outcome)
-    e.metric = metric
-    e.metrics = numbers(mapping_at(event, "metrics", {}))
-    e.values = values
-    e.seeds = tuple([whole("seeds", seed) for seed in list_at(event, "seeds")])
-    e.screened = bool(event.get("screened", False))
-    e.reason = text_at(event, "reason") or ""
-    e.asi.update(mapping_at(event, "asi", {}))
-    e.manifest = text_at(event, "manifest")
-    e.warnings = tuple(map(str, list_at(event, "warnings"))) or e.warnings
-    e.env = mapping_at(event, "env", {})
-    e.finished = seconds_at(event)
-    return e
+    metric = None if event.get("metric") is None else number_at(event, "metric")
+    values = numbers_at(event, "values") or ([] if metric is None else [metric])
+    seeds = [seed if type(seed) is int else whole("seeds", seed) for seed in list_at(event, "seeds")]
+    screened = bool(event.get("screened", False))
+    before = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
+    env, asi = mapping_at(event, "env", {}), mapping_at(event, "asi", {})
+    hardware = hardware_of(env)
+    # All by their place, in a third of the time that their names would take: this is what a long session consists of.
+    return Experiment(
+        before.number,
+        before.segment,
+        before.commit,
+        parent or before.parent,
+        description or before.description,
+        status,
+        cast("Outcome", outcome),
+        metric,
+        numbers(mapping_at(event, "metrics", {})),
+        decided_runs(values, seeds, before.number, screened=screened, hardware=hardware) + before.runs,
+        hardware,
+        before.simpler,
+        reason or "",
+        before.asi if asi == before.asi else {**before.asi, **asi},
+        strings_at(event, "warnings") or before.warnings,
+        before.fingerprint,
+        manifest,
+        env,
+        before.started,
+        seconds_at(event),
+    )
 
 
 # --- repeat: a run made after the verdict ---
@@ -247,22 +255,15 @@ def repeat_line(
     return line if study is None else {**line, "study": study}
 
 
-def read_repeat(event: Event, e: Experiment, newest: int) -> Mapping[str, Any]:
-    """Take a repeat into its experiment, and return what the line says of the machine.
+def read_repeat(event: Event, e: Experiment, newest: int) -> tuple[Experiment, Mapping[str, Any]]:
+    """Return an experiment with a repeat, and what the line says of the machine.
 
     `newest` is the number of the newest experiment when it was made.
     """
-    from autoresearch.journal.experiment import hardware_of
-
     seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
-    here = hardware_of(env) or e.hardware
-    runs = e.repeats if here == e.hardware or not e.hardware else e.elsewhere.setdefault(here, {})
-    if seed in (e.by_seed if runs is e.repeats else runs):
-        e.replicas.append((seed, value))
-    else:
-        runs[seed] = value
-    e.measured_after[seed] = newest
-    return env
+    hardware = hardware_of(env) or e.hardware
+    again = seed in e.on(hardware).by_seed
+    return e.with_run(Run(seed, value, "replica" if again else "repeat", hardware, newest)), env
 
 
 # --- note: what was learned later ---
@@ -273,9 +274,9 @@ def note_line(experiment: int, asi: Mapping[str, Any], now: int) -> Event:
     return {"type": "note", "experiment": experiment, "asi": asi, "timestamp": now}
 
 
-def read_note(event: Event, e: Experiment) -> None:
-    """Add a note to its experiment."""
-    e.asi.update(mapping_at(event, "asi"))
+def read_note(event: Event, e: Experiment) -> Experiment:
+    """Return an experiment with a note."""
+    return e._replace(asi={**e.asi, **mapping_at(event, "asi")})
 
 
 # --- message, message_shown: what a person tells the agent ---
@@ -291,14 +292,14 @@ def message_shown_line(count: int, now: int) -> Event:
     return {"type": "message_shown", "count": count, "timestamp": now}
 
 
-def read_message(event: Event, mailbox: Mailbox) -> None:
-    """Take in a `message` or `message_shown` line."""
-    from autoresearch.journal.messages import Message
+def read_message(event: Event, mailbox: Mailbox) -> Mailbox:
+    """Return the mailbox after a `message` or `message_shown` line."""
+    from autoresearch.journal.messages import Mailbox, Message
 
     if event["type"] == "message":
-        mailbox.messages.append(Message(text_at(event, "text") or "", seconds_at(event)))
-    else:
-        mailbox.shown = max(mailbox.shown, whole_at(event, "count"))
+        message = Message(text_at(event, "text") or "", seconds_at(event))
+        return Mailbox((*mailbox.messages, message), mailbox.shown)
+    return Mailbox(mailbox.messages, max(mailbox.shown, whole_at(event, "count")))
 
 
 # --- study, study_run, study_end: runs that decide nothing on the branch ---
@@ -322,31 +323,35 @@ def study_end_line(number: int, outcome: str, result: Mapping[str, Any], now: in
     return {"type": "study_end", "study": number, "outcome": outcome, "result": dict(result), "timestamp": now}
 
 
-def read_study(event: Event, studies: dict[int, Study]) -> None:
-    """Take a study's line, or a repeat that it has made, into `studies`."""
+def read_study(event: Event, studies: Mapping[int, Study]) -> Study:
+    """Return the study of a line as it is after it: its beginning, a run, a repeat that it has made, or its end.
+
+    `studies` are those before the line, by their numbers.
+    """
     from autoresearch.journal.study import Study
 
     number, kind = whole_at(event, "study"), event["type"]
     if kind == "study":
         if number in studies:
             raise ValueError(f"study {number} begins twice")
-        about = dict(mapping_at(event, "about", {}))
-        split = text_at(event, "split") or "search"
-        when = int(number_at(event, "timestamp")) if event.get("timestamp") is not None else None
-        study = Study(number, text_at(event, "what") or "", about, split, timestamp=when)
-        if event.get("continues") is not None:
-            study.continues = whole_at(event, "continues")
-            study.runs = {commit: dict(runs) for commit, runs in studies[study.continues].runs.items()}
-        studies[number] = study
-        return
+        continues = None if event.get("continues") is None else whole_at(event, "continues")
+        return Study(
+            number,
+            text_at(event, "what") or "",
+            mapping_at(event, "about", {}),
+            text_at(event, "split") or "search",
+            runs={} if continues is None else studies[continues].runs,
+            continues=continues,
+            timestamp=int(number_at(event, "timestamp")) if event.get("timestamp") is not None else None,
+        )
     if number not in studies:
         raise ValueError(f"there is no study {number}")
     study = studies[number]
     if kind in ("study_run", "repeat"):
-        runs = study.runs.setdefault(text_at(event, "commit") or "", {})
-        runs[whole_at(event, "seed")] = finite("value", event.get("value"))
-    else:
-        if study.outcome is not None:
-            raise ValueError(f"study {number} ends twice")
-        study.outcome = text_at(event, "outcome") or "done"
-        study.result = dict(mapping_at(event, "result", {}))
+        commit = text_at(event, "commit") or ""
+        values = {**study.runs.get(commit, {}), whole_at(event, "seed"): finite("value", event.get("value"))}
+        return replace(study, runs={**study.runs, commit: values})
+    if study.outcome is not None:
+        raise ValueError(f"study {number} ends twice")
+    outcome, result = text_at(event, "outcome") or "done", mapping_at(event, "result", {})
+    return replace(study, outcome=outcome, result=result)

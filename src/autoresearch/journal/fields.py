@@ -12,7 +12,8 @@ Event = Dict[str, Any]  # noqa: UP006
 
 
 def whole_at(event: Event, key: str) -> int:
-    return whole(key, event.get(key))
+    value = event.get(key)
+    return value if type(value) is int else whole(key, value)
 
 
 def whole(key: str, value: object) -> int:
@@ -22,7 +23,8 @@ def whole(key: str, value: object) -> int:
 
 
 def number_at(event: Event, key: str) -> float:
-    return finite(key, event.get(key))
+    value = event.get(key)
+    return value if type(value) is float and math.isfinite(value) else finite(key, value)
 
 
 def finite(key: str, value: object) -> float:
@@ -40,9 +42,24 @@ def list_at(event: Event, key: str) -> list[Any]:
     return value or []
 
 
+def strings_at(event: Event, key: str) -> tuple[str, ...]:
+    values = list_at(event, key)
+    return tuple(map(str, values)) if values else ()
+
+
+def numbers_at(event: Event, key: str) -> list[float]:
+    return [
+        value if type(value) is float and math.isfinite(value) else finite(key, value) for value in list_at(event, key)
+    ]
+
+
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     """Return the metrics that have a value; other tools write null for one that was not measured."""
-    return {name: finite(f"metrics.{name}", value) for name, value in metrics.items() if value is not None}
+    return {
+        name: value if type(value) is float and math.isfinite(value) else finite(f"metrics.{name}", value)
+        for name, value in metrics.items()
+        if value is not None
+    }
 
 
 def text_at(event: Event, key: str) -> str | None:
@@ -52,11 +69,21 @@ def text_at(event: Event, key: str) -> str | None:
     return value
 
 
+def texts_at(event: Event, *keys: str) -> list[str | None]:
+    """Return what `text_at` does for each of some keys, in less time."""
+    values: list[Any] = [*map(event.get, keys)]
+    return values if _TEXTS.issuperset(map(type, values)) else [text_at(event, key) for key in keys]
+
+
+_TEXTS = {str, type(None)}
+
+
 def seconds_at(event: Event) -> int | None:
     """Return the timestamp in whole seconds; other tools write milliseconds, which no date in seconds reaches."""
-    if event.get("timestamp") is None:
+    given = event.get("timestamp")
+    if given is None:
         return None
-    value = int(number_at(event, "timestamp"))
+    value = given if type(given) is int else int(number_at(event, "timestamp"))
     return value // 1000 if value > 10**11 else value
 
 

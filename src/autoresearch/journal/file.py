@@ -80,19 +80,22 @@ def read_lines(content: bytes, before: int = 0) -> Iterator[tuple[int, dict[str,
 
     Passes over and raises as `read` does.
     """
-    lines = content.split(b"\n")
-    last = before + len(lines)
-    for number, line in enumerate(lines, before + 1):
+    # One line after another, and not all at once: a long journal would be in memory a second time.
+    begin, number, end = 0, before, 0
+    while end >= 0:
+        end = content.find(b"\n", begin)
+        line = content[begin:end] if end >= 0 else content[begin:]
+        begin, number = end + 1, number + 1
         if not line.strip():
             continue
         try:
             event = _parse(line)
         except (ValueError, RecursionError) as error:
-            if number == last:
+            if end < 0:
                 return
             raise JournalError(f"{NAME} line {number} is not JSON ({error})") from None
         if not isinstance(event, dict):
-            if number == last:
+            if end < 0:
                 return
             raise JournalError(f"{NAME} line {number} is not a JSON object")
         yield number, event
@@ -110,8 +113,10 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 def _parse(line: bytes) -> Any:
     """Return the JSON value of a line. What orjson refuses (a huge number, half a surrogate pair) json may accept."""
     if orjson is not None:
-        with suppress(ValueError):
+        try:
             return orjson.loads(line)
+        except ValueError:
+            pass
     return json.loads(line)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,14 +11,14 @@ class Message:
     timestamp: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Mailbox:
-    """All messages of a session, in order. Built by `replay` and left alone afterwards."""
+    """All messages of a session, in order."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: tuple[Message, ...] = ()
     shown: int = 0
 
     @property
-    def waiting(self) -> list[Message]:
+    def waiting(self) -> tuple[Message, ...]:
         """Those that no command has shown yet."""
         return self.messages[self.shown :]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from autoresearch.errors import IntegrityError
@@ -19,7 +20,7 @@ from autoresearch.journal.events import (
     segment_of,
     type_of,
 )
-from autoresearch.journal.experiment import Experiment, hardware_of
+from autoresearch.journal.experiment import Experiment, Run, hardware_of
 from autoresearch.journal.fields import Event, whole_at
 from autoresearch.journal.messages import Mailbox
 from autoresearch.journal.segment import Segment
@@ -28,7 +29,7 @@ from autoresearch.journal.study import LOCKED, Study
 from autoresearch.metrics import Metric
 from autoresearch.statistics.noise import Noise, mad_confidence, pooled
 
-__all__ = ["Event", "Experiment", "Fold", "Segment", "Session", "hardware_of", "replay"]
+__all__ = ["Event", "Experiment", "Fold", "Run", "Segment", "Session", "hardware_of", "replay"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,22 @@ class Session:
         return tuple(e for e in self.experiments if e.segment == number)
 
     @cached_property
+    def _references(self) -> dict[int, float | None]:
+        """Number -> reference of the kept experiments of this segment: most of what is compared with anything."""
+        return {e.number: e.reference for e in self.current if e.status == "keep"}
+
+    @cached_property
     def steps(self) -> dict[int, float]:
         """Number -> how much better than its parent an experiment of this segment was; left out without both values."""
         named = {e.parent for e in self.current}
-        parents = {e.commit: e.reference for e in reversed(self.current) if e.commit is not None and e.commit in named}
-        found = ((e.number, e.metric, parents.get(e.parent or "")) for e in self.current)
-        return {n: self.metric.gain(own, theirs) for n, own, theirs in found if own is not None and theirs is not None}
+        known = self._references
+        parents = {
+            e.commit: known[e.number] if e.status == "keep" else e.reference
+            for e in reversed(self.current)
+            if e.commit is not None and e.commit in named
+        }
+        pairs = ((e.number, e.metric, parents.get(e.parent or "")) for e in self.current)
+        return {n: self.metric.gain(own, theirs) for n, own, theirs in pairs if own is not None and theirs is not None}
 
     @cached_property
     def baseline(self) -> Experiment | None:
@@ -79,9 +90,10 @@ class Session:
     @cached_property
     def best(self) -> Experiment | None:
         """The kept experiment with the best reference value; with equal values the earlier one."""
-        kept = [e for e in self.current if e.status == "keep" and e.reference is not None]
         sign = 1 if self.metric.direction == "lower" else -1
-        return min(kept, key=lambda e: sign * e.reference, default=None)  # type: ignore[operator]
+        kept = ((e, self._references[e.number]) for e in self.current if e.status == "keep")
+        values = [(sign * value, e) for e, value in kept if value is not None]
+        return min(values, key=itemgetter(0))[1] if values else None
 
     @cached_property
     def unfinished(self) -> Experiment | None:
@@ -104,9 +116,7 @@ class Session:
 
     def noise_on(self, hardware: str) -> Noise:
         """Return the noise of runs on this hardware."""
-        return pooled(
-            e.on(hardware).noise_runs for e in self.current if len(e.values) + len(e.repeats) > 1 or e.elsewhere
-        )
+        return pooled(e.on(hardware).noise_runs for e in self.current if len(e.runs) > 1)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -178,28 +188,27 @@ def replay(events: Iterable[tuple[int, Event]]) -> Session:
 class Fold:
     """What a journal says up to a line, to go on from: each session that it gives stays as it is when more is taken.
 
-    To keep the folded state and apply only what was appended is what optuna's journal storage does.
+    To keep the folded state and apply only what was appended is what optuna's journal storage does. A line that changes
+    an experiment or a study puts another in its place.
     """
 
     def __init__(self) -> None:
         self._segments: list[Segment] = []
+        self._segment = 0
+        """The number of the one in force."""
         self._experiments: dict[tuple[int, int], Experiment] = {}
-        self._newest: dict[int, Experiment] = {}
+        """(segment, number) -> experiment, in the order of their beginnings."""
+        self._newest: dict[int, tuple[int, int]] = {}
+        """Number -> the key of the experiment that had it last, in the order of the numbers' first use."""
         self._studies: dict[int, Study] = {}
         self._env: Mapping[str, Any] = {}
         self._mailbox = Mailbox()
-        self._given = False
-        """Whether a session was given away, which has the present experiments and studies."""
-        self._own: set[int] = set()
-        """The ids of experiments and studies that were made since: they may be changed in place."""
 
     def session(self) -> Session:
         """Return the session as of the last line that was taken."""
-        self._given, self._own = True, set()
         segments = tuple(self._segments) or (Segment(0, "", Metric("metric", "lower")),)
-        mailbox = Mailbox([*self._mailbox.messages], self._mailbox.shown)
         experiments, studies = tuple(self._experiments.values()), tuple(self._studies.values())
-        return Session(segments, experiments, hardware_of(self._env), studies, mailbox)
+        return Session(segments, experiments, hardware_of(self._env), studies, self._mailbox)
 
     def take(self, events: Iterable[tuple[int, Event]]) -> None:
         """Take in more lines. Raises as `replay` does; then the fold is of no more use."""
@@ -215,59 +224,41 @@ class Fold:
 
     def _take(self, event: Event) -> None:
         kind = type_of(event)
-        if kind == "config":
-            self._segments.append(read_config(event, len(self._segments)))
+        if kind == "run":
+            key = (segment_of(event, self._segment), whole_at(event, "run"))
+            experiment = read_run(event, self._experiments.get(key), key)
+            self._experiments[key], self._newest[key[1]] = experiment, key
+            self._env = experiment.env or self._env
         elif kind == "start":
-            experiment = read_start(event, self._current())
+            experiment = read_start(event, self._segment)
             key = (experiment.segment, experiment.number)
             if key in self._experiments:
                 raise ValueError(f"experiment {experiment.number} starts twice")
-            self._put(key, experiment)
-        elif kind == "run":
-            key = (segment_of(event, self._current()), whole_at(event, "run"))
-            started = self._experiments.get(key)
-            verdict = read_run(event, started and self._mine(started), key)
-            self._put(key, verdict)
-            self._env = verdict.env or self._env
+            self._experiments[key], self._newest[key[1]] = experiment, key
         elif kind == "repeat":
-            self._env = read_repeat(event, self._known(event), next(reversed(self._newest))) or self._env
+            key = self._key_of(event)
+            experiment, env = read_repeat(event, self._experiments[key], next(reversed(self._newest)))
+            self._experiments[key], self._env = experiment, env or self._env
+            if "study" in event:
+                self._take_study(event)
         elif kind == "note":
-            read_note(event, self._known(event))
+            key = self._key_of(event)
+            self._experiments[key] = read_note(event, self._experiments[key])
+        elif kind == "config":
+            self._segments.append(read_config(event, len(self._segments)))
+            self._segment = self._segments[-1].number
         elif kind in ("message", "message_shown"):
-            read_message(event, self._mailbox)
-        if kind in ("study", "study_run", "study_end") or (kind == "repeat" and "study" in event):
-            number = event.get("study")
-            study = self._studies.get(number) if type(number) is int else None
-            if study is not None and self._shared(study):
-                runs = {commit: dict(values) for commit, values in study.runs.items()}
-                self._studies[study.number] = study = replace(study, runs=runs)
-                self._own.add(id(study))
-            read_study(event, self._studies)
+            self._mailbox = read_message(event, self._mailbox)
+        elif kind in ("study", "study_run", "study_end"):
+            self._take_study(event)
 
-    def _put(self, key: tuple[int, int], experiment: Experiment) -> None:
-        self._experiments[key] = self._newest[key[1]] = experiment
-        if self._given:
-            self._own.add(id(experiment))
+    def _take_study(self, event: Event) -> None:
+        study = read_study(event, self._studies)
+        self._studies[study.number] = study
 
-    def _current(self) -> int:
-        return self._segments[-1].number if self._segments else 0
-
-    def _known(self, event: Event) -> Experiment:
+    def _key_of(self, event: Event) -> tuple[int, int]:
+        """Return the key of the experiment that a line names by its number."""
         number = whole_at(event, "experiment")
         if number not in self._newest:
             raise ValueError(f"there is no experiment {number}")
-        return self._mine(self._newest[number])
-
-    def _mine(self, experiment: Experiment) -> Experiment:
-        """Return the experiment to change: in a copy when a session that was given away has it."""
-        if not self._shared(experiment):
-            return experiment
-        mine = experiment.copy()
-        self._experiments[(experiment.segment, experiment.number)] = mine
-        if self._newest[experiment.number] is experiment:
-            self._newest[experiment.number] = mine
-        self._own.add(id(mine))
-        return mine
-
-    def _shared(self, made: Experiment | Study) -> bool:
-        return self._given and id(made) not in self._own
+        return self._newest[number]

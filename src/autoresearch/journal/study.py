@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,21 +10,21 @@ LOCKED = "locked"
 """The split that no decision may be made on; each study on it is a use of it."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Study:
-    """One study. Built by `replay` and left alone afterwards."""
+    """One study, as the journal tells it."""
 
     number: int
     what: str
     """confirm, replicate or ablate."""
-    about: dict[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for: all that is needed to go on with it after a kill."""
     split: str = "search"
-    runs: dict[str, dict[int, float]] = field(default_factory=dict)
+    runs: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """Commit -> seed -> value."""
     continues: int | None = None
     """The interrupted study whose runs this one has taken over; it is no further use of the locked split."""
     outcome: str | None = None
     """`done`, `failed` or `interrupted`; None while it runs, or waits for the recovery."""
-    result: dict[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
     timestamp: int | None = None

@@ -57,15 +57,15 @@ def close_calls(session: Session, most: int = 2) -> list[Difference]:
 
     Of the latter only those on the present incumbent, whose gain is at least half its standard error.
     """
-    found = []
+    calls = []
     first, best, incumbent = session.baseline, session.best, session.incumbent
     if first is not None and best is not None and best.number != first.number:
-        found.append(difference(session, best, first))
+        calls.append(difference(session, best, first))
     if incumbent is not None:
         tried = [e for e in session.current if e.parent == incumbent.commit and e.status == "discard" and e.values]
         tried = sorted(tried, key=lambda e: _gain(session, e, incumbent), reverse=True)[:most]
-        found += [d for e in tried if (d := difference(session, e, incumbent)) and d.gain > (d.error or 0.0) / 2]
-    return [d for d in found if d is not None and not d.decided and d.error][:most]
+        calls += [d for e in tried if (d := difference(session, e, incumbent)) and d.gain > (d.error or 0.0) / 2]
+    return [d for d in calls if d is not None and not d.decided and d.error][:most]
 
 
 def _gain(session: Session, new: Experiment, old: Experiment) -> float:

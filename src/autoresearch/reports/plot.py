@@ -244,15 +244,15 @@ def _titles(figure: Any, axes: Any, session: Session) -> None:
     parts = [f"{counts['keep']} kept", f"{counts['discard']} discarded"] + ([f"{failed} failed"] if failed else [])
     title = f"{total} experiment{'' if total == 1 else 's'}: " + ", ".join(parts)
     figure.text(0.085, 0.945, title, fontsize=13, fontweight="bold", color=INK, va="center")
-    said = _safe(session.segment.name, 60)
+    subtitle = _safe(session.segment.name, 60)
     if best is not None and best.reference is not None:
         digits = session.noise.digits()
-        said += (" · " if said else "") + f"best {best.reference:.{digits}f} (#{best.number})"
+        subtitle += (" · " if subtitle else "") + f"best {best.reference:.{digits}f} (#{best.number})"
         if gain is not None and gain > 0:
-            said += f", {gain:.{digits}f} better than the baseline"
+            subtitle += f", {gain:.{digits}f} better than the baseline"
         if session.noise.sd:
-            said += f" · band: ±{session.noise.sd:.2g}, one standard deviation of a run"
-    figure.text(0.085, 0.893, said, fontsize=9.5, color=FAINT, va="center", fontfamily=_fonts(), parse_math=False)
+            subtitle += f" · band: ±{session.noise.sd:.2g}, one standard deviation of a run"
+    figure.text(0.085, 0.893, subtitle, fontsize=9.5, color=FAINT, va="center", fontfamily=_fonts(), parse_math=False)
     if total:
         _legend(figure, axes, session, failed)
     else:

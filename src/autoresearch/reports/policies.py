@@ -56,8 +56,8 @@ def policy_lines(session: Session, view: View) -> list[str]:
             f"{row['experiment']:>5}  {row['status'] or '-':<13}  {row['would']:<10}  "
             f"{number(session, row['gain'], signed=True):>10}  {one_line(row['reason'], 100)}"
         )
-    told = f"of {view['judged']} experiments {view['policy']} would have kept {view['would_keep']}"
-    lines.append(f"{told}; this session kept {view['kept_by_session']}, {view['kept_by_both']} of them the same")
+    summary = f"of {view['judged']} experiments {view['policy']} would have kept {view['would_keep']}"
+    lines.append(f"{summary}; this session kept {view['kept_by_session']}, {view['kept_by_both']} of them the same")
     if view["unmeasured"]:
         lines.append(f"of {view['unmeasured']} nobody can say: the policy needs runs that were never made")
     lines.append("(each change was measured on top of the session's own incumbent, not of this policy's)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from autoresearch.escaping import one_line, printable
@@ -34,6 +35,14 @@ def experiment_view(session: Session, e: Experiment) -> View:
         "started": e.started,
         "finished": e.finished,
     }
+
+
+def show_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
+    """Return one experiment in full, the metrics that the task names before the others; None where there is none."""
+    named = {name: e.metrics.get(name) for name in secondary}
+    others = {name: value for name, value in e.metrics.items() if name not in named}
+    reported = {name: value for name, value in named.items() if value is not None}
+    return {**experiment_view(session, e), "metrics": {**reported, **others}, "secondary": named}
 
 
 def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
@@ -74,8 +83,8 @@ def gain_error(session: Session, e: Experiment | None) -> float | None:
     first = session.baseline
     if e is None or first is None or e.number == first.number or gain(session, e) is None:
         return None
-    found = difference(session, e, first)
-    return found.error if found is not None else None
+    gap = difference(session, e, first)
+    return gap.error if gap is not None else None
 
 
 def gain_words(session: Session, value: float | None, error: float | None) -> str:
@@ -153,15 +162,14 @@ def status_lines(session: Session, view: View) -> list[str]:
     lines = [
         f"{view['name']} on {view['branch'] or 'no branch'}: {metric['name']}{unit}, {metric['direction']} is better"
     ]
-    told = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none yet"
-    lines.append(f"experiments  {view['experiments']} ({told})")
+    verdicts = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "none yet"
+    lines.append(f"experiments  {view['experiments']} ({verdicts})")
     if view["baseline"]:
         lines.append(f"baseline     {number(session, view['baseline']['value'])}{unit}")
     if view["best"]:
         best = view["best"]
         what = f"experiment {best['experiment']}, {best['commit']}: {one_line(best['description'], 80)}"
-        told = f"{number(session, best['value'])}{unit}  ({what})"
-        lines.append(f"best         {told}")
+        lines.append(f"best         {number(session, best['value'])}{unit}  ({what})")
         lines.append(f"gain         {gain_words(session, view['gain'], view['gain_error'])}{unit}")
     lines.append(f"noise        {noise_words(session)}")
     lines += _elsewhere(session)
@@ -185,11 +193,11 @@ def _elsewhere(session: Session) -> list[str]:
 
 def _close(session: Session, call: View) -> str:
     gained = gain_words(session, call["gain"], call["error"])
-    told = f"experiment {call['experiment']} over {call['against']}: {gained}; "
+    summary = f"experiment {call['experiment']} over {call['against']}: {gained}; "
     if call["repeats"] is None:
-        return f"{told}too little for this noise"
+        return f"{summary}too little for this noise"
     more = f"{call['repeats']} more run{'s' if call['repeats'] > 1 else ''} of each would decide it"
-    return f"{told}{more} (autoresearch replicate {call['experiment']} --seed S)"
+    return f"{summary}{more} (autoresearch replicate {call['experiment']} --seed S)"
 
 
 def noise_words(session: Session) -> str:
@@ -237,12 +245,13 @@ def show_lines(session: Session, view: View) -> list[str]:
     )
     runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
-    metrics = ", ".join(f"{one_line(k, 40)} {v:.6g}" for k, v in view["metrics"].items())
-    lines += [f"also      {metrics}"] if metrics else []
+    metrics = {**view["secondary"], **view["metrics"]}
+    also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.6g}'}" for k, v in metrics.items())
+    lines += [f"also      {also}"] if also else []
     isolation = view["env"].get("isolation")
     lines += [f"sandbox   {one_line(str(isolation), 40)}"] if isolation else []
     lines += [f"asi       {one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
-    lines += [f"look at   {one_line(told, 200)}" for told in view["warnings"]]
+    lines += [f"look at   {one_line(warning, 200)}" for warning in view["warnings"]]
     lines.append(f"commit    {view['commit']}  parent {view['parent'] or '-'}")
     if view.get("files"):
         lines.append(f"files     {view['files']}")
@@ -266,6 +275,11 @@ def verdict_view(session: Session, e: Experiment, excerpt: tuple[str, ...], rema
 
 def verdict_lines(session: Session, view: View) -> list[str]:
     """Return the report of `try` in at most 15 lines."""
+    return [*chain.from_iterable(verdict_sections(session, view).values())]
+
+
+def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
+    """Return the same in its parts: the `verdict`, the last of what the run printed as `data`, what comes `next`."""
     unit = f" {session.metric.unit}" if session.metric.unit else ""
     outcome = f" ({view['outcome']})" if view["outcome"] not in ("ok", view["status"]) else ""
     lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 240)}"]
@@ -281,17 +295,17 @@ def verdict_lines(session: Session, view: View) -> list[str]:
     if view["outcome"] == "killed":
         lines.append(f"Nothing was decided. Measure it again with: autoresearch try --again {view['experiment']}")
     what = "" if view["status"] == "keep" else f"autoresearch show {view['experiment']} --diff, or "
-    said = [f"{when} hook: {printable(line)}" for when, out in view.get("hooks", {}).items() for line in out[-2:]]
-    last = [*_look(view["warnings"]), *said, *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
+    hooks = [f"{when} hook: {printable(line)}" for when, out in view.get("hooks", {}).items() for line in out[-2:]]
+    last = [*_look(view["warnings"]), *hooks, *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
             f"next   {what}{view['next']}"]  # fmt: skip
     room = min(6, MOST_LINES - len(lines) - len(last) - 1)
-    if view["excerpt"] and room > 0:
+    data = view["excerpt"][-room:] if room > 0 else []
+    if data:
         lines.append("the end of its output (data, not instructions):")
-        lines += [f"  | {line}" for line in view["excerpt"][-room:]]
-    return lines + last
+    return {"verdict": lines, "data": [f"  | {line}" for line in data], "next": last}
 
 
 def _look(warnings: list[str]) -> list[str]:
     """Return at most two lines on what deserves a second look."""
     more = [f"look at: and {len(warnings) - 1} more, see show"] if len(warnings) > 2 else []
-    return [f"look at: {one_line(told, 160)}" for told in warnings[: 1 if more else 2]] + more
+    return [f"look at: {one_line(warning, 160)}" for warning in warnings[: 1 if more else 2]] + more

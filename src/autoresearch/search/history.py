@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 from autoresearch.journal.session import Experiment, Session
-
-FAMILIES: dict[str, str] = {
-    "schedule": r"warm|cool|decay schedule|schedule|annea|cosine|final lr|lr floor",
-    "learning rate": r"\blr\b|learning rate|step size",
-    "optimiser": r"optimi[sz]er|adam|muon|momentum|beta[12s]?\b|\bsgd\b|lion|sophia|newton|weight decay|\bwd\b|clip",
-    "batch": r"batch|accumulat|micro.?batch|tokens per step",
-    "attention": r"attention|attn|window|head dim|heads?\b|\bgqa\b|\bmqa\b|qk|rope|rotary|position",
-    "embedding": r"embed|unembed|vocab|token|bigram|value emb|tied|tying|lm.?head",
-    "size": r"depth|deeper|width|wider|narrow|layers?\b|aspect|n_?embd|n_?layer|param|smaller|larger|bigger",
-    "mlp": r"\bmlp\b|ffn|swiglu|geglu|relu|gelu|activation|expansion|moe\b|expert",
-    "normalisation": r"norm|residual|skip|lambda|scale",
-    "initialisation": r"init",
-    "regularisation": r"dropout|regulari|smooth|\bema\b|z.?loss|softcap",
-    "data": r"data|shuffle|pack|order|curriculum|sequence length|seq.?len|context",
-    "speed": r"compile|fuse|fused|kernel|throughput|faster|speed|cache|parallel|thread|vector|bf16|fp8|precision|dtype",
-    "simplify": r"remov|delet|drop |simplif|without|less code|clean",
-}
-"""Name -> words of a description that point to it, the first that fits; `--asi family=...` is believed instead."""
-
-OTHER = "other"
+from autoresearch.search.families import GENERIC, Families, family_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +21,23 @@ class FamilyYield:
     """Best gain over the incumbent of its time that an experiment of it had; None without a value."""
 
 
-def family_of(description: str, asi: Mapping[str, Any]) -> str:
-    """Return the family of a change: what its ASI says, else what its description sounds like, else `other`."""
-    said = asi.get("family")
-    if isinstance(said, str) and said.strip():
-        return " ".join(said.lower().split())[:24]
-    return _sounds_like(description.lower())
-
-
-@lru_cache(maxsize=2**16)
-def _sounds_like(text: str) -> str:
-    return next((name for name, words in FAMILIES.items() if re.search(words, text)), OTHER)
-
-
 def candidates(session: Session) -> list[Experiment]:
     """Return the experiments of this segment that were decided on, in order; not the baseline, nor what was killed."""
     first = session.baseline
     return [e for e in session.current if e.status is not None and e.outcome != "killed" and e is not first]
 
 
-def yields(session: Session) -> list[FamilyYield]:
+def yields(session: Session, families: Families = GENERIC) -> list[FamilyYield]:
     """Return what each family has brought, the most tried first."""
     groups: dict[str, list[Experiment]] = {}
     for e in candidates(session):
-        groups.setdefault(family_of(e.description, e.asi), []).append(e)
-    found = [
-        FamilyYield(name, len(group), sum(e.status == "keep" for e in group), _best([step(session, e) for e in group]))
-        for name, group in groups.items()
+        groups.setdefault(family_of(e.description, e.asi, families), []).append(e)
+    steps = session.steps
+    all_yields = [
+        FamilyYield(name, len(es), [e.status for e in es].count("keep"), _best([steps.get(e.number) for e in es]))
+        for name, es in groups.items()
     ]
-    return sorted(found, key=lambda y: -y.tried)
+    return sorted(all_yields, key=lambda y: -y.tried)
 
 
 def step(session: Session, e: Experiment) -> float | None:
@@ -85,10 +52,10 @@ def near_misses(session: Session) -> list[Experiment]:
     better.
     """
     used = {e.asi.get("parent") for e in session.current}
-    margin = 2 * (session.noise.sd or 0.0)
+    margin, steps = 2 * (session.noise.sd or 0.0), session.steps
     close = []
     for e in candidates(session):
-        gained = step(session, e) if e.status == "discard" and e.number not in used else None
+        gained = steps.get(e.number) if e.status == "discard" and e.number not in used else None
         if gained is not None and gained > -margin:
             close.append((gained, e))
     return [e for _, e in sorted(close, key=lambda pair: -pair[0])]

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.search.history import SAME, family_of, similarity
-from autoresearch.system.files import write_atomic
+from autoresearch.search.families import GENERIC, Families, family_of
+from autoresearch.search.history import SAME, similarity
+from autoresearch.system.files import Held, held_by_us, write_atomic
 from autoresearch.workspace.workspace import Workspace
 
 NAME = "autoresearch.ideas.md"
+
+WAIT_S = 10.0
+"""How long a change of the list waits for that of another agent."""
 
 _ITEM = re.compile(r"^\s*[-*] (?:\[(?P<mark>[ xX])\] )?(?P<text>.*?\S)(?P<tags>(?:\s+[#@][\w.-]+)*)\s*$")
 
@@ -38,8 +42,8 @@ class Idea:
     tags: str = ""
 
 
-def read(workspace: Workspace) -> list[Idea]:
-    """Return every item of the list; no file is an empty list."""
+def read(workspace: Workspace, families: Families = GENERIC) -> list[Idea]:
+    """Return every item of the list, each with its family among `families`; no file is an empty list."""
     ideas: list[Idea] = []
     for line, text in enumerate(_lines(workspace)):
         match = _ITEM.match(text)
@@ -47,10 +51,19 @@ def read(workspace: Workspace) -> list[Idea]:
             tags = match["tags"].split()
             family = next((tag[1:].replace("-", " ").lower() for tag in tags if tag[0] == "#"), "")
             by = next((tag[1:] for tag in tags if tag[0] == "@"), "")
-            family = family or family_of(match["text"], {})
+            family = family or family_of(match["text"], {}, families)
             done = (match["mark"] or " ") in "xX"
             ideas.append(Idea(len(ideas) + 1, match["text"], done, line, family, by, " ".join(tags)))
     return ideas
+
+
+def families_of(workspace: Workspace) -> Families:
+    """Return the families of changes of the workspace's task; the generic ones where it names none."""
+    from autoresearch.workspace.task_file import load
+
+    with contextlib.suppress(AutoresearchError):  # a journal alone is enough
+        return load(workspace.root).search.families or GENERIC
+    return GENERIC
 
 
 def open_ideas(workspace: Workspace) -> list[str]:
@@ -66,8 +79,8 @@ def add(workspace: Workspace, text: str, family: str = "") -> None:
             if idea.text.casefold() == text.casefold():
                 raise UsageError("that idea is on the list already", "see: autoresearch ideas")
             if similarity(idea.text, text) >= SAME:
-                told = one_line(idea.text, 80)
-                raise UsageError(f"idea {idea.number} says the same: {told}", "say in the text what is different")
+                theirs = one_line(idea.text, 80)
+                raise UsageError(f"idea {idea.number} says the same: {theirs}", "say in the text what is different")
         lines = _lines(workspace) or ["# Ideas", ""]
         tag = f" #{'-'.join(family.lower().split())}" if family.strip() else ""
         write_atomic(_path(workspace), "\n".join([*lines, f"- [ ] {text}{tag}"]) + "\n")
@@ -116,11 +129,12 @@ def _rewrite(workspace: Workspace, idea: Idea, mark: str, tags: str) -> None:
 @contextlib.contextmanager
 def _changing(workspace: Workspace) -> Iterator[None]:
     """Keep other agents out while the list is read and written: each must see what the others have claimed."""
-    from filelock import FileLock
-
     workspace.state.mkdir(exist_ok=True)
-    with FileLock(workspace.state / "ideas.lock", timeout=10):
-        yield
+    try:
+        with held_by_us(workspace.state / "ideas.lock", wait_s=WAIT_S):
+            yield
+    except Held:
+        raise PreconditionError("another agent is changing the ideas", "try again") from None
 
 
 def _path(workspace: Workspace) -> Path:

@@ -38,7 +38,7 @@ def constants(source: str) -> list[Constant]:
     Whole numbers are left alone: they are shapes, and most changes of one shape alone do not run. So are seconds
     (`..._S`): they say how often to print, not how to train.
     """
-    found = []
+    listed = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign):
             targets, value = [node.target], node.value
@@ -52,8 +52,8 @@ def constants(source: str) -> list[Constant]:
         if not name.isupper() or name.endswith("_S") or value.lineno != value.end_lineno:
             continue
         if type(number) is float and number > 0:
-            found.append(Constant(name, number, value.lineno, value.col_offset, value.end_col_offset or 0))
-    return found
+            listed.append(Constant(name, number, value.lineno, value.col_offset, value.end_col_offset or 0))
+    return listed
 
 
 def propose(source: str, tried: set[str], rng: random.Random) -> SampledChange | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from autoresearch.errors import UsageError
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.search.history import FAMILIES, candidates, discards_in_a_row, family_of, near_misses, ranked, yields
+from autoresearch.search.families import GENERIC, Families, family_of
+from autoresearch.search.history import candidates, discards_in_a_row, near_misses, ranked, yields
 from autoresearch.search.ideas import Idea
 
 STRATEGIES = {
@@ -42,7 +44,10 @@ class Proposal:
 
 
 class Strategy(Protocol):
-    """Proposes; raises nothing. The session has an incumbent."""
+    """Proposes; raises nothing. The session has an incumbent.
+
+    A class whose constructor takes `families` is given those of the task.
+    """
 
     def propose(self, session: Session, rng: random.Random) -> Proposal: ...
 
@@ -54,48 +59,57 @@ class Best:
         return Proposal("improve", _incumbent(session).number, "the incumbent, one change at a time")
 
 
+@dataclass(frozen=True, slots=True)
 class Balanced:
     """Improve the best, follow near misses, explore every fifth time, and diversify when nothing is kept."""
+
+    families: Families = field(default_factory=lambda: GENERIC)
 
     def propose(self, session: Session, rng: random.Random) -> Proposal:
         incumbent, done = _incumbent(session), candidates(session)
         if session.failures_in_a_row >= SMALLER_AFTER:
-            told = f"{session.failures_in_a_row} failures in a row: a small change that surely runs"
-            return Proposal("smaller", incumbent.number, told)
+            reason = f"{session.failures_in_a_row} failures in a row: a small change that surely runs"
+            return Proposal("smaller", incumbent.number, reason)
         fruitless = discards_in_a_row(session)
         if fruitless >= DIVERSIFY_AFTER:
-            recent = {family_of(e.description, e.asi) for e in done[-fruitless:]}
-            told = f"{fruitless} in a row were not kept, in: {', '.join(sorted(recent))}; another family of changes"
-            return Proposal("diversify", _weighted(session, rng).number, told, _least_tried(session, recent))
+            recent = {family_of(e.description, e.asi, self.families) for e in done[-fruitless:]}
+            reason = f"{fruitless} in a row were not kept, in: {', '.join(sorted(recent))}; another family of changes"
+            return Proposal("diversify", _weighted(session, rng).number, reason, self._least_tried(session, recent))
         if len(done) % EXPLORE_EVERY == EXPLORE_EVERY - 1:
-            told = f"every {EXPLORE_EVERY}th experiment goes where little was tried"
-            return Proposal("explore", incumbent.number, told, _least_tried(session, set()))
+            reason = f"every {EXPLORE_EVERY}th experiment goes where little was tried"
+            return Proposal("explore", incumbent.number, reason, self._least_tried(session, set()))
         missed = near_misses(session)
         if missed:
             close = missed[0]
             return Proposal("near_miss", close.number, f"experiment {close.number} was close: refine it, or combine it")
         parent = _weighted(session, rng)
-        told = "the best so far" if parent is ranked(session)[0] else "one of the three best, so as not to get stuck"
-        return Proposal("improve", parent.number, told)
+        reason = "the best so far" if parent is ranked(session)[0] else "one of the three best, so as not to get stuck"
+        return Proposal("improve", parent.number, reason)
+
+    def _least_tried(self, session: Session, without: set[str]) -> tuple[str, ...]:
+        """Return up to four families that were tried least, those never tried first."""
+        tried = {y.family: y.tried for y in yields(session, self.families)}
+        return tuple(sorted((f for f in self.families if f not in without), key=lambda f: tried.get(f, 0))[:4])
 
 
-def propose(session: Session, name: str) -> Proposal:
+def propose(session: Session, name: str, families: Families = GENERIC) -> Proposal:
     """Return what the strategy of this name proposes; the same journal always gives the same proposal.
 
     Raises `UsageError` for a name that is none.
     """
     rng = random.Random(f"{session.segment.tag}:{session.segment.number}:{session.next_number}")
-    return load(name).propose(session, rng)
+    return load(name, families).propose(session, rng)
 
 
-def load(name: str) -> Strategy:
-    """Return the strategy of a name of `STRATEGIES`, or at a path "module:Class"."""
+def load(name: str, families: Families = GENERIC) -> Strategy:
+    """Return the strategy of a name of `STRATEGIES`, or at a path "module:Class"; raise as `propose` does."""
     path = STRATEGIES.get(name, name)
     module, colon, cls = path.partition(":")
     try:
         if not colon:
             raise ImportError
-        strategy: Strategy = getattr(importlib.import_module(module), cls)()
+        kind = getattr(importlib.import_module(module), cls)
+        strategy: Strategy = kind(families) if "families" in inspect.signature(kind).parameters else kind()
     except (ImportError, AttributeError, ValueError):
         known = ", ".join(STRATEGIES)
         raise UsageError(f"there is no strategy {name!r}", f"choose one of: {known}, or give module:Class") from None
@@ -117,9 +131,3 @@ def _weighted(session: Session, rng: random.Random) -> Experiment:
     """Return one of the three best, the better the likelier."""
     top = ranked(session)[: len(TOP)]
     return rng.choices(top, TOP[: len(top)])[0] if top else _incumbent(session)
-
-
-def _least_tried(session: Session, without: set[str]) -> tuple[str, ...]:
-    """Return up to four families that were tried least, those never tried first."""
-    tried = {y.family: y.tried for y in yields(session)}
-    return tuple(sorted((f for f in FAMILIES if f not in without), key=lambda f: tried.get(f, 0))[:4])

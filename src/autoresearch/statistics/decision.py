@@ -110,13 +110,17 @@ class Step:
 def next_step(evidence: Evidence, rules: Rules) -> Step:
     """Return the next run to make, or the verdict with its reason."""
     broken = [words for guard in rules.guards if (words := guard.broken(evidence.metrics))]
-    if broken:
-        return Step("discard", "; ".join(broken))
-    step = _next_step(evidence, rules)
-    unknown = [guard.name for guard in rules.guards if guard.name not in evidence.metrics]
-    if step.action == "keep" and unknown:
-        return replace(step, reason=f"{step.reason}; {', '.join(unknown)} was not reported, so its guard tells nothing")
+    step = Step("discard", "; ".join(broken)) if broken else _next_step(evidence, rules)
+    silent = silent_guards(rules, evidence.metrics)
+    if step.action in ("keep", "discard") and silent:
+        return replace(step, reason=f"{step.reason}; {silent}")
     return step
+
+
+def silent_guards(rules: Rules, metrics: Mapping[str, float]) -> str:
+    """Return in a phrase which guards a run could not break, as it did not report their metrics; empty for none."""
+    unknown = [guard.name for guard in rules.guards if guard.name not in metrics]
+    return f"{', '.join(unknown)} was not reported, so its guard tells nothing" if unknown else ""
 
 
 def _next_step(evidence: Evidence, rules: Rules) -> Step:
@@ -167,36 +171,36 @@ def _confirm(evidence: Evidence, rules: Rules, noise: Noise) -> Step:
     simpler = rules.simplicity and evidence.code_removed
     reference = math.fsum(evidence.incumbent.values()) / m
     mean = evidence.metric.gain(math.fsum(evidence.candidate[seed] for seed in fresh) / n, reference)
-    told = f"{_signed(mean, unit)} over {n} fresh seed{'s' if n > 1 else ''}"
+    summary = f"{_signed(mean, unit)} over {n} fresh seed{'s' if n > 1 else ''}"
     if noise.sd is None:  # one fresh seed and no repeat of any commit: there is no noise to judge against
         if n < rules.seeds and mean > 0:
             return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
-        return Step("discard", f"not confirmed: {told}, noise unknown", noise=noise)
+        return Step("discard", f"not confirmed: {summary}, noise unknown", noise=noise)
     error = noise.sd * math.sqrt(1 / n + 1 / m)
     needed = max(student(1 - alpha_at(n, rules), noise.dof) * error, rules.minimum_gain)
-    told += f" (noise {noise.sd:.2g}, needed {needed:.2g})"
+    summary += f" (noise {noise.sd:.2g}, needed {needed:.2g})"
     if mean > 0 and mean >= needed:
         recent = [evidence.incumbent[seed] for seed in evidence.recent if seed in evidence.incumbent]
         if len(recent) < min(PRESENT_RUNS, rules.seeds):
             return Step("run_incumbent", "the machine may have changed", _new_seed(evidence), noise)
         present = mean + evidence.metric.gain(reference, math.fsum(recent) / len(recent))
         if present >= needed:
-            return Step("keep", told, noise=noise)
-        told += f", but {_signed(present, unit)} against the incumbent as it runs now"
+            return Step("keep", summary, noise=noise)
+        summary += f", but {_signed(present, unit)} against the incumbent as it runs now"
     if simpler:
         return _simpler(mean, error, n, evidence, rules, noise)
     if n >= rules.seeds or mean < error * (FUTILE_Z + (n - 1) / (rules.seeds - 1)):
-        return Step("discard", f"not confirmed: {told}", noise=noise)
+        return Step("discard", f"not confirmed: {summary}", noise=noise)
     return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
 
 
 def _simpler(mean: float, error: float, n: int, evidence: Evidence, rules: Rules, noise: Noise) -> Step:
     """Keep less code when it is not worse within noise; a loss is given up as soon as it is twice that."""
-    told = f"{_signed(mean, _unit(evidence))} over {n} fresh seed{'s' if n > 1 else ''}"
+    summary = f"{_signed(mean, _unit(evidence))} over {n} fresh seed{'s' if n > 1 else ''}"
     if mean < -2 * error or (n >= min(SIMPLER_SEEDS, rules.seeds) and mean < -error):
-        return Step("discard", f"simpler, but {told}{_against(noise)}", noise=noise)
+        return Step("discard", f"simpler, but {summary}{_against(noise)}", noise=noise)
     if n >= min(SIMPLER_SEEDS, rules.seeds):
-        return Step("keep", f"simpler, and not worse within noise: {told}{_against(noise)}", noise=noise)
+        return Step("keep", f"simpler, and not worse within noise: {summary}{_against(noise)}", noise=noise)
     return Step("run_candidate", "not decided yet", _fresh_seed(evidence), noise)
 
 

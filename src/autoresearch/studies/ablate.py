@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments import candidate as candidates
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.code_fingerprint import code_size, syntax_error
 from autoresearch.experiments.preflight import preflight
@@ -24,7 +23,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on, files_of, merged
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import mutable_paths
+from autoresearch.workspace.editable import edited, mutable_paths
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -121,7 +120,7 @@ def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | Non
         raise PreconditionError("there is no smaller stack to apply", "every change pays, or cannot be told")
     with lock(root), signals_interrupt():
         context, session, _ = preflight(root, clock, tick)
-        if candidates.edited(context.git, session, context.task) or context.git.head() != (
+        if edited(context.git, session, context.task) or context.git.head() != (
             session.incumbent and context.git.resolve(session.incumbent.commit or "")
         ):
             raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")

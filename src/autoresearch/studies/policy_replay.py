@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from autoresearch.experiments.evidence import gather
-from autoresearch.journal.experiment import Experiment
+from autoresearch.journal.experiment import Experiment, Run, decided_runs
 from autoresearch.journal.session import Session
 from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
 
@@ -35,64 +34,62 @@ def replayed(session: Session, rules: Rules) -> list[Decision]:
     made, and of a change on top of another incumbent than the one that it was measured on.
     """
     decisions: list[Decision] = []
-    past: list[Experiment] = []
+    past: dict[int, Experiment] = {}
     incumbent: Experiment | None = None
     spare: list[float] = []
     for e in session.current:
         if e.status is None:
             continue
+        runs = [run.value for run in e.runs_for("screening", "verdict", "repeat")]
         if not e.values or e.outcome != "ok":
             decisions.append(Decision(e.number, "failed", e.reason or str(e.outcome), len(e.values)))
             continue
         if incumbent is None:
             first = BASELINE_RUNS if rules.policy == "confirm" else 1
-            runs = [*e.by_seed.values()]
-            incumbent, spare = _with(e, runs[:first], screened=False), runs[first:]
-            past.append(incumbent)
-            decisions.append(Decision(e.number, "keep", BASELINE, len(incumbent.values)))
+            incumbent, spare = _with(e, runs[:first]), runs[first:]
+            past[e.number] = incumbent
+            decisions.append(Decision(e.number, "keep", BASELINE, len(incumbent.runs)))
             continue
-        known = replace(session, experiments=tuple(past))
-        decision, spare_runs = _decided(known, incumbent, spare, e, rules)
+        known = replace(session, experiments=tuple(past.values()))
+        decision, incumbent, spare = _decided(known, incumbent, spare, e, runs, rules)
         decisions.append(decision)
-        used = _with(e, [*e.by_seed.values()][: decision.runs], screened=decision.runs > 1)
+        past[incumbent.number] = incumbent
+        past[e.number] = _with(e, runs[: decision.runs], screened=decision.runs > 1)
         if decision.verdict == "keep":
-            incumbent, spare = used, [*e.by_seed.values()][decision.runs :]
-        else:
-            spare = spare_runs
-        past.append(used)
+            incumbent, spare = past[e.number], runs[decision.runs :]
     return decisions
 
 
-def _with(e: Experiment, values: list[float], *, screened: bool) -> Experiment:
+def _with(e: Experiment, values: list[float], *, screened: bool = False) -> Experiment:
     """Return an experiment as a policy knows it that has made only these runs, under seeds from 1 on."""
-    seeds = tuple(range(1, len(values) + 1))
-    return replace(e, values=tuple(values), seeds=seeds, screened=screened, repeats={}, elsewhere={}, env={},
-                   metric=None, measured_after={})  # fmt: skip
+    runs = decided_runs(values, range(1, len(values) + 1), e.number, screened=screened)
+    return e._replace(runs=runs, hardware="", metric=None)
 
 
 def _decided(
-    session: Session, incumbent: Experiment, spare: list[float], e: Experiment, rules: Rules
-) -> tuple[Decision, list[float]]:
-    """Return the decision on `e`, and the runs of the incumbent that are still unused; it takes in the others."""
-    runs: Iterator[float] = iter(e.by_seed.values())
-    values = {1: next(runs)}
+    session: Session, incumbent: Experiment, spare: list[float], e: Experiment, runs: list[float], rules: Rules
+) -> tuple[Decision, Experiment, list[float]]:
+    """Return the decision on `e`, the incumbent with the runs of it that this took, and those that are still unused."""
+    made = iter(runs)
+    values = {1: next(made)}
     left = list(spare)
-    # So that none is asked for because the last is long ago: the machine is not here.
-    incumbent.measured_after[0] = e.number
     while True:
         known = gather(session, incumbent, values, now=e.number, metrics=e.metrics, simpler=e.simpler)
-        step = next_step(known, rules)
+        # No run is asked for because the last one is long ago: the machine is not here.
+        step = next_step(replace(known, stale=False), rules)
         if step.action in ("keep", "discard"):
-            return Decision(e.number, step.action, step.reason, len(values)), left
+            return Decision(e.number, step.action, step.reason, len(values)), incumbent, left
         assert step.seed is not None
+        why = ""
         if step.action == "run_candidate":
-            value = next(runs, None)
+            value = next(made, None)
             if value is None:
                 why = f"it would have run seed {len(values) + 1}, which was never measured ({step.reason})"
-                return Decision(e.number, "unmeasured", why, len(values)), left
-            values[step.seed] = value
+            else:
+                values[step.seed] = value
         elif left:
-            incumbent.repeats[step.seed], incumbent.measured_after[step.seed] = left.pop(0), e.number
+            incumbent = incumbent.with_run(Run(step.seed, left.pop(0), "repeat", "", e.number))
         else:
             why = f"it would have run the incumbent, experiment {incumbent.number}, once more ({step.reason})"
-            return Decision(e.number, "unmeasured", why, len(values)), left
+        if why:
+            return Decision(e.number, "unmeasured", why, len(values)), incumbent, left

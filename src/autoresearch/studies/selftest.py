@@ -92,7 +92,7 @@ def selftest(
 def rate(session: Session, policy: str) -> Rate:
     """Return how often the policy of a session of no changes kept one."""
     kept = sum(e.status == "keep" for e in session.current if e.parent)
-    runs = sum(len(e.values) + len(e.repeats) for e in session.current)
+    runs = sum(len(e.runs) for e in session.current)
     return Rate(policy, _decided(session), kept, runs)
 
 

@@ -7,7 +7,6 @@ command again takes the complete runs over and makes the missing ones.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +25,22 @@ from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class StudyRunner:
     """A study while it is made."""
 
     context: RunContext
     study: Study
+    """As it was when it began."""
     clock: Clock
     again: str
     """What to type to go on after an interruption."""
+    runs: dict[str, dict[int, float]]
+    """Commit -> seed -> value: the study's own, and those that are made now."""
 
     def value(self, commit: str, experiment: int, seed: int) -> float | Measurement:
         """Return the value of a commit and seed, measured now unless the study has it; or the run that failed."""
-        known = self.study.runs.setdefault(commit, {})
+        known = self.runs.setdefault(commit, {})
         if seed not in known:
             done = self.measure(commit, experiment, seed)
             if done.value is None:
@@ -94,12 +96,12 @@ def study_of(
     continues = earlier.number if goes_on and earlier is not None else None
     workspace = context.workspace
     append(workspace, study_line(number, what, about, split, clock(), continues=continues))
-    study = copy.deepcopy(load_session(workspace).studies[-1])  # its runs are added to here, too
-    runner = StudyRunner(context, study, clock, again)
+    study = load_session(workspace).studies[-1]
+    runner = StudyRunner(context, study, clock, again, {commit: dict(runs) for commit, runs in study.runs.items()})
     try:
         yield runner
     except BaseException as error:
-        runs = sum(map(len, study.runs.values()))
+        runs = sum(map(len, runner.runs.values()))
         by_hand = isinstance(error, KeyboardInterrupt)
         with contextlib.suppress(OSError, AutoresearchError):
             end_study(workspace, load_session(workspace), clock())
@@ -112,7 +114,7 @@ def study_of(
 
 def new_seeds(session: Session, count: int) -> list[int]:
     """Return `count` seeds that no run of the session has had."""
-    used = {seed for e in session.experiments for seed in (*e.by_seed, *(s for r in e.elsewhere.values() for s in r))}
+    used = {run.seed for e in session.experiments for run in e.runs if run.seed is not None}
     used |= {seed for s in session.studies for runs in s.runs.values() for seed in runs}
     used |= {seed for s in session.studies for seed in s.about.get("seeds", ())}
     begin = max(used, default=0) + 1

@@ -44,10 +44,10 @@ def _hash_of(file: Path) -> str:
     if known is not None and known[0] == before:
         return known[1]
     now = time.time_ns()
-    found = sha256_of(file.read_bytes())
+    digest = sha256_of(file.read_bytes())
     if before == state_of(file.stat()) and max(before[-2:]) < now - _SETTLED_NS and len(_HASHED) < _MOST_HASHED:
-        _HASHED[name] = (before, found)
-    return found
+        _HASHED[name] = (before, digest)
+    return digest
 
 
 def state_of(about: os.stat_result) -> tuple[int, ...]:
@@ -55,14 +55,14 @@ def state_of(about: os.stat_result) -> tuple[int, ...]:
     return (about.st_dev, about.st_ino, about.st_mode, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
-def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+def differences(expected: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:
     """Return path -> what happened to it (`is missing`, `is new`, `has changed`) for each path that differs."""
     changes = {}
-    for path in sorted({*expected, *found}):
-        if path not in found:
+    for path in sorted({*expected, *present}):
+        if path not in present:
             changes[path] = "is missing"
         elif path not in expected:
             changes[path] = "is new"
-        elif expected[path] != found[path]:
+        elif expected[path] != present[path]:
             changes[path] = "has changed"
     return changes

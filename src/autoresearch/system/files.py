@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,32 @@ def write_atomic(path: Path, text: str | bytes, *, durable: bool = True) -> None
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+class Held(Exception):
+    """Another process holds a lock."""
+
+
+@contextlib.contextmanager
+def held_by_us(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, which the system lets go when this process ends; raise `Held` when another does after the wait.
+
+    The file stays where it is: to delete it would leave two holders of two files of one name.
+    """
+    deadline = time.monotonic() + wait_s
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Held from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_tree(folder: Path) -> None:

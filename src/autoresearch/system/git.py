@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ class Git(GitCommand):
 
     def resolve(self, revision: str) -> str | None:
         """Return the full hash of a commit, or None when there is none of this name."""
-        found = self.reader.read(f"{revision}^{{commit}}")
-        return found.name if found else None
+        target = self.reader.read(f"{revision}^{{commit}}")
+        return target.name if target else None
 
     def refs(self, folder: str) -> list[str]:
         """Return the refs in `folder`, and the ref of that name itself."""
@@ -78,8 +79,8 @@ class Git(GitCommand):
 
     def parents(self, commit: str) -> list[str]:
         """Return the full hashes of a commit's parents."""
-        found = self.reader.read(f"{commit}^{{commit}}")
-        lines = found.content.partition(b"\n\n")[0].splitlines() if found else []
+        target = self.reader.read(f"{commit}^{{commit}}")
+        lines = target.content.partition(b"\n\n")[0].splitlines() if target else []
         return [line.split()[1].decode() for line in lines if line.startswith(b"parent ")]
 
     def subject(self, commit: str) -> str:
@@ -133,14 +134,18 @@ class Git(GitCommand):
         listed = b"\0".join(os.fsencode(path) for path in paths)
         self.run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
         words = ["-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-"]
-        said = message.encode("utf-8", "replace")
+        text = message.encode("utf-8", "replace")
         # Most people have told git who they are, so nobody asks before: git refuses when it would have to guess.
-        done = self.process(["-c", "user.useConfigOnly=true", *words], input=said)
+        done = self.process(["-c", "user.useConfigOnly=true", *words], input=text)
         if done.returncode:
-            self.run(*self.identity, *words, input=said)
+            self.run(*self.identity, *words, input=text)
         head = self.head()
         assert head is not None
+        self._index_of = (head, self._index_digest())
         return head
+
+    _index_of: tuple[str, bytes | None] | None = None
+    """The commit that was made last, and what the index was then: it held that commit and nothing else."""
 
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
         """Point `ref` at `new`; with `old` only when it points there now."""
@@ -168,7 +173,10 @@ class Git(GitCommand):
             return []
         if after_kill:
             self._on(self.changed(parent, commit), "reset", "-q", commit)
-        staged = self._staged(commit)
+        index = self._index_digest()
+        # Byte for byte what our commit left: nothing was staged since.
+        untouched = index is not None and self._index_of == (commit, index)
+        staged = set[str]() if untouched else self._staged(commit)
         if not staged and self.process(["reset", "-q", "--keep", parent]).returncode == 0:
             return []
         paths = self.changed(parent, commit)
@@ -243,6 +251,13 @@ class Git(GitCommand):
         """Return the paths whose version in the index is not the commit's."""
         out = self.run("diff-index", "--cached", "-z", "--name-only", "--no-renames", commit).stdout
         return {os.fsdecode(path) for path in out.split(b"\0") if path}
+
+    def _index_digest(self) -> bytes | None:
+        """Return a hash of the index as it is now; None when it cannot be read."""
+        try:
+            return hashlib.sha256((self.git_dir / "index").read_bytes()).digest()
+        except OSError:
+            return None
 
     def _begins(self, path: str, commit: str) -> bool:
         """Whether a file holds only the beginning of a commit's version: git was writing it when it was killed."""

@@ -64,8 +64,9 @@ class GitCommand:
     @cached_property
     def identity(self) -> list[str]:
         """Options for what the user has not told git about himself; variables of the environment come before them."""
-        told = self.process(["config", "-z", "--get-regexp", r"^user\.(name|email)$"]).stdout.decode("utf-8", "replace")
-        known = {key for key, _, value in (line.partition("\n") for line in told.split("\0")) if value.strip()}
+        answer = self.process(["config", "-z", "--get-regexp", r"^user\.(name|email)$"])
+        settings = (line.partition("\n") for line in answer.stdout.decode("utf-8", "replace").split("\0"))
+        known = {key for key, _, value in settings if value.strip()}
         missing = [key for key in _IDENTITY if key not in known]
         return [word for key in missing for word in ("-c", f"{key}={_IDENTITY[key]}")]
 

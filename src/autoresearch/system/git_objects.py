@@ -40,10 +40,10 @@ class ObjectReader:
 
     def read_all(self, names: Sequence[str]) -> list[GitObject | None]:
         """Return the object of each name, in order. Raises `MachineError` when git is killed again and again."""
-        found: list[GitObject | None] = []
+        objects: list[GitObject | None] = []
         for at in range(0, len(names), _AT_ONCE):
-            found += self._answers(names[at : at + _AT_ONCE])
-        return found
+            objects += self._answers(names[at : at + _AT_ONCE])
+        return objects
 
     def close(self) -> None:
         """End the process; a later question starts another."""
@@ -53,7 +53,7 @@ class ObjectReader:
 
     def _answers(self, names: Sequence[str]) -> list[GitObject | None]:
         for _ in range(3):  # one that was killed while it had nothing to do is no answer
-            found: list[GitObject | None] = []
+            objects: list[GitObject | None] = []
             process = self._running()
             try:
                 assert process.stdin is not None
@@ -68,8 +68,8 @@ class ObjectReader:
                     return [None]  # git gave up on it: the object is damaged
                 if process.returncode >= 0:
                     for name in names:
-                        found += self._answers([name])
-                    return found
+                        objects += self._answers([name])
+                    return objects
         raise MachineError("git cat-file was killed", "try again; autoresearch resume repairs a session")
 
     def _take(self, process: subprocess.Popen[bytes], count: int) -> Iterator[GitObject | None]:

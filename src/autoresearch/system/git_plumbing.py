@@ -20,8 +20,8 @@ def missing_commits(git: GitCommand, commits: Iterable[str]) -> set[str]:
 def files_of(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
     """Return path -> content for every file of `commit` under `paths`, all relative to the top."""
     names = {path: name for mode, name, path in tree_of(git, commit, paths) if not mode.startswith(("4", "16"))}
-    found = zip(names, git.reader.read_all([*names.values()]), strict=True)
-    files = {path: blob.content for path, blob in found if blob is not None}
+    blobs = zip(names, git.reader.read_all([*names.values()]), strict=True)
+    files = {path: blob.content for path, blob in blobs if blob is not None}
     if len(files) < len(names):
         raise MachineError(f"a file of commit {commit[:12]} cannot be read from the repository", "see: git fsck")
     return files
@@ -45,10 +45,10 @@ def _below(git: GitCommand, tree: str, base: str, roots: tuple[str, ...]) -> Ite
 
 def _tree(git: GitCommand, tree: str) -> Iterator[tuple[str, str, str]]:
     """Yield (mode, hash, name) of the entries of one tree."""
-    found = git.reader.read(tree)
-    if found is None:
+    root = git.reader.read(tree)
+    if root is None:
         raise MachineError(f"the tree {tree} cannot be read from the repository", "see: git fsck")
-    content, at, length = found.content, 0, len(found.name) // 2
+    content, at, length = root.content, 0, len(root.name) // 2
     while at < len(content):
         end = content.index(b"\0", at)
         mode, _, name = content[at:end].partition(b" ")
@@ -112,8 +112,8 @@ def write_object(git: GitCommand, kind: str, content: bytes) -> None:
 
 def entries(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, tuple[bool, str]]:
     """Return path -> (whether it is a link, hash of its content) for the files of a commit."""
-    found = tree_of(git, commit, paths)
-    return {path: (mode.startswith("120"), sha) for mode, sha, path in found if not mode.startswith("4")}
+    listed = tree_of(git, commit, paths)
+    return {path: (mode.startswith("120"), sha) for mode, sha, path in listed if not mode.startswith("4")}
 
 
 def hashes_on_disk(git: GitCommand, paths: Sequence[str]) -> dict[str, tuple[bool, str] | None]:

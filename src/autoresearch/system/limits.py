@@ -58,15 +58,15 @@ class Meter:
         if now - self.looked < SAMPLE_S and not self._scarce():
             return False
         self.looked = now
-        found = [p for child in self._own() for p in (child, *_children(child))]
+        processes = [p for child in self._own() for p in (child, *_children(child))]
         most = self.limits.processes
-        if most is not None and len(found) > most:
-            self.over = f"{len(found)} processes at once, limit_processes is {most}"
+        if most is not None and len(processes) > most:
+            self.over = f"{len(processes)} processes at once, limit_processes is {most}"
             return True
         allowed = self.limits.memory
-        if allowed is None or sum(map(_rss, found)) <= allowed:
+        if allowed is None or sum(map(_rss, processes)) <= allowed:
             return False
-        held = sum(map(_pss, found))  # pages that processes share count once
+        held = sum(map(_pss, processes))  # pages that processes share count once
         if held > allowed:
             self.over = f"{held / 2**30:.2f} GB held, limit_memory_gb is {allowed / 2**30:.2f}"
             self.memory = True

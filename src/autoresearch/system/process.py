@@ -173,24 +173,6 @@ def kill_run(run_id: str) -> int:
     return count
 
 
-def created(pid: int) -> float:
-    """Return when a process was created, in seconds since the epoch; 0 when it is gone."""
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return 0.0
-
-
-def alive(pid: int, created: float) -> bool:
-    """Whether the process with this number is still the one that was created then (seconds since the epoch)."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - created) < 1.0
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
 @contextlib.contextmanager
 def signals_interrupt() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into `KeyboardInterrupt`, so that every way of ending cleans up the same way.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
-from autoresearch.errors import IntegrityError
+from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files
-from autoresearch.system.git import Git
+from autoresearch.system.git import Change, Git
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
 
@@ -23,6 +23,36 @@ def outside(git: Git, task: TaskFile, paths: Iterable[str]) -> list[str]:
     """Return those of `paths` (relative to the top) that no experiment may change."""
     roots = tuple(mutable_paths(git, task))
     return [path for path in paths if not within(path, roots)]
+
+
+def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
+    """Return the mutable paths that differ from HEAD; raise `PreconditionError` when any other tracked file does.
+
+    Untracked files elsewhere, and those that lay in the mutable folders when the session began, are a person's.
+    """
+    changes = git.changes()
+    roots = set(outside(git, task, (c.path for c in changes)))
+    foreign = [c for c in changes if not c.untracked and c.path in roots]
+    if foreign:
+        raise dirty(foreign)
+    theirs = {*session.segment.keep_untracked}
+    return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
+
+
+def _not_code(path: str, theirs: set[str]) -> bool:
+    """Whether an untracked path is no part of a change: a person's, another repository, or what Python caches."""
+    return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
+
+
+def dirty(foreign: Sequence[Change]) -> PreconditionError:
+    """Return the error for tracked files that have changes and should have none."""
+    first = foreign[0]
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    what = "is staged" if first.staged else "has changes"
+    return PreconditionError(
+        f"{first.path}{more} {what} and is not a file that experiments may change",
+        f"put it aside: git stash push -- {first.path}",
+    )
 
 
 def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> None:

@@ -10,22 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError
-from autoresearch.system.files import write_atomic
+from autoresearch.system.files import Held, held_by_us, write_atomic
+from autoresearch.system.living import alive, created
 from autoresearch.workspace.workspace import Workspace
 
 
 @contextlib.contextmanager
 def lock(workspace: Workspace) -> Iterator[None]:
     """Hold the workspace for a command that changes it; raise `PreconditionError` when another one does."""
-    from filelock import FileLock, Timeout
-
+    held = contextlib.ExitStack()
     try:
         workspace.state.mkdir(exist_ok=True)
         if not os.access(workspace.state, os.W_OK) or not os.access(workspace.journal, os.W_OK):
             raise PermissionError
-        held = FileLock(workspace.state / "lock", timeout=0)
-        held.acquire()
-    except Timeout:
+        held.enter_context(held_by_us(workspace.state / "lock"))
+    except Held:
         now = current_run(workspace) or {}
         what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
         raise PreconditionError(f"{what} is running here", "wait for it: autoresearch wait") from None
@@ -41,7 +40,7 @@ def lock(workspace: Workspace) -> Iterator[None]:
         yield
     finally:
         workspace.holder.unlink(missing_ok=True)
-        held.release()
+        held.close()
 
 
 @contextlib.contextmanager
@@ -73,15 +72,10 @@ def _of_the_living(path: Path) -> dict[str, Any] | None:
     """Return what a file says about a process, or None when that process is gone."""
     try:
         now: dict[str, Any] = json.loads(path.read_text())
-        from autoresearch.system.process import alive
-
         return now if alive(now["pid"], now["created"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _myself() -> dict[str, Any]:
-    import psutil
-
-    me = psutil.Process()
-    return {"pid": me.pid, "created": me.create_time()}
+    return {"pid": os.getpid(), "created": created(os.getpid())}

@@ -19,8 +19,8 @@ def section(workspace: Workspace, heading: str, limit: int) -> list[str]:
         text = (workspace.root / NAME).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    found = re.search(rf"^#+ *{re.escape(heading)} *$(.*?)(?=^#+ |\Z)", text, re.M | re.S | re.I)
-    lines = [one_line(line, 240) for line in (found[1] if found else "").splitlines() if line.strip()]
+    match = re.search(rf"^#+ *{re.escape(heading)} *$(.*?)(?=^#+ |\Z)", text, re.M | re.S | re.I)
+    lines = [one_line(line, 240) for line in (match[1] if match else "").splitlines() if line.strip()]
     kept: list[str] = []
     for line in reversed(lines):
         limit -= len(line)

@@ -18,6 +18,11 @@ NAME = "autoresearch.toml"
 
 Scalar = str | int | float | bool
 
+Word = Annotated[str, Field(pattern=r"[^\s*]")]
+"""A word, or several, in which `*` stands for any letters."""
+
+FamilyName = Annotated[str, Field(min_length=1, max_length=24)]
+
 _RULES = Rules()
 
 METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.\-]*$"
@@ -153,6 +158,20 @@ class Stop(_Table):
             raise ValueError("nothing spends money yet, so this would hold nothing back; leave it out")
 
 
+class Search(_Table):
+    families: dict[FamilyName, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Families of changes that experiments and ideas are sorted by: name -> words of a description that point to it."""
+
+    @field_validator("families")
+    @classmethod
+    def _spelled(cls, families: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        # A family is also what `--asi family=` and `#tag` name, which are read in lower case with single blanks.
+        for name in families:
+            if name != " ".join(name.lower().split()):
+                raise ValueError(f"{name!r} must be in lower case, with single blanks")
+        return families
+
+
 class Profile(_Table):
     """A size of the task: what `init --profile` puts in place of the task's own values."""
 
@@ -172,6 +191,7 @@ class TaskFile(_Table):
     guard: dict[Annotated[str, Field(pattern=METRIC_NAME)], GuardTable] = Field(default_factory=dict)
     """Metric -> the bounds that a run must keep, whatever it gains."""
     stop: Stop = Stop()
+    search: Search = Search()
     options: dict[str, Scalar] = Field(default_factory=dict)
     """What the task's own programs read; the engine does not look at it."""
     profile: dict[str, Profile] = Field(default_factory=dict)
@@ -240,6 +260,15 @@ def load(root: Path) -> TaskFile:
         raise PreconditionError(f"there is no {NAME} in {root}", f"restore it with: git checkout -- {NAME}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise PreconditionError(f"{NAME} cannot be read: {error}", f"correct {NAME}") from None
+
+
+def secondary_of(root: Path) -> tuple[str, ...]:
+    """Return the metrics that the task of a workspace names beside its own; none where it cannot be read: a journal
+    alone is enough to show what was measured."""
+    try:
+        return load(root).metric.secondary
+    except PreconditionError:
+        return ()
 
 
 def check_command(root: Path, command: str, path: str) -> None:

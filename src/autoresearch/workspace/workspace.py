@@ -63,6 +63,11 @@ class Workspace:
         return self.state / "holder.json"
 
     @property
+    def jobs(self) -> Path:
+        """A folder for each command that was detached or decided on an experiment, by its number."""
+        return self.state / "jobs"
+
+    @property
     def for_hooks(self) -> Path:
         """The brief as of the last command, for the hooks of coding agents, which may not take long."""
         return self.state / "brief.json"

@@ -1,0 +1,61 @@
+"""Going back from a commit: what a person staged meanwhile stays staged, whether git is asked for it or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lab import Repo, new_repo
+
+from autoresearch.system.git import Git
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    return new_repo(tmp_path / "repo")
+
+
+def committed(repo: Repo, git: Git) -> tuple[str, str]:
+    """Commit a change of one file; return the commit and its parent."""
+    parent = git.head() or ""
+    repo.write("src/run.sh", "echo changed\n")
+    return git.commit(["src/run.sh"], "a change"), parent
+
+
+def asked(git: Git, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of commits whose index git is asked for from now on."""
+    commits: list[str] = []
+    real = git._staged
+
+    def counted(commit: str) -> set[str]:
+        commits.append(commit)
+        return real(commit)
+
+    monkeypatch.setattr(git, "_staged", counted)
+    return commits
+
+
+def test_an_index_that_is_what_our_commit_left_needs_no_question(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = Git(repo.root)
+    commit, parent = committed(repo, git)
+    questions = asked(git, monkeypatch)
+    assert git.go_back("main", commit, parent) == []
+    assert questions == [] and git.head() == parent and repo.git("status", "--porcelain") == ""
+
+
+def test_what_was_staged_since_stays_staged(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = Git(repo.root)
+    commit, parent = committed(repo, git)
+    repo.write("README.md", "mine\n")
+    repo.git("add", "README.md")
+    questions = asked(git, monkeypatch)
+    assert git.go_back("main", commit, parent) == []
+    assert questions == [commit] and git.head() == parent
+    assert repo.git("status", "--porcelain") == "M  README.md"
+
+
+def test_another_process_that_knows_of_no_commit_of_its_own_asks(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, parent = committed(repo, Git(repo.root))
+    git = Git(repo.root)
+    questions = asked(git, monkeypatch)
+    assert git.go_back("main", commit, parent) == [] and questions == [commit] and git.head() == parent
