@@ -75,6 +75,7 @@ def new_workspace(folder: Path, source: Path | str, budget: str, cache: Path) ->
     workspace = Workspace(folder, environment(cache))
     workspace.edit("autoresearch.toml", r"budget = \{.*?\}", f"budget = {{ {budget} }}")
     workspace.edit("autoresearch.toml", r'source = "python"', f'source = "{source}"')
+    workspace.edit("prepare.py", r"2\*\*15, 16, 1024,", "2**15, 16, 64,")  # places that are looked at again
     workspace.edit("train.py", r"DEPTH = 0", "DEPTH = 1")
     workspace.edit("train.py", r"WIDTH = 0", "WIDTH = 64")
     workspace.edit("train.py", r"BATCH_ROWS = 0", "BATCH_ROWS = 8")
