@@ -36,7 +36,7 @@ def grade(task: Task, folder: Path, split: str) -> dict[str, float]:
     about = {"cores": summary.get("cores", 0), "cpu_s": float(cpu_s) if cpu_s else None}
     if task.budget.kind != "flops":
         check_clock(clock, task.budget, **about)
-    models = Models(task, folder / WEIGHTS)
+    models = Models(task, folder / WEIGHTS, clock["seconds"] / max(clock["tokens"], 1))
     try:
         metrics = task.judge(models, split, folder)
         if task.budget.kind == "flops":

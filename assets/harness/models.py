@@ -34,14 +34,20 @@ PREFIX = "AUTORESEARCH_MODEL_PREFIX"
 OUTCOMES = ("crash", "oom", "tampered")
 """What a model process may say of itself."""
 
+GRACE_S, SLOWEST = 10.0, 3.0
+"""Scoring may take these seconds, and this factor of what training on as many tokens took: about nine times what an
+honest model takes, so that little can be trained on in the exam."""
+
 
 class ModelProcess:
     """One model process, seen from the grader."""
 
-    def __init__(self, folder: Path, limit_s: float) -> None:
-        """Start it in the snapshot `folder`. It has `limit_s` seconds from `device` on."""
+    def __init__(self, folder: Path, load_s: float, score_s: float) -> None:
+        """Start it in the snapshot `folder`. It has `load_s` seconds to make the model, `score_s` at most to score."""
         self.channel, other = Channel.pair()
-        self.limit_s, self.deadline = limit_s, math.inf
+        self.load_s, self.score_s, self.deadline = load_s, score_s, math.inf
+        self.until: float | None = None  # when scoring must have ended, of what was asked so far
+        self.last = math.inf  # and at the latest
         number = other.connection.fileno()
         kept = {k: v for k, v in os.environ.items() if not k.startswith("AUTORESEARCH_") or k in KEPT}
         words = [*json.loads(os.environ.get(PREFIX) or "[]"), sys.executable, "-m", "harness.model_process"]
@@ -62,18 +68,26 @@ class ModelProcess:
                 sys.stderr.buffer.flush()
 
     def device(self) -> str:
-        """Wait until it has imported torch; return what it computes on. Its seconds count from here. Raises Verdict."""
-        self.deadline = time.monotonic() + self.limit_s
+        """Wait until it has imported torch, which is all that it has done then; return what it computes on."""
         return self.answer("WAIT").decode("ascii", "replace")
 
     def load(self, about: dict[str, Any], weights: Path, inputs: SharedMemory, outputs: SharedMemory) -> None:
         """Have it make the model. Raises Verdict."""
         copy = private_copy(weights)
+        self.deadline = time.monotonic() + self.load_s
         try:
             self.send("LOAD", about, [copy, inputs.descriptor, outputs.descriptor])
         finally:
             os.close(copy)
         self.answer("GOOD")
+
+    def allow(self, seconds: float) -> None:
+        """Scoring may take `seconds` more."""
+        now = time.monotonic()
+        if self.until is None:
+            self.until, self.last = now + GRACE_S, now + self.score_s
+        self.until += seconds
+        self.deadline = min(self.until, self.last)
 
     def send(self, kind: str, body: bytes | dict[str, Any] = b"", descriptors: Sequence[int] = ()) -> None:
         with suppress(Gone):  # that it has ended shows when its answer is waited for
@@ -94,7 +108,7 @@ class ModelProcess:
             if message.kind != expected:
                 raise Gone(f"it said {message.kind!r}")
         except Late:
-            raise Verdict("over_budget", f"the model took over {self.limit_s:.0f} s to be scored") from None
+            raise Verdict("over_budget", "the model took too long to be scored") from None
         except Gone as error:
             self.end()
             raise Verdict("crash", f"the model's process ended while it was scored ({error})") from None
@@ -114,13 +128,12 @@ KEPT = ("AUTORESEARCH_CACHE", "AUTORESEARCH_RUN_ID", "AUTORESEARCH_SEED")
 class Models:
     """The two model processes of one evaluation. Both start at once; the second waits until the first is dead."""
 
-    def __init__(self, task: Task, weights: Path) -> None:
-        self.weights = weights
-        allowed = task.allowances
-        limit_s = allowed.startup_s + allowed.warmup_s + allowed.model_s
-        limit_s += task.budget.amount if task.budget.kind == "seconds" else 0.0
+    def __init__(self, task: Task, weights: Path, training_s: float) -> None:
+        """`training_s` is how long training took for each token."""
+        self.weights, allowed = weights, task.allowances
+        self.example_s = SLOWEST * training_s * task.tokens_per_example
         adopt_orphans()
-        self.processes = [ModelProcess(task.folder, limit_s) for _ in range(2)]
+        self.processes = [ModelProcess(task.folder, 2 * allowed.startup_s, allowed.model_s) for _ in range(2)]
         self.known = children()
         self.at: int | None = None
         self.batch = 0
@@ -156,6 +169,7 @@ class Models:
         request runs while the caller computes. When memory does not suffice, fewer examples go in one.
         """
         process, start = self.processes[self.at or 0], 0
+        process.allow(self.example_s * -(-len(inputs) // self.batch) * self.batch)
         shape = self.shape if places is None else self.shape[1:]
         self._ask(process, inputs, places, start)
         while start < len(inputs):

@@ -49,7 +49,7 @@ class Allowances:
     weights_bytes: int = 2**31
     """Size of what `finish` saves."""
     model_s: float = 60.0
-    """Seconds that a model process may take to score, beside its start and one budget of seconds."""
+    """The most seconds that a model process may take to score; less where training was fast (models.py)."""
 
 
 @dataclass(frozen=True, slots=True)

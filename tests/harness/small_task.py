@@ -99,9 +99,9 @@ def in_threads(monkeypatch: pytest.MonkeyPatch, build_model: Callable[[], torch.
     monkeypatch.setitem(sys.modules, "train", train)
 
     class Thread(models.ModelProcess):
-        def __init__(self, folder: Path, limit_s: float) -> None:
+        def __init__(self, folder: Path, load_s: float, score_s: float) -> None:
             self.channel, other = Channel.pair()
-            self.limit_s, self.deadline = limit_s, float("inf")
+            self.load_s, self.score_s, self.deadline, self.until = load_s, score_s, float("inf"), None
             threading.Thread(target=serve, args=[other], daemon=True).start()
 
         def end(self) -> None:

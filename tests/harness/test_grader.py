@@ -203,13 +203,13 @@ def test_a_model_that_takes_too_long_is_over_its_budget(monkeypatch: pytest.Monk
     import threading
 
     asked = threading.Event()
-    task.allowances = type(task.allowances)(startup_s=0.3, warmup_s=0, model_s=0)
+    task.allowances = type(task.allowances)(model_s=0)
 
     def never(out: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         asked.wait()
         return out
 
-    with pytest.raises(Verdict, match="to be scored") as refused:
+    with pytest.raises(Verdict, match="too long to be scored") as refused:
         graded(monkeypatch, task, never)
     asked.set()
     assert refused.value.outcome == "over_budget"

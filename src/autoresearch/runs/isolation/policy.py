@@ -38,6 +38,9 @@ SECRET = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_?
 MODEL_PREFIX = "AUTORESEARCH_MODEL_PREFIX"
 """Environment variable of a grader: a JSON list of the words that start a model process in the sandbox; `[]`: none."""
 
+SERVICES = tuple(map(Path, ("/run/user", "/run/dbus", "/run/docker.sock", "/run/podman", "/run/containerd")))
+"""Sockets of programs that would do something for whoever asks them."""
+
 MOST_OF_A_VARIABLE = 120_000
 """Characters; the kernel takes variables of up to 128 KiB."""
 
@@ -173,7 +176,7 @@ class Isolation:
 
     def _ours(self, what: str, env: dict[str, str]) -> tuple[Path, ...]:
         """Return what is closed where a harness hands out the data: journal, git, other runs, the whole cache."""
-        ours = [self.workspace.root, self.git.top, self.git.git_dir, self.git.object_dir.parent, cache_dir()]
+        ours = [self.workspace.root, self.git.top, self.git.git_dir, self.git.object_dir.parent, cache_dir(), *SERVICES]
         return tuple(dict.fromkeys([*(path.resolve() for path in ours if path.exists()), *self._held_out(what, env)]))
 
     def _needed(self, env: dict[str, str]) -> tuple[Path, ...]:
