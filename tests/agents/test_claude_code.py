@@ -79,11 +79,11 @@ def command_lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def pretrain_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A fresh workspace of the task pretrain, tiny and with two seconds of training, that starts from a bad rate."""
+    """A fresh workspace of the task pretrain, tiny and with thirty steps of training, that starts from a bad rate."""
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
     text = "\n\n".join(f"On day {n} Ada found {n % 7} maps near house {n * 31 % 97}." * 20 for n in range(2000))
     (tmp_path / "text.txt").write_text(text)
-    options = ("--task", "pretrain", "--profile", "tiny", "--source", str(tmp_path / "text.txt"), "--seconds", "2",
+    options = ("--task", "pretrain", "--profile", "tiny", "--source", str(tmp_path / "text.txt"), "--steps", "30",
                "--policy", "greedy", "--tag", "t")  # fmt: skip
     made = call("init", "lab", *options, cwd=tmp_path)
     assert made.code == 0, made
