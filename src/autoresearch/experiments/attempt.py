@@ -41,12 +41,14 @@ def attempt(
     clock: Clock,
     *,
     again: int | None = None,
+    pairs: int | None = None,
     same: bool = False,
     tick: Tick | None = None,
 ) -> ExperimentResult:
     """Measure the change on top of the incumbent and keep or discard it (`try`).
 
-    With `again` it is the change of that experiment; with `same` it may be code that was measured before, or none.
+    With `again` it is the change of that experiment, and with `pairs` up to so many decide on it, however its first run
+    is; with `same` it may be code that was measured before, or none.
 
     Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
     when it was cut short; then nothing was decided.
@@ -79,9 +81,10 @@ def attempt(
             clock(),
             simpler=candidate.simpler,
             warnings=candidate.warnings,
+            pairs=pairs,
         )
         append(root, start)
-        runs = SeedRuns(number, candidate.simpler)
+        runs = SeedRuns(number, candidate.simpler, pairs)
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)

@@ -15,7 +15,8 @@ from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
 from autoresearch.runs.spec import RunContext, Tick
-from autoresearch.statistics.decision import BASELINE_RUNS, Rules, silent_guards
+from autoresearch.statistics.decision import BASELINE_RUNS
+from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect

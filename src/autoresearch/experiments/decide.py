@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoresearch.experiments.evidence import gather
@@ -25,6 +25,10 @@ class SeedRuns:
     number: int
     simpler: bool = False
     """Whether the experiment has less code than its parent."""
+    pairs: int | None = None
+    """How many pairs were asked for; None leaves that to the rules."""
+    alpha: float = 0.0
+    """What the looks at it have spent."""
     values: dict[int, float] = field(default_factory=dict)
     """Seed -> value."""
     first: Measurement | None = None
@@ -52,8 +56,11 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     incumbent = session.incumbent
     assert incumbent is not None and runs.failed is None
     evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env),
-                      metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler)  # fmt: skip
-    return next_step(evidence, rules)
+                      metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler,
+                      asked=runs.pairs is not None)  # fmt: skip
+    step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
+    runs.alpha = step.alpha
+    return step
 
 
 def incomparable(runs: SeedRuns, session: Session) -> Measurement | None:
@@ -101,6 +108,7 @@ def verdict_line(
             "parent": start["parent"],
             "manifest": first.manifest if first else None,
             "warnings": [*start.get("warnings", []), *runs.warnings],
+            **({"alpha": runs.alpha} if runs.alpha else {}),
             "seconds": round(first.seconds, 3) if first else None,
             "env": {**env, "isolation": first.isolation} if first else dict(env),
         },

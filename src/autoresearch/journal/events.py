@@ -123,14 +123,17 @@ def start_line(
     *,
     simpler: bool | None = None,
     warnings: Iterable[str] | None = None,
+    pairs: int | None = None,
 ) -> Event:
-    """Return the line before an experiment's first run."""
+    """Return the line before an experiment's first run; `pairs` is how many were asked for, if that was done."""
     line = {"type": "start", "experiment": experiment, "commit": commit, "parent": parent, "seed": seed,
             "description": description, "asi": dict(asi), "fingerprint": fingerprint}  # fmt: skip
     if simpler is not None:
         line["simpler"] = simpler
     if warnings is not None:
         line["warnings"] = list(warnings)
+    if pairs is not None:
+        line["pairs"] = pairs
     return {**line, "timestamp": now}
 
 
@@ -166,6 +169,7 @@ class RunDetails(TypedDict, total=False):
     parent: str | None
     manifest: str | None
     warnings: Sequence[str]
+    alpha: float
     seconds: float | None
     env: Mapping[str, Any]
     imported: Mapping[str, Any]
@@ -240,6 +244,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         env,
         before.started,
         seconds_at(event),
+        number_at(event, "alpha") if "alpha" in event else 0.0,
     )
 
 

@@ -77,6 +77,8 @@ class Experiment(NamedTuple):
     env: Mapping[str, Any] = {}
     started: int | None = None
     finished: int | None = None
+    alpha: float = 0.0
+    """What its looks spent of the session's budget of alpha."""
 
     def with_run(self, run: Run) -> Experiment:
         """Return this experiment with one more run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,6 +118,11 @@ class Session:
     def noise_on(self, hardware: str) -> Noise:
         """Return the noise of runs on this hardware."""
         return pooled(e.on(hardware).noise_runs for e in self.current if len(e.runs) > 1)
+
+    @cached_property
+    def alpha_spent(self) -> float:
+        """What the whole session has spent of a budget of alpha, in each of its segments."""
+        return math.fsum([e.alpha for e in self.experiments])
 
     @cached_property
     def counts(self) -> dict[str, int]:

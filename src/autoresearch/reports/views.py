@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
 from autoresearch.escaping import one_line, printable
+from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.comparison import close_calls, difference
 
@@ -193,17 +195,23 @@ def _elsewhere(session: Session) -> list[str]:
 
 def _close(session: Session, call: View) -> str:
     gained = gain_words(session, call["gain"], call["error"])
-    summary = f"experiment {call['experiment']} over {call['against']}: {gained}; "
-    if call["repeats"] is None:
+    same, unlike = call["same_seeds"], "means over different seeds"
+    on = f"on {same} seed{'s' if same > 1 else ''} that both ran" if same else unlike
+    summary = f"experiment {call['experiment']} over {call['against']}: {gained}, {on}; "
+    if call["command"] is None:
         return f"{summary}too little for this noise"
-    more = f"{call['repeats']} more run{'s' if call['repeats'] > 1 else ''} of each would decide it"
-    return f"{summary}{more} (autoresearch replicate {call['experiment']} --seed S)"
+    return f"{summary}to decide: {call['command']} (at most {call['runs']} runs)"
 
 
 def noise_words(session: Session) -> str:
     noise = session.noise
     if noise.sd is None:
         return "unknown: no commit was run twice (autoresearch baseline --seeds 3)"
+    here, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
+    if not noise.exact and here.sd and math.isfinite(here.sd):
+        paired = f", {pair.sd:.2g} per pair" if pair.sd and pair.sd < here.sd * math.sqrt(2) else ""
+        origin = f", {here.origin}" if here.origin else ""
+        return f"{here.sd:.2g} per run{paired} (from {here.dof} repeat{'s' if here.dof > 1 else ''}{origin})"
     if noise.exact:
         return f"none: {noise.dof + 1} runs gave the same value"
     return f"{noise.sd:.2g} per run (from {noise.dof} repeat{'s' if noise.dof > 1 else ''})"
