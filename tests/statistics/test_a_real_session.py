@@ -14,6 +14,7 @@ import pytest
 from autoresearch.experiments.evidence import base_noise, gather, pair_gains
 from autoresearch.journal.session import Experiment, Session, replay
 from autoresearch.reports.comparison import close_calls, difference
+from autoresearch.reports.views import beside_incumbent, mean_of_runs
 from autoresearch.statistics.decision import next_step
 from autoresearch.statistics.rules import Rules
 from autoresearch.studies.policy_replay import replayed
@@ -72,3 +73,16 @@ def test_a_close_call_names_the_command_that_can_change_the_verdict() -> None:
     assert calls and calls[0].experiment == 15
     assert calls[0].command is not None and calls[0].command.startswith("autoresearch try --again 15 --pairs ")
     assert calls[0].runs is not None and calls[0].runs < 80
+
+
+def test_the_mean_of_a_replicated_experiment_is_that_of_the_runs_it_names() -> None:
+    """It said `mean over 3 seeds` of a mean that was one run's: that of the runs made after the verdict."""
+    session = upto(REPLICATED + 1)
+    e = experiment(session, 5)
+    mean, count = mean_of_runs(e)
+    unbiased = [run.value for run in e.runs if run.purpose != "screening"]
+    assert count == len(unbiased) == 2 and mean == pytest.approx(sum(unbiased) / 2)
+    (line,) = beside_incumbent(WHOLE, experiment(WHOLE, 18))
+    assert "+0.0218" in line and "over 5, on 5 seeds that both ran" in line
+    (other,) = beside_incumbent(WHOLE, experiment(WHOLE, 15))
+    assert "on 1 seed that both ran" in other

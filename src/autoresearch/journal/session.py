@@ -12,6 +12,7 @@ from typing import Any
 from autoresearch.errors import IntegrityError
 from autoresearch.journal.events import (
     read_config,
+    read_disturbed,
     read_message,
     read_note,
     read_repeat,
@@ -247,6 +248,9 @@ class Fold:
             self._experiments[key], self._env = experiment, env or self._env
             if "study" in event:
                 self._take_study(event)
+        elif kind == "disturbed":
+            key = self._key_of(event)
+            self._experiments[key] = read_disturbed(event, self._experiments[key], next(reversed(self._newest)))
         elif kind == "note":
             key = self._key_of(event)
             self._experiments[key] = read_note(event, self._experiments[key])

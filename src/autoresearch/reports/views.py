@@ -44,7 +44,8 @@ def show_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View
     named = {name: e.metrics.get(name) for name in secondary}
     others = {name: value for name, value in e.metrics.items() if name not in named}
     reported = {name: value for name, value in named.items() if value is not None}
-    return {**experiment_view(session, e), "metrics": {**reported, **others}, "secondary": named}
+    beside = [line.split(maxsplit=1)[1] for line in beside_incumbent(session, e)]
+    return {**experiment_view(session, e), "metrics": {**reported, **others}, "secondary": named, "beside": beside}
 
 
 def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
@@ -72,6 +73,25 @@ def value(e: Experiment) -> float | None:
     return e.reference if e.status == "keep" else e.metric
 
 
+def mean_of_runs(e: Experiment) -> tuple[float | None, int]:
+    """Return the mean of an experiment's runs but the one that chose it, and how many they are."""
+    runs = e.noise_runs
+    return (math.fsum(runs) / len(runs) if runs else None), len(runs)
+
+
+def beside_incumbent(session: Session, e: Experiment) -> list[str]:
+    """Return a line that compares an experiment with the incumbent it was measured against, or with the present one."""
+    old = next((x for x in session.current if x.commit == e.parent and x.status == "keep"), session.incumbent)
+    gap = difference(session, e, old) if old is not None and old.number != e.number else None
+    if gap is None or old is None or e.segment != session.segment.number:
+        return []
+    return [f"gain       {gain_words(session, gap.gain, gap.error)} over {old.number}, {_seeds_of(gap.same_seeds)}"]
+
+
+def _seeds_of(same: int) -> str:
+    return f"on {same} seed{'s' if same > 1 else ''} that both ran" if same else "means over different seeds"
+
+
 def gain(session: Session, e: Experiment) -> float | None:
     """Return how much better than the baseline an experiment is; positive is better."""
     first, mine = session.baseline, value(e)
@@ -95,8 +115,8 @@ def gain_words(session: Session, value: float | None, error: float | None) -> st
     return f"{number(session, value, signed=True)}{within}"
 
 
-def status_view(session: Session, running: View | None) -> View:
-    """Return where a session is."""
+def status_view(session: Session, running: View | None, budget: float | None = None) -> View:
+    """Return where a session is; `budget` is the task's `night_alpha`."""
     best, incumbent, noise = session.best, session.incumbent, session.noise
     unfinished = session.unfinished
     return {
@@ -114,6 +134,7 @@ def status_view(session: Session, running: View | None) -> View:
         "noise": {"sd": noise.sd, "dof": noise.dof, "exact": noise.exact},
         "hardware": session.hardware or None,
         "close_calls": [asdict(call) for call in close_calls(session)],
+        "night_alpha": None if budget is None else {"budget": budget, "spent": session.alpha_spent},
         "locked_uses": len(session.locked),
         "confidence": session.confidence,
         "running": running,
@@ -174,6 +195,9 @@ def status_lines(session: Session, view: View) -> list[str]:
         lines.append(f"best         {number(session, best['value'])}{unit}  ({what})")
         lines.append(f"gain         {gain_words(session, view['gain'], view['gain_error'])}{unit}")
     lines.append(f"noise        {noise_words(session)}")
+    if view["night_alpha"]:
+        spent, budget = view["night_alpha"]["spent"], view["night_alpha"]["budget"]
+        lines.append(f"night_alpha  {spent:.2g} of {budget:g} spent: the chance that luck was kept so far, at most")
     lines += _elsewhere(session)
     lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
     if view["running"]:
@@ -195,8 +219,7 @@ def _elsewhere(session: Session) -> list[str]:
 
 def _close(session: Session, call: View) -> str:
     gained = gain_words(session, call["gain"], call["error"])
-    same, unlike = call["same_seeds"], "means over different seeds"
-    on = f"on {same} seed{'s' if same > 1 else ''} that both ran" if same else unlike
+    on = _seeds_of(call["same_seeds"])
     summary = f"experiment {call['experiment']} over {call['against']}: {gained}, {on}; "
     if call["command"] is None:
         return f"{summary}too little for this noise"
@@ -251,6 +274,7 @@ def show_lines(session: Session, view: View) -> list[str]:
         f"metric    {number(session, view['value'])}  gain over baseline "
         f"{gain_words(session, view['gain'], view['gain_error'])}  noise {noise_words(session)}"
     )
+    lines += [f"pairs     {line}" for line in view["beside"]]
     runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = {**view["secondary"], **view["metrics"]}

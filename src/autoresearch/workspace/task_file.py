@@ -276,6 +276,14 @@ def secondary_of(root: Path) -> tuple[str, ...]:
         return ()
 
 
+def night_alpha_of(root: Path) -> float | None:
+    """Return the session's budget of alpha; None where there is none, or the task cannot be read."""
+    try:
+        return load(root).keep.night_alpha
+    except PreconditionError:
+        return None
+
+
 def check_command(root: Path, command: str, path: str) -> None:
     """Raise `PreconditionError` when a plain command begins with no program on `path` and no file in `root`."""
     try:
