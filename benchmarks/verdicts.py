@@ -37,6 +37,7 @@ from autoresearch.experiments.evidence import gather
 from autoresearch.journal.experiment import Experiment, Run, decided_runs
 from autoresearch.journal.session import Segment, Session
 from autoresearch.metrics import Metric
+from autoresearch.statistics import decision
 from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
 from autoresearch.system.hardware import detect
 
@@ -278,7 +279,14 @@ def markdown(report: dict[str, object]) -> str:
         "",
         "Machines that drift, in units of the noise: one `wanders` with a standard deviation of 1 and a memory of",
         f"{MEMORY} runs; one is `loaded` half of the time, worse by {LOAD:g} then, for {LOADED_RUNS} runs on average;",
-        f"one is `slow at first`, worse by {LOAD:g} in its first {FIRST_RUNS} runs.",
+        f"one is `slow at first`, worse by {LOAD:g} in its first {FIRST_RUNS} runs; one `swings` with {SWING:g} and a",
+        f"memory of {SWING_MEMORY} runs, which the runs of a pair share; one is `disturbed` in",
+        f"{100 * DISTURBED:.0f} % of its runs, worse by {LOAD:g}, of which {100 * SEEN:.0f} % are seen and made again,",
+        f"at most {MOST_AGAIN} times, and counted as runs.",
+        "",
+        "A metric that `flips` is exact but for so many of its runs, which are 1 better or worse. With a `fixed seed`",
+        "each commit has one draw: no repeat can tell, and every such keep is marked so. Where the `noise shrinks`,",
+        "each keep takes a third of it, and gains are in units of the present one.",
         "",
         "| scenario | pairing | policy | false keeps | true gain | of greedy's | runs |",
         "|---|---|---|---|---|---|---|",
@@ -306,9 +314,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default="", help="Only the scenarios with these words.")
     parser.add_argument("--rules", default="{}", help="[keep] keys to put in place of the defaults, as JSON.")
+    parser.add_argument("--screen", type=float, help="Another SCREEN_Z, for the curve of gain against runs.")
     parser.add_argument("--nights", type=int, default=0, help="Nights of 200 changes without effect, with a budget.")
     args = parser.parse_args(argv)
     rules = Rules(**json.loads(args.rules))
+    decision.SCREEN_Z = decision.SCREEN_Z if args.screen is None else args.screen
     if args.nights:
         budget = replace(rules, night_alpha=0.05)
         asked: list[tuple[int, int, int, Drift]] = [(args.nights, 200, 0, "steady"), (args.nights, 200, 0, "wanders")]

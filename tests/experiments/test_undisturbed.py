@@ -8,7 +8,7 @@ import pytest
 from lab import Lab, Maker
 
 from autoresearch.experiments import undisturbed
-from autoresearch.experiments.undisturbed import disturbance, speed_of
+from autoresearch.experiments.disturbance import disturbance, speed_of
 from autoresearch.journal.experiment import Speed
 from autoresearch.runs.measurement import Measurement
 
@@ -46,12 +46,11 @@ def made(values: list[float], loads: list[float], paces: list[float]) -> Any:
 
 
 @pytest.fixture
-def unmeasured(make_lab: Maker, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def unmeasured(make_lab: Maker) -> Lab:
     lab = make_lab()
     (lab.root / "autoresearch.jsonl").write_text(
         "".join(line + "\n" for line in (lab.root / "autoresearch.jsonl").read_text().splitlines()[:1])
     )
-    monkeypatch.setattr(undisturbed, "LEAST_SECONDS", 5.0)
     return lab
 
 

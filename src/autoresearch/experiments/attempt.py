@@ -15,10 +15,11 @@ from autoresearch.experiments.decide import (
     incomparable,
     verdict_line,
 )
+from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
-from autoresearch.experiments.undisturbed import measure_undisturbed, speed_of
+from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.experiments.user_hooks import run_hook
 from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of

@@ -5,10 +5,11 @@ from __future__ import annotations
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
+from autoresearch.experiments.disturbance import disturbance, speed_of
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
-from autoresearch.experiments.undisturbed import MOST_AGAIN, disturbance, measure_undisturbed, speed_of
+from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
 from autoresearch.journal.events import disturbed_line, repeat_line, start_line
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment

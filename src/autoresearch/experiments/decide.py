@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.evidence import gather
-from autoresearch.experiments.undisturbed import speed_of
 from autoresearch.journal.events import RunDetails, run_line
 from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Event, Session, hardware_of
