@@ -229,7 +229,8 @@ def _gain(evidence: Evidence, rules: Rules, noise: BaseNoise) -> _Gain | None:
     alpha = alpha_at(n, rules, evidence.spent)
     pair = of_base(pooled([*evidence.pairs, gains]), evidence.older_pairs)
     mean, found = math.fsum(gains) / n, list[_Gain]()
-    if pair.sd and not (noise.sd and _stepped(evidence)):
+    known = pair.sd or (pair.sd == 0.0 and len(gains) > 2)  # pairs that agree to the last digit have no noise
+    if pair.sd is not None and known and not (noise.sd and _stepped(evidence)):
         words = f"noise of a pair {pair.sd:.2g}{_borrowed(pair)}"
         found.append(_Gain(mean, pair.sd / math.sqrt(n), pair.dof, words))
     if noise.sd:
