@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from autoresearch.experiments import undisturbed
 from autoresearch.experiments.disturbance import disturbance, speed_of
 from autoresearch.journal.experiment import Speed
 from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunContext, RunSpec
 
 
 def run(steps: float | None, *, load: float | None = 3.0, share: float = 1.0, seconds: float = 20.0) -> Measurement:
@@ -48,6 +52,7 @@ def made(values: list[float], loads: list[float], paces: list[float]) -> Any:
 @pytest.fixture
 def unmeasured(make_lab: Maker) -> Lab:
     lab = make_lab()
+    shutil.rmtree(lab.workspace.run_dir(1, 1).parent)
     (lab.root / "autoresearch.jsonl").write_text(
         "".join(line + "\n" for line in (lab.root / "autoresearch.jsonl").read_text().splitlines()[:1])
     )
@@ -68,6 +73,29 @@ def test_disturbed_runs_of_a_baseline_are_made_again_and_not_in_the_noise(
     assert lab.session.noise.dof == 2 and (lab.session.noise.sd or 1) < 0.02
     assert [e.speed.pace for e in lab.session.experiments[0].runs_for("verdict")] == [8.9, 8.7, 8.8]
     assert [r.purpose for r in lab.session.experiments[0].runs].count("disturbed") == 2
+
+
+def test_a_kill_after_a_disturbed_run_leaves_it_in_no_value(unmeasured: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = unmeasured
+    given = made([1.0, 3.0], [1.0, 4.0], [8.8, 2.1])
+
+    def measure(context: RunContext, spec: RunSpec) -> Measurement:
+        try:
+            run: Measurement = given()
+        except StopIteration:
+            raise KeyboardInterrupt from None
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        about = {**asdict(run), "seed": spec.seed, "commit": spec.commit}
+        (spec.folder / "result.json").write_text(json.dumps(about))
+        return run
+
+    monkeypatch.setattr(undisturbed, "measure", measure)
+    assert lab.call("baseline").code != 0
+    (line,) = lab.events("run")
+    assert (line["outcome"], line["values"], line["seeds"]) == ("killed", [1.0], [1])
+    assert [e["value"] for e in lab.events("disturbed")] == [3.0]
+    lab.git("status")
+    assert lab.call("resume").code == 0
 
 
 def test_a_machine_that_is_always_disturbed_stops_no_session(unmeasured: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
