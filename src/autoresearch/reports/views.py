@@ -233,7 +233,8 @@ def noise_words(session: Session) -> str:
     here, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
     if not noise.exact and here.sd and math.isfinite(here.sd):
         paired = f", {pair.sd:.2g} per pair" if pair.sd and pair.sd < here.sd * math.sqrt(2) else ""
-        origin = f", {here.origin}" if here.origin else ""
+        borrowed = here.dof - here.here
+        origin = f", {borrowed} of them borrowed from older bases" if here.origin else ""
         return f"{here.sd:.2g} per run{paired} (from {here.dof} repeat{'s' if here.dof > 1 else ''}{origin})"
     if noise.exact:
         return f"none: {noise.dof + 1} runs gave the same value"
@@ -269,7 +270,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     """Return `show` as text."""
     lines = [f"experiment {view['experiment']}: {one_line(view['description'], 200)}"]
     outcome = f" ({view['outcome']})" if view["outcome"] not in (None, "ok", view["status"]) else ""
-    lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 300) or '-'}")
+    lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 400) or '-'}")
     lines.append(
         f"metric    {number(session, view['value'])}  gain over baseline "
         f"{gain_words(session, view['gain'], view['gain_error'])}  noise {noise_words(session)}"
@@ -314,7 +315,7 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
     """Return the same in its parts: the `verdict`, the last of what the run printed as `data`, what comes `next`."""
     unit = f" {session.metric.unit}" if session.metric.unit else ""
     outcome = f" ({view['outcome']})" if view["outcome"] not in ("ok", view["status"]) else ""
-    lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 240)}"]
+    lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 400)}"]
     if view["metric"] is not None:
         seeds = f" (mean of {len(view['runs'])} runs)" if view["status"] == "keep" and len(view["runs"]) > 1 else ""
         lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "
