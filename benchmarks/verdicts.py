@@ -1,6 +1,7 @@
 """How often a policy is fooled by luck, and what it misses, in simulated sessions.
 
-    python benchmarks/verdicts.py [--json | --markdown] [--sessions N]
+    python benchmarks/verdicts.py [--json | --markdown] [--sessions N] [--only WORDS]
+    python benchmarks/verdicts.py --nights N [--json]      a budget for the night: `night_alpha = 0.05`
 
 The policy is the package's code. A session is a baseline and 50 experiments on a metric whose noise is 1. The policy
 does not know that: it estimates the noise from the session's own repeats, and all experiments share the runs of their
@@ -8,7 +9,13 @@ incumbent, with its luck. Runs of one seed are independent (pairing 0), or share
 
 The same on machines whose speed drifts, in units of the noise: one that wanders (standard deviation 1, two thirds
 forgotten after 30 runs), one that is loaded half of the time (worse by 3, for 12 runs on average), and one on which
-the first 6 runs are worse by 3: the baseline and what follows it are measured while something else works there.
+the first 6 runs are worse by 3: the baseline and what follows it are measured while something else works there;
+one that `swings` (standard deviation 2, two thirds forgotten after 4 runs), so that the runs of a pair share it; one
+that is `disturbed` in 15 % of its runs (worse by 3), of which nine in ten are seen from outside and made again.
+
+Metrics that are not normal: one that `flips` in so many of its runs, by 1 up or down, and is exact else; a `fixed seed`
+(each commit has one draw, whatever the seed); a noise that `shrinks` by a third with each keep (gains are in units of
+the present one).
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import autoresearch
@@ -30,12 +37,14 @@ from autoresearch.experiments.evidence import gather
 from autoresearch.journal.experiment import Experiment, Run, decided_runs
 from autoresearch.journal.session import Segment, Session
 from autoresearch.metrics import Metric
+from autoresearch.statistics import decision
 from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
 from autoresearch.system.hardware import detect
 
 EXPERIMENTS = 50
-Drift = Literal["steady", "wanders", "loaded", "slow at first"]
+Drift = Literal["steady", "wanders", "loaded", "slow at first", "swings", "disturbed"]
 MEMORY, LOADED_RUNS, FIRST_RUNS, LOAD = 30, 12, 6, 3.0
+SWING, SWING_MEMORY, DISTURBED = 2.0, 4, 0.15
 """Of a machine that drifts: see above."""
 METRIC = Metric("loss", "lower")
 SEGMENT = Segment(0, "simulated", METRIC)
@@ -48,11 +57,25 @@ SCENARIOS: dict[str, dict[float, int]] = {
 """Name -> true gain in units of the noise -> how many of the experiments have it; the others have no effect."""
 NULL, GAINS = [*SCENARIOS][:2]
 DRIFTS: dict[str, Drift] = {}
-for drift in ("wanders", "loaded", "slow at first"):
+for drift in ("wanders", "loaded", "slow at first", "swings", "disturbed"):
     for scenario in (NULL, GAINS):
         DRIFTS[f"{scenario}, machine {drift}"] = drift  # type: ignore[assignment]
         SCENARIOS[f"{scenario}, machine {drift}"] = SCENARIOS[scenario]
-BOUNDS = {"false keeps": 0.2, "runs": 1.6, "false keeps with gains": 0.1, "gain of greedy's": 0.85}
+SHAPES: dict[str, float] = {}
+"""Name -> how often the metric flips, or one of the two shapes below."""
+FIXED_SEED, SHRINKS = -1.0, -2.0
+SHRINKING = 2 / 3
+for rate in (0.01, 0.05, 0.2, 0.5):
+    for scenario in (NULL, GAINS):
+        SHAPES[f"{scenario}, flips in {100 * rate:.0f} %"] = rate
+for scenario in (NULL, GAINS, "10 % gain 1.5 sigma"):
+    SHAPES[f"{scenario}, noise shrinks"] = SHRINKS
+SHAPES[f"{NULL}, fixed seed"] = FIXED_SEED
+SCENARIOS |= {name: SCENARIOS[name.split(", flips")[0].split(", noise s")[0].split(", fixed")[0]] for name in SHAPES}
+BOUNDS = {"false keeps": 0.1, "false keeps with gains": 0.1, "gain of greedy's": 0.95}
+SEEN, MOST_AGAIN = 0.9, 2
+"""The part of the disturbed runs that is seen, and how often one is made again."""
+NIGHTS = (50, 200, 1000)
 
 
 @dataclass(frozen=True)
@@ -69,54 +92,84 @@ class Outcome:
 class Machine:
     """Runs with noise 1, of which the part `pairing` is common to all runs of a seed; and a speed that may drift."""
 
-    def __init__(self, rng: random.Random, pairing: float, drift: Drift = "steady") -> None:
+    def __init__(self, rng: random.Random, pairing: float, drift: Drift = "steady", shape: float = 0.0) -> None:
+        self.shape, self.scale, self.draws = shape, 1.0, dict[object, float]()
         self.rng, self.common, self.own = rng, math.sqrt(pairing), math.sqrt(1 - pairing)
         self.luck: dict[int, float] = {}
         self.runs = 0
         self.drift, self.worse = drift, 0.0
         if drift == "wanders":
             self.worse = rng.gauss(0, 1)
+        elif drift == "swings":
+            self.worse = rng.gauss(0, SWING)
         elif drift == "loaded":
             self.worse = rng.choice((0.0, LOAD))
 
-    def run(self, level: float, seed: int) -> float:
+    def run(self, level: float, seed: int, commit: object = None) -> float:
+        """Return the value of a run, made again while it is seen to be disturbed; `commit` names the code."""
+        for _ in range(MOST_AGAIN + 1):
+            value = self._run(level, seed, commit)
+            if not (self.drift == "disturbed" and self.worse and self.rng.random() < SEEN):
+                break
+        return value
+
+    def _run(self, level: float, seed: int, commit: object) -> float:
         self.runs += 1
+        if self.shape > 0:
+            return level + (self.rng.choice((-1.0, 1.0)) if self.rng.random() < self.shape else 0.0)
+        if self.shape == FIXED_SEED:
+            return level + self.draws.setdefault(commit, self.rng.gauss(0, 1))
         if self.drift == "wanders":
             stays = math.exp(-1 / MEMORY)
             self.worse = stays * self.worse + math.sqrt(1 - stays**2) * self.rng.gauss(0, 1)
         elif self.drift == "loaded" and self.rng.random() < 1 / LOADED_RUNS:
             self.worse = LOAD - self.worse
+        elif self.drift == "swings":
+            stays = math.exp(-1 / SWING_MEMORY)
+            self.worse = stays * self.worse + math.sqrt(1 - stays**2) * self.rng.gauss(0, SWING)
+        elif self.drift == "disturbed":
+            self.worse = LOAD if self.rng.random() < DISTURBED else 0.0
         elif self.drift == "slow at first":
             self.worse = LOAD if self.runs <= FIRST_RUNS else 0.0
-        level += self.worse
         if seed not in self.luck:
             self.luck[seed] = self.rng.gauss(0, 1)
-        return level + self.common * self.luck[seed] + self.own * self.rng.gauss(0, 1)
+        return level + self.scale * (self.worse + self.common * self.luck[seed] + self.own * self.rng.gauss(0, 1))
 
 
-def simulate(number: str, effects: Sequence[float], rules: Rules, pairing: float, drift: Drift = "steady") -> Outcome:
+def simulate(
+    number: str,
+    effects: Sequence[float],
+    rules: Rules,
+    pairing: float,
+    drift: Drift = "steady",
+    shape: float = 0.0,
+) -> Outcome:
     """Run one session of experiments with these true gains; `number` seeds its random numbers."""
-    machine = Machine(random.Random(number), pairing, drift)
+    machine = Machine(random.Random(number), pairing, drift, shape)
     seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
     level = 0.0
-    first = Experiment(1, 0, "1", status="keep", runs=decided_runs([machine.run(level, s) for s in seeds], seeds, 1))
+    first = Experiment(1, 0, "1", status="keep", runs=decided_runs([machine.run(level, s, 1) for s in seeds], seeds, 1))
     experiments, incumbent = {1: first}, first
     for n, effect in enumerate(effects, 2):
         session = Session((SEGMENT,), tuple(experiments.values()))
-        values = {1: machine.run(level - effect, 1)}
+        effect *= machine.scale
+        values = {1: machine.run(level - effect, 1, n)}
         while (step := next_step(gather(session, incumbent, values, now=n), rules)).action not in ("keep", "discard"):
             assert step.seed is not None
             if step.action == "run_candidate":
                 assert step.seed not in values
-                values[step.seed] = machine.run(level - effect, step.seed)
+                values[step.seed] = machine.run(level - effect, step.seed, n)
             else:
                 assert step.seed not in incumbent.by_seed
-                incumbent = incumbent.with_run(Run(step.seed, machine.run(level, step.seed), "repeat", "", n))
+                value = machine.run(level, step.seed, incumbent.number)
+                incumbent = incumbent.with_run(Run(step.seed, value, "repeat", "", n))
         experiments[incumbent.number] = incumbent
         runs = decided_runs([*values.values()], [*values], n, screened=len(values) > 1)
-        e = experiments[n] = Experiment(n, 0, str(n), status=step.action, runs=runs)  # type: ignore[arg-type]
+        e = Experiment(n, 0, str(n), incumbent.commit, status=step.action, runs=runs, alpha=step.alpha)  # type: ignore[arg-type]
+        experiments[n] = e
         if step.action == "keep":
             level, incumbent = level - effect, e
+            machine.scale *= SHRINKING if shape == SHRINKS else 1.0
     kept = [effect for n, effect in enumerate(effects, 2) if experiments[n].status == "keep"]
     return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs)
 
@@ -134,7 +187,8 @@ def many(job: tuple[str, Rules, float, range]) -> list[Outcome]:
     scenario, rules, pairing, numbers = job
     name = f"{scenario} {rules.policy} {pairing}"
     drift = DRIFTS.get(scenario, "steady")
-    return [simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing, drift) for n in numbers]
+    shape = SHAPES.get(scenario, 0.0)
+    return [simulate(f"{name} {n}", effects_of(scenario, n), rules, pairing, drift, shape) for n in numbers]
 
 
 def table(sessions: int, rules: Rules, scenarios: Sequence[str], processes: int = 2) -> list[dict[str, object]]:
@@ -142,7 +196,10 @@ def table(sessions: int, rules: Rules, scenarios: Sequence[str], processes: int 
     false keeps."""
     greedy = Rules(policy="greedy")
     cells = [
-        (scenario, pairing, policy) for scenario in scenarios for pairing in (0.0, 0.5) for policy in (greedy, rules)
+        (scenario, pairing, policy)
+        for scenario in scenarios
+        for pairing in ((0.0,) if SHAPES.get(scenario, SHRINKS) != SHRINKS else (0.0, 0.5))
+        for policy in (greedy, rules)
     ]
     half = range(0, sessions, max(1, math.ceil(sessions / processes)))
     blocks = [range(at, min(sessions, at + half.step)) for at in half]
@@ -173,6 +230,20 @@ def table(sessions: int, rules: Rules, scenarios: Sequence[str], processes: int 
     return rows
 
 
+def nights(count: int, experiments: int, gains: int, drift: Drift, rules: Rules) -> dict[str, object]:
+    """Return how many of so many nights kept a change without effect at any moment, and the part of the true gains that
+    they kept: `gains` of the experiments are worth 3 sigma each."""
+    false, kept, runs = 0, 0, 0
+    for night in range(count):
+        effects = [3.0] * gains + [0.0] * (experiments - gains)
+        random.Random(f"night {night}").shuffle(effects)
+        found = simulate(f"night {drift} {experiments} {gains} {night}", effects, rules, 0.5, drift)
+        false, kept, runs = false + bool(found.false_keeps), kept + round(found.gain / 3), runs + found.runs
+    return {"experiments": experiments, "gains": gains, "machine": drift, "nights": count, "kept_anything_false": false,
+            "rate": false / count, "error": math.sqrt(false / count * (1 - false / count) / count),
+            "power": kept / gains / count if gains else None, "runs": runs / count / (experiments + 1)}  # fmt: skip
+
+
 def judged(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     """Return each bound with what was found, worst over the pairings."""
 
@@ -182,7 +253,6 @@ def judged(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 
     found = {
         "false keeps": worst(NULL, "false_keeps"),
-        "runs": worst(NULL, "runs"),
         "false keeps with gains": worst(GAINS, "false_keeps"),
         "gain of greedy's": worst(GAINS, "gain_of_greedys", min),
     }
@@ -209,7 +279,14 @@ def markdown(report: dict[str, object]) -> str:
         "",
         "Machines that drift, in units of the noise: one `wanders` with a standard deviation of 1 and a memory of",
         f"{MEMORY} runs; one is `loaded` half of the time, worse by {LOAD:g} then, for {LOADED_RUNS} runs on average;",
-        f"one is `slow at first`, worse by {LOAD:g} in its first {FIRST_RUNS} runs.",
+        f"one is `slow at first`, worse by {LOAD:g} in its first {FIRST_RUNS} runs; one `swings` with {SWING:g} and a",
+        f"memory of {SWING_MEMORY} runs, which the runs of a pair share; one is `disturbed` in",
+        f"{100 * DISTURBED:.0f} % of its runs, worse by {LOAD:g}, of which {100 * SEEN:.0f} % are seen and made again,",
+        f"at most {MOST_AGAIN} times, and counted as runs.",
+        "",
+        "A metric that `flips` is exact but for so many of its runs, which are 1 better or worse. With a `fixed seed`",
+        "each commit has one draw: no repeat can tell, and every such keep is marked so. Where the `noise shrinks`,",
+        "each keep takes a third of it, and gains are in units of the present one.",
         "",
         "| scenario | pairing | policy | false keeps | true gain | of greedy's | runs |",
         "|---|---|---|---|---|---|---|",
@@ -234,9 +311,25 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true", help="what is printed without --json")
     parser.add_argument("--sessions", type=int, default=600)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", default="", help="Only the scenarios with these words.")
+    parser.add_argument("--rules", default="{}", help="[keep] keys to put in place of the defaults, as JSON.")
+    parser.add_argument("--screen", type=float, help="Another SCREEN_Z, for the curve of gain against runs.")
+    parser.add_argument("--nights", type=int, default=0, help="Nights of 200 changes without effect, with a budget.")
     args = parser.parse_args(argv)
-    rules = Rules()
-    rows = table(args.sessions, rules, [*SCENARIOS])
+    rules = Rules(**json.loads(args.rules))
+    decision.SCREEN_Z = decision.SCREEN_Z if args.screen is None else args.screen
+    if args.nights:
+        budget = replace(rules, night_alpha=0.05)
+        asked: list[tuple[int, int, int, Drift]] = [(args.nights, 200, 0, "steady"), (args.nights, 200, 0, "wanders")]
+        asked += [(max(4, args.nights * 10 // length // 10), length, length // 10, "steady") for length in NIGHTS]
+        for count, length, gains, drift in asked:
+            print(json.dumps(nights(count, length, gains, drift, budget)), flush=True)
+        return 0
+    rows = table(args.sessions, rules, [name for name in SCENARIOS if args.only in name], args.processes)
+    if args.only:
+        print("\n".join(json.dumps(row) for row in rows))
+        return 0
     report: dict[str, object] = {
         "date": datetime.date.today().isoformat(),
         "machine": detect().describe(),

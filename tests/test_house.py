@@ -21,6 +21,7 @@ PURE_MODULES = {
     "experiments.stop",
     "runs.measurement",
     "experiments.decide",
+    "experiments.disturbance",
     "experiments.evidence",
     "experiments.code_fingerprint",
     "experiments.code_review",

@@ -31,7 +31,8 @@ def noisy(make_lab: Maker) -> Lab:
     return make_lab(run={"command": NOISY})
 
 
-def test_one_run_decides_where_the_metric_repeats_exactly(lab: Lab) -> None:
+def test_one_run_decides_where_the_task_says_that_the_metric_is_exact(make_lab: Maker) -> None:
+    lab = make_lab(metric={"exact": True})
     lab.prints(99.9)
     assert "the metric repeats exactly" in lab.attempt().out
     assert (run_of(lab)["status"], run_of(lab)["seeds"]) == ("keep", [1])
@@ -41,6 +42,28 @@ def test_one_run_decides_where_the_metric_repeats_exactly(lab: Lab) -> None:
     assert (run_of(lab)["status"], run_of(lab)["seeds"]) == ("discard", [1])
     lab.assert_clean()
     assert not lab.events("repeat")
+
+
+def test_equal_values_prove_nothing_so_a_gain_comes_again_and_is_marked_as_one_draw(lab: Lab) -> None:
+    lab.prints(99.9)
+    assert "one draw: no value depends on its seed" in lab.attempt().out
+    assert (run_of(lab)["status"], run_of(lab)["seeds"]) == ("keep", [1, 4, 5])
+    assert [(e["experiment"], e["seed"]) for e in lab.events("repeat")] == [(1, 4), (1, 5)], "on both sides"
+    lab.prints(99.8)
+    lab.attempt()
+    assert (run_of(lab)["status"], len(run_of(lab)["seeds"]), len(lab.events("repeat"))) == ("keep", 3, 2)
+    lab.prints(99.95)
+    lab.attempt()
+    assert (run_of(lab)["status"], run_of(lab)["seeds"]) == ("discard", [1])
+    lab.assert_clean()
+
+
+def test_a_lucky_flip_of_a_metric_that_looks_exact_is_not_kept(make_lab: Maker) -> None:
+    lab = make_lab(run={"command": NOISY.replace("(0 30 -20 10 -30 20 5 -10 25 -15)", "(0 0 0 0 0 0 0 0 0 0)")})
+    lab.write("src/lucky", "9900")
+    lab.attempt()
+    run = run_of(lab)
+    assert run["status"] == "discard" and run["values"][0] == 99 and run["values"][1] == 100, run
 
 
 def test_equal_is_kept_when_it_is_simpler_and_not_otherwise(lab: Lab) -> None:
@@ -164,6 +187,25 @@ class TestConfirm:
         assert set(run["seeds"][1:]) <= had | {r["seed"] for r in repeats}
         assert not had & {r["seed"] for r in repeats}
         noisy.assert_clean()
+
+    def test_more_pairs_of_a_close_call_can_change_the_verdict(self, noisy: Lab) -> None:
+        set_base(noisy, 99.9)
+        noisy.attempt()
+        assert (run_of(noisy)["status"], run_of(noisy)["seeds"]) == ("discard", [1])
+        assert noisy.call("try", "-m", "x", "--pairs", "4").code == 2
+        done = noisy.call("try", "--again", "2", "--pairs", "4", "--json")
+        assert done.json["status"] == "keep" and "over 3 pairs" in done.json["reason"], done
+        assert noisy.events("start")[-1]["pairs"] == 4 and run_of(noisy)["alpha"] > 0
+        assert [r["seed"] for r in noisy.events("repeat")] == run_of(noisy)["seeds"][1:]
+        noisy.assert_clean()
+
+    def test_what_a_night_has_spent_is_told(self, make_lab: Maker) -> None:
+        lab = make_lab(run={"command": NOISY}, keep={"night_alpha": 0.05})
+        assert "night_alpha  0 of 0.05 spent" in lab.call("status").out
+        set_base(lab, 95)
+        lab.attempt()
+        told = lab.call("status", "--json").json["night_alpha"]
+        assert told["budget"] == 0.05 and 0 < told["spent"] == run_of(lab)["alpha"] < 0.006
 
     def test_killed_during_the_confirmation_is_not_decided(self, noisy: Lab) -> None:
         noisy.write("src/extra.sh", "[ $AUTORESEARCH_SEED = 1 ] || kill -KILL $$\n")

@@ -164,7 +164,7 @@ read, write = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        with open("DIR/daemon", "w") as file:
+        with open(os.environ["AUTORESEARCH_RUN_DIR"] + "/daemon", "w") as file:
             file.write(str(os.getpid()))
         os.write(write, b"x")
         time.sleep(600)
@@ -181,7 +181,7 @@ def test_a_daemon_that_forked_twice_into_its_own_session_is_dead_afterwards(
 ) -> None:
     lab = make_lab("--limit", limit)
     end = "echo METRIC total_ms=50" if limit == "600" else "sleep 600"
-    lab.attempt(DAEMON.replace("DIR", str(lab.workspace.run_dir(2, 1))) + f"{end}\n")
+    lab.attempt(DAEMON + f"{end}\n")
     assert lab.events("run")[-1]["outcome"] == ("ok" if limit == "600" else "timeout")
     assert lab.processes() == []
     assert sandboxed or not any(alive(pid) for pid in pids(lab, "daemon"))

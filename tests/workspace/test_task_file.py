@@ -21,6 +21,7 @@ WHOLE = {"options", "profile"}
 ALSO_CALLED = {
     ("stop", "experiments/stop.py"): "rules",
     ("keep", "statistics/decision.py"): "rules",
+    ("keep", "statistics/alpha.py"): "rules",
     ("guard", "workspace/task_file.py"): "bounds",
 }
 """(table, file) -> what a table is called in a file that takes it under another name."""

@@ -12,6 +12,7 @@ from autoresearch.cli.job_folders import Job
 from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, Sections, here
 from autoresearch.cli.progress import Display
+from autoresearch.errors import UsageError
 from autoresearch.reports import views
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import find
@@ -65,12 +66,24 @@ def try_(
         int | None,
         typer.Option("--again", metavar="N", help="Measure the change of experiment N again.", show_default=False),
     ] = None,
+    pairs_asked: Annotated[
+        int | None,
+        typer.Option(
+            "--pairs",
+            metavar="P",
+            min=2,
+            max=64,
+            help="With --again: let up to P pairs of runs decide.",
+            show_default="as [keep] says",
+        ),
+    ] = None,
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run one experiment.
 
     Measures the edit of the mutable files, or the one commit on top, and keeps it or takes it back.
+    --again N --pairs P decides a close call: up to P new pairs of runs, whatever was measured before.
     With --detach it comes back when the measuring has begun, with the number to wait for.
 
     Example: autoresearch try -m "wider MLP" --asi hypothesis="more capacity pays at this budget"
@@ -79,12 +92,18 @@ def try_(
     from autoresearch.system.clock import wall_clock
 
     workspace, given = find(here()), pairs(asi)
+    if pairs_asked is not None and again is None:
+        raise UsageError("--pairs is for a change that was a close call", "say which: autoresearch try --again N")
     if detach:
         pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
-        jobs.detach(workspace, [*jobs.words("try", "-m", message, again=again), *pairs_given], as_json)
+        jobs.detach(
+            workspace, [*jobs.words("try", "-m", message, again=again, pairs=pairs_asked), *pairs_given], as_json
+        )
         return
     with Display() as display, jobs.measuring(workspace, "try") as job:
-        result = attempt(workspace, message.strip(), given, wall_clock, again=again, tick=display.tick)
+        result = attempt(
+            workspace, message.strip(), given, wall_clock, again=again, pairs=pairs_asked, tick=display.tick
+        )
         output = _kept(job, result)
     emit_with_messages(workspace, result.session, as_json, *output)
 

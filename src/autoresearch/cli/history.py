@@ -35,9 +35,11 @@ def status(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch status --json
     """
+    from autoresearch.workspace.task_file import night_alpha_of
+
     workspace = find(here())
     session = load_session(workspace)
-    view = views.status_view(session, current_run(workspace))
+    view = views.status_view(session, current_run(workspace), night_alpha_of(workspace.root))
     emit_with_messages(workspace, session, as_json, view, views.status_lines(session, view))
 
 

@@ -97,14 +97,19 @@ def replicate(
     first = next((run.value for run in e.runs_for("screening", "verdict") if run.seed == chosen), None)
     view = {**views.experiment_view(session, e), "seed": chosen, "replicated": value, "first": first,
             "same": None if first is None else value == first,
+            "mean_of_runs": views.mean_of_runs(e)[0],
             "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}  # fmt: skip
     lines = [f"experiment {n}, seed {chosen}: {value:.10g}{unit(session)}"]
     if first is not None:
         same = "the same to the last digit" if value == first else f"{value - first:+.3g} from the first run"
         lines.append(f"first run  {first:.10g}{unit(session)}: {same}")
-    if e.reference is not None:
-        runs = f"{len(e.by_seed)} seed{'s' if len(e.by_seed) > 1 else ''}"
-        lines.append(f"mean       {number(session, views.value(e))}{unit(session)} over {runs}")
+    mean, count = views.mean_of_runs(e)
+    if mean is not None:
+        left_out = ", without the run that it was chosen by" if count < len(e.by_seed) else ""
+        lines.append(
+            f"mean       {number(session, mean)}{unit(session)} over {count} seed{'s' if count > 1 else ''}{left_out}"
+        )
+    lines += views.beside_incumbent(session, e)
     lines.append(f"noise      {views.noise_words(session)}")
     emit(as_json, view, lines)
 

@@ -15,15 +15,17 @@ from autoresearch.experiments.decide import (
     incomparable,
     verdict_line,
 )
+from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
+from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.experiments.user_hooks import run_hook
 from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
-from autoresearch.runs.measure import check, measure
+from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.clock import Clock
@@ -41,12 +43,14 @@ def attempt(
     clock: Clock,
     *,
     again: int | None = None,
+    pairs: int | None = None,
     same: bool = False,
     tick: Tick | None = None,
 ) -> ExperimentResult:
     """Measure the change on top of the incumbent and keep or discard it (`try`).
 
-    With `again` it is the change of that experiment; with `same` it may be code that was measured before, or none.
+    With `again` it is the change of that experiment, and with `pairs` up to so many decide on it, however its first run
+    is; with `same` it may be code that was measured before, or none.
 
     Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
     when it was cut short; then nothing was decided.
@@ -79,9 +83,10 @@ def attempt(
             clock(),
             simpler=candidate.simpler,
             warnings=candidate.warnings,
+            pairs=pairs,
         )
         append(root, start)
-        runs = SeedRuns(number, candidate.simpler)
+        runs = SeedRuns(number, candidate.simpler, pairs)
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
@@ -99,7 +104,11 @@ def _judged(
     """Make the runs that the decision asks for, into `runs`, until it says keep or discard, or one fails."""
 
     def run(seed: int) -> None:
-        runs.add(seed, measure(context, context.spec(commit, runs.number, seed, parent=parent)))
+        beside = session.incumbent.speeds if session.incumbent else []
+        spec = context.spec(commit, runs.number, seed, parent=parent)
+        run, seen = measure_undisturbed(context, spec, runs.speeds, beside, clock)
+        runs.saw(seen)
+        runs.add(seed, run)
 
     run(SCREENING_SEED)
     if runs.failed is None:
@@ -114,20 +123,26 @@ def _judged(
         if step.action == "run_candidate":
             run(step.seed)
         else:
-            runs.failed = _repeat_incumbent(context, session, step.seed, clock)
+            runs.failed = _repeat_incumbent(context, session, runs, step.seed, clock)
             session = load_session(context.workspace)
     return failure(runs.failed)
 
 
-def _repeat_incumbent(context: RunContext, session: Session, seed: int, clock: Clock) -> Measurement | None:
+def _repeat_incumbent(
+    context: RunContext, session: Session, runs: SeedRuns, seed: int, clock: Clock
+) -> Measurement | None:
     """Run the incumbent once more and record its value; return what ends the experiment when there is none."""
     incumbent = session.incumbent
     assert incumbent is not None
-    run = measure(context, context.spec(incumbent.commit or "", incumbent.number, seed))
+    spec = context.spec(incumbent.commit or "", incumbent.number, seed)
+    run, seen = measure_undisturbed(context, spec, incumbent.speeds, runs.speeds, clock)
+    runs.saw(seen)
     if run.value is None:
         reason = f"the incumbent's run of seed {seed} failed: {run.reason}"
         return Measurement("killed", reason=reason, excerpt=run.excerpt)
-    append(context.workspace, repeat_line(incumbent.number, seed, run.value, detect().env(), clock()))
+    append(
+        context.workspace, repeat_line(incumbent.number, seed, run.value, detect().env(), clock(), speed=speed_of(run))
+    )
     return None
 
 

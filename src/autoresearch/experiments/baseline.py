@@ -5,17 +5,20 @@ from __future__ import annotations
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
+from autoresearch.experiments.disturbance import disturbance, speed_of
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
-from autoresearch.journal.events import repeat_line, start_line
+from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
+from autoresearch.journal.events import disturbed_line, repeat_line, start_line
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment
 from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
 from autoresearch.runs.spec import RunContext, Tick
-from autoresearch.statistics.decision import BASELINE_RUNS, Rules, silent_guards
+from autoresearch.statistics.decision import BASELINE_RUNS
+from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect
@@ -53,7 +56,10 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
                 git.update_ref(ref_of(session, number), commit)
             for seed in wanted:
                 if runs.failed is None:
-                    runs.add(seed, measure(context, context.spec(commit, number, seed)))
+                    run, seen = measure_undisturbed(context, context.spec(commit, number, seed), runs.speeds, (), clock)
+                    runs.saw(seen)
+                    runs.add(seed, run)
+            _calm(context, runs, commit, clock)
             if runs.failed is None:
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
@@ -64,6 +70,20 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {number}; correct it, commit, and measure again")
         return result
+
+
+def _calm(context: RunContext, runs: SeedRuns, commit: str, clock: Clock) -> None:
+    """Make those runs again that a later one shows to have been disturbed: nothing was there to compare them with."""
+    for seed, run in list(runs.made.items()):
+        if runs.failed is not None:
+            return
+        why = disturbance(run, runs.speeds)
+        if why and run.value is not None and runs.disturbed < MOST_AGAIN * len(runs.made):
+            line = disturbed_line(runs.number, seed, run.value, why, speed_of(run), clock())
+            append(context.workspace, line)
+            again, seen = measure_undisturbed(context, context.spec(commit, runs.number, seed), runs.speeds, (), clock)
+            runs.saw((why, *seen))
+            runs.add(seed, again)
 
 
 def _reason(runs: SeedRuns, rules: Rules) -> str:
@@ -87,7 +107,10 @@ def _more_seeds(
         last = measure(context, context.spec(first.commit or "", first.number, seed))
         if last.value is None:
             raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
-        append(context.workspace, repeat_line(first.number, seed, last.value, detect().env(), clock()))
+        append(
+            context.workspace,
+            repeat_line(first.number, seed, last.value, detect().env(), clock(), speed=speed_of(last)),
+        )
     session = load_session(context.workspace)
     experiment = session.baseline
     assert experiment is not None and last is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.evidence import gather
-from autoresearch.journal.events import run_line
+from autoresearch.journal.events import RunDetails, run_line
+from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Event, Session, hardware_of
 from autoresearch.journal.statuses import Status, status_of
 from autoresearch.runs.measurement import Measurement
@@ -25,13 +27,37 @@ class SeedRuns:
     number: int
     simpler: bool = False
     """Whether the experiment has less code than its parent."""
+    pairs: int | None = None
+    """How many pairs were asked for; None leaves that to the rules."""
+    alpha: float = 0.0
+    """What the looks at it have spent."""
     values: dict[int, float] = field(default_factory=dict)
     """Seed -> value."""
     first: Measurement | None = None
     last: Measurement | None = None
     failed: Measurement | None = None
+    made: dict[int, Measurement] = field(default_factory=dict)
+    """Seed -> the run that gave its value."""
+    disturbed: int = 0
+    """How many runs, of either side, the machine disturbed, so that they were made again."""
     warnings: dict[str, None] = field(default_factory=dict)
     """What the runs were seen doing that is no reason to refuse them."""
+
+    @property
+    def speeds(self) -> list[Speed]:
+        """How fast each run with a value was."""
+        return [speed_of(run) for run in self.made.values()]
+
+    @property
+    def disturbances(self) -> str:
+        """What a verdict says of them."""
+        count = self.disturbed
+        return f"; {count} disturbed run{'s' if count > 1 else ''} made again" if count else ""
+
+    def saw(self, disturbances: Sequence[str]) -> None:
+        """Take in what disturbed the runs before one that counts, or that one when it counts all the same."""
+        self.disturbed += len(disturbances)
+        self.warnings |= dict.fromkeys(f"a disturbed run: {why}" for why in disturbances)
 
     def add(self, seed: int, measurement: Measurement) -> None:
         """Take in a run that was made."""
@@ -40,6 +66,9 @@ class SeedRuns:
         self.warnings |= dict.fromkeys(measurement.remarks)
         if measurement.value is not None:
             self.values[seed] = measurement.value
+            if seed == next(iter(self.values)):
+                self.first = measurement
+            self.made[seed] = measurement
         else:
             self.failed = measurement
 
@@ -52,8 +81,11 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     incumbent = session.incumbent
     assert incumbent is not None and runs.failed is None
     evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env),
-                      metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler)  # fmt: skip
-    return next_step(evidence, rules)
+                      metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler,
+                      asked=runs.pairs is not None)  # fmt: skip
+    step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
+    runs.alpha = step.alpha
+    return step
 
 
 def incomparable(runs: SeedRuns, session: Session) -> Measurement | None:
@@ -81,6 +113,11 @@ def verdict_line(
     unbiased = values[1:] if screened else values
     metric = sum(unbiased) / len(unbiased) if unbiased and runs.failed is None else None
     first = runs.first
+    more = RunDetails()
+    if runs.alpha:
+        more["alpha"] = runs.alpha
+    if any(map(any, runs.speeds)):
+        more["speeds"] = runs.speeds
     return run_line(
         start["experiment"],
         start["commit"][:7],
@@ -94,7 +131,7 @@ def verdict_line(
         confidence=_confidence(session, metric if status == "keep" else None, metric),
         details={
             "outcome": runs.failed.outcome if runs.failed else "ok",
-            "reason": reason,
+            "reason": reason + runs.disturbances,
             "values": values,
             "seeds": list(runs.values),
             "screened": screened,
@@ -103,6 +140,7 @@ def verdict_line(
             "warnings": [*start.get("warnings", []), *runs.warnings],
             "seconds": round(first.seconds, 3) if first else None,
             "env": {**env, "isolation": first.isolation} if first else dict(env),
+            **more,
         },
     )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.statistics.decision import LAST_RUNS, STALE_AFTER, Evidence
+from autoresearch.metrics import Metric
+from autoresearch.statistics.base_noise import BaseNoise, of_base
+from autoresearch.statistics.decision import CONTROLS, LAST_RUNS, STALE_AFTER, Evidence
+from autoresearch.statistics.noise import Noise, pooled
 
 
 def gather(
@@ -18,6 +21,7 @@ def gather(
     hardware: str = "",
     metrics: Mapping[str, float] | None = None,
     simpler: bool = False,
+    asked: bool = False,
 ) -> Evidence:
     """Return the evidence on a candidate whose runs (seed -> value, the screening run first) were made on `hardware`.
 
@@ -26,17 +30,84 @@ def gather(
     """
     known = incumbent.on(hardware)
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
-    others = [e for e in session.current if len(e.runs) > 1 and e.number not in (incumbent.number, now)]
-    groups = [e.on(hardware).noise_runs for e in others]
+    recent = frozenset(run.seed for run in incumbent.runs if run.after >= now and run.seed is not None)
+    last |= {seed: value for seed, value in known.by_seed.items() if seed in recent & candidate.keys()}
+    others = [e for e in session.current if e.number not in (incumbent.number, now)]
+    here = [e for e in others if e.parent == incumbent.commit and e.commit is not None]
+    repeats = [e.on(hardware).noise_runs for e in here if len(e.runs) > 1 and e.status != "keep"]
+    screening = next(iter(candidate))
+    older, older_pairs = _older(session, incumbent, others, hardware)
     return Evidence(
         metric=session.metric,
         candidate=candidate,
         incumbent=last,
         reference=math.fsum(last.values()) / len(last) if last else known.reference,
         taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
-        groups=tuple(group for group in (*groups, known.noise_runs) if len(group) > 1),
+        groups=tuple(group for group in (*repeats, known.noise_runs) if len(group) > 1),
+        older=older,
+        pairs=tuple(gains for e in here if len(gains := pair_gains(session.metric, e, incumbent, hardware)) > 1),
+        older_pairs=older_pairs,
+        controls=_controls(here, known, screening, hardware),
         metrics=metrics or {},
         code_removed=simpler,
-        recent=frozenset(run.seed for run in incumbent.runs if run.after >= now and run.seed is not None),
+        recent=recent,
         stale=now - incumbent.measured_at > STALE_AFTER,
+        spent=session.alpha_spent,
+        asked=asked,
+        number=now,
     )
+
+
+def pair_gains(metric: Metric, e: Experiment, parent: Experiment, hardware: str = "") -> tuple[float, ...]:
+    """Return how much better an experiment was than its parent in each pair that was made for it."""
+    made = {r.seed: r.value for r in parent.on(hardware).runs_for("repeat") if r.after >= e.number}
+    runs = e.on(hardware).runs_for("verdict")
+    return tuple(metric.gain(run.value, made[run.seed]) for run in runs if run.seed in made)
+
+
+def _controls(here: Sequence[Experiment], incumbent: Experiment, seed: int, hardware: str) -> tuple[float, ...]:
+    """Return what the last changes of this base gave on a seed, and the incumbent first."""
+    own = [incumbent.by_seed[seed]] if seed in incumbent.by_seed else []
+    last = [e.on(hardware).by_seed.get(seed) for e in here[-CONTROLS[1] :] if e.status in ("keep", "discard")]
+    return (*own, *(value for value in last if value is not None))
+
+
+def _older(
+    session: Session, incumbent: Experiment, others: Sequence[Experiment], hardware: str
+) -> tuple[tuple[Noise, ...], tuple[Noise, ...]]:
+    """Return the noise of one run, and of a pair, of each base before this one, the newest last.
+
+    A kept experiment counts with the base that it was measured on, and its later repeats with itself.
+    """
+    bases = [e for e in others if e.status == "keep"]
+    changes: dict[str | None, list[Experiment]] = {}
+    for e in others:
+        if len(e.runs) > 1 and e.commit is not None:
+            changes.setdefault(e.parent, []).append(e)
+    runs, pairs = list[Noise](), list[Noise]()
+    for base in bases:
+        mine = [e for e in changes.get(base.commit, ()) if e.status != "keep"]
+        runs.append(pooled(e.on(hardware).noise_runs for e in (base, *mine)))
+        changed = changes.get(base.commit, ())
+        made = [pair_gains(session.metric, e, base, hardware) for e in (*changed, incumbent) if e.parent == base.commit]
+        pairs.append(pooled(made))
+    return tuple(n for n in runs if n.dof), tuple(n for n in pairs if n.dof)
+
+
+def base_noise(session: Session, hardware: str) -> BaseNoise:
+    """Return the noise of one run on the present base, as the next decision would take it."""
+    found = _now(session, hardware)
+    return of_base(pooled(found.groups), found.older) if found else BaseNoise(None, 0)
+
+
+def pair_noise(session: Session, hardware: str) -> BaseNoise:
+    """Return the noise of a pair on the present base, as the next decision would take it."""
+    found = _now(session, hardware)
+    return of_base(pooled(found.pairs), found.older_pairs) if found else BaseNoise(None, 0)
+
+
+def _now(session: Session, hardware: str) -> Evidence | None:
+    incumbent = session.incumbent
+    if incumbent is None:
+        return None
+    return gather(session, incumbent, {1: 0.0}, now=session.next_number, hardware=hardware)

@@ -167,12 +167,15 @@ def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Itera
 def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
     """Return the values of the runs that were complete when the experiment was interrupted, the screening run first."""
     values = {}
+    disturbed = {(run.seed, run.value) for run in experiment.runs if run.purpose == "disturbed"}
     folder = workspace.run_dir(experiment.number, 0).parent
     for path in folder.glob("*/result.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
             result = json.loads(path.read_text())
-            if result["outcome"] == "ok" and result["commit"] == experiment.commit:
-                values[int(result["seed"])] = float(result["value"])
+            seed, value = int(result["seed"]), float(result["value"])
+            counts = result["outcome"] == "ok" and (seed, value) not in disturbed
+            if counts and result["commit"] == experiment.commit:
+                values[seed] = value
     return dict(sorted(values.items()))
 
 

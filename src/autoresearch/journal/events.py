@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from autoresearch.journal.experiment import Experiment, Run, decided_runs, hardware_of
+from autoresearch.journal.experiment import Experiment, Run, Speed, decided_runs, hardware_of
 from autoresearch.journal.fields import (
     Event,
     finite,
@@ -123,14 +123,17 @@ def start_line(
     *,
     simpler: bool | None = None,
     warnings: Iterable[str] | None = None,
+    pairs: int | None = None,
 ) -> Event:
-    """Return the line before an experiment's first run."""
+    """Return the line before an experiment's first run; `pairs` is how many were asked for, if that was done."""
     line = {"type": "start", "experiment": experiment, "commit": commit, "parent": parent, "seed": seed,
             "description": description, "asi": dict(asi), "fingerprint": fingerprint}  # fmt: skip
     if simpler is not None:
         line["simpler"] = simpler
     if warnings is not None:
         line["warnings"] = list(warnings)
+    if pairs is not None:
+        line["pairs"] = pairs
     return {**line, "timestamp": now}
 
 
@@ -163,9 +166,11 @@ class RunDetails(TypedDict, total=False):
     values: Sequence[float]
     seeds: Sequence[int]
     screened: bool
+    speeds: Sequence[Speed]
     parent: str | None
     manifest: str | None
     warnings: Sequence[str]
+    alpha: float
     seconds: float | None
     env: Mapping[str, Any]
     imported: Mapping[str, Any]
@@ -215,6 +220,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     values = numbers_at(event, "values") or ([] if metric is None else [metric])
     seeds = [seed if type(seed) is int else whole("seeds", seed) for seed in list_at(event, "seeds")]
     screened = bool(event.get("screened", False))
+    speeds = [speed(pair) for pair in list_at(event, "speeds")] if "speeds" in event else ()
     before = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
     env, asi = mapping_at(event, "env", {}), mapping_at(event, "asi", {})
     hardware = hardware_of(env)
@@ -229,7 +235,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         cast("Outcome", outcome),
         metric,
         numbers(mapping_at(event, "metrics", {})),
-        decided_runs(values, seeds, before.number, screened=screened, hardware=hardware) + before.runs,
+        decided_runs(values, seeds, before.number, screened=screened, hardware=hardware, speeds=speeds) + before.runs,
         hardware,
         before.simpler,
         reason or "",
@@ -240,6 +246,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         env,
         before.started,
         seconds_at(event),
+        number_at(event, "alpha") if "alpha" in event else 0.0,
     )
 
 
@@ -247,11 +254,20 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
 
 
 def repeat_line(
-    experiment: int, seed: int, value: float, env: Mapping[str, Any], now: int, *, study: int | None = None
+    experiment: int,
+    seed: int,
+    value: float,
+    env: Mapping[str, Any],
+    now: int,
+    *,
+    study: int | None = None,
+    speed: Speed | None = None,
 ) -> Event:
     """Return a run made after the verdict, with the machine that it was made on and the study that asked for it."""
     line = {"type": "repeat", "experiment": experiment, "seed": seed, "value": value, "env": dict(env),
             "timestamp": now}  # fmt: skip
+    if speed is not None and speed != Speed():
+        line["speed"] = list(speed)
     return line if study is None else {**line, "study": study}
 
 
@@ -263,7 +279,30 @@ def read_repeat(event: Event, e: Experiment, newest: int) -> tuple[Experiment, M
     seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
     hardware = hardware_of(env) or e.hardware
     again = seed in e.on(hardware).by_seed
-    return e.with_run(Run(seed, value, "replica" if again else "repeat", hardware, newest)), env
+    made = speed(event.get("speed"))
+    return e.with_run(Run(seed, value, "replica" if again else "repeat", hardware, newest, made)), env
+
+
+def speed(pair: Any) -> Speed:
+    """Return how fast a run was, from a list of two numbers, each of which may be null."""
+    pace, share = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+    return Speed(*(float(x) if isinstance(x, (int, float)) else None for x in (pace, share)))
+
+
+# --- disturbed: a run that the machine disturbed, and that was made again ---
+
+
+def disturbed_line(experiment: int, seed: int, value: float, why: str, speed: Speed, now: int) -> Event:
+    """Return a run that does not count, and what was seen of the machine."""
+    return {"type": "disturbed", "experiment": experiment, "seed": seed, "value": value, "why": why,
+            "speed": list(speed), "timestamp": now}  # fmt: skip
+
+
+def read_disturbed(event: Event, e: Experiment, newest: int) -> Experiment:
+    """Return an experiment with a run that does not count."""
+    made = speed(event.get("speed"))
+    run = Run(whole_at(event, "seed"), number_at(event, "value"), "disturbed", e.hardware, newest, made)
+    return e.with_run(run)
 
 
 # --- note: what was learned later ---

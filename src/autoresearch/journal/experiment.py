@@ -12,7 +12,16 @@ from typing import Any, Iterable, Literal, Mapping, NamedTuple, Sequence  # noqa
 
 from autoresearch.journal.statuses import Outcome, Status
 
-Purpose = Literal["screening", "verdict", "repeat", "replica"]
+Purpose = Literal["screening", "verdict", "repeat", "replica", "disturbed"]
+
+
+class Speed(NamedTuple):
+    """How fast a run was, seen from outside of it."""
+
+    pace: float | None = None
+    """Steps in a second, where the task reports them."""
+    share: float | None = None
+    """Processor time in a second."""
 
 
 class Run(NamedTuple):
@@ -25,25 +34,33 @@ class Run(NamedTuple):
     """`screening`: it only chose the experiment for confirmation, so it is in no mean. `verdict`: the experiment was
     decided on it. `repeat`: made after the verdict on a new seed, to compare others with. `replica`: of a seed that had
     been run already; it tells whether a run can be reproduced, and is in no mean and no noise, since it is no new
-    draw."""
+    draw. `disturbed`: the machine was at work elsewhere, so it was made again; in no mean and no noise either."""
     hardware: str
     """What it was made on; empty when the journal does not say."""
     after: int
     """The newest experiment's number when it was made."""
+    speed: Speed = Speed()
 
 
 def decided_runs(
-    values: Sequence[float], seeds: Sequence[int], after: int, *, screened: bool = False, hardware: str = ""
+    values: Sequence[float],
+    seeds: Sequence[int],
+    after: int,
+    *,
+    screened: bool = False,
+    hardware: str = "",
+    speeds: Sequence[Speed] = (),
 ) -> tuple[Run, ...]:
     """Return the runs of a verdict in their order; with `screened` the first only chose it for confirmation.
 
     A value may have no seed; a seed without a value is left out.
     """
     if len(values) == 1:  # most experiments of a long session
-        return (Run(seeds[0] if seeds else None, values[0], "screening" if screened else "verdict", hardware, after),)
+        first: Purpose = "screening" if screened else "verdict"
+        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, *speeds[:1]),)
     pairs = zip_longest(seeds[: len(values)], values)
     return tuple([
-        Run(seed, value, "screening" if screened and not at else "verdict", hardware, after)
+        Run(seed, value, "screening" if screened and not at else "verdict", hardware, after, *speeds[at : at + 1])
         for at, (seed, value) in enumerate(pairs)
     ])  # fmt: skip
 
@@ -77,6 +94,8 @@ class Experiment(NamedTuple):
     env: Mapping[str, Any] = {}
     started: int | None = None
     finished: int | None = None
+    alpha: float = 0.0
+    """What its looks spent of the session's budget of alpha."""
 
     def with_run(self, run: Run) -> Experiment:
         """Return this experiment with one more run."""
@@ -114,6 +133,11 @@ class Experiment(NamedTuple):
     def screened(self) -> bool:
         """Whether its first run only chose it for confirmation."""
         return bool(self.runs_for("screening"))
+
+    @property
+    def speeds(self) -> list[Speed]:
+        """How fast the runs were that count."""
+        return [run.speed for run in self.runs_for("screening", "verdict", "repeat")]
 
     @property
     def repeats(self) -> dict[int, float]:

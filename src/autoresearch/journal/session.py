@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 from autoresearch.errors import IntegrityError
 from autoresearch.journal.events import (
     read_config,
+    read_disturbed,
     read_message,
     read_note,
     read_repeat,
@@ -117,6 +119,11 @@ class Session:
     def noise_on(self, hardware: str) -> Noise:
         """Return the noise of runs on this hardware."""
         return pooled(e.on(hardware).noise_runs for e in self.current if len(e.runs) > 1)
+
+    @cached_property
+    def alpha_spent(self) -> float:
+        """What the whole session has spent of a budget of alpha, in each of its segments."""
+        return math.fsum([e.alpha for e in self.experiments])
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -241,6 +248,9 @@ class Fold:
             self._experiments[key], self._env = experiment, env or self._env
             if "study" in event:
                 self._take_study(event)
+        elif kind == "disturbed":
+            key = self._key_of(event)
+            self._experiments[key] = read_disturbed(event, self._experiments[key], next(reversed(self._newest)))
         elif kind == "note":
             key = self._key_of(event)
             self._experiments[key] = read_note(event, self._experiments[key])

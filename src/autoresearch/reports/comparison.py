@@ -1,12 +1,14 @@
-"""A difference beside its noise: how sure it is, and how many more runs would decide it."""
+"""A difference beside its noise: how sure it is, and what would decide it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.session import Session
+from autoresearch.statistics.decision import Rules, pairs_needed
 from autoresearch.statistics.distributions import student
 
 ALPHA = 0.025
@@ -29,52 +31,93 @@ class Difference:
     """Whether the gain, or the loss, is beyond what noise explains."""
     repeats: int | None
     """How many more runs of each would decide, if the gain stays as it is; None when none is needed or would do."""
+    same_seeds: int = 0
+    """How many seeds both have run, on which alone they are compared; 0 where means of different seeds are."""
+    command: str | None = None
+    """What decides a close call; None where nothing would, within reason."""
+    runs: int | None = None
+    """What that costs at most."""
 
 
 def difference(session: Session, new: Experiment, old: Experiment) -> Difference | None:
-    """Compare two experiments by their means and the session's noise; None when one has no value.
+    """Compare two experiments on the seeds that both have run; None when one has no value.
 
-    The means are those that the session shows: a kept experiment's reference, and the fresh runs of any other.
+    Without such a seed it is the means that the session shows: a kept experiment's reference, and the fresh runs of any
+    other.
     """
-    theirs, ours = _runs(session, old), _runs(session, new)
-    if not theirs or not ours:
+    found = _compared(session, new, old)
+    if found is None:
         return None
-    gain, noise = _gain(session, new, old), session.noise
+    gain, n, m, same = found
+    noise = base_noise(session, session.hardware)
     if noise.sd is None or not math.isfinite(noise.sd):
-        return Difference(new.number, old.number, gain, None, False, None)
+        return Difference(new.number, old.number, gain, None, False, None, same)
+    pair = pair_noise(session, session.hardware)
+
+    def errors(more: int) -> list[tuple[float, int]]:
+        spread = noise.sd * math.sqrt(1 / (n + more) + 1 / (m + more)) if noise.sd else 0.0
+        paired = [(pair.sd / math.sqrt(same + more), pair.dof + more)] if same and pair.sd else []
+        return [(spread, noise.dof + 2 * more), *paired]
+
     for more in range(MOST_REPEATS + 1):
-        error = noise.sd * math.sqrt(1 / (len(ours) + more) + 1 / (len(theirs) + more))
-        if abs(gain) > 1.95 * error and abs(gain) > student(1 - ALPHA, noise.dof + 2 * more) * error:
+        if any(abs(gain) > 1.95 * e and abs(gain) > student(1 - ALPHA, dof) * e for e, dof in errors(more)):
             break
     else:
         more = -1
-    now = noise.sd * math.sqrt(1 / len(ours) + 1 / len(theirs))
-    return Difference(new.number, old.number, gain, now, more == 0, more if more > 0 else None)
+    return Difference(new.number, old.number, gain, min(errors(0))[0], more == 0, more if more > 0 else None, same)
 
 
 def close_calls(session: Session, most: int = 2) -> list[Difference]:
     """Return what more runs could decide: the best against the baseline, and gains that were not confirmed.
 
-    Of the latter only those on the present incumbent, whose gain is at least half its standard error.
+    Of the latter only those on the present incumbent, whose gain is at least half its standard error. Each with the
+    command that decides it: more pairs for the policy, or for the best `confirm`.
     """
-    calls = []
+    calls: list[Difference] = []
     first, best, incumbent = session.baseline, session.best, session.incumbent
     if first is not None and best is not None and best.number != first.number:
-        calls.append(difference(session, best, first))
+        call = difference(session, best, first)
+        seeds = min(MOST_REPEATS, max(2, call.repeats or 0)) if call else 0
+        if call is not None and not call.decided and call.error:
+            more = call.repeats is not None
+            command = f"autoresearch confirm --seeds {seeds}" if more else None
+            calls.append(replace(call, command=command, runs=2 * seeds if more else None))
     if incumbent is not None:
         tried = [e for e in session.current if e.parent == incumbent.commit and e.status == "discard" and e.values]
-        tried = sorted(tried, key=lambda e: _gain(session, e, incumbent), reverse=True)[:most]
-        calls += [d for e in tried if (d := difference(session, e, incumbent)) and d.gain > (d.error or 0.0) / 2]
-    return [d for d in calls if d is not None and not d.decided and d.error][:most]
+        found = [d for e in tried if (d := difference(session, e, incumbent)) and d.error and not d.decided]
+        found = sorted((d for d in found if d.gain > (d.error or 0.0) / 2), key=lambda d: d.gain, reverse=True)
+        calls += [_for_the_policy(session, call) for call in found[:most]]
+    return calls[:most]
 
 
-def _gain(session: Session, new: Experiment, old: Experiment) -> float:
-    ours, theirs = (_runs(session, e) for e in (new, old))
-    if not ours or not theirs:
-        return -math.inf
-    return session.metric.gain(math.fsum(ours) / len(ours), math.fsum(theirs) / len(theirs))
+def _for_the_policy(session: Session, call: Difference) -> Difference:
+    """Say which `try` decides a close call."""
+    noise, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
+    known = [(pair.sd, pair.dof)] if pair.sd else []
+    known += [(noise.sd * math.sqrt(2), noise.dof)] if noise.sd else []
+    pairs = pairs_needed(call.gain, known, Rules())
+    if pairs is None:
+        return replace(call, repeats=None)
+    return replace(call, command=f"autoresearch try --again {call.experiment} --pairs {pairs}", runs=2 * pairs + 1)
 
 
-def _runs(session: Session, e: Experiment) -> tuple[float, ...]:
-    e = e.on(session.hardware)
+def _compared(session: Session, new: Experiment, old: Experiment) -> tuple[float, int, int, int] | None:
+    """Return the gain of one experiment over another, the runs of each, and the seeds that both have, if that is it."""
+    new, old = new.on(session.hardware), old.on(session.hardware)
+    fresh = "verdict" in [run.purpose for run in new.runs_for("screening", "verdict", "repeat")]
+    purposes = ("verdict", "repeat") if fresh else ("screening", "verdict", "repeat")
+    ours = {run.seed: run.value for run in new.runs_for(*purposes)}
+    theirs = old.by_seed
+    same = [seed for seed in ours if seed in theirs]
+    if same:
+        gains = [session.metric.gain(ours[seed], theirs[seed or 0]) for seed in same]
+        return math.fsum(gains) / len(gains), len(same), len(same), len(same)
+    mine, other = _runs(new), _runs(old)
+    if not mine or not other:
+        return None
+    means = [math.fsum(values) / len(values) for values in (mine, other)]
+    return session.metric.gain(*means), len(mine), len(other), 0
+
+
+def _runs(e: Experiment) -> tuple[float, ...]:
     return (tuple(e.comparison_runs.values()) or e.noise_runs) if e.status == "keep" else e.noise_runs

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
 from autoresearch.escaping import one_line, printable
+from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.comparison import close_calls, difference
 
@@ -42,7 +44,8 @@ def show_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View
     named = {name: e.metrics.get(name) for name in secondary}
     others = {name: value for name, value in e.metrics.items() if name not in named}
     reported = {name: value for name, value in named.items() if value is not None}
-    return {**experiment_view(session, e), "metrics": {**reported, **others}, "secondary": named}
+    beside = [line.split(maxsplit=1)[1] for line in beside_incumbent(session, e)]
+    return {**experiment_view(session, e), "metrics": {**reported, **others}, "secondary": named, "beside": beside}
 
 
 def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
@@ -70,6 +73,25 @@ def value(e: Experiment) -> float | None:
     return e.reference if e.status == "keep" else e.metric
 
 
+def mean_of_runs(e: Experiment) -> tuple[float | None, int]:
+    """Return the mean of an experiment's runs but the one that chose it, and how many they are."""
+    runs = e.noise_runs
+    return (math.fsum(runs) / len(runs) if runs else None), len(runs)
+
+
+def beside_incumbent(session: Session, e: Experiment) -> list[str]:
+    """Return a line that compares an experiment with the incumbent it was measured against, or with the present one."""
+    old = next((x for x in session.current if x.commit == e.parent and x.status == "keep"), session.incumbent)
+    gap = difference(session, e, old) if old is not None and old.number != e.number else None
+    if gap is None or old is None or e.segment != session.segment.number:
+        return []
+    return [f"gain       {gain_words(session, gap.gain, gap.error)} over {old.number}, {_seeds_of(gap.same_seeds)}"]
+
+
+def _seeds_of(same: int) -> str:
+    return f"on {same} seed{'s' if same > 1 else ''} that both ran" if same else "means over different seeds"
+
+
 def gain(session: Session, e: Experiment) -> float | None:
     """Return how much better than the baseline an experiment is; positive is better."""
     first, mine = session.baseline, value(e)
@@ -93,8 +115,8 @@ def gain_words(session: Session, value: float | None, error: float | None) -> st
     return f"{number(session, value, signed=True)}{within}"
 
 
-def status_view(session: Session, running: View | None) -> View:
-    """Return where a session is."""
+def status_view(session: Session, running: View | None, budget: float | None = None) -> View:
+    """Return where a session is; `budget` is the task's `night_alpha`."""
     best, incumbent, noise = session.best, session.incumbent, session.noise
     unfinished = session.unfinished
     return {
@@ -112,6 +134,7 @@ def status_view(session: Session, running: View | None) -> View:
         "noise": {"sd": noise.sd, "dof": noise.dof, "exact": noise.exact},
         "hardware": session.hardware or None,
         "close_calls": [asdict(call) for call in close_calls(session)],
+        "night_alpha": None if budget is None else {"budget": budget, "spent": session.alpha_spent},
         "locked_uses": len(session.locked),
         "confidence": session.confidence,
         "running": running,
@@ -172,6 +195,9 @@ def status_lines(session: Session, view: View) -> list[str]:
         lines.append(f"best         {number(session, best['value'])}{unit}  ({what})")
         lines.append(f"gain         {gain_words(session, view['gain'], view['gain_error'])}{unit}")
     lines.append(f"noise        {noise_words(session)}")
+    if view["night_alpha"]:
+        spent, budget = view["night_alpha"]["spent"], view["night_alpha"]["budget"]
+        lines.append(f"night_alpha  {spent:.2g} of {budget:g} spent: the chance that luck was kept so far, at most")
     lines += _elsewhere(session)
     lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
     if view["running"]:
@@ -193,17 +219,23 @@ def _elsewhere(session: Session) -> list[str]:
 
 def _close(session: Session, call: View) -> str:
     gained = gain_words(session, call["gain"], call["error"])
-    summary = f"experiment {call['experiment']} over {call['against']}: {gained}; "
-    if call["repeats"] is None:
+    on = _seeds_of(call["same_seeds"])
+    summary = f"experiment {call['experiment']} over {call['against']}: {gained}, {on}; "
+    if call["command"] is None:
         return f"{summary}too little for this noise"
-    more = f"{call['repeats']} more run{'s' if call['repeats'] > 1 else ''} of each would decide it"
-    return f"{summary}{more} (autoresearch replicate {call['experiment']} --seed S)"
+    return f"{summary}to decide: {call['command']} (at most {call['runs']} runs)"
 
 
 def noise_words(session: Session) -> str:
     noise = session.noise
     if noise.sd is None:
         return "unknown: no commit was run twice (autoresearch baseline --seeds 3)"
+    here, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
+    if not noise.exact and here.sd and math.isfinite(here.sd):
+        paired = f", {pair.sd:.2g} per pair" if pair.sd and pair.sd < here.sd * math.sqrt(2) else ""
+        borrowed = here.dof - here.here
+        origin = f", {borrowed} of them borrowed from older bases" if here.origin else ""
+        return f"{here.sd:.2g} per run{paired} (from {here.dof} repeat{'s' if here.dof > 1 else ''}{origin})"
     if noise.exact:
         return f"none: {noise.dof + 1} runs gave the same value"
     return f"{noise.sd:.2g} per run (from {noise.dof} repeat{'s' if noise.dof > 1 else ''})"
@@ -238,11 +270,12 @@ def show_lines(session: Session, view: View) -> list[str]:
     """Return `show` as text."""
     lines = [f"experiment {view['experiment']}: {one_line(view['description'], 200)}"]
     outcome = f" ({view['outcome']})" if view["outcome"] not in (None, "ok", view["status"]) else ""
-    lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 300) or '-'}")
+    lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 400) or '-'}")
     lines.append(
         f"metric    {number(session, view['value'])}  gain over baseline "
         f"{gain_words(session, view['gain'], view['gain_error'])}  noise {noise_words(session)}"
     )
+    lines += [f"pairs     {line}" for line in view["beside"]]
     runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = {**view["secondary"], **view["metrics"]}
@@ -282,7 +315,7 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
     """Return the same in its parts: the `verdict`, the last of what the run printed as `data`, what comes `next`."""
     unit = f" {session.metric.unit}" if session.metric.unit else ""
     outcome = f" ({view['outcome']})" if view["outcome"] not in ("ok", view["status"]) else ""
-    lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 240)}"]
+    lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 400)}"]
     if view["metric"] is not None:
         seeds = f" (mean of {len(view['runs'])} runs)" if view["status"] == "keep" and len(view["runs"]) > 1 else ""
         lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     with _announced(context.workspace, spec) as run_id:
         env = environment(context.workspace, spec, run_id)
         ended, failed = _train(context, isolation, commit, run_dir, env)
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         result = ended_badly(ended, task.run.limit_s, run_dir)
         if failed is not None:
             result = Measurement("killed", reason=f"the machine failed: {failed}", seconds=ended.seconds)
@@ -58,7 +60,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             with snapshot(context, commit, "evaluate") as folder:
                 judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
             result = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split)
-        result = replace(_with_findings(result, isolation), isolation=isolation.name)
+        result = replace(_with_findings(result, isolation), isolation=isolation.name, cpu_s=ended.cpu_s, load=load)
     record = {**asdict(result), "experiment": spec.experiment, "seed": spec.seed, "commit": commit}
     _make_room(run_dir / "result.json")
     write_atomic(run_dir / "result.json", json.dumps(record, allow_nan=False, indent=1) + "\n")

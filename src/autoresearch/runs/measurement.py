@@ -25,5 +25,9 @@ class Measurement:
     """The last lines of the output, escaped and bounded; empty when all went well."""
     remarks: tuple[str, ...] = ()
     """What the run was seen doing that is no reason to refuse it, and that a person should know."""
+    cpu_s: float | None = None
+    """Processor time of the command and its children; None where nobody counted."""
+    load: float | None = None
+    """The machine's load average over the minute before the command ended; None where there is none."""
     isolation: str = "none"
     """The sandbox that it was made in; `none` where only the tamper check looked at it."""

@@ -46,11 +46,29 @@ def beta_quantile(p: float, a: float, b: float) -> float:
     return math.exp((low + high) / 2)
 
 
-@functools.cache
+@functools.lru_cache(4096)
 def student(p: float, dof: int) -> float:
-    """Return the quantile of Student's t for a probability p from one half to below 1."""
-    x = beta_quantile(2 * (1 - p), dof / 2, 0.5)
-    return math.sqrt(dof * (1 / x - 1)) if x < 1 else 0.0
+    """Return the quantile of Student's t for a probability p from one half to below 1.
+
+    By Newton's method in log t and log tail, where the tail is nearly straight; close to one half by bisection.
+    """
+    if p < 0.6:
+        x = beta_quantile(2 * (1 - p), dof / 2, 0.5)
+        return math.sqrt(dof * (1 / x - 1)) if x < 1 else 0.0
+    wanted, at = math.log(1 - p), 0.0
+    front = math.lgamma((dof + 1) / 2) - math.lgamma(dof / 2) - math.log(dof * math.pi) / 2
+    for _ in range(100):
+        t = math.exp(at)
+        tail = beta_cdf(1 / (1 + t * t / dof), dof / 2, 0.5) / 2
+        density = math.exp(front - (dof + 1) / 2 * math.log1p(t * t / dof))
+        if tail <= 0 or density <= 0:
+            at -= 0.3
+            continue
+        step = (math.log(tail) - wanted) * tail / (density * t)
+        at += max(-0.7, min(0.7, step))
+        if abs(step) < 1e-13:
+            break
+    return math.exp(at)
 
 
 def _away(value: float, tiny: float) -> float:

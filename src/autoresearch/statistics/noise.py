@@ -59,13 +59,13 @@ def mad_confidence(best_gain: float, values: Sequence[float]) -> float | None:
     """
     if len(values) < 3:
         return None
-    middle = _median(values)
-    mad = _median([abs(value - middle) for value in values])
+    middle = median(values)
+    mad = median([abs(value - middle) for value in values])
     confidence = abs(best_gain) / mad if mad > 0 else math.inf
     return confidence if math.isfinite(confidence) else None
 
 
-def _median(values: Sequence[float]) -> float:
+def median(values: Sequence[float]) -> float:
     # Not the standard library's, whose module takes longer to import than many a command.
     ordered, half = sorted(values), len(values) // 2
     return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autoresearch.experiments.evidence import gather
 from autoresearch.journal.experiment import Experiment, Run, decided_runs
 from autoresearch.journal.session import Session
-from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
+from autoresearch.journal.statuses import Status
+from autoresearch.statistics.decision import BASELINE_RUNS, next_step
+from autoresearch.statistics.rules import Rules
 
 BASELINE = "baseline"
 """The reason of the first decision, which is none."""
@@ -30,17 +33,18 @@ def replayed(session: Session, rules: Rules) -> list[Decision]:
     """Return what `rules` would have decided on each experiment of the segment in force, in its order.
 
     Each policy has an incumbent of its own. Where it asks for a seed that was not run, another run of the same commit
-    stands in, since seeds are as good as each other. Two things cannot be known: the value of a run that was never
-    made, and of a change on top of another incumbent than the one that it was measured on.
+    stands in, since seeds are as good as each other; the two runs of a pair are of one recorded seed where there is
+    one. Two things cannot be known: the value of a run that was never made, and of a change on top of another incumbent
+    than the one that it was measured on.
     """
     decisions: list[Decision] = []
     past: dict[int, Experiment] = {}
     incumbent: Experiment | None = None
-    spare: list[float] = []
+    spare: list[Run] = []
     for e in session.current:
         if e.status is None:
             continue
-        runs = [run.value for run in e.runs_for("screening", "verdict", "repeat")]
+        runs = e.runs_for("screening", "verdict", "repeat")
         if not e.values or e.outcome != "ok":
             decisions.append(Decision(e.number, "failed", e.reason or str(e.outcome), len(e.values)))
             continue
@@ -51,45 +55,78 @@ def replayed(session: Session, rules: Rules) -> list[Decision]:
             decisions.append(Decision(e.number, "keep", BASELINE, len(incumbent.runs)))
             continue
         known = replace(session, experiments=tuple(past.values()))
-        decision, incumbent, spare = _decided(known, incumbent, spare, e, runs, rules)
+        replay = _Replay(known, incumbent, list(spare), e, list(runs))
+        decision, spent = replay.decided(rules)
         decisions.append(decision)
+        incumbent, spare = replay.incumbent, replay.spare
         past[incumbent.number] = incumbent
-        past[e.number] = _with(e, runs[: decision.runs], screened=decision.runs > 1)
+        mine = _with(e, runs[:1], replay.fresh)
+        past[e.number] = mine._replace(parent=incumbent.commit, status=_status(decision), alpha=spent)
         if decision.verdict == "keep":
-            incumbent, spare = past[e.number], runs[decision.runs :]
+            incumbent, spare = past[e.number], replay.runs
     return decisions
 
 
-def _with(e: Experiment, values: list[float], *, screened: bool = False) -> Experiment:
-    """Return an experiment as a policy knows it that has made only these runs, under seeds from 1 on."""
-    runs = decided_runs(values, range(1, len(values) + 1), e.number, screened=screened)
+def _status(decision: Decision) -> Status:
+    return "keep" if decision.verdict == "keep" else "discard"
+
+
+def _with(e: Experiment, first: Sequence[Run], fresh: Mapping[int, float] | None = None) -> Experiment:
+    """Return an experiment as a policy knows it that has made only these runs: the first ones under seeds from 1 on,
+    then fresh ones by their seeds."""
+    values = dict(enumerate([run.value for run in first], 1)) | dict(fresh or {})
+    runs = decided_runs([*values.values()], [*values], e.number, screened=bool(fresh))
     return e._replace(runs=runs, hardware="", metric=None)
 
 
-def _decided(
-    session: Session, incumbent: Experiment, spare: list[float], e: Experiment, runs: list[float], rules: Rules
-) -> tuple[Decision, Experiment, list[float]]:
-    """Return the decision on `e`, the incumbent with the runs of it that this took, and those that are still unused."""
-    made = iter(runs)
-    values = {1: next(made)}
-    left = list(spare)
-    while True:
-        known = gather(session, incumbent, values, now=e.number, metrics=e.metrics, simpler=e.simpler)
-        # No run is asked for because the last one is long ago: the machine is not here.
-        step = next_step(replace(known, stale=False), rules)
-        if step.action in ("keep", "discard"):
-            return Decision(e.number, step.action, step.reason, len(values)), incumbent, left
-        assert step.seed is not None
-        why = ""
-        if step.action == "run_candidate":
-            value = next(made, None)
-            if value is None:
-                why = f"it would have run seed {len(values) + 1}, which was never measured ({step.reason})"
+@dataclass(slots=True)
+class _Replay:
+    """One candidate before a policy."""
+
+    session: Session
+    incumbent: Experiment
+    """With the runs of it that this took."""
+    spare: list[Run]
+    """Its runs that are still unused."""
+    e: Experiment
+    runs: list[Run]
+    """The candidate's unused runs."""
+    fresh: dict[int, float] = field(default_factory=dict)
+    """The policy's seed -> value of the candidate."""
+    recorded: dict[int, int | None] = field(default_factory=dict)
+    """The policy's seed -> the one that stands in for it."""
+
+    def decided(self, rules: Rules) -> tuple[Decision, float]:
+        """Return the decision, and what it spent of a budget of alpha."""
+        number, values = self.e.number, {1: self.runs.pop(0).value}
+        while True:
+            known = gather(
+                self.session, self.incumbent, values, now=number, metrics=self.e.metrics, simpler=self.e.simpler
+            )
+            # No run is asked for because the last one is long ago: the machine is not here.
+            step = next_step(replace(known, stale=False), rules)
+            if step.action in ("keep", "discard"):
+                return Decision(number, step.action, step.reason, len(values)), step.alpha
+            assert step.seed is not None
+            ours = step.action == "run_candidate"
+            run = self._standing_in(step.seed, self.runs if ours else self.spare, self.spare if ours else self.runs)
+            if run is None:
+                what = "a run of its own" if ours else f"the incumbent, experiment {self.incumbent.number}, once more"
+                why = f"it would have made {what}, which was never measured ({step.reason})"
+                return Decision(number, "unmeasured", why, len(values)), step.alpha
+            if ours:
+                self.fresh[step.seed] = values[step.seed] = run.value
             else:
-                values[step.seed] = value
-        elif left:
-            incumbent = incumbent.with_run(Run(step.seed, left.pop(0), "repeat", "", e.number))
-        else:
-            why = f"it would have run the incumbent, experiment {incumbent.number}, once more ({step.reason})"
-        if why:
-            return Decision(e.number, "unmeasured", why, len(values)), incumbent, left
+                self.incumbent = self.incumbent.with_run(Run(step.seed, run.value, "repeat", "", number))
+
+    def _standing_in(self, seed: int, side: list[Run], other: Sequence[Run]) -> Run | None:
+        """Take a run of one side for a seed: the partner of the other side's, or one that has a partner, or any."""
+        if not side:
+            return None
+        theirs = {run.seed for run in other}
+        wanted = [run for run in side if run.seed is not None and run.seed == self.recorded.get(seed)]
+        wanted = wanted or [run for run in side if seed not in self.recorded and run.seed in theirs]
+        run = (wanted or side)[0]
+        side.remove(run)
+        self.recorded.setdefault(seed, run.seed)
+        return run

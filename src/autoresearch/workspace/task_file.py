@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from autoresearch.errors import PreconditionError
 from autoresearch.metrics import Metric
-from autoresearch.statistics.decision import Guard, Rules
+from autoresearch.statistics.rules import Guard, Rules
 
 NAME = "autoresearch.toml"
 
@@ -48,6 +48,8 @@ class MetricTable(_Table):
     name: Annotated[str, Field(pattern=METRIC_NAME)]
     direction: Literal["lower", "higher"]
     unit: str = ""
+    exact: bool = False
+    """Whether the same code gives the same value, always. Where this is not said, equal values prove nothing."""
     secondary: tuple[str, ...] = ()
 
 
@@ -119,9 +121,11 @@ class Files(_Table):
 class Keep(_Table):
     policy: Literal["confirm", "greedy"] = "confirm"
     seeds: Annotated[int, Field(ge=1, le=64)] = _RULES.seeds
-    """Most fresh seeds behind a confirmation."""
+    """Most pairs behind a verdict, each of them a fresh seed."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = _RULES.alpha
-    """How often a change without effect that reached confirmation may be kept."""
+    """How often a change without effect that reached its pairs may be kept."""
+    night_alpha: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """The chance that the session keeps any change without effect, whenever it stops; it takes the place of `alpha`."""
     minimum_gain: Annotated[float, Field(ge=0)] = 0.0
     simplicity: bool = True
     """Keep a change that only removes code when it is not worse within noise."""
@@ -231,7 +235,8 @@ class TaskFile(_Table):
         guards = [Guard(name, bounds.max, bounds.min) for name, bounds in self.guard.items()]
         if self.keep.max_memory_mb is not None:
             guards.append(Guard(OLD_MEMORY_GUARD, self.keep.max_memory_mb))
-        return Rules(**self.keep.model_dump(exclude={"max_memory_mb"}), guards=tuple(guards))
+        kept = self.keep.model_dump(exclude={"max_memory_mb"})
+        return Rules(**kept, exact=self.metric.exact, guards=tuple(guards))
 
 
 def within(path: str, roots: tuple[str, ...]) -> bool:
@@ -269,6 +274,14 @@ def secondary_of(root: Path) -> tuple[str, ...]:
         return load(root).metric.secondary
     except PreconditionError:
         return ()
+
+
+def night_alpha_of(root: Path) -> float | None:
+    """Return the session's budget of alpha; None where there is none, or the task cannot be read."""
+    try:
+        return load(root).keep.night_alpha
+    except PreconditionError:
+        return None
 
 
 def check_command(root: Path, command: str, path: str) -> None:

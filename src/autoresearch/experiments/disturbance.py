@@ -1,0 +1,45 @@
+"""Whether the machine disturbed a run: from its load and the run's speed, seen from outside, never from its value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autoresearch.journal.experiment import Speed
+from autoresearch.runs.measurement import Measurement
+
+SLOWER = 0.8
+"""A run with less than this part of the steps in a second of the commit's fastest, or of the processor time in a second
+of the other side's, was disturbed, when the load says so, too."""
+
+OTHERS = 0.5
+"""The load average that is not the run's own, in cores, from which on the machine was at work elsewhere."""
+
+LEAST_SECONDS = 5.0
+"""Of shorter runs neither the load average nor the share of processor time tells anything."""
+
+
+def speed_of(run: Measurement) -> Speed:
+    """Return steps (or else millions of tokens) in a second where the task reports them, and processor time in one."""
+    seconds = run.metrics.get("training_seconds") or run.seconds
+    done = run.metrics.get("num_steps") or run.metrics.get("total_tokens_M")
+    pace = done / seconds if done and seconds > 0 else None
+    share = run.cpu_s / run.seconds if run.cpu_s is not None and run.seconds > 0 else None
+    return Speed(None if pace is None else round(pace, 4), None if share is None else round(share, 3))
+
+
+def disturbance(run: Measurement, own: Sequence[Speed], beside: Sequence[Speed] = ()) -> str:
+    """Return in a phrase how a run was disturbed; empty when it was not, or when nothing tells it."""
+    pace, share = speed_of(run)
+    if run.load is None or share is None or run.seconds < LEAST_SECONDS:
+        return ""
+    others = run.load - share
+    if others < OTHERS:
+        return ""
+    told = f"while a load of {others:.1f} was not its own"
+    paces = [speed.pace for speed in own if speed.pace is not None]
+    if pace is not None and paces and pace < SLOWER * max(paces):
+        return f"{pace:.3g} steps a second, {max(paces):.3g} in another run of the same code, {told}"
+    shares = [speed.share for speed in (*own, *beside) if speed.share is not None]
+    if (pace is None or not paces) and shares and share < SLOWER * max(shares):
+        return f"{share:.2g} s of processor time a second, {max(shares):.2g} in other runs, {told}"
+    return ""

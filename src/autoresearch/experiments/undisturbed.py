@@ -1,0 +1,37 @@
+"""A run that the machine disturbed is made again: seen from outside the run's processes, never from its value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.journal.events import disturbed_line
+from autoresearch.journal.experiment import Speed
+from autoresearch.runs.measure import measure
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunContext, RunSpec
+from autoresearch.system.clock import Clock
+from autoresearch.workspace.session_journal import append
+
+MOST_AGAIN = 2
+"""How often one run is made again; a machine that is always disturbed must not stop a session."""
+
+
+def measure_undisturbed(
+    context: RunContext, spec: RunSpec, own: Sequence[Speed], beside: Sequence[Speed], clock: Clock
+) -> tuple[Measurement, tuple[str, ...]]:
+    """Make a run, again while it was disturbed; return it, and what was seen each time.
+
+    `own` are the speeds of the commit's other runs, `beside` those of the commit that it is compared with. What was
+    disturbed is a line of the journal, and in no mean and no noise. After the last time the run counts all the same.
+    """
+    seen: list[str] = []
+    while True:
+        run = measure(context, spec)
+        why = disturbance(run, own, beside)
+        if not why or run.value is None:
+            return run, tuple(seen)
+        if len(seen) == MOST_AGAIN:
+            return run, (*seen, f"{why}, and so it counts")
+        seen.append(why)
+        append(context.workspace, disturbed_line(spec.experiment, spec.seed, run.value, why, speed_of(run), clock()))
