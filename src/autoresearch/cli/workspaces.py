@@ -26,7 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Folder = Path(),
-    task: Annotated[str, typer.Option(metavar="NAME", help="The task; see: autoresearch tasks.")] = "pretrain",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The task; see: autoresearch tasks.",
+            show_default="the autoresearch.toml that is committed here, else pretrain",
+        ),
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the session and of its branch.", show_default="today")
     ] = None,

@@ -155,6 +155,12 @@ class Git(GitCommand):
         """Point `ref` at `target`, or delete it when that is None."""
         self.run("update-ref", *(["-d", ref] if target is None else [ref, target]))
 
+    def skip_worktree(self, paths: Sequence[str]) -> None:
+        """Tell git to leave these tracked files in the folder as they are, whatever it is told to restore."""
+        if paths:
+            listed = b"\0".join(os.fsencode(path) for path in paths)
+            self.run("update-index", "--skip-worktree", "-z", "--stdin", input=listed)
+
     def create_branch(self, name: str) -> None:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""
         self.run("switch", "-q", "--no-track", "-c", name)

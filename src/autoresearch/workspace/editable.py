@@ -11,7 +11,7 @@ from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files
 from autoresearch.system.git import Change, Git
 from autoresearch.workspace.task_file import TaskFile, within
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.workspace import IGNORED, Workspace
 
 
 def mutable_paths(git: Git, task: TaskFile) -> list[str]:
@@ -32,11 +32,17 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     """
     changes = git.changes()
     roots = set(outside(git, task, (c.path for c in changes)))
-    foreign = [c for c in changes if not c.untracked and c.path in roots]
+    foreign = [c for c in changes if not c.untracked and c.path in roots and not own_file(git, c.path)]
     if foreign:
         raise dirty(foreign)
     theirs = {*session.segment.keep_untracked}
     return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
+
+
+def own_file(git: Git, path: str) -> bool:
+    """Whether a path, relative to the top, is of what the session itself writes: somebody may have committed it."""
+    name = path.removeprefix(git.prefix)
+    return path.startswith(git.prefix) and (name in IGNORED or f"{name.partition('/')[0]}/" in IGNORED)
 
 
 def _not_code(path: str, theirs: set[str]) -> bool:

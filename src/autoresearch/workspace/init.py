@@ -8,15 +8,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.errors import IntegrityError, PreconditionError, UsageError
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import SegmentDetails, config_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_of, branch_ref, tag_folder
+from autoresearch.journal.session import Session
 from autoresearch.metrics import Metric
 from autoresearch.system.file_hashes import hash_files
 from autoresearch.system.files import write_atomic
@@ -24,7 +25,8 @@ from autoresearch.system.git import Git
 from autoresearch.system.git_command import require_git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace import agent_files, assets, task_file
-from autoresearch.workspace.editable import outside
+from autoresearch.workspace.editable import outside, own_file
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
 
@@ -38,7 +40,8 @@ NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 class InitOptions:
     """What a person asked `init` for; None and empty mean the task's own value."""
 
-    task: str
+    task: str | None = None
+    """None is the task file that is committed in the folder, else `pretrain`."""
     tag: str | None = None
     source: str | None = None
     profile: str | None = None
@@ -66,11 +69,12 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     A new or empty folder becomes a repository of its own. Any other must be in a repository with a commit and without
     changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
     """
-    source = assets.task_folder(options.task)
     require_git()
-    new = not folder.exists() or not any(folder.iterdir())
-    if (folder / journal.NAME).exists():
-        raise PreconditionError(f"{folder} has a session already", "see it with: autoresearch status")
+    if options.task is None:
+        options = replace(options, task="command" if _is_tracked(folder, task_file.NAME) else "pretrain")
+    source = assets.task_folder(options.task or "pretrain")
+    new = not folder.exists() or all(_ours(path.name) for path in folder.iterdir())
+    number = _segment_beside(Workspace(folder.resolve()))
     if new and options.mutable:
         raise PreconditionError(f"{folder} is empty", "go to the repository that has the files to change")
     git = None if new else _existing(folder)
@@ -105,8 +109,61 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)
     hashes = hash_files(workspace.root, task.files.immutable)
-    journal.append(workspace.journal, segment_line(task, 0, hashes, branch, tag, theirs, now))
+    leave_alone(git, IGNORED)
+    journal.append(workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now))
     return workspace
+
+
+def _ours(name: str) -> bool:
+    """Whether a name in a folder is of what a session writes there, as `import` does before there is a session."""
+    return name in IGNORED or f"{name}/" in IGNORED
+
+
+def _segment_beside(workspace: Workspace) -> int:
+    """Return the number of the segment that begins here: 0, or one beside what another tool or `import` has written.
+
+    Raises `PreconditionError` when a session was begun here already, or when the journal cannot be read.
+    """
+    if not workspace.journal.exists():
+        return 0
+    try:
+        session = load_session(workspace)
+    except IntegrityError as error:
+        raise PreconditionError(
+            f"{error.message}, so no session can begin beside it",
+            f"put it aside, and read it later with import: git mv {journal.NAME} other.jsonl && git commit -m aside"
+            if _is_tracked(workspace.root, journal.NAME)
+            else f"put it aside, and read it later with import: mv {journal.NAME} other.jsonl",
+        ) from None
+    if session.segment.branch is not None:
+        raise PreconditionError(f"{workspace.root} has a session already", "see it with: autoresearch status")
+    return next_segment(session) if workspace.journal.stat().st_size else 0
+
+
+def _is_tracked(folder: Path, name: str) -> bool:
+    """Whether git tracks a file of this name in a folder."""
+    if not (folder / name).is_file():
+        return False
+    try:
+        git = Git(folder)
+    except PreconditionError:
+        return False
+    return bool(git.tracked([f"{git.prefix}{name}"]))
+
+
+def next_segment(session: Session) -> int:
+    """Return the number of a new segment; imported logs have numbers, too."""
+    used = {segment.number for segment in session.segments} | {e.segment for e in session.experiments}
+    return 1 + max(used)
+
+
+def leave_alone(git: Git, names: Iterable[str]) -> None:
+    """Tell git that those of our own files that it tracks are ours alone: another tool's journal may be committed.
+
+    They stay tracked, and as they are in the folder: no `git switch`, `stash` or `reset --hard` takes back what the
+    session writes into them.
+    """
+    git.skip_worktree(git.tracked([f"{git.prefix}{name.rstrip('/')}" for name in names]))
 
 
 def segment_line(
@@ -152,7 +209,7 @@ def _existing(folder: Path) -> Git:
 def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFile) -> None:
     """Refuse what would touch a person's files: changes, files of the same name, a mutable path that is not tracked."""
     changes = git.changes()
-    changed = [c for c in changes if not c.untracked]
+    changed = [c for c in changes if not c.untracked and not own_file(git, c.path)]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise PreconditionError(
