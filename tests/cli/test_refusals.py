@@ -386,7 +386,7 @@ class TestInit:
 
     def test_a_benchmark_that_git_does_not_track_is_named(self, repo: Repo) -> None:
         repo.write("new.sh", "echo METRIC total_ms=1\n")
-        assert "git add new.sh" in init(repo, PRECONDITION, "new.sh is not tracked", "--command", "bash new.sh")
+        assert "git add -- new.sh" in init(repo, PRECONDITION, "new.sh is not tracked", "--command", "bash new.sh")
 
     def test_a_program_of_a_linked_environment_need_not_be_tracked(self, repo: Repo) -> None:
         repo.write(".gitignore", "node_modules\n")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from autoresearch.journal.refs import branch_ref
 from autoresearch.system.git_command import GitCommand
@@ -131,8 +131,7 @@ class Git(GitCommand):
 
     def commit(self, paths: Iterable[str], message: str) -> str:
         """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
-        listed = b"\0".join(os.fsencode(path) for path in paths)
-        self.run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
+        self._stage(paths)
         words = ["-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-"]
         text = message.encode("utf-8", "replace")
         # Most people have told git who they are, so nobody asks before: git refuses when it would have to guess.
@@ -246,6 +245,28 @@ class Git(GitCommand):
         return [[sha, path] for sha, path in submodules(self, commit) if (self.top / path / ".git").exists()]
 
     # --- inside ---
+
+    def _stage(self, paths: Iterable[str], env: Mapping[str, str] | None = None) -> None:
+        """Make the index say of these paths what the folder does, whatever git knows of them.
+
+        `git add` refuses a path that is neither in the index nor in the folder (after `git rm` or `git mv`), and one
+        that lies in an ignored folder though it is tracked.
+        """
+        gone, there = list[str](), list[str]()
+        for path in paths:
+            (there if self._is_there(path) else gone).append(path)
+        # What is gone goes first: a folder may have made way for a file, or for a link, of the same name.
+        for how, names in (("--force-remove", gone), ("--add", there)):
+            if names:
+                listed = b"".join(os.fsencode(name) + b"\0" for name in names)
+                self.run("update-index", how, "--replace", "-z", "--stdin", input=listed, env=env)
+
+    def _is_there(self, path: str) -> bool:
+        """Whether a file, a link or a submodule is at this place, and not behind a link."""
+        file = self.top / path
+        if any((self.top / folder).is_symlink() for folder in PurePosixPath(path).parents):
+            return False
+        return file.is_symlink() or file.is_file() or (file / ".git").exists()
 
     def _on(self, paths: Sequence[str], *args: str) -> None:
         """Run a command on exactly these paths, if there are any."""

@@ -34,7 +34,7 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     roots = set(outside(git, task, (c.path for c in changes)))
     foreign = [c for c in changes if not c.untracked and c.path in roots and not own_file(git, c.path)]
     if foreign:
-        raise dirty(foreign)
+        raise dirty(git, foreign)
     theirs = {*session.segment.keep_untracked}
     return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
 
@@ -50,15 +50,16 @@ def _not_code(path: str, theirs: set[str]) -> bool:
     return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
 
 
-def dirty(foreign: Sequence[Change]) -> PreconditionError:
+def dirty(git: Git, foreign: Sequence[Change]) -> PreconditionError:
     """Return the error for tracked files that have changes and should have none."""
     first = foreign[0]
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     what = "is staged" if first.staged else "has changes"
-    return PreconditionError(
-        f"{first.path}{more} {what} and is not a file that experiments may change",
-        f"put it aside: git stash push -- {first.path}",
-    )
+    path = shlex.quote(f":/{first.path}" if git.prefix else first.path)
+    fix = f"put it aside: git stash push -- {path}"
+    if first.staged and not git.tracked([first.path]):  # gone from the index: git stash knows nothing of it
+        fix = f"bring it back: git restore --staged --worktree -- {path}"
+    return PreconditionError(f"{first.path}{more} {what} and is not a file that experiments may change", fix)
 
 
 def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> None:

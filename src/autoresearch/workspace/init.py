@@ -101,7 +101,7 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     if new:
         git.commit(commit, f"autoresearch: task {task.task.name}")
     git.create_branch(branch)
-    if not new and any(change.path in commit for change in git.changes()):
+    if not new and (len(git.tracked(commit)) < len(commit) or any(c.path in commit for c in git.changes())):
         git.commit(commit, f"autoresearch: task {task.task.name}")
     agent_files.write_helpers(workspace, task, options.goal)
     agent_files.write_for_agents(workspace, git, task)
@@ -226,14 +226,21 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
         if f"{git.prefix}{path}" in untracked and path not in HELPERS:
             raise PreconditionError(
                 f"{path} is not tracked by git, so no run would have it",
-                f"git add {shlex.quote(path)} && git commit",
+                f"{_add(git, path)} && git commit -m {shlex.quote(f'add {path}')}",
             )
     for path in task.files.mutable:
         if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
             what = "is not tracked by git" if (folder / path).exists() else "does not exist"
             raise PreconditionError(
-                f"{path} {what}", f"git add {shlex.quote(path)} && git commit, or correct --mutable"
+                f"{path} {what}",
+                f"{_add(git, path)} && git commit -m {shlex.quote(f'add {path}')}, or correct --mutable",
             )
+
+
+def _add(git: Git, path: str) -> str:
+    """Return the command that makes git track a path of the workspace."""
+    forced = "-f " if git.ignored(f"{git.prefix}{path}") else ""
+    return f"git add {forced}-- {shlex.quote(path)}"
 
 
 def new_repository(folder: Path) -> Git:
