@@ -261,14 +261,13 @@ class TestTheChange:
     def test_nothing_changed(self, lab: Lab) -> None:
         refused_try(lab, PRECONDITION, "nothing has changed in src")
 
-    def test_only_comments_or_the_mode_changed(self, lab: Lab) -> None:
-        lab.write("src/model.py", "def f():\n    return 1\n")
+    def test_nothing_but_a_file_that_git_ignores(self, lab: Lab) -> None:
+        lab.write("src/.gitignore", "made\n")
         assert lab.attempt("echo METRIC total_ms=90\n").code == 0
-        lab.write("src/model.py", '"""A docstring."""\n\n\ndef f():  # a comment\n    return 1\n')
-        refused_try(lab, PRECONDITION, "only comments or spacing")
-        lab.git("checkout", "-q", "src")
-        (lab.root / "src/model.py").chmod(0o755)
-        refused_try(lab, PRECONDITION, "only")
+        lab.write("src/made", "1\n")
+        line = refused_try(lab, PRECONDITION, "nothing has changed in src that git does not ignore")
+        lab.git(*line.rsplit("git ", 1)[1].split())
+        assert "DISCARD" in lab.attempt().out
 
     def test_python_that_does_not_parse_costs_nothing(self, lab: Lab) -> None:
         lab.write("src/model.py", "def f(:\n")
@@ -276,7 +275,7 @@ class TestTheChange:
 
     def test_the_same_change_names_the_experiment_it_was(self, lab: Lab) -> None:
         lab.attempt("echo METRIC total_ms=200\n")
-        lab.edit("\n\necho METRIC total_ms=200  \n")
+        lab.edit("echo METRIC total_ms=200\n")
         assert "--again 2" in refused_try(lab, PRECONDITION, "experiment 2 was the same code")
 
     def test_two_commits_on_top_can_be_gathered_as_it_says(self, lab: Lab) -> None:

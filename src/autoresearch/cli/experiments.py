@@ -65,6 +65,9 @@ def try_(
         int | None,
         typer.Option("--again", metavar="N", help="Measure the change of experiment N again.", show_default=False),
     ] = None,
+    same: Annotated[
+        bool, typer.Option("--same", help="Measure it though it was measured before, or differs in no code.")
+    ] = False,
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -81,10 +84,10 @@ def try_(
     workspace, given = find(here()), pairs(asi)
     if detach:
         pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
-        jobs.detach(workspace, [*jobs.words("try", "-m", message, again=again), *pairs_given], as_json)
+        jobs.detach(workspace, [*jobs.words("try", "-m", message, again=again, same=same), *pairs_given], as_json)
         return
     with Display() as display, jobs.measuring(workspace, "try") as job:
-        result = attempt(workspace, message.strip(), given, wall_clock, again=again, tick=display.tick)
+        result = attempt(workspace, message.strip(), given, wall_clock, again=again, same=same, tick=display.tick)
         output = _kept(job, result)
     emit_with_messages(workspace, result.session, as_json, *output)
 
