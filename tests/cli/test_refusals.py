@@ -379,7 +379,14 @@ class TestInit:
         init(repo, USAGE, "outside", "--mutable", "/etc/passwd")
         init(repo, PRECONDITION, "command not found: no-such-program", "--command", "no-such-program --now")
         init(repo, PRECONDITION, "quotes", "--command", "bash 'bench.sh")
-        init(repo, PRECONDITION, "metric", "--metric", "total ms")
+        assert "correct --metric" in init(repo, PRECONDITION, "metric", "--metric", "total ms")
+        assert "correct --limit" in init(repo, PRECONDITION, "limit_s", "--limit", "-1")
+        line = init(repo, PRECONDITION, "lies in the mutable path .", "--mutable", ".")
+        words = line.rsplit("change: ", 1)[1].split()
+        assert words[:2] == ["--mutable", "src"] and "bench.sh" not in words
+        assert repo.call(*INIT[:-4], "--tag", "named", *words).code == 0
+        repo.git("switch", "-q", "main")
+        (repo.root / "autoresearch.jsonl").unlink()
         repo.write("mine/x", "x")
         init(repo, PRECONDITION, "mine is not tracked", "--mutable", "mine")
 

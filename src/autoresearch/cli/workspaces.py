@@ -91,8 +91,9 @@ def init(
     from autoresearch.runs.setup import setup_workspace
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
+    from autoresearch.workspace.init_options import InitOptions
 
-    options = init.InitOptions(
+    options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,

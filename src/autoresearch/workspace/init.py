@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from autoresearch.errors import IntegrityError, PreconditionError, UsageError
 from autoresearch.journal import file as journal
@@ -23,44 +21,14 @@ from autoresearch.system.file_hashes import hash_files
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.git_command import require_git
-from autoresearch.system.hardware import detect
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file
+from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
 
-LINKABLE = (".venv", "venv", "node_modules")
-"""Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
-
 NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
-
-
-@dataclass(frozen=True, slots=True)
-class InitOptions:
-    """What a person asked `init` for; None and empty mean the task's own value."""
-
-    task: str | None = None
-    """None is the task file that is committed in the folder, else `pretrain`."""
-    tag: str | None = None
-    source: str | None = None
-    profile: str | None = None
-    command: str | None = None
-    metric: str | None = None
-    direction: str | None = None
-    unit: str | None = None
-    mutable: tuple[str, ...] = ()
-    immutable: tuple[str, ...] = ()
-    checks: str | None = None
-    limit_s: float | None = None
-    seconds: float | None = None
-    """The training budget of one run."""
-    steps: int | None = None
-    """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
-    policy: str | None = None
-    seeds: int | None = None
-    goal: str | None = None
-    """What the person wants, in plain words; for the living document."""
 
 
 def init(folder: Path, options: InitOptions, now: int) -> Workspace:
@@ -83,8 +51,12 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None:
         _check_names(git, tag, branch)
-    text = _own(folder, options, git) or _configured(source, options, git)
-    task = task_file.parse(text)
+    text = _own(folder, options, git)
+    if text is not None:
+        task = task_file.parse(text)
+    else:
+        text = configured(source, options, git)
+        task = parsed(text, git)
     ours = _files(source) | (_files(assets.harness_folder(), "harness/") if task.task.harness else {})
     ours[task_file.NAME] = text.encode()
     if git is not None:
@@ -222,7 +194,7 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
                 fix = f"leave out the options to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
     untracked = {c.path for c in changes if c.untracked}
-    for path in _own_words(task.run.command):
+    for path in own_words(task.run.command):
         if f"{git.prefix}{path}" in untracked and path not in HELPERS:
             raise PreconditionError(
                 f"{path} is not tracked by git, so no run would have it",
@@ -287,106 +259,6 @@ def _own(folder: Path, options: InitOptions, git: Git | None) -> str | None:
         return None
     task_file.load(folder)
     return (folder / task_file.NAME).read_text(encoding="utf-8")
-
-
-def _configured(source: Path, options: InitOptions, git: Git | None) -> str:
-    """Return the task's toml with what the person chose in it; comments stay."""
-    import tomlkit
-
-    document: Any = tomlkit.parse((source / task_file.NAME).read_text(encoding="utf-8"))
-    profiles = document.pop("profile", {})
-    table = document.get("options", {})
-    if "profile" in table:
-        name = options.profile or "auto"
-        name = detect().profile() if name == "auto" else name
-        if name not in profiles:
-            raise UsageError(f"there is no profile {name!r}", f"choose one of: auto, {', '.join(profiles)}")
-        table["profile"] = name
-        chosen = profiles[name]
-        document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
-        table["source"] = _source(options.source or str(chosen.get("source", table["source"])))
-    elif options.profile or options.source:
-        raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
-    if options.seconds is not None and options.steps is not None:
-        raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
-    if options.seconds is not None:
-        document["run"]["budget"] = _inline({"seconds": options.seconds})
-    if options.steps is not None:
-        document["run"]["budget"] = _inline({"steps": options.steps})
-    _set(document, "metric", name=options.metric, direction=options.direction, unit=options.unit)
-    if options.command is not None:
-        _set(document, "task", title=f"{document['metric']['name']} of {options.command}")
-    _set(document, "run", command=options.command, checks=options.checks, limit_s=options.limit_s)
-    _set(document, "keep", policy=options.policy, seeds=options.seeds)
-    if options.mutable:
-        document["files"]["mutable"] = [_relative(path, git) for path in options.mutable]
-    if not document["files"]["mutable"]:
-        raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
-    if options.task == "command":
-        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(options, name) is None]
-        if missing:
-            raise UsageError(
-                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
-            )
-    if git is not None:
-        mutable = tuple(document["files"]["mutable"])
-        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in options.immutable)]
-        fixed += [path for path in _named_files(options.command, git) if path not in fixed]
-        document["files"]["immutable"] = [path for path in fixed if not task_file.within(path, mutable)]
-        linked = [
-            name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")
-        ]
-        if linked:
-            document["files"]["link"] = linked
-    return tomlkit.dumps(document)
-
-
-def _set(document: Any, table: str, **values: object) -> None:
-    document[table].update({key: value for key, value in values.items() if value is not None})
-
-
-def _inline(values: dict[str, float]) -> Any:
-    import tomlkit
-
-    table = tomlkit.inline_table()
-    table.update({key: int(value) if value == int(value) else value for key, value in values.items()})
-    return table
-
-
-def _source(source: str) -> str:
-    """Return a source as the task reads it: a known name as it is, a path made absolute."""
-    if source in ("climbmix", "python"):
-        return source
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise PreconditionError(f"there is no {path}", "give --source python, climbmix, or a folder or file of text")
-    return str(path.resolve())
-
-
-def _relative(path: str, git: Git | None) -> str:
-    """Return a path that was given from the current folder relative to the workspace."""
-    if git is None:
-        return path
-    root = (git.top / git.prefix).resolve()
-    target = Path(os.path.normpath(root / path))
-    try:
-        return target.relative_to(root).as_posix()
-    except ValueError:
-        raise UsageError(f"{path} is outside {root}", "name a path inside the workspace") from None
-
-
-def _named_files(command: str | None, git: Git) -> list[str]:
-    """Return the tracked files that a command names: the benchmark itself must not be part of an experiment."""
-    root = git.top / git.prefix
-    return [w for w in _own_words(command) if (root / w).is_file() and git.tracked([f"{git.prefix}{w}"])]
-
-
-def _own_words(command: str | None) -> list[str]:
-    """Return the words of a command that could be paths inside the workspace."""
-    with contextlib.suppress(ValueError):
-        words = [word.removeprefix("./") for word in shlex.split(command or "")]
-        return [word for word in words if len(word) < 256 and not word.startswith(("-", "/", "../"))]
-    return []
 
 
 def _files(source: Path, prefix: str = "") -> dict[str, bytes]:
