@@ -274,6 +274,9 @@ if __name__ == "__main__":
         answer = main()
     except Exception:  # whatever it is, the agent must go on
         answer = None
-    if answer is not None:
-        print(json.dumps(answer))
+    try:
+        if answer is not None and sys.stdout is not None:
+            print(json.dumps(answer), flush=True)
+    except OSError:  # nobody listens
+        os._exit(0)
     sys.exit(0)

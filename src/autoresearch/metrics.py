@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import sys
 import unicodedata
@@ -115,7 +116,8 @@ def _main(argv: list[str]) -> int:
         print("usage: parse-metrics.sh [NAME] < output", file=sys.stderr)
         return 2
     try:
-        metrics = parse_metrics(io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
+        given = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+        metrics = parse_metrics(io.TextIOWrapper(given, encoding="utf-8", errors="replace"))
     except MetricError as error:
         print(f"parse-metrics: {error}", file=sys.stderr)
         return 1
@@ -131,4 +133,10 @@ def _main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    status = _main(sys.argv[1:])
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(status)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from autoresearch.cli import streams
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.errors import NoSession
 from autoresearch.system.files import write_atomic
@@ -44,7 +45,9 @@ def export(
     write = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format]
     text = write(session, secondary_of(workspace.root))
     if output == "-" and not as_json:
-        sys.stdout.write(text)
+        failed = streams.put(sys.stdout, text)
+        if failed is not None and not streams.is_nobody(failed):
+            raise failed
         return
     path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
     write_atomic(path, text)
