@@ -51,7 +51,7 @@ def main():
 
 def on_start(event, root, brief):
     make_callable(brief.get("bin"))
-    lines = [brief["text"], *work_in_progress(root, brief)]
+    lines = [brief["text"], *work_in_progress(root, brief), *set_back(root, brief)]
     armed = read_mark(event)
     if armed is not None:
         lines.append(f"This conversation runs the loop of the skill autoresearch{goal_of(armed)}.")
@@ -192,6 +192,20 @@ def work_in_progress(root, brief):
     if (root / JOURNAL).stat().st_size != brief.get("journal_bytes"):
         return ["The journal has grown since; autoresearch resume tells the whole state."]
     return []
+
+
+def set_back(root, brief):
+    """Return that the session's branch does not contain its best experiment any more, as a sentence or none."""
+    import subprocess
+
+    tip, branch = brief.get("tip"), brief.get("branch")
+    if not tip or not branch:
+        return []
+    command = ["git", "-C", str(root), "merge-base", "--is-ancestor", tip, f"refs/heads/{branch}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode != 1:
+        return []
+    return ["The branch does not contain the best experiment any more; autoresearch resume says how to bring it back."]
 
 
 def progress(root):

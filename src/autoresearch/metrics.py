@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 import sys
 import unicodedata
@@ -136,7 +135,7 @@ if __name__ == "__main__":
     status = _main(sys.argv[1:])
     try:
         if sys.stdout is not None:
-            sys.stdout.flush()
+            sys.stdout.close()
     except OSError:  # as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        pass
     sys.exit(status)

@@ -13,7 +13,7 @@ from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.workspace.editable import edited, mutable_paths, outside
+from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside
 from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
@@ -105,6 +105,9 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
 
 def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequence[str], *, empty: bool) -> list[str]:
     """Return what the one commit on top of the incumbent changed; refuse anything else."""
+    behind = behind_the_best(git, tip, head)
+    if behind is not None:
+        raise behind
     back = f"git reset --soft {tip[:12]}"
     if git.parents(head) != [tip]:
         raise PreconditionError(

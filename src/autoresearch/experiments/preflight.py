@@ -13,7 +13,7 @@ from autoresearch.runs.spec import RunContext, Tick, search_path
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
-from autoresearch.workspace.editable import check_immutable, tip_of
+from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of
 from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
@@ -99,8 +99,6 @@ def _check_commits(git: Git, session: Session) -> None:
     incumbent, branch = session.incumbent, session.segment.branch
     if incumbent is not None and branch is not None and incumbent.commit:
         tip = git.resolve(branch_ref(branch))
-        if tip is not None and not git.is_ancestor(incumbent.commit, tip):
-            raise IntegrityError(
-                f"branch {branch} does not contain experiment {incumbent.number}",
-                f"put it back: git reset --keep {incumbent.commit[:12]}",
-            )
+        wrong = behind_the_best(git, incumbent.commit, tip) if tip is not None else None
+        if wrong is not None:
+            raise wrong

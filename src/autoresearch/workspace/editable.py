@@ -45,6 +45,34 @@ def own_file(git: Git, path: str) -> bool:
     return path.startswith(git.prefix) and (name in IGNORED or f"{name.partition('/')[0]}/" in IGNORED)
 
 
+def behind_the_best(git: Git, tip: str, head: str) -> IntegrityError | None:
+    """Return the error for a branch that does not contain the best experiment `tip`; None when it does.
+
+    To gather a change with `git reset --soft` would here make one that takes the kept changes back: the folder goes
+    forward first, with `git reset --keep`, which keeps edits, or refuses where one is in the way.
+    """
+    if git.resolve(tip) is None or git.is_ancestor(tip, head):
+        return None
+    forward = f"git reset --keep {tip[:12]}"
+    between = set(git.changed(head, tip))
+    if any(change.path in between for change in git.changes() if not change.untracked):
+        forward = f"git stash && {forward} && git stash pop"
+    if git.is_ancestor(head, tip):
+        what = "the branch was set back and does not contain the best so far"
+        return IntegrityError(what, f"bring that back, edits stay: {forward}")
+    what = "the branch was rewritten and does not contain the best so far"
+    aside = f"git branch rewritten-{head[:12]}"
+    return IntegrityError(what, f"keep what is here in a branch of its own, and go to the best: {aside} && {forward}")
+
+
+def set_back(git: Git, session: Session) -> IntegrityError | None:
+    """Return the error when the session's branch is checked out and does not contain the best experiment."""
+    incumbent, head = session.incumbent, git.head()
+    if incumbent is None or not incumbent.commit or head is None or git.branch() != session.segment.branch:
+        return None
+    return None if head == incumbent.commit else behind_the_best(git, incumbent.commit, head)
+
+
 def _not_code(path: str, theirs: set[str]) -> bool:
     """Whether an untracked path is no part of a change: a person's, another repository, or what Python caches."""
     return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
