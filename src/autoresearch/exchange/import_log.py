@@ -17,7 +17,7 @@ from typing import Any, cast, get_args
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
-from autoresearch.journal.events import config_line, import_line, run_line
+from autoresearch.journal.events import config_line, import_line, repeat_line, run_line
 from autoresearch.journal.fields import Event, finite
 from autoresearch.journal.session import Experiment, replay
 from autoresearch.journal.statuses import STATUSES, Outcome, Status
@@ -91,6 +91,10 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
                 continue
             number += 1
             append(workspace, _run(experiment, number, segment, {"origin": log.origin, "entry": entry, "from": name}))
+            for run in experiment.runs:
+                if run.purpose in ("repeat", "replica") and run.seed is not None:
+                    env = experiment.env if run.hardware == experiment.hardware else {"gpu": run.hardware}
+                    append(workspace, repeat_line(number, run.seed, run.value, env, experiment.finished or now))
             added += 1
     return Imported(tuple(segments), added, known)
 
@@ -175,13 +179,20 @@ def _row(cells: dict[str, str], metric: str, others: list[str], number: int) -> 
 
 
 def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> Event:
-    """Return an experiment as a line; a crash has no number, whatever the other tool wrote for it."""
+    """Return an experiment as a line; a crash has no number, whatever the other tool wrote for it.
+
+    Values that were measured stay, whatever became of the experiment: those that have a seed, which only our own export
+    names, and the number of a run whose checks failed, where it is none of the zeros that stand for no number.
+    """
     scored = e.status in ("keep", "discard")
+    checked = e.status == "checks_failed" and bool(e.metric)
+    runs = [run for run in e.runs if run.purpose in ("screening", "verdict")]
+    measured = scored or checked or any(run.seed is not None for run in runs)
     assert e.status is not None
     return run_line(
         number,
         (e.commit or "")[:7],
-        e.metric if scored else None,
+        e.metric if scored or checked else None,
         e.metrics,
         e.status,
         e.description,
@@ -191,10 +202,13 @@ def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> 
         details={
             "outcome": e.outcome or ("ok" if scored else cast("Outcome", e.status)),
             "reason": e.reason,
-            "values": list(e.values) if scored else [],
-            "seeds": list(e.seeds),
-            "screened": e.screened,
+            "values": [run.value for run in runs] if measured else [],
+            "seeds": [run.seed for run in runs if run.seed is not None],
+            "screened": any(run.purpose == "screening" for run in runs),
+            "manifest": e.manifest,
+            "warnings": list(e.warnings),
             "imported": {**imported, "env": e.env},
+            **({"env": e.env} if e.env else {}),
         },
     )
 
