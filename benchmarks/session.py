@@ -37,7 +37,8 @@ from autoresearch.system.clock import wall_clock
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.init import InitOptions, init
+from autoresearch.workspace.init import init
+from autoresearch.workspace.init_options import InitOptions
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace

@@ -51,7 +51,7 @@ def main():
 
 def on_start(event, root, brief):
     make_callable(brief.get("bin"))
-    lines = [brief["text"], *work_in_progress(root, brief)]
+    lines = [brief["text"], *work_in_progress(root, brief), *set_back(root, brief)]
     armed = read_mark(event)
     if armed is not None:
         lines.append(f"This conversation runs the loop of the skill autoresearch{goal_of(armed)}.")
@@ -194,6 +194,20 @@ def work_in_progress(root, brief):
     return []
 
 
+def set_back(root, brief):
+    """Return that the session's branch does not contain its best experiment any more, as a sentence or none."""
+    import subprocess
+
+    tip, branch = brief.get("tip"), brief.get("branch")
+    if not tip or not branch:
+        return []
+    command = ["git", "-C", str(root), "merge-base", "--is-ancestor", tip, f"refs/heads/{branch}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode != 1:
+        return []
+    return ["The branch does not contain the best experiment any more; autoresearch resume says how to bring it back."]
+
+
 def progress(root):
     """Return something that is different whenever the session has moved."""
     running = root / STATE / "running.json"
@@ -274,6 +288,9 @@ if __name__ == "__main__":
         answer = main()
     except Exception:  # whatever it is, the agent must go on
         answer = None
-    if answer is not None:
-        print(json.dumps(answer))
+    try:
+        if answer is not None and sys.stdout is not None:
+            print(json.dumps(answer), flush=True)
+    except OSError:  # nobody listens
+        os._exit(0)
     sys.exit(0)

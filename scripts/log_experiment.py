@@ -196,4 +196,9 @@ def say(message: object, code: int) -> int:
 
 
 if __name__ == "__main__":
+    for _stream in (0, 1, 2):
+        try:
+            os.fstat(_stream)
+        except OSError:  # closed: else the journal would be opened in its place
+            os.open(os.devnull, os.O_RDWR)
     sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from autoresearch import metrics
-from autoresearch.metrics import MAX_LINE, Metric, MetricError, parse_metric_line, parse_metrics
+from autoresearch.metrics import MAX_LINE, Metric, MetricError, parse_metric_line, parse_metrics, read_metrics
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ from autoresearch.metrics import MAX_LINE, Metric, MetricError, parse_metric_lin
         ("METRIC a=1 \t", ("a", 1.0)),
         ("METRIC a=1\r\n", ("a", 1.0)),
         ("METRIC a=1e-999", ("a", 0.0)),
+        ("METRIC total_µs=15200", ("total_µs", 15200.0)),
+        ("METRIC 1a=1", ("1a", 1.0)),
+        ("METRIC é=1", ("é", 1.0)),
+        ("METRIC e\u0301=1", ("e\u0301", 1.0)),
+        ("METRIC त्वरण=1", ("त्वरण", 1.0)),
+        ("METRIC 速度/秒=1", ("速度/秒", 1.0)),
+        ("METRIC top-1@val:acc%=1", ("top-1@val:acc%", 1.0)),
     ],
 )
 def test_a_metric_line_gives_name_and_value(line: str, expected: tuple[str, float]) -> None:
@@ -46,8 +53,10 @@ def test_a_metric_line_gives_name_and_value(line: str, expected: tuple[str, floa
         "METRIC a =1",
         "METRIC a= 1",
         "METRIC  a=1",
-        "METRIC 1a=1",
-        "METRIC é=1",
+        "METRIC a(b)=1",
+        "METRIC a\u00a0b=1",
+        "METRIC a,b=1",
+        "METRIC -=1",
         "METRIC a=١٢",
         "METRIC a=1\x0c",
         "METRIC a=1\nb",
@@ -74,6 +83,16 @@ def test_lines_that_only_resemble_a_metric_are_not_one() -> None:
 def test_one_malformed_line_is_not_passed_over() -> None:
     with pytest.raises(MetricError, match="a=x"):
         parse_metrics("METRIC a=1\nMETRIC a=x\n")
+
+
+def test_a_slip_in_another_value_is_passed_over_and_told() -> None:
+    lines = ["METRIC ms=5", "METRIC loss=nan", "METRIC a b=1", "METRIC msec=x", "METRIC ", "METRIC n=2"]
+    metrics, told = read_metrics(lines, ["ms"])
+    assert metrics == {"ms": 5, "n": 2} and len(told) == 4 and "loss=nan" in told[0]
+    assert read_metrics(["METRIC ms=1", "METRIC m=nan"], ["ms"])[0] == {"ms": 1}
+    for slip in ("METRIC ms=nan", "METRIC ms=1,5", "METRIC ms =3", "METRIC  ms=3", "METRIC ms"):
+        with pytest.raises(MetricError):
+            read_metrics(["METRIC ms=5", slip], ["ms"])
 
 
 def test_a_character_that_only_unicode_calls_a_line_end_starts_no_metric() -> None:

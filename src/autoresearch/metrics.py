@@ -10,6 +10,7 @@ import io
 import math
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,8 +19,11 @@ PREFIX = "METRIC "
 MAX_LINE = 4096
 """Characters: a longer line that starts with METRIC is malformed."""
 
-_LINE = re.compile(r"METRIC ([A-Za-z_][A-Za-z0-9_.\-]*)=([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[ \t]*", re.ASCII)
+_LINE = re.compile(r"METRIC ([^\s=]+)=([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)[ \t]*")
 _LINE_END = re.compile(r"\r\n|\r|\n")
+
+NAMES = "letters, digits and _ . - / % @ :"
+"""What the name of a metric is made of."""
 
 Direction = Literal["lower", "higher"]
 
@@ -45,9 +49,17 @@ class Metric:
         return old - new if self.direction == "lower" else new - old
 
 
+def is_name(name: str) -> bool:
+    """Whether a metric can have this name: letters and digits of any script, with their marks, and `_.-/%@:`."""
+    kinds = [unicodedata.category(char)[0] for char in name if char not in "_.-/%@:"]
+    return any(kind in "LN" for kind in kinds) and all(kind in "LNM" for kind in kinds)
+
+
 def parse_metric_line(line: str) -> tuple[str, float]:
     """Return name and value of one METRIC line; raise `MetricError` that quotes the line when it is malformed."""
     match = _LINE.fullmatch(line.rstrip("\r\n")) if len(line) <= MAX_LINE else None
+    if match is not None and not is_name(match[1]):
+        raise MetricError(f"not the name of a metric: {line[:120]!r}; name it with {NAMES}")
     if match is None:
         raise MetricError(f"not a metric: {line[:120]!r}; print METRIC name=number with nothing after it")
     value = float(match[2])
@@ -70,13 +82,41 @@ def parse_metrics(lines: str | Iterable[str]) -> dict[str, float]:
     return metrics
 
 
+def read_metrics(lines: Iterable[str], needed: Iterable[str]) -> tuple[dict[str, float], list[str]]:
+    """Return the METRIC values of a run, and what to say of the lines that were passed over.
+
+    Raises `MetricError` only for a line that is about one of the `needed` metrics: a slip in any other value is no
+    reason to lose these.
+    """
+    metrics: dict[str, float] = {}
+    remarks: dict[str, None] = {}
+    for line in lines:
+        try:
+            name, value = parse_metric_line(line)
+        except MetricError as error:
+            if any(_is_about(line, name) for name in needed):
+                raise
+            remarks[f"passed over, {error}"] = None
+        else:
+            metrics[name] = value
+    return metrics, [*remarks]
+
+
+def _is_about(line: str, name: str) -> bool:
+    """Whether a malformed METRIC line begins with this name, and not with one that is longer."""
+    rest = line[len(PREFIX) :].lstrip()
+    behind = rest[len(name) : len(name) + 1]
+    return rest.startswith(name) and not (behind and is_name(f"a{behind}"))
+
+
 def _main(argv: list[str]) -> int:
     """Filter standard input: `name=value` lines, or with a name as argument that value alone."""
     if len(argv) > 1 or (argv and argv[0].startswith("-")):
         print("usage: parse-metrics.sh [NAME] < output", file=sys.stderr)
         return 2
     try:
-        metrics = parse_metrics(io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
+        given = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+        metrics = parse_metrics(io.TextIOWrapper(given, encoding="utf-8", errors="replace"))
     except MetricError as error:
         print(f"parse-metrics: {error}", file=sys.stderr)
         return 1
@@ -92,4 +132,10 @@ def _main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
+    status = _main(sys.argv[1:])
+    try:
+        if sys.stdout is not None:
+            sys.stdout.close()
+    except OSError:  # as with `| head`
+        pass
+    sys.exit(status)

@@ -261,14 +261,13 @@ class TestTheChange:
     def test_nothing_changed(self, lab: Lab) -> None:
         refused_try(lab, PRECONDITION, "nothing has changed in src")
 
-    def test_only_comments_or_the_mode_changed(self, lab: Lab) -> None:
-        lab.write("src/model.py", "def f():\n    return 1\n")
+    def test_nothing_but_a_file_that_git_ignores(self, lab: Lab) -> None:
+        lab.write("src/.gitignore", "made\n")
         assert lab.attempt("echo METRIC total_ms=90\n").code == 0
-        lab.write("src/model.py", '"""A docstring."""\n\n\ndef f():  # a comment\n    return 1\n')
-        refused_try(lab, PRECONDITION, "only comments or spacing")
-        lab.git("checkout", "-q", "src")
-        (lab.root / "src/model.py").chmod(0o755)
-        refused_try(lab, PRECONDITION, "only")
+        lab.write("src/made", "1\n")
+        line = refused_try(lab, PRECONDITION, "nothing has changed in src that git does not ignore")
+        lab.git(*line.rsplit("git ", 1)[1].split())
+        assert "DISCARD" in lab.attempt().out
 
     def test_python_that_does_not_parse_costs_nothing(self, lab: Lab) -> None:
         lab.write("src/model.py", "def f(:\n")
@@ -276,7 +275,7 @@ class TestTheChange:
 
     def test_the_same_change_names_the_experiment_it_was(self, lab: Lab) -> None:
         lab.attempt("echo METRIC total_ms=200\n")
-        lab.edit("\n\necho METRIC total_ms=200  \n")
+        lab.edit("echo METRIC total_ms=200\n")
         assert "--again 2" in refused_try(lab, PRECONDITION, "experiment 2 was the same code")
 
     def test_two_commits_on_top_can_be_gathered_as_it_says(self, lab: Lab) -> None:
@@ -380,13 +379,20 @@ class TestInit:
         init(repo, USAGE, "outside", "--mutable", "/etc/passwd")
         init(repo, PRECONDITION, "command not found: no-such-program", "--command", "no-such-program --now")
         init(repo, PRECONDITION, "quotes", "--command", "bash 'bench.sh")
-        init(repo, PRECONDITION, "metric", "--metric", "total ms")
+        assert "correct --metric" in init(repo, PRECONDITION, "metric", "--metric", "total ms")
+        assert "correct --limit" in init(repo, PRECONDITION, "limit_s", "--limit", "-1")
+        line = init(repo, PRECONDITION, "lies in the mutable path .", "--mutable", ".")
+        words = line.rsplit("change: ", 1)[1].split()
+        assert words[:2] == ["--mutable", "src"] and "bench.sh" not in words
+        assert repo.call(*INIT[:-4], "--tag", "named", *words).code == 0
+        repo.git("switch", "-q", "main")
+        (repo.root / "autoresearch.jsonl").unlink()
         repo.write("mine/x", "x")
         init(repo, PRECONDITION, "mine is not tracked", "--mutable", "mine")
 
     def test_a_benchmark_that_git_does_not_track_is_named(self, repo: Repo) -> None:
         repo.write("new.sh", "echo METRIC total_ms=1\n")
-        assert "git add new.sh" in init(repo, PRECONDITION, "new.sh is not tracked", "--command", "bash new.sh")
+        assert "git add -- new.sh" in init(repo, PRECONDITION, "new.sh is not tracked", "--command", "bash new.sh")
 
     def test_a_program_of_a_linked_environment_need_not_be_tracked(self, repo: Repo) -> None:
         repo.write(".gitignore", "node_modules\n")

@@ -339,3 +339,40 @@ echo 'echo METRIC total_ms=1' > src/judge.sh
     attempt(judged, "sleep 0.4; echo METRIC total_ms=300\n", fake)
     run = judged.events("run")[-1]
     assert run["metric"] == 300 and run["status"] == "discard"
+
+
+def test_a_slip_in_a_secondary_value_does_not_void_the_metric(lab: Lab) -> None:
+    done = lab.attempt("echo METRIC loss=nan; echo METRIC total_ms=50; echo METRIC µs=7; echo METRIC a b=1\n")
+    assert "KEEP" in done.out and "loss=nan" in done.out, done
+    assert lab.events("run")[-1]["metrics"] == {"µs": 7}
+
+
+def test_a_value_that_has_a_guard_must_be_a_number(make_lab: Maker) -> None:
+    lab = make_lab(guard={"mb": {"max": 5}})
+    failed(lab, lab.attempt("echo METRIC mb=nan; echo METRIC total_ms=50\n"), "no_metric")
+
+
+def test_a_secondary_value_of_an_evaluator_that_is_not_finite_is_passed_over(judged: Lab) -> None:
+    script = """echo '{"outcome": "ok", "metrics": {"total_ms": 50, "loss": NaN, "n": 3}}' > "$AUTORESEARCH_RESULT"\n"""
+    done = attempt(judged, script, "true\n")
+    assert "KEEP" in done.out and "loss=nan" in done.out, done
+    assert judged.events("run")[-1]["metrics"] == {"n": 3}
+
+
+def test_what_standard_error_draws_hides_no_metric(lab: Lab) -> None:
+    done = lab.attempt("printf 3/3 >&2; echo METRIC total_ms=50; printf 4/4 >&2\n")
+    assert "KEEP" in done.out, done
+    log = (lab.workspace.run_dir(2, 1) / "run.log").read_text()
+    assert all(part in log for part in ("3/3", "METRIC total_ms=50", "4/4"))
+
+
+def test_a_metric_on_standard_error_alone_is_pointed_out(lab: Lab) -> None:
+    done = lab.attempt("echo METRIC total_ms=50 >&2\n")
+    failed(lab, done, "no_metric")
+    assert "2>&1" in done.out
+
+
+def test_a_flood_on_standard_error_is_logged_within_bounds_and_stops_nothing(lab: Lab) -> None:
+    done = lab.attempt("head -c 20000000 /dev/zero >&2; echo METRIC total_ms=50\n")
+    assert "KEEP" in done.out, done
+    assert (lab.workspace.run_dir(2, 1) / "run.log").stat().st_size < 10 * 2**20

@@ -221,12 +221,12 @@ def test_what_the_machine_failed_was_not_tried() -> None:
         run(2, None, "crash", outcome="killed"),
     ]
     session = fold(*events)
-    assert session.tried("b") is None and session.tried("c") is None
-    found = session.tried("a")
+    assert session.tried("b") == () == session.tried("c")
+    (found,) = session.tried("a")
     assert found is not None and found.number == 1
-    again = fold(*events, start(3, fingerprint="b"), run(3, 2.0, "discard")).tried("b")
+    (again,) = fold(*events, start(3, fingerprint="b"), run(3, 2.0, "discard")).tried("b")
     assert again is not None and again.number == 3
-    assert fold(*events, config(segment=1)).tried("a") is None
+    assert fold(*events, config(segment=1)).tried("a") == ()
 
 
 def test_an_exploded_value_does_not_stop_the_session() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from lab import Repo, new_repo
 
+from autoresearch.errors import PreconditionError
 from autoresearch.system.git import Git
 
 
@@ -59,3 +60,16 @@ def test_another_process_that_knows_of_no_commit_of_its_own_asks(repo: Repo, mon
     git = Git(repo.root)
     questions = asked(git, monkeypatch)
     assert git.go_back("main", commit, parent) == [] and questions == [commit] and git.head() == parent
+
+
+def test_without_git_lfs_it_says_so_and_not_that_a_remote_hung_up(repo: Repo, tmp_path: Path) -> None:
+    repo.write(".gitattributes", "*.bin filter=lfs\n")
+    repo.write("w.bin", "weights\n")
+    commit = repo.commit("weights")
+    repo.git("config", "filter.lfs.process", "no-such-git-lfs filter-process")
+    repo.git("config", "filter.lfs.smudge", "no-such-git-lfs smudge")
+    repo.git("config", "filter.lfs.required", "true")
+    with pytest.raises(PreconditionError, match="kept with git-lfs, which cannot be run here") as refused:
+        Git(repo.root).export(commit, tmp_path / "out")
+    assert refused.value.fix == "install git-lfs, then: git lfs install"
+    assert "hung up" not in refused.value.message

@@ -119,7 +119,7 @@ def test_guards_are_bounds_of_other_metrics_and_the_old_key_is_one() -> None:
         ("accuracy = { most = 1 }", "unknown key; known are max, min"),
         ("accuracy = { min = 20, max = 9 }", "nothing could be kept"),
         ("total_ms = { max = 1 }", "is the metric itself"),
-        ('"a b" = { max = 1 }', "should match pattern"),
+        ('"a b" = { max = 1 }', "is no name of a metric"),
         ("peak_vram_mb = { max = 1 }", "say the same"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from autoresearch import __version__
-from autoresearch.cli import output
+from autoresearch.cli import output, streams
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.workspace.session_journal import hooks_outdated
 from autoresearch.workspace.workspace import find
@@ -96,9 +96,10 @@ def _command_of(words: Sequence[str]) -> str | None:
 
 def main() -> NoReturn:
     """Entry point of the program `autoresearch`."""
+    streams.mend()
     try:
         output.run(program(sys.argv[1:]), sys.argv[1:])
     except SystemExit as end:
         # Freeing what a long session holds, object by object, takes longer than the command itself may.
-        sys.stderr.flush()
+        streams.settle()
         os._exit(end.code if isinstance(end.code, int) else 1)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from autoresearch.cli import streams
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.errors import NoSession
 from autoresearch.system.files import write_atomic
@@ -44,7 +45,9 @@ def export(
     write = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format]
     text = write(session, secondary_of(workspace.root))
     if output == "-" and not as_json:
-        sys.stdout.write(text)
+        failed = streams.put(sys.stdout, text)
+        if failed is not None and not streams.is_nobody(failed):
+            raise failed
         return
     path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
     write_atomic(path, text)
@@ -57,12 +60,17 @@ def import_(
         Literal["lower", "higher"] | None,
         typer.Option(help="Which way is better, where the file does not say.", show_default="lower"),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The column that counts, where several could.", show_default=False),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="All or nothing: refuse a file with a bad row.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Read the log of another tool.
 
     Its experiments become a segment of their own, beside those measured here; without a session, they begin one.
-    What was imported already is passed over.
+    What was imported already is passed over, and so are rows that cannot be read: these are listed.
 
     Example: autoresearch import ../old/results.tsv
     """
@@ -73,10 +81,13 @@ def import_(
         root = find(here()).root
     except NoSession:
         root = here()
-    done = import_log(root, here() / file, direction, wall_clock())
+    done = import_log(root, here() / file, direction, wall_clock(), metric=metric, strict=strict)
     view = {"file": str(file), "segments": list(done.segments), "added": done.added, "known": done.known}
+    view["skipped"] = list(done.skipped)
     known = f", {done.known} were there already" if done.known else ""
-    emit(as_json, view, [f"{done.added} experiments imported from {file}{known}; see: autoresearch log"])
+    lines = [f"{done.added} experiments imported from {file}{known}; see: autoresearch log"]
+    lines += [f"skipped {line}" for line in done.skipped]
+    emit(as_json, view, lines)
 
 
 def plot(

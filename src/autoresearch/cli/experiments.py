@@ -77,6 +77,9 @@ def try_(
             show_default="as [keep] says",
         ),
     ] = None,
+    same: Annotated[
+        bool, typer.Option("--same", help="Measure it though it was measured before, or differs in no code.")
+    ] = False,
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -96,13 +99,12 @@ def try_(
         raise UsageError("--pairs is for a change that was a close call", "say which: autoresearch try --again N")
     if detach:
         pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
-        jobs.detach(
-            workspace, [*jobs.words("try", "-m", message, again=again, pairs=pairs_asked), *pairs_given], as_json
-        )
+        words = jobs.words("try", "-m", message, again=again, pairs=pairs_asked, same=same)
+        jobs.detach(workspace, [*words, *pairs_given], as_json)
         return
     with Display() as display, jobs.measuring(workspace, "try") as job:
         result = attempt(
-            workspace, message.strip(), given, wall_clock, again=again, pairs=pairs_asked, tick=display.tick
+            workspace, message.strip(), given, wall_clock, again=again, same=same, pairs=pairs_asked, tick=display.tick
         )
         output = _kept(job, result)
     emit_with_messages(workspace, result.session, as_json, *output)

@@ -10,7 +10,7 @@ import typer
 from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, emit, here, remark
-from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
@@ -39,8 +39,28 @@ def status(as_json: JsonFlag = False) -> None:
 
     workspace = find(here())
     session = load_session(workspace)
-    view = views.status_view(session, current_run(workspace), night_alpha_of(workspace.root))
-    emit_with_messages(workspace, session, as_json, view, views.status_lines(session, view))
+    running = current_run(workspace)
+    view = views.status_view(session, running, night_alpha_of(workspace.root))
+    wrong = _set_back(workspace, session) if running is None and not is_locked(workspace) else None
+    view["wrong"] = wrong and str(wrong)
+    if wrong is not None:
+        view["next"] = wrong.fix.rsplit(": ", 1)[-1]
+    lines = views.status_lines(session, view)
+    lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
+    emit_with_messages(workspace, session, as_json, view, lines)
+
+
+def _set_back(workspace: Workspace, session: Session) -> AutoresearchError | None:
+    """Return that the branch does not contain the best so far, or None, also where git cannot be asked."""
+    if session.incumbent is None or session.segment.branch is None:
+        return None
+    from autoresearch.system.git import git_at
+    from autoresearch.workspace.editable import set_back
+
+    try:
+        return set_back(git_at(workspace.root), session)
+    except AutoresearchError:
+        return None
 
 
 def log(

@@ -64,8 +64,8 @@ def emit_with_messages(
     count = sum(map(len, sections.values()))
     if "data" in sections and count <= MOST_LINES:
         sections["data"] = sections["data"][max(0, len(messages) + count - MOST_LINES) :]
-    emit(as_json, {**view, "messages": texts}, {"messages": messages, **sections})
-    if texts:
+    read = emit(as_json, {**view, "messages": texts}, {"messages": messages, **sections})
+    if texts and read:
         from autoresearch.system.clock import wall_clock
 
         count = session.mailbox.shown + len(texts)

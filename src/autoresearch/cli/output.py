@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from autoresearch.cli import streams
 from autoresearch.cli.job_folders import adopt, detached_as
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import printable
@@ -24,18 +25,20 @@ Sections = Mapping[str, Sequence[str]]
 """What is printed, in parts that have names: `data` is what a run printed, which may be shortened."""
 
 
-def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str] | Sections) -> None:
-    """Print a result: the object on stdout with `--json`, else the lines. A detached command leaves it in its job."""
+def emit(as_json: bool, view: dict[str, Any], lines: Sequence[str] | Sections) -> bool:
+    """Print a result: the object on stdout with `--json`, else the lines. A detached command leaves it in its job.
+
+    Returns whether somebody could read it. What was done is done when nobody could, and the exit code is its own.
+    """
     sections = sections_of(lines)
     job = detached_as()
     if job is not None:
         job.keep({"view": view, "sections": sections})
-    if as_json:
-        sys.stdout.write(_object(view) + "\n")
-    else:
-        for line in chain.from_iterable(sections.values()):
-            sys.stdout.write(printable(line) + "\n")
-    sys.stdout.flush()
+    text = _object(view) if as_json else "\n".join(printable(line) for line in chain.from_iterable(sections.values()))
+    failed = streams.put(sys.stdout, text + "\n" if text else "")
+    if failed is not None and not streams.is_nobody(failed):
+        remark(f"the output could not be written: {failed.strerror}; what was asked for is done")
+    return failed is None
 
 
 def sections_of(lines: Sequence[str] | Sections) -> dict[str, list[str]]:
@@ -56,7 +59,7 @@ def _object(view: dict[str, Any]) -> str:
 
 def remark(text: str) -> None:
     """Print prose on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    streams.say(printable(text))
 
 
 def here() -> Path:
@@ -77,16 +80,14 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name="autoresearch", standalone_mode=False)
-        sys.stdout.flush()
+        streams.settle()
         sys.exit(code if isinstance(code, int) else 0)
     except AutoresearchError as error:
         _fail(error, as_json)
     except KeyboardInterrupt:
         _fail(AutoresearchError("interrupted", "see: autoresearch resume"), as_json)
     except BrokenPipeError:
-        # The reader of our output is gone, as with `| head`: there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(0)  # the reader of our output is gone, as with `| head`: there is nobody left to tell
     except OSError as error:
         what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
         _fail(AutoresearchError(what, "correct that and try again; autoresearch resume repairs a session"), as_json)
@@ -101,7 +102,7 @@ def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
     if job is not None:
         job.keep({"error": error.as_dict()})
     if as_json:
-        print(_object({"error": error.as_dict()}), flush=True)
+        streams.put(sys.stdout, _object({"error": error.as_dict()}) + "\n")
     remark(f"autoresearch: {error}")
     sys.exit(error.exit_code)
 

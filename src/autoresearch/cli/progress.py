@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from autoresearch.cli import streams
 from autoresearch.escaping import printable
 
 if TYPE_CHECKING:
@@ -32,25 +34,29 @@ class Display:
             columns = [SpinnerColumn(), *counted, TextColumn("{task.description}")]
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=self.total)
-            self._bar.start()
+            with contextlib.suppress(OSError):
+                self._bar.start()
         return self
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError):
+                self._bar.stop()
 
     def tick(self, phase: str, seconds: float) -> None:
         """Say what is going on (`train`, `evaluate`, ...) and for how many seconds."""
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=f"{phase} {seconds:.0f} s")
+            with contextlib.suppress(OSError):  # the terminal is gone; what runs is not
+                self._bar.update(self._task, description=f"{phase} {seconds:.0f} s")
         elif phase != self.phase:
-            print(f"{time.strftime('%H:%M:%S')} {phase}", file=sys.stderr, flush=True)
+            streams.say(f"{time.strftime('%H:%M:%S')} {phase}", patient=False)
         self.phase = phase
 
     def say(self, text: str, *, steps: int = 0) -> None:
         """Print a line that stays, and count `steps` as done."""
         if self._bar is not None and self._task is not None:
-            self._bar.console.print(printable(text), markup=False, highlight=False)
-            self._bar.advance(self._task, steps)
+            with contextlib.suppress(OSError):
+                self._bar.console.print(printable(text), markup=False, highlight=False)
+                self._bar.advance(self._task, steps)
         else:
-            print(printable(text), file=sys.stderr, flush=True)
+            streams.say(printable(text), patient=False)

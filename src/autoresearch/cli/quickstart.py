@@ -20,7 +20,8 @@ from autoresearch.runs.setup import setup_workspace
 from autoresearch.search.sampler import propose
 from autoresearch.system.clock import wall_clock
 from autoresearch.system.files import write_atomic
-from autoresearch.workspace.init import InitOptions, init
+from autoresearch.workspace.init import init
+from autoresearch.workspace.init_options import InitOptions
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 

@@ -26,7 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Folder = Path(),
-    task: Annotated[str, typer.Option(metavar="NAME", help="The task; see: autoresearch tasks.")] = "pretrain",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The task; see: autoresearch tasks.",
+            show_default="the autoresearch.toml that is committed here, else pretrain",
+        ),
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the session and of its branch.", show_default="today")
     ] = None,
@@ -84,8 +91,9 @@ def init(
     from autoresearch.runs.setup import setup_workspace
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
+    from autoresearch.workspace.init_options import InitOptions
 
-    options = init.InitOptions(
+    options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,

@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from autoresearch.errors import AutoresearchError, UsageError
+from autoresearch.exchange.foreign_rows import json_rows, table_rows, understood
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
-from autoresearch.journal.events import config_line, import_line, run_line
-from autoresearch.journal.fields import Event, finite
+from autoresearch.journal.events import config_line, import_line, repeat_line, run_line
+from autoresearch.journal.fields import Event
 from autoresearch.journal.session import Experiment, replay
-from autoresearch.journal.statuses import STATUSES, Outcome, Status
+from autoresearch.journal.statuses import Outcome
 from autoresearch.metrics import Direction, Metric
 from autoresearch.system.git import Git
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
-
-TSV = ("commit", "memory_gb", "status", "description")
-"""Columns of results.tsv; the one before the description that is none of these is the metric, behind it come others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,11 @@ class Log:
     name: str
     metric: Metric
     experiments: tuple[Experiment, ...]
+    """Numbered by their places in the log."""
+    theirs: Mapping[int, object] = field(default_factory=dict)
+    """Place -> the number that the other tool gave it: tools begin at 1 again when they are started again."""
+    skipped: tuple[str, ...] = ()
+    """What could not be read, each with its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,17 @@ class Imported:
     segments: tuple[int, ...]
     added: int
     known: int
+    skipped: tuple[str, ...] = ()
+    """Rows that could not be read, each with its line."""
 
 
-def import_log(root: Path, path: Path, direction: Direction | None, now: int) -> Imported:
+def import_log(
+    root: Path, path: Path, direction: Direction | None, now: int, *, metric: str | None = None, strict: bool = False
+) -> Imported:
     """Add what `path` has to the session in `root`, or begin one there. Raises `UsageError` for what is no such log."""
-    logs = [*read_log(path, direction)]
+    found = read_log(path, direction, metric, strict=strict)
+    skipped = tuple(line for log in found for line in log.skipped)
+    logs = [log for log in found if log.experiments]
     workspace = Workspace(root)
     begun = workspace.journal.exists()
     if not begun:
@@ -64,7 +73,7 @@ def import_log(root: Path, path: Path, direction: Direction | None, now: int) ->
     with lock(workspace):
         if begun and load_session(workspace).segment.branch is not None:
             recover(workspace, Git(root), now)
-        return _add(workspace, path.name, logs, now)
+        return replace(_add(workspace, path.name, logs, now), skipped=skipped)
 
 
 def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported:
@@ -85,103 +94,122 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
             for e in events
             if isinstance(e.get("imported"), dict) and e["imported"].get("origin") == log.origin
         }
-        for entry, experiment in enumerate(log.experiments, 1):
+        for experiment in log.experiments:
+            entry = experiment.number
             if entry in there:
                 known += 1
                 continue
             number += 1
-            append(workspace, _run(experiment, number, segment, {"origin": log.origin, "entry": entry, "from": name}))
+            about = {"origin": log.origin, "entry": entry, "from": name}
+            about |= {"number": log.theirs[entry]} if entry in log.theirs else {}
+            append(workspace, _run(experiment, number, segment, about))
+            for run in experiment.runs:
+                if run.purpose in ("repeat", "replica") and run.seed is not None:
+                    env = experiment.env if run.hardware == experiment.hardware else {"gpu": run.hardware}
+                    append(workspace, repeat_line(number, run.seed, run.value, env, experiment.finished or now))
             added += 1
     return Imported(tuple(segments), added, known)
 
 
-def read_log(path: Path, direction: Direction | None) -> Iterator[Log]:
-    """Yield the logs in a file: one of a results.tsv, one for each segment of a JSONL file."""
+def read_log(path: Path, direction: Direction | None, metric: str | None = None, *, strict: bool = False) -> list[Log]:
+    """Return the logs in a file: one of a table, one for each segment of JSON lines.
+
+    A row that cannot be read is skipped and listed; with `strict` it refuses the file.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"there is no {path}", "name a results.tsv or a .jsonl file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "name a results.tsv or a .jsonl file") from None
-    first = text.lstrip()[:1]
-    logs = [*(_jsonl(path, text, direction) if first == "{" else _tsv(path, text, direction))]
-    if not any(log.experiments for log in logs):
-        raise UsageError(f"{path} has no experiments", "name a results.tsv or a .jsonl file")
-    yield from logs
-
-
-def _jsonl(path: Path, text: str, direction: Direction | None) -> Iterator[Log]:
     try:
-        events = [*journal.read(path)]
-        session = replay(events)
-    except journal.JournalError as error:
-        raise UsageError(str(error), "correct that line") from None
-    except AutoresearchError as error:
-        raise UsageError(error.message.replace("autoresearch.jsonl", path.name), "correct that line") from None
+        logs = _ours(path, direction) if metric is None else []
+        logs = logs or _theirs(path, text, direction, metric)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", error.fix) from None
+    skipped = [line for log in logs for line in log.skipped]
+    if strict and skipped:
+        raise UsageError(f"{path.name} {skipped[0]}", "correct that line, or leave out --strict")
+    if not any(log.experiments for log in logs):
+        what = f"; {skipped[0]}" if skipped else ""
+        raise UsageError(f"{path} has no experiments{what}", "name a results.tsv or a .jsonl file")
+    return logs
+
+
+def _ours(path: Path, direction: Direction | None) -> list[Log]:
+    """Return the logs of a file in the words of our own journal; none when it is not wholly that."""
+    try:
+        session = replay(journal.read(path))
+    except (journal.JournalError, AutoresearchError):
+        return []
+    logs = []
     for segment in session.segments:
         mine = tuple(e for e in session.experiments if e.segment == segment.number and e.status is not None)
         metric = replace(segment.metric, direction=direction or segment.metric.direction)
         if mine:
             about = [segment.number, segment.name, metric.name, mine[0].commit, mine[0].description]
-            yield Log(_hash(about), segment.name or path.stem, metric, mine)
+            numbers: dict[int, object] = {entry: e.number for entry, e in enumerate(mine, 1)}
+            entries = tuple(e._replace(number=entry) for entry, e in enumerate(mine, 1))
+            logs.append(Log(_hash(about), segment.name or path.stem, metric, entries, numbers))
+    return logs
 
 
-def _tsv(path: Path, text: str, direction: Direction | None) -> Iterator[Log]:
-    lines = text.splitlines()
-    columns = [name.strip() for name in (lines[0] if lines else "").split("\t")]
-    last = columns.index("description") if "description" in columns else 0
-    names, others = ([name for name in part if name not in TSV] for part in (columns[:last], columns[last:]))
-    if "status" not in columns or len(names) != 1:
-        raise UsageError(
-            f"{path} does not begin with the columns commit, a metric, memory_gb, status, description",
-            "name a results.tsv or a .jsonl file",
-        )
-    metric = Metric(names[0], direction or "lower")
-    experiments: list[Experiment] = []
-    for number, line in enumerate(lines[1:], 2):
-        if line.strip():
-            cells = dict(zip(columns, line.split("\t", len(columns) - 1), strict=False))
-            try:
-                experiments.append(_row(cells, names[0], others, len(experiments) + 1))
-            except (KeyError, ValueError) as error:
-                raise UsageError(f"{path.name} line {number}: {error}", "correct that line") from None
-    # What is behind the description does not count: the same log may be written with another choice of metrics.
-    first = next((line for line in lines[1:] if line.strip()), "")
-    about = ["\t".join(line.split("\t", len(columns) - 1)[: last + 1]) for line in (lines[0], first)]
-    yield Log(_hash(about), path.stem, metric, tuple(experiments))
+def _theirs(path: Path, text: str, direction: Direction | None, metric: str | None) -> list[Log]:
+    if text.lstrip()[:1] == "{":
+        parts = [*json_rows(text)]
+    else:
+        rows = table_rows(text)
+        parts = [(rows, {}, [])]
+        if not rows:
+            header = [name.strip().lower() for name in text.strip().split("\t")]
+            if "status" in header:
+                return []
+            understood([(1, {})], metric, direction)  # which says what is missing
+    logs = []
+    for at, (rows, config, bad) in enumerate(parts):
+        if not rows:
+            logs.append(Log("", path.stem, Metric("metric", "lower"), (), {}, tuple(bad)))
+            continue
+        found = understood(rows, metric, direction, config)
+        unit = str(config.get("metricUnit") or "")
+        about: list[Any] = [at, found.first]
+        about = (None if config else _beginning(text)) or about
+        name = str(config.get("name") or path.stem)
+        logs.append(
+            Log(_hash(about), name, Metric(found.metric, found.direction, unit), found.experiments, found.theirs,
+                (*bad, *found.skipped))
+        )  # fmt: skip
+    return logs
 
 
-def _row(cells: dict[str, str], metric: str, others: list[str], number: int) -> Experiment:
-    """Return one row as an experiment, with the other metrics that it has a column for.
+def _beginning(text: str) -> list[Any] | None:
+    """Return what tells a results.tsv from others: its header and first row, up to the description.
 
-    In this table a number that there is none of is 0; one of `others` is left out when its cell is empty.
+    What is behind it does not count: the same log may be written with another choice of metrics.
     """
-    status = next((word for word in get_args(Status) if word == cells["status"].strip()), None)
-    if status is None:
-        raise ValueError(f"unknown status {cells['status']!r}; it must be one of {', '.join(STATUSES)}")
-    memory, value = finite("memory_gb", float(cells.get("memory_gb") or 0)), finite(metric, float(cells[metric]))
-    metrics = {name: finite(name, float(cells[name])) for name in others if cells.get(name, "").strip()}
-    if memory:
-        metrics.setdefault("peak_vram_mb", memory * 1024)
-    return Experiment(
-        number,
-        0,
-        cells.get("commit", "").strip() or None,
-        description=cells.get("description", "").strip(),
-        status=status,
-        metric=value,
-        metrics=metrics,
-    )
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()][:2]
+    columns = [name.strip() for name in lines[0].split("\t")]
+    if len(lines) < 2 or "description" not in columns or "status" not in columns:
+        return None
+    last = columns.index("description")
+    return ["\t".join(line.split("\t", len(columns) - 1)[: last + 1]) for line in lines]
 
 
 def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> Event:
-    """Return an experiment as a line; a crash has no number, whatever the other tool wrote for it."""
+    """Return an experiment as a line; a crash has no number, whatever the other tool wrote for it.
+
+    Values that were measured stay, whatever became of the experiment: those that have a seed, which only our own export
+    names, and the number of a run whose checks failed, where it is none of the zeros that stand for no number.
+    """
     scored = e.status in ("keep", "discard")
+    checked = e.status == "checks_failed" and bool(e.metric)
+    runs = [run for run in e.runs if run.purpose in ("screening", "verdict")]
+    measured = scored or checked or any(run.seed is not None for run in runs)
     assert e.status is not None
     return run_line(
         number,
         (e.commit or "")[:7],
-        e.metric if scored else None,
+        e.metric if scored or checked else None,
         e.metrics,
         e.status,
         e.description,
@@ -191,10 +219,13 @@ def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> 
         details={
             "outcome": e.outcome or ("ok" if scored else cast("Outcome", e.status)),
             "reason": e.reason,
-            "values": list(e.values) if scored else [],
-            "seeds": list(e.seeds),
-            "screened": e.screened,
+            "values": [run.value for run in runs] if measured else [],
+            "seeds": [run.seed for run in runs if run.seed is not None],
+            "screened": any(run.purpose == "screening" for run in runs),
+            "manifest": e.manifest,
+            "warnings": list(e.warnings),
             "imported": {**imported, "env": e.env},
+            **({"env": e.env} if e.env else {}),
         },
     )
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from autoresearch.escaping import one_line
-from autoresearch.journal.events import foreign_config_line, run_line
+from autoresearch.journal.events import RunDetails, foreign_config_line, repeat_line, run_line
 from autoresearch.journal.session import Experiment, Session
 
 COLUMNS = (
@@ -51,7 +51,8 @@ def to_jsonl(session: Session, secondary: Sequence[str] = ()) -> str:
     """Return all segments as the `config` and `run` lines that other tools of the field read.
 
     These expect a number for every experiment, so what has none is 0 (its status says crash), and milliseconds. They
-    have all metrics already: `secondary` chooses none.
+    have all metrics already: `secondary` chooses none. What only `import` reads is in further keys, and in the lines of
+    runs that were made after a verdict: nothing that was measured is lost on the way there and back.
     """
     lines: list[dict[str, object]] = []
     for segment in {s.number: s for s in session.segments}.values():
@@ -59,10 +60,27 @@ def to_jsonl(session: Session, secondary: Sequence[str] = ()) -> str:
         lines.append(foreign_config_line(segment.name, segment.metric))
         for e in mine:
             commit, status, ended_ms = (e.commit or "")[:7], e.status or "", 1000 * (e.finished or 0)
+            decided = [run for run in e.runs if run.purpose in ("screening", "verdict")]
+            details: RunDetails = {
+                "values": [run.value for run in decided],
+                "seeds": [run.seed for run in decided if run.seed is not None],
+                "screened": any(run.purpose == "screening" for run in decided),
+                "reason": e.reason,
+                "manifest": e.manifest,
+                "warnings": list(e.warnings),
+                "env": e.env,
+            }
+            if e.outcome is not None:
+                details["outcome"] = e.outcome
             line = run_line(
-                e.number, commit, e.metric or 0, e.metrics, status, e.description, segment.number, e.asi, ended_ms
-            )
+                e.number, commit, e.metric or 0, e.metrics, status, e.description, segment.number, e.asi, ended_ms,
+                details=details,
+            )  # fmt: skip
             lines.append(line)
+            for run in e.runs:
+                if run.purpose in ("repeat", "replica") and run.seed is not None:
+                    env = e.env if run.hardware == e.hardware else {"gpu": run.hardware}
+                    lines.append(repeat_line(e.number, run.seed, run.value, env, e.finished or 0))
     return "".join(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n" for line in lines)
 
 

@@ -61,7 +61,7 @@ def attempt(
         if again is not None:
             earlier = restore(root, git, session, task, again)
             description = description or f"again {again}: {earlier}"
-        candidate = find_candidate(git, session, task, description, again=same or again is not None)
+        candidate = find_candidate(git, session, task, description, same=same or again is not None)
         number = session.next_number
         about = {
             "experiment": number,

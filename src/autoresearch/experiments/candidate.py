@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,10 @@ from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.experiments.code_fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.experiments.code_review import remarks
 from autoresearch.journal.refs import ref_of
-from autoresearch.journal.session import Session
+from autoresearch.journal.session import Experiment, Session
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.workspace.editable import edited, mutable_paths, outside
+from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside
 from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
@@ -36,10 +37,10 @@ class Candidate:
     """What in the change deserves a second look."""
 
 
-def find_candidate(git: Git, session: Session, task: TaskFile, description: str, *, again: bool) -> Candidate:
+def find_candidate(git: Git, session: Session, task: TaskFile, description: str, *, same: bool) -> Candidate:
     """Return the change on top of the incumbent; raise `PreconditionError` when there is none that may be measured.
 
-    With `again` the code may have been measured before, and a commit may change nothing.
+    With `same` the code may have been measured before, and a commit may change nothing.
     """
     incumbent = session.incumbent
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
@@ -51,13 +52,13 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
         )
     edits = edited(git, session, task)
     head = git.head() or ""
+    _refuse_edits_in_submodules(git, task)
     if head == tip:
         commit, paths = None, edits
         if not paths:
-            what = ", ".join(task.files.mutable)
-            raise PreconditionError(f"nothing has changed in {what}", "edit it, then try again")
+            raise _nothing_changed(git, task)
     else:
-        commit, paths = head, _agents_commit(git, task, tip, head, edits, empty=again)
+        commit, paths = head, _agents_commit(git, task, tip, head, edits, empty=same)
     description = description or (git.subject(commit) if commit else "")
     if not description:
         raise PreconditionError("the experiment has no description", 'say what changes: autoresearch try -m "..."')
@@ -69,9 +70,12 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
         if problem:
             raise PreconditionError(f"it does not parse: {problem}", "correct it, then try again")
     code = fingerprint(after)
-    if not again:
-        _refuse_repetition(session, code, fingerprint(before))
     warnings = tuple(remarks(before, after, task.files.immutable))
+    known = [*([incumbent] if code == fingerprint(before) else []), *session.tried(code)]
+    if known and not same:
+        mine = git.entries_of(commit, roots) if commit else git.entries_with(paths, roots)
+        alike = _refuse_repetition(git, session, task, mine, known)
+        warnings = (alike, *warnings) if alike else warnings
     return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
 
 
@@ -85,9 +89,9 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     if experiment is None or commit is None:
         raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
     paths = mutable_paths(git, task)
-    edits, version = edited(git, session, task), files_of(git, commit, paths)
-    here = files_of(git, "HEAD", paths)
-    if edits and _in_folder(git, here, edits) != version:
+    edits, version = edited(git, session, task), git.entries_of(commit, paths)
+    here = git.entries_of("HEAD", paths)
+    if edits and git.entries_with(edits, paths) != version:
         raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
     incumbent = session.incumbent
     if here != version and (incumbent is None or git.head() != git.resolve(incumbent.commit or "")):
@@ -95,11 +99,15 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     if not edits and here != version:
         with changing_git(root):
             git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in version)])
+            git.move_submodules("HEAD", commit)
     return experiment.description
 
 
 def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequence[str], *, empty: bool) -> list[str]:
     """Return what the one commit on top of the incumbent changed; refuse anything else."""
+    behind = behind_the_best(git, tip, head)
+    if behind is not None:
+        raise behind
     back = f"git reset --soft {tip[:12]}"
     if git.parents(head) != [tip]:
         raise PreconditionError(
@@ -116,16 +124,57 @@ def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequenc
     return paths
 
 
-def _refuse_repetition(session: Session, code: str, before: str) -> None:
-    if code == before:
-        raise PreconditionError("only comments or spacing differ from the best so far", "change what the code does")
-    earlier = session.tried(code)
-    if earlier is not None:
-        verdict = f"{earlier.status}: {earlier.description}"
+def _nothing_changed(git: Git, task: TaskFile) -> PreconditionError:
+    """Return the error for a folder without a change; a new file that git ignores is none, and is named."""
+    ignored = [path for path in git.ignored_files(mutable_paths(git, task)) if "__pycache__" not in path]
+    what = f"nothing has changed in {', '.join(task.files.mutable)}"
+    if ignored:
+        path = shlex.quote(f":/{ignored[0]}" if git.prefix else ignored[0])
+        what = f"{what} that git does not ignore"
+        return PreconditionError(what, f"edit it, or if {ignored[0]} is the change: git add -f -- {path}")
+    return PreconditionError(what, "edit it, then try again")
+
+
+def _refuse_edits_in_submodules(git: Git, task: TaskFile) -> None:
+    """Refuse edits that a commit here cannot have: those of files in a submodule."""
+    inside = git.edited_submodules(mutable_paths(git, task))
+    if inside:
+        commit = f"git -C {shlex.quote(str(git.top / inside[0]))} commit -am"
         raise PreconditionError(
-            f"experiment {earlier.number} was the same code ({verdict})",
-            f"try something else, or repeat it on purpose with: autoresearch try --again {earlier.number}",
+            f"{inside[0]} is a submodule, and the edits in it are not committed", f'commit them there: {commit} "..."'
         )
+
+
+def _refuse_repetition(
+    git: Git, session: Session, task: TaskFile, mine: dict[str, tuple[str, str]], known: Sequence[Experiment]
+) -> str | None:
+    """Refuse what was measured already; return what to say of a change that differs in no code, and may count.
+
+    The same is what has the same files, modes, links and submodules. What differs only in comments and spacing is the
+    same where a harness takes the metric of a model; a command may count lines, or read a docstring as its prompt.
+    """
+    roots, again = mutable_paths(git, task), "measure it all the same: autoresearch try --same"
+    alike: Experiment | None = None
+    for e in known:
+        commit = e.commit and git.resolve(e.commit)
+        theirs = git.entries_of(commit, roots) if commit else {}
+        same = mine == theirs
+        if same or (task.task.harness and _shape(mine) == _shape(theirs)):
+            if e == session.incumbent:
+                what = "nothing has changed since" if same else "only comments or spacing differ from"
+                raise PreconditionError(f"{what} the best so far", f"change what the code does, or {again}")
+            raise PreconditionError(
+                f"experiment {e.number} was the same code ({e.status}: {e.description})",
+                f"try something else, or repeat it on purpose with: autoresearch try --again {e.number}",
+            )
+        if _shape(mine) == _shape(theirs):
+            alike = alike or e
+    return None if alike is None else f"differs from experiment {alike.number} only in comments or spacing"
+
+
+def _shape(entries: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return all but what is written in files: their paths and modes, links, and the commits of submodules."""
+    return {path: (mode, "" if mode.startswith("100") else sha) for path, (mode, sha) in entries.items()}
 
 
 def _in_folder(git: Git, before: dict[str, bytes], paths: Sequence[str]) -> dict[str, bytes]:

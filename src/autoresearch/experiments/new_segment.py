@@ -8,8 +8,8 @@ from autoresearch.experiments.recovery import recover
 from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import hash_files
 from autoresearch.system.git import Git
-from autoresearch.workspace.editable import mutable_paths
-from autoresearch.workspace.init import segment_line
+from autoresearch.workspace.editable import mutable_paths, own_file
+from autoresearch.workspace.init import next_segment, segment_line
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import load
@@ -27,7 +27,7 @@ def begin_segment(root: Workspace, now: int) -> Session:
         session = recover(root, git, now).session
         check_branch(git, session)
         task = load(root.root)
-        changed = [change.path for change in git.changes() if not change.untracked]
+        changed = [c.path for c in git.changes() if not c.untracked and not own_file(git, c.path)]
         if changed:
             raise PreconditionError(f"{changed[0]} has changes that are not committed", "commit them: git commit -a")
         hashes = hash_files(root.root, task.files.immutable)
@@ -39,11 +39,5 @@ def begin_segment(root: Workspace, now: int) -> Session:
         untracked = {c.path for c in git.changes() if c.untracked}
         mine = tuple(mutable_paths(git, task))
         theirs = [path for path in untracked if path.startswith(mine)]
-        append(root, segment_line(task, _next(root, session), hashes, before.branch, before.tag, theirs, now))
+        append(root, segment_line(task, next_segment(session), hashes, before.branch, before.tag, theirs, now))
         return load_session(root)
-
-
-def _next(root: Workspace, session: Session) -> int:
-    """Return the number of a new segment; imported logs have numbers, too."""
-    used = {segment.number for segment in session.segments} | {e.segment for e in session.experiments}
-    return 1 + max(used)

@@ -13,7 +13,8 @@ from autoresearch.runs.spec import RunContext, Tick, search_path
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
-from autoresearch.workspace.editable import check_immutable, tip_of
+from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of
+from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
 
@@ -45,20 +46,22 @@ def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> 
     reason = stop_reason(stop, session, now)
     if reason is not None:
         raise StopReached(
-            reason, "for another session move autoresearch.jsonl away, then: autoresearch init --tag NAME"
+            reason, "for another session: mv autoresearch.jsonl earlier.jsonl && autoresearch init . --tag NAME"
         )
 
 
 def check_branch(git: Git, session: Session) -> None:
     """Raise `PreconditionError` unless the session's branch is checked out and nothing is half-way in git."""
     expected, branch = session.segment.branch, git.branch()
+    if expected is None:
+        raise PreconditionError(
+            "the journal is another tool's, and no session was begun here", f"begin one with: {how_to_begin(session)}"
+        )
     operation = git.unfinished_operation()
     if operation is not None:
         raise PreconditionError(
             f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
         )
-    if expected is None:
-        raise PreconditionError("the journal names no branch", "start a session with: autoresearch init")
     if git.resolve(branch_ref(expected)) is None:
         raise IntegrityError(
             f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
@@ -96,8 +99,6 @@ def _check_commits(git: Git, session: Session) -> None:
     incumbent, branch = session.incumbent, session.segment.branch
     if incumbent is not None and branch is not None and incumbent.commit:
         tip = git.resolve(branch_ref(branch))
-        if tip is not None and not git.is_ancestor(incumbent.commit, tip):
-            raise IntegrityError(
-                f"branch {branch} does not contain experiment {incumbent.number}",
-                f"put it back: git reset --keep {incumbent.commit[:12]}",
-            )
+        wrong = behind_the_best(git, incumbent.commit, tip) if tip is not None else None
+        if wrong is not None:
+            raise wrong

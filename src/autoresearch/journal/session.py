@@ -174,10 +174,9 @@ class Session:
         """Return the latest experiment with this number, or None."""
         return next((e for e in reversed(self.experiments) if e.number == number), None)
 
-    def tried(self, fingerprint: str) -> Experiment | None:
-        """Return the experiment of this segment that had this code, or None; what a machine failed does not count."""
-        mine = (e for e in self.current if e.fingerprint == fingerprint)
-        return next((e for e in mine if e.outcome != "killed"), None)
+    def tried(self, fingerprint: str) -> tuple[Experiment, ...]:
+        """Return the experiments of this segment that had this code; what a machine failed does not count."""
+        return tuple(e for e in self.current if e.fingerprint == fingerprint and e.outcome != "killed")
 
 
 def replay(events: Iterable[tuple[int, Event]]) -> Session:

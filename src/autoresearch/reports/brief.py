@@ -18,7 +18,7 @@ from autoresearch.search.families import GENERIC
 from autoresearch.search.history import near_misses, step, yields
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import git_at
-from autoresearch.workspace.editable import edited
+from autoresearch.workspace.editable import edited, set_back
 from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.notes import section
 from autoresearch.workspace.session_journal import load_session
@@ -55,8 +55,10 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         problems.append(str(error))
     ideas = [one_line(i.text, 110) for i in backlog.read(workspace) if not i.done]
     families = (task.search.families if task is not None else {}) or GENERIC
+    wrong = _wrong(workspace, session) if running is None else None
     view = {
         **status_view(session, running),
+        "wrong": wrong and str(wrong),
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
@@ -75,7 +77,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "more_ideas": max(0, len(ideas) - IDEAS),
         "problems": problems,
     }
-    return {**view, "next": _next(session, view)}
+    return {**view, "next": wrong.fix.rsplit(": ", 1)[-1] if wrong else _next(session, view)}
 
 
 def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
@@ -106,6 +108,8 @@ def remember(workspace: Workspace, now: int, session: Session | None = None, vie
             "stop": stop_reason(task.stop, session, now),  # they look for the file STOP themselves
             "ends": ends_at(task.stop, session),
             "next": view["next"],
+            "tip": session.incumbent.commit if session.incumbent is not None else None,
+            "branch": session.segment.branch,
             "bin": str(Path(sys.executable).parent),
         }
         write_atomic(workspace.for_hooks, json.dumps(content))
@@ -126,6 +130,7 @@ def _lines(session: Session, view: View, short: bool) -> list[str]:
     if not short:
         lines.append(RULES)
     lines += ["", *status_lines(session, view)[:-1]]
+    lines += [f"wrong        {view['wrong']}"] if view["wrong"] else []
     lines += [f"stopped      {view['stop']}"] if view["stop"] else []
     if view["unmeasured"]:
         lines.append(f"unmeasured   {one_line(', '.join(view['unmeasured']), 200)} (edits in the folder)")
@@ -172,6 +177,13 @@ def _files(task: TaskFile | None) -> View:
         return {}
     return {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
             "command": task.run.command, "limit_s": task.run.limit_s, "policy": task.keep.policy}  # fmt: skip
+
+
+def _wrong(workspace: Workspace, session: Session) -> AutoresearchError | None:
+    """Return that the branch does not contain the best so far, or None."""
+    with contextlib.suppress(AutoresearchError):
+        return set_back(git_at(workspace.root), session)
+    return None
 
 
 def _stop(workspace: Workspace, session: Session, task: TaskFile | None, now: int) -> str | None:

@@ -12,6 +12,7 @@ from autoresearch.escaping import one_line, printable
 from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.comparison import close_calls, difference
+from autoresearch.workspace.session_journal import how_to_begin
 
 View = dict[str, Any]
 
@@ -149,6 +150,8 @@ def next_command(session: Session, running: View | None) -> str:
         return "autoresearch wait"
     if session.unfinished is not None:
         return "autoresearch resume"
+    if session.segment.branch is None:  # another tool's journal, or what `import` has read: nothing was begun here
+        return how_to_begin(session)
     if session.incumbent is None:
         return "autoresearch baseline"
     last = session.last

@@ -134,7 +134,7 @@ def _with_findings(result: Measurement, isolation: Isolation) -> Measurement:
     """Return the result, or that the run was caught at what it must not do, whatever else came out of it."""
     tampered, remarks = isolation.end()
     if not tampered:
-        return replace(result, remarks=remarks)
+        return replace(result, remarks=(*result.remarks, *remarks))
     reason, seconds = one_line(tampered, 400), result.seconds
     return Measurement("tampered", None, {}, reason, seconds, result.manifest, result.excerpt, remarks)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.statuses import OUTCOMES, Outcome
-from autoresearch.metrics import MetricError, parse_metrics
+from autoresearch.metrics import PREFIX, MetricError, read_metrics
 from autoresearch.runs.machine_failure import machine_failure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import SEARCH
@@ -45,14 +45,16 @@ def from_output(task: TaskFile, ended: Exit) -> Measurement:
     """Take the metric from the METRIC lines that the command printed."""
     name = task.metric.name
     try:
-        metrics = parse_metrics(ended.metric_lines)
+        metrics, passed_over = read_metrics(ended.metric_lines, _needed(task))
         value = metrics.pop(name)
     except MetricError as error:
         reason = one_line(str(error))
     except KeyError:
         reason = f"the output has no line METRIC {name}=<number>"
+        if any(line.startswith(f"{PREFIX}{name}=") for line in ended.metric_lines_on_stderr):
+            reason = f"METRIC {name} is on standard error; print it on standard output, or end the command in 2>&1"
     else:
-        return Measurement("ok", value, metrics, seconds=ended.seconds)
+        return Measurement("ok", value, metrics, seconds=ended.seconds, remarks=_bounded(passed_over))
     return Measurement("no_metric", reason=reason, seconds=ended.seconds, excerpt=tuple(excerpt(ended.tail)))
 
 
@@ -71,9 +73,10 @@ def from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, spli
     try:
         written: dict[str, Any] = json.loads(path.read_text())
         outcome, manifest = written["outcome"], written.get("manifest")
-        metrics = {name: value for name, value in (written.get("metrics") or {}).items() if value is not None}
-        if outcome not in OUTCOMES or not all(_finite(value) for value in metrics.values()):
-            raise ValueError(f"outcome {outcome!r}, metrics {metrics!r}")
+        given = {name: value for name, value in (written.get("metrics") or {}).items() if value is not None}
+        metrics = {name: value for name, value in given.items() if _finite(value)}
+        if outcome not in OUTCOMES or any(name in given and name not in metrics for name in _needed(task)):
+            raise ValueError(f"outcome {outcome!r}, metrics {given!r}")
         if not isinstance(manifest, str | None):
             raise ValueError(f"manifest {manifest!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -87,7 +90,18 @@ def from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, spli
         outcome, reason = "no_metric", f"the evaluator gave no {task.metric.name}"
     lines = () if outcome == "ok" else tuple(excerpt(trained.tail, lines=4))
     value = value if outcome == "ok" else None
-    return Measurement(outcome, value, metrics, reason, trained.seconds, manifest, lines)
+    passed_over = [f"passed over, not a finite number: {name}={given[name]}" for name in given if name not in metrics]
+    return Measurement(outcome, value, metrics, reason, trained.seconds, manifest, lines, _bounded(passed_over))
+
+
+def _needed(task: TaskFile) -> list[str]:
+    """Return the metrics whose values must be numbers: the one that counts, and those that have a guard."""
+    return [task.metric.name, *(guard.name for guard in task.rules.guards)]
+
+
+def _bounded(remarks: list[str], most: int = 3) -> tuple[str, ...]:
+    more = [f"and {len(remarks) - most} more lines of this kind"] if len(remarks) > most else []
+    return tuple(one_line(remark) for remark in [*remarks[:most], *more])
 
 
 def _wrong_split(split: str, read: object, trained: Exit) -> Measurement:

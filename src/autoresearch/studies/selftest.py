@@ -23,6 +23,7 @@ from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on
 from autoresearch.workspace import init, task_file
 from autoresearch.workspace.editable import check_immutable
+from autoresearch.workspace.init_options import InitOptions
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import HELPERS, Workspace
@@ -120,7 +121,7 @@ def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:
         if (root.root / path).exists() and not (folder / path).exists():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to(root.root / path)
-    init.init(folder, init.InitOptions("command", tag=SELFTEST), now)
+    init.init(folder, InitOptions("command", tag=SELFTEST), now)
     building.rename(root.state / SELFTEST)
     made = laboratory(root, git)
     assert made is not None

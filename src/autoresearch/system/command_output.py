@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections import deque
+from typing import IO
 
 from autoresearch.metrics import MAX_LINE, PREFIX
 
@@ -15,6 +16,30 @@ LOG_TAIL = 2**20
 MAX_METRIC_LINES = 10_000
 
 
+class MetricLines:
+    """The METRIC lines of one stream."""
+
+    def __init__(self) -> None:
+        self.metrics: deque[str] = deque(maxlen=MAX_METRIC_LINES)
+        self._line = bytearray()
+
+    def take(self, block: bytes) -> None:
+        prefix = PREFIX.encode()
+        # A carriage return ends a line, too, as it does for `parse_metrics`: progress is drawn with it.
+        *lines, rest = block.replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            whole = bytes(self._line) + line if self._line else line
+            if whole.startswith(prefix):
+                self.metrics.append(whole[: MAX_LINE + 1].decode("utf-8", "replace"))
+            self._line.clear()
+        # A line without end cannot fill the memory: past the limit only its beginning counts.
+        self._line += rest[: max(0, MAX_LINE + 1 - len(self._line))]
+
+    def finish(self) -> None:
+        if self._line:
+            self.take(b"\n")
+
+
 class CommandOutput:
     """What a command printed: the log's head as it comes, the tail and the METRIC lines kept for the end."""
 
@@ -22,16 +47,19 @@ class CommandOutput:
         self.written = 0
         self.left_out = 0
         self.recent = bytearray()
-        self.metrics: deque[str] = deque(maxlen=MAX_METRIC_LINES)
+        self.out, self.err = MetricLines(), MetricLines()
         self._pending: deque[bytes] = deque()
         self._pending_size = 0
-        self._line = bytearray()
 
-    def take(self, process: subprocess.Popen[bytes], sink: object) -> bool:
-        """Read what is there; return False at the end of the output."""
-        assert process.stdout is not None
+    def pipes(self, process: subprocess.Popen[bytes]) -> list[tuple[IO[bytes], MetricLines]]:
+        """Return the two streams of a command, each with its METRIC lines."""
+        assert process.stdout is not None and process.stderr is not None
+        return [(process.stderr, self.err), (process.stdout, self.out)]
+
+    def take(self, descriptor: int, lines: MetricLines, sink: object) -> bool:
+        """Read what is there; return False at the end of the stream."""
         try:
-            block = os.read(process.stdout.fileno(), 2**18)
+            block = os.read(descriptor, 2**18)
         except BlockingIOError:
             return True
         if not block:
@@ -39,21 +67,22 @@ class CommandOutput:
         self._write(block, sink)
         self.recent += block
         del self.recent[: max(0, len(self.recent) - 2**16)]
-        self._collect(block)
+        lines.take(block)
         return True
 
     def drain(self, process: subprocess.Popen[bytes], sink: object) -> None:
-        """Read what is left in the pipe after every writer is dead (at most the pipe's own size)."""
-        assert process.stdout is not None
-        for _ in range(64):
-            before = self.written + self.left_out + self._pending_size
-            if not self.take(process, sink) or before == self.written + self.left_out + self._pending_size:
-                break
-        process.stdout.close()
+        """Read what is left in the pipes after every writer is dead (at most their own size)."""
+        for pipe, lines in self.pipes(process):
+            for _ in range(64):
+                before = self.written + self.left_out + self._pending_size
+                taken = self.take(pipe.fileno(), lines, sink)
+                if not taken or before == self.written + self.left_out + self._pending_size:
+                    break
+            pipe.close()
 
     def finish(self, sink: object) -> None:
-        if self._line:
-            self._collect(b"\n")
+        self.out.finish()
+        self.err.finish()
         if self.left_out:
             sink.write(f"\n[... {self.left_out} bytes left out ...]\n".encode())  # type: ignore[attr-defined]
         for block in self._pending:
@@ -75,15 +104,3 @@ class CommandOutput:
                 gone = self._pending.popleft()
                 self._pending_size -= len(gone)
                 self.left_out += len(gone)
-
-    def _collect(self, block: bytes) -> None:
-        prefix = PREFIX.encode()
-        # A carriage return ends a line, too, as it does for `parse_metrics`: progress is drawn with it.
-        *lines, rest = block.replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            whole = bytes(self._line) + line if self._line else line
-            if whole.startswith(prefix):
-                self.metrics.append(whole[: MAX_LINE + 1].decode("utf-8", "replace"))
-            self._line.clear()
-        # A line without end cannot fill the memory: past the limit only its beginning counts.
-        self._line += rest[: max(0, MAX_LINE + 1 - len(self._line))]

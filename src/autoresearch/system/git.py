@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from autoresearch.journal.refs import branch_ref
 from autoresearch.system.git_command import GitCommand
-from autoresearch.system.git_plumbing import entries, files_of, hashes_on_disk, submodules
+from autoresearch.system.git_plumbing import entries, files_of, hashes_on_disk, submodules, tree_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,16 @@ class Git(GitCommand):
                 changes.append(Change(path, staged=code[0] not in " ?", untracked=code == "??"))
         return changes
 
+    def edited_submodules(self, paths: Sequence[str]) -> list[str]:
+        """Return the submodules under `paths` in which tracked files were edited and not committed."""
+        if not (self.top / ".gitmodules").exists():
+            return []
+        out = self.text("status", "--porcelain=v2", "-z", "--untracked-files=no", "--ignore-submodules=untracked",
+                        "--", *paths)  # fmt: skip
+        # `1 XY S.M. ...`: a submodule (S) in which something was modified (M)
+        words = [entry.split(" ", 8) for entry in out.split("\0") if entry.startswith("1 ")]
+        return [word[8] for word in words if word[2].startswith("S") and word[2][2] == "M"]
+
     def changed(self, old: str, new: str) -> list[str]:
         """Return the paths that differ between two commits, relative to the top."""
         out = self.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).stdout
@@ -111,6 +122,11 @@ class Git(GitCommand):
     def ignored(self, path: str) -> bool:
         # check-ignore takes no pattern, and fails when it is told so
         return self.process(["--no-literal-pathspecs", "check-ignore", "-q", "--", path]).returncode == 0
+
+    def ignored_files(self, paths: Sequence[str]) -> list[str]:
+        """Return the files under `paths` that are not tracked and that git ignores, relative to the top."""
+        out = self.run("ls-files", "-z", "--full-name", "-o", "-i", "--exclude-standard", "--", *paths).stdout
+        return [os.fsdecode(path) for path in out.split(b"\0") if path]
 
     def tracked(self, paths: Sequence[str]) -> list[str]:
         """Return the tracked files under `paths`, relative to the top."""
@@ -131,8 +147,7 @@ class Git(GitCommand):
 
     def commit(self, paths: Iterable[str], message: str) -> str:
         """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
-        listed = b"\0".join(os.fsencode(path) for path in paths)
-        self.run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", input=listed)
+        self._stage(paths)
         words = ["-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-"]
         text = message.encode("utf-8", "replace")
         # Most people have told git who they are, so nobody asks before: git refuses when it would have to guess.
@@ -154,6 +169,37 @@ class Git(GitCommand):
     def set_ref(self, ref: str, target: str | None) -> None:
         """Point `ref` at `target`, or delete it when that is None."""
         self.run("update-ref", *(["-d", ref] if target is None else [ref, target]))
+
+    def entries_with(self, paths: Iterable[str], roots: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return path -> (mode, hash) of what HEAD has under `roots` with these paths as they are in the folder.
+
+        As a commit of them would have it: with modes, links, submodules, and the line ends that git stores.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            env = {"GIT_INDEX_FILE": f"{folder}/index"}
+            self.run("read-tree", "HEAD", env=env)
+            self._stage(paths, env)
+            tree = self.run("write-tree", env=env).stdout.decode().strip()
+        return self.entries_of(tree, roots)
+
+    def entries_of(self, tree: str, roots: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return path -> (mode, hash) of the files, links and submodules of a commit or tree under `roots`."""
+        return {path: (mode, sha) for mode, sha, path in tree_of(self, tree, roots) if not mode.startswith("4")}
+
+    def move_submodules(self, old: str, new: str) -> None:
+        """Check out the submodules of `new` where the folder has those of `old`, and nothing was edited in them."""
+        before = {path: sha for sha, path in self.submodules_here(old)}
+        for sha, path in self.submodules_here(new):
+            if before.get(path, sha) != sha:
+                module = Git(self.top / path)
+                if module.head() == before[path]:
+                    module.process(["checkout", "-q", "--detach", sha])  # it refuses where edits would be lost
+
+    def skip_worktree(self, paths: Sequence[str]) -> None:
+        """Tell git to leave these tracked files in the folder as they are, whatever it is told to restore."""
+        if paths:
+            listed = b"\0".join(os.fsencode(path) for path in paths)
+            self.run("update-index", "--skip-worktree", "-z", "--stdin", input=listed)
 
     def create_branch(self, name: str) -> None:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""
@@ -178,12 +224,14 @@ class Git(GitCommand):
         untouched = index is not None and self._index_of == (commit, index)
         staged = set[str]() if untouched else self._staged(commit)
         if not staged and self.process(["reset", "-q", "--keep", parent]).returncode == 0:
+            self.move_submodules(commit, parent)
             return []
         paths = self.changed(parent, commit)
         theirs, ours = entries(self, commit, paths), entries(self, parent, paths)
         restore: list[str] = []
         left: list[str] = []
-        for path, now in hashes_on_disk(self, paths).items():
+        modules = {path for _, path in self.submodules_here(commit)}
+        for path, now in hashes_on_disk(self, [path for path in paths if path not in modules]).items():
             if now is None or now == theirs.get(path):
                 restore.append(path)
             elif now != ours.get(path):
@@ -199,6 +247,7 @@ class Git(GitCommand):
         self._on([path for path in restore if path in ours], "restore", "-q", f"--source={parent}", "--worktree")
         self._on([path for path in paths if path not in staged], "reset", "-q", parent)
         self.update_ref(branch_ref(branch), parent, commit)
+        self.move_submodules(commit, parent)
         return left
 
     def restore(self, commit: str, paths: Sequence[str]) -> None:
@@ -240,6 +289,28 @@ class Git(GitCommand):
         return [[sha, path] for sha, path in submodules(self, commit) if (self.top / path / ".git").exists()]
 
     # --- inside ---
+
+    def _stage(self, paths: Iterable[str], env: Mapping[str, str] | None = None) -> None:
+        """Make the index say of these paths what the folder does, whatever git knows of them.
+
+        `git add` refuses a path that is neither in the index nor in the folder (after `git rm` or `git mv`), and one
+        that lies in an ignored folder though it is tracked.
+        """
+        gone, there = list[str](), list[str]()
+        for path in paths:
+            (there if self._is_there(path) else gone).append(path)
+        # What is gone goes first: a folder may have made way for a file, or for a link, of the same name.
+        for how, names in (("--force-remove", gone), ("--add", there)):
+            if names:
+                listed = b"".join(os.fsencode(name) + b"\0" for name in names)
+                self.run("update-index", how, "--replace", "-z", "--stdin", input=listed, env=env)
+
+    def _is_there(self, path: str) -> bool:
+        """Whether a file, a link or a submodule is at this place, and not behind a link."""
+        file = self.top / path
+        if any((self.top / folder).is_symlink() for folder in PurePosixPath(path).parents):
+            return False
+        return file.is_symlink() or file.is_file() or (file / ".git").exists()
 
     def _on(self, paths: Sequence[str], *args: str) -> None:
         """Run a command on exactly these paths, if there are any."""

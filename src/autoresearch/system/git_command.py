@@ -143,8 +143,15 @@ def _name(args: Sequence[str]) -> str:
 
 
 def _explained(args: Sequence[str], message: str) -> AutoresearchError:
-    line = next((line for line in message.splitlines() if line.startswith(("fatal:", "error:"))), message.strip())
-    command = _name(args)
+    # The last of its words says what failed; the first may be of a helper that could not even be started.
+    said = [line for line in message.splitlines() if line.startswith(("fatal:", "error:"))]
+    said = [line for line in said if "hung up unexpectedly" not in line] or said
+    line, command = said[-1] if said else message.strip(), _name(args)
+    if "lfs" in message and ("not found" in message or "filter" in message):
+        return PreconditionError(
+            f"{command}: files of this repository are kept with git-lfs, which cannot be run here",
+            "install git-lfs, then: git lfs install",
+        )
     if ".lock" in message and "exists" in message:
         return PreconditionError(f"{command}: another git process holds a lock", "wait for it, or see: git status")
     if "ermission denied" in message:

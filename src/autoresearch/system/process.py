@@ -41,7 +41,9 @@ class Exit:
     """The signal it died of, when it was not ours."""
     out_of_memory: bool = False
     metric_lines: tuple[str, ...] = ()
-    """Every line that starts with METRIC, in order."""
+    """Every line of standard output that starts with METRIC, in order."""
+    metric_lines_on_stderr: tuple[str, ...] = ()
+    """The same of standard error, where they do not count."""
     tail: str = ""
     """The end of what it printed."""
     over: str = ""
@@ -70,7 +72,8 @@ def run_limited(
 
     It inherits the descriptors in `pass_fds`.
 
-    Standard output and standard error go to `log`. Past `limit_s` seconds of wall clock the whole group is killed.
+    Standard output and standard error go to `log` as they arrive; only the first is looked at for METRIC lines, since
+    what is drawn on the other without a line end would hide one. Past `limit_s` seconds of wall clock all is killed.
     `tick` is called a few times a second with the seconds so far. Raises `MachineError` when the machine fails
     (no space for the log, no more processes); an exception out of `tick` or a signal kills the group first.
     """
@@ -90,7 +93,7 @@ def run_limited(
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
                 preexec_fn=lambda: prepare_child(limits),
                 pass_fds=pass_fds,
@@ -117,7 +120,8 @@ def run_limited(
         out_of_memory=(died_of == signal.SIGKILL and _oom_kills() > oom_kills)
         or (code not in (0, None) and _OOM_TEXT.search(bytes(output.recent)) is not None)
         or meter.memory,
-        metric_lines=tuple(output.metrics),
+        metric_lines=tuple(output.out.metrics),
+        metric_lines_on_stderr=tuple(output.err.metrics),
         tail=tail,
         over=meter.over,
         cpu_s=_cpu_of_children() - cpu_s,
@@ -134,10 +138,10 @@ def _pump(
     meter: Meter,
 ) -> int | None:
     """Copy output until the command itself has ended; return its status, or None at a limit."""
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        for pipe, lines in output.pipes(process):
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, lines)
         ticked = 0.0
         while True:
             elapsed = time.monotonic() - started
@@ -146,10 +150,11 @@ def _pump(
             if tick is not None and elapsed - ticked > 0.2:
                 ticked = elapsed
                 tick(elapsed)
-            if selector.get_map() and selector.select(min(0.05, limit_s - elapsed)):
-                if not output.take(process, sink):
-                    selector.unregister(process.stdout)
-            elif not selector.get_map():
+            ready = selector.select(min(0.05, limit_s - elapsed)) if selector.get_map() else []
+            for key, _ in ready:
+                if not output.take(key.fd, key.data, sink):
+                    selector.unregister(key.fileobj)
+            if not ready and not selector.get_map():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(min(0.05, limit_s - elapsed))
             code = process.poll()

@@ -11,7 +11,7 @@ from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files
 from autoresearch.system.git import Change, Git
 from autoresearch.workspace.task_file import TaskFile, within
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.workspace import IGNORED, Workspace
 
 
 def mutable_paths(git: Git, task: TaskFile) -> list[str]:
@@ -32,11 +32,45 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     """
     changes = git.changes()
     roots = set(outside(git, task, (c.path for c in changes)))
-    foreign = [c for c in changes if not c.untracked and c.path in roots]
+    foreign = [c for c in changes if not c.untracked and c.path in roots and not own_file(git, c.path)]
     if foreign:
-        raise dirty(foreign)
+        raise dirty(git, foreign)
     theirs = {*session.segment.keep_untracked}
     return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
+
+
+def own_file(git: Git, path: str) -> bool:
+    """Whether a path, relative to the top, is of what the session itself writes: somebody may have committed it."""
+    name = path.removeprefix(git.prefix)
+    return path.startswith(git.prefix) and (name in IGNORED or f"{name.partition('/')[0]}/" in IGNORED)
+
+
+def behind_the_best(git: Git, tip: str, head: str) -> IntegrityError | None:
+    """Return the error for a branch that does not contain the best experiment `tip`; None when it does.
+
+    To gather a change with `git reset --soft` would here make one that takes the kept changes back: the folder goes
+    forward first, with `git reset --keep`, which keeps edits, or refuses where one is in the way.
+    """
+    if git.resolve(tip) is None or git.is_ancestor(tip, head):
+        return None
+    forward = f"git reset --keep {tip[:12]}"
+    between = set(git.changed(head, tip))
+    if any(change.path in between for change in git.changes() if not change.untracked):
+        forward = f"git stash && {forward} && git stash pop"
+    if git.is_ancestor(head, tip):
+        what = "the branch was set back and does not contain the best so far"
+        return IntegrityError(what, f"bring that back, edits stay: {forward}")
+    what = "the branch was rewritten and does not contain the best so far"
+    aside = f"git branch rewritten-{head[:12]}"
+    return IntegrityError(what, f"keep what is here in a branch of its own, and go to the best: {aside} && {forward}")
+
+
+def set_back(git: Git, session: Session) -> IntegrityError | None:
+    """Return the error when the session's branch is checked out and does not contain the best experiment."""
+    incumbent, head = session.incumbent, git.head()
+    if incumbent is None or not incumbent.commit or head is None or git.branch() != session.segment.branch:
+        return None
+    return None if head == incumbent.commit else behind_the_best(git, incumbent.commit, head)
 
 
 def _not_code(path: str, theirs: set[str]) -> bool:
@@ -44,15 +78,16 @@ def _not_code(path: str, theirs: set[str]) -> bool:
     return path in theirs or path.endswith("/") or "__pycache__" in PurePosixPath(path).parts
 
 
-def dirty(foreign: Sequence[Change]) -> PreconditionError:
+def dirty(git: Git, foreign: Sequence[Change]) -> PreconditionError:
     """Return the error for tracked files that have changes and should have none."""
     first = foreign[0]
     more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
     what = "is staged" if first.staged else "has changes"
-    return PreconditionError(
-        f"{first.path}{more} {what} and is not a file that experiments may change",
-        f"put it aside: git stash push -- {first.path}",
-    )
+    path = shlex.quote(f":/{first.path}" if git.prefix else first.path)
+    fix = f"put it aside: git stash push -- {path}"
+    if first.staged and not git.tracked([first.path]):  # gone from the index: git stash knows nothing of it
+        fix = f"bring it back: git restore --staged --worktree -- {path}"
+    return PreconditionError(f"{first.path}{more} {what} and is not a file that experiments may change", fix)
 
 
 def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,14 @@ def _carry(path: Path) -> Session:
         del _CARRIED[next(iter(_CARRIED))]
     _CARRIED[path] = before  # only now: a fold that a line has stopped in the middle is of no use
     return before.session
+
+
+def how_to_begin(session: Session) -> str:
+    """Return what to type to begin a session beside what a journal has, with its metric, where it has one."""
+    metric, known = session.metric, bool(session.segment.name or session.experiments)
+    name, direction = (metric.name, metric.direction) if known else ("NAME", "lower")
+    words = f'--task command --command "bash bench.sh" --metric {shlex.quote(name)} --direction {direction}'
+    return f"autoresearch init . {words} --mutable src"
 
 
 def append(workspace: Workspace, event: Event) -> None:

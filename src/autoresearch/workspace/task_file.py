@@ -8,10 +8,10 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoresearch.errors import PreconditionError
-from autoresearch.metrics import Metric
+from autoresearch.metrics import NAMES, Metric, is_name
 from autoresearch.statistics.rules import Guard, Rules
 
 NAME = "autoresearch.toml"
@@ -25,7 +25,14 @@ FamilyName = Annotated[str, Field(min_length=1, max_length=24)]
 
 _RULES = Rules()
 
-METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_.\-]*$"
+
+def _metric_name(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(f"{name!r} is no name of a metric, which is made of {NAMES}")
+    return name
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
 """What a METRIC line can be named."""
 
 OLD_MEMORY_GUARD = "peak_vram_mb"
@@ -45,7 +52,7 @@ class Task(_Table):
 
 
 class MetricTable(_Table):
-    name: Annotated[str, Field(pattern=METRIC_NAME)]
+    name: MetricName
     direction: Literal["lower", "higher"]
     unit: str = ""
     exact: bool = False
@@ -192,7 +199,7 @@ class TaskFile(_Table):
     run: Run
     files: Files
     keep: Keep = Keep()
-    guard: dict[Annotated[str, Field(pattern=METRIC_NAME)], GuardTable] = Field(default_factory=dict)
+    guard: dict[MetricName, GuardTable] = Field(default_factory=dict)
     """Metric -> the bounds that a run must keep, whatever it gains."""
     stop: Stop = Stop()
     search: Search = Search()

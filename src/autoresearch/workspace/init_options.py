@@ -1,0 +1,178 @@
+"""What `init` was asked for, and the task file made of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.system.git import Git
+from autoresearch.system.hardware import detect
+from autoresearch.workspace import task_file
+
+LINKABLE = (".venv", "venv", "node_modules")
+"""Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    """What a person asked `init` for; None and empty mean the task's own value."""
+
+    task: str | None = None
+    """None is the task file that is committed in the folder, else `pretrain`."""
+    tag: str | None = None
+    source: str | None = None
+    profile: str | None = None
+    command: str | None = None
+    metric: str | None = None
+    direction: str | None = None
+    unit: str | None = None
+    mutable: tuple[str, ...] = ()
+    immutable: tuple[str, ...] = ()
+    checks: str | None = None
+    limit_s: float | None = None
+    seconds: float | None = None
+    """The training budget of one run."""
+    steps: int | None = None
+    """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
+    policy: str | None = None
+    seeds: int | None = None
+    goal: str | None = None
+    """What the person wants, in plain words; for the living document."""
+
+
+def configured(source: Path, options: InitOptions, git: Git | None) -> str:
+    """Return the task's toml with what the person chose in it; comments stay."""
+    import tomlkit
+
+    document: Any = tomlkit.parse((source / task_file.NAME).read_text(encoding="utf-8"))
+    profiles = document.pop("profile", {})
+    table = document.get("options", {})
+    if "profile" in table:
+        name = options.profile or "auto"
+        name = detect().profile() if name == "auto" else name
+        if name not in profiles:
+            raise UsageError(f"there is no profile {name!r}", f"choose one of: auto, {', '.join(profiles)}")
+        table["profile"] = name
+        chosen = profiles[name]
+        document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
+        table["source"] = _source(options.source or str(chosen.get("source", table["source"])))
+    elif options.profile or options.source:
+        raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
+    if options.seconds is not None and options.steps is not None:
+        raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
+    if options.seconds is not None:
+        document["run"]["budget"] = _inline({"seconds": options.seconds})
+    if options.steps is not None:
+        document["run"]["budget"] = _inline({"steps": options.steps})
+    _set(document, "metric", name=options.metric, direction=options.direction, unit=options.unit)
+    if options.command is not None:
+        _set(document, "task", title=f"{document['metric']['name']} of {options.command}")
+    _set(document, "run", command=options.command, checks=options.checks, limit_s=options.limit_s)
+    _set(document, "keep", policy=options.policy, seeds=options.seeds)
+    if options.mutable:
+        document["files"]["mutable"] = [_relative(path, git) for path in options.mutable]
+    if not document["files"]["mutable"]:
+        raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
+    if options.task == "command":
+        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(options, name) is None]
+        if missing:
+            raise UsageError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
+            )
+    if git is not None:
+        mutable = tuple(document["files"]["mutable"])
+        fixed = [*document["files"]["immutable"], *(_relative(path, git) for path in options.immutable)]
+        fixed += [path for path in _named_files(options.command, git) if path not in fixed]
+        document["files"]["immutable"] = [path for path in fixed if not task_file.within(path, mutable)]
+        linked = [
+            name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")
+        ]
+        if linked:
+            document["files"]["link"] = linked
+    return tomlkit.dumps(document)
+
+
+def _set(document: Any, table: str, **values: object) -> None:
+    document[table].update({key: value for key, value in values.items() if value is not None})
+
+
+def _inline(values: dict[str, float]) -> Any:
+    import tomlkit
+
+    table = tomlkit.inline_table()
+    table.update({key: int(value) if value == int(value) else value for key, value in values.items()})
+    return table
+
+
+def _source(source: str) -> str:
+    """Return a source as the task reads it: a known name as it is, a path made absolute."""
+    if source in ("climbmix", "python"):
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise PreconditionError(f"there is no {path}", "give --source python, climbmix, or a folder or file of text")
+    return str(path.resolve())
+
+
+def _relative(path: str, git: Git | None) -> str:
+    """Return a path that was given from the current folder relative to the workspace."""
+    if git is None:
+        return path
+    root = (git.top / git.prefix).resolve()
+    target = Path(os.path.normpath(root / path))
+    try:
+        return target.relative_to(root).as_posix()
+    except ValueError:
+        raise UsageError(f"{path} is outside {root}", "name a path inside the workspace") from None
+
+
+def _named_files(command: str | None, git: Git) -> list[str]:
+    """Return the tracked files that a command names: the benchmark itself must not be part of an experiment."""
+    root = git.top / git.prefix
+    return [w for w in own_words(command) if (root / w).is_file() and git.tracked([f"{git.prefix}{w}"])]
+
+
+def own_words(command: str | None) -> list[str]:
+    """Return the words of a command that could be paths inside the workspace."""
+    with contextlib.suppress(ValueError):
+        words = [word.removeprefix("./") for word in shlex.split(command or "")]
+        return [word for word in words if len(word) < 256 and not word.startswith(("-", "/", "../"))]
+    return []
+
+
+def parsed(text: str, git: Git | None) -> task_file.TaskFile:
+    """Return the task that was made of options; raise `PreconditionError` that names the option which is wrong."""
+    try:
+        return task_file.parse(text)
+    except PreconditionError as error:
+        message = error.message.removeprefix(f"{task_file.NAME}: ")
+        option = next((option for key, option in _OPTIONS.items() if message.startswith(key)), "")
+        if "lies in the mutable path" in message:
+            others = _mutable_choices(git, tomllib.loads(text)["run"]["command"])
+            raise PreconditionError(message, f"name what experiments may change: {others}") from None
+        raise PreconditionError(message, f"correct {option}" if option else "see: autoresearch init --help") from None
+
+
+_OPTIONS = {"[metric] name": "--metric", "[metric] unit": "--unit", "[run] command": "--command",
+            "[run] checks": "--checks", "[run] limit_s": "--limit", "[run] budget": "--seconds",
+            "[files] mutable": "--mutable", "[files] immutable": "--immutable", "[keep] seeds": "--seeds"}  # fmt: skip
+"""Key of the task file -> the option that gave it."""
+
+
+def _mutable_choices(git: Git | None, command: str, most: int = 5) -> str:
+    """Return the options that name what lies at the top of the workspace, is tracked, and is no part of the command."""
+    immutable = [task_file.NAME, *(_named_files(command, git) if git is not None else [])]
+    tracked = [path.removeprefix(git.prefix) for path in git.tracked([git.prefix or "."])] if git is not None else []
+    names = dict.fromkeys(path.partition("/")[0] for path in tracked)
+    free = [name for name in names if not any(task_file.within(fixed, (name,)) for fixed in immutable)]
+    free.sort(key=lambda name: (git is not None and not (git.top / git.prefix / name).is_dir(), name))
+    return (
+        " ".join(f"--mutable {shlex.quote(name)}" for name in free[:most] if not name.startswith("."))
+        or "--mutable PATH"
+    )

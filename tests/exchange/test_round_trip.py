@@ -1,0 +1,67 @@
+"""A session of ours that goes out as JSON lines and comes back: every verdict, value, note and later run is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from autoresearch.exchange.import_log import import_log
+from autoresearch.exchange.tables import to_jsonl
+from autoresearch.journal import file as journal
+from autoresearch.journal.experiment import Experiment
+from autoresearch.journal.session import Session
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.workspace import Workspace
+
+ENV = {"cpu": "a cpu", "cores": 4}
+
+
+def generated(rng: Random) -> list[dict[str, Any]]:
+    """Return the journal of a session with every status, with and without values, seeds, notes and later runs."""
+    name = rng.choice(["ms", "total_µs"])
+    lines: list[dict[str, Any]] = [{"type": "config", "name": "s", "metricName": name, "bestDirection": "lower"}]
+    for n in range(1, rng.randrange(3, 12)):
+        status = "keep" if n == 1 else rng.choice(["keep", "discard", "crash", "checks_failed"])
+        count = rng.randrange(1, 4) if status in ("keep", "discard") else rng.randrange(0, 3)
+        values = [rng.choice([0.0, -1.5, round(rng.uniform(1, 9), 6)]) for _ in range(count)]
+        metric = sum(values) / len(values) if status in ("keep", "discard") else None
+        outcome = {"crash": rng.choice(["crash", "killed", "oom"]), "checks_failed": "checks_failed"}.get(status, "ok")
+        lines.append({
+            "run": n, "commit": f"{n:07x}", "metric": metric, "metrics": {"µs": 3.5} if rng.random() < 0.5 else {},
+            "status": status, "description": rng.choice(["a\u2028b", "form\x0cfeed", "plain", "tab\there", ""]),
+            "timestamp": 1_700_000_000 + n, "segment": 0, "asi": {"note": "x"} if rng.random() < 0.5 else {},
+            "values": values, "seeds": [*range(1, count + 1)], "screened": count > 1 and rng.random() < 0.5,
+            "outcome": outcome, "reason": "because", "env": ENV, "warnings": ["look"],
+        })  # fmt: skip
+        if status == "keep" and rng.random() < 0.5:
+            lines.append({"type": "repeat", "experiment": n, "seed": 9, "value": 4.5, "env": ENV, "timestamp": 1})
+    return lines
+
+
+def known(session: Session, segment: int) -> list[tuple[Any, ...]]:
+    def facts(e: Experiment) -> tuple[Any, ...]:
+        runs = [(run.seed, run.value, run.purpose, run.hardware) for run in e.runs]
+        return (e.commit, e.status, e.outcome, e.metric, dict(e.metrics), e.description, e.reason, dict(e.asi), runs,
+                e.reference, e.finished, e.warnings, dict(e.env))  # fmt: skip
+
+    return [facts(e) for e in session.experiments if e.segment == segment]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_there_and_back_nothing_is_lost(tmp_path: Path, seed: int) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    here, there = Workspace(tmp_path / "here"), Workspace(tmp_path / "there")
+    for line in generated(Random(seed)):
+        journal.append(here.journal, line)
+    before = load_session(here)
+    out = tmp_path / "out.jsonl"
+    out.write_text(to_jsonl(before))
+    done = import_log(there.root, out, None, 1)
+    after = load_session(there)
+    assert known(after, done.segments[0]) == known(before, 0)
+    again = import_log(there.root, out, None, 2)
+    assert again.added == 0 and known(load_session(there), done.segments[0]) == known(before, 0)
