@@ -14,8 +14,6 @@ from lab import Lab
 from waiting import PATIENCE_S, wait_for_file
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
-
 PROGRAM = f"{shlex.quote(sys.executable)} -m autoresearch"
 
 

@@ -53,10 +53,25 @@ class RunContext:
 
 
 def search_path(workspace: Workspace) -> str:
-    """Return the PATH of a run: the workspace's own Python first, else the one that runs this program."""
-    local = workspace.root / ".venv" / "bin"
-    python = local if (local / "python").exists() else Path(sys.executable).parent
-    return f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    """Return the PATH of a run: the workspace's own Python first, else that of the environment which is activated in
+    the person's shell, else the one that runs this program.
+
+    A workspace with a harness needs what this program was installed with, unless it has an environment of its own.
+    """
+    path = os.environ.get("PATH", os.defpath)
+    folders = [workspace.root / ".venv" / "bin"]
+    if not (workspace.root / "harness").is_dir():
+        folders += _activated(path)
+    python = next((folder for folder in folders if (folder / "python").exists()), Path(sys.executable).parent)
+    return f"{python}{os.pathsep}{path}"
+
+
+def _activated(path: str) -> list[Path]:
+    """Return the folders of programs of the virtual and conda environments that are activated: on the PATH, too."""
+    roots = [os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
+    folders = [Path(root, "bin") for root in roots]
+    on_path = [Path(folder) for folder in path.split(os.pathsep) if folder]
+    return sorted((folder for folder in folders if folder in on_path), key=on_path.index)
 
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:
