@@ -198,7 +198,7 @@ class TestTheTask:
             ('mutable = ["src"]', 'mutable = ["../x"]', "inside the workspace"),
             ('mutable = ["src"]', "mutable = []", "[files] mutable"),
             ("[keep]", "[kept]", "kept"),
-            ("seeds = 5", "seeds = 0", "[keep] seeds"),
+            ("seeds = 7", "seeds = 0", "[keep] seeds"),
         ],
     )
     def test_a_task_file_that_is_wrong_names_the_key(self, lab: Lab, old: str, new: str, said: str) -> None:
