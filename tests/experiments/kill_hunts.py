@@ -119,7 +119,7 @@ def hunt_try(lab: Lab, wanted: int, rng: random.Random) -> Counter[str]:
 
 # --- import ---
 
-ROWS = 400
+ROWS = 1600
 
 
 def hunt_import(lab: Lab, wanted: int, rng: random.Random) -> Counter[str]:

@@ -100,7 +100,7 @@ def wrap(owner, name, told=lambda *args: None):
         if getattr(module, name, None) is real:
             setattr(module, name, wrapped)
 
-CHANGING = ("add", "commit", "update-ref", "reset", "checkout", "restore", "read-tree", "checkout-index")
+CHANGING = ("update-index", "commit", "update-ref", "reset", "checkout", "restore", "read-tree", "checkout-index")
 real_process = git.Git.process
 def git_process(self, args, **kwargs):
     name = next((a for a in args if a in CHANGING), None)
@@ -287,7 +287,7 @@ class Lab:
         if starts and head == starts[-1]["commit"] != self.incumbent:
             return "between verdict and git"
         if self.git("diff", "--cached", "--name-only"):
-            return "between git add and git commit"
+            return "between git update-index and git commit"
         return "before the commit" if self.content != self.version("HEAD") else "after the end"
 
     # --- checking ---

@@ -90,7 +90,8 @@ def goes_on(lab: Lab) -> None:
 
 
 EVERY_STEP = {
-    "before commit", "before git add", "after git add", "before git commit", "after git commit", "after commit",
+    "before commit", "before git update-index", "after git update-index", "before git commit", "after git commit",
+    "after commit",
     "before append start", "after append start", "before git update-ref", "after git update-ref",
     "before write running.json", "after write running.json", "before undoing what a run left",
     "after undoing what a run left", "before taking the record away", "after taking the record away",
