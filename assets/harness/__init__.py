@@ -10,5 +10,6 @@ work on one run, and each knows only what its arrow brings (docs/processes.md ha
     model B  the same, later, sees only prefixes         model_process.py, probes.py
 
 A task adds `prepare.py` (its data, its shapes, its scoring rule), the mutable file, `autoresearch.toml` and
-`program.md`. Nothing here imports a task. Feeder and grader import no torch, but for a grader whose logits lie on a GPU.
+`program.md`. Nothing here imports a task. Feeder and grader import no torch, but for a grader whose logits lie on a
+GPU.
 """
