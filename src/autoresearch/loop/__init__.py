@@ -1,0 +1,1 @@
+"""The loop without a person: who proposes an edit, and the driver that measures it."""
