@@ -21,8 +21,9 @@ class HostBuffer:
         self.memory = SharedMemory.make(4 * count)
         self.numbers = self.memory.array("<f4", (count,))
 
-    def spoil(self) -> None:
-        self.numbers.fill(np.nan)
+    def spoil(self, count: int) -> None:
+        """Fill the first `count` numbers, all that will be looked at, with NaN."""
+        self.numbers[:count].fill(np.nan)
 
     def copy(self, count: int, shape: Sequence[int]) -> np.ndarray:
         """float32 [count, *shape] that nobody else has."""
@@ -38,10 +39,11 @@ class DeviceBuffer:
         self.numbers, self.handle = make_block(count)
         self.memory = SharedMemory.make(4)  # takes the place of a buffer in the message
 
-    def spoil(self) -> None:
+    def spoil(self, count: int) -> None:
+        """Fill the first `count` numbers, all that will be looked at, with NaN."""
         import torch
 
-        self.numbers.fill_(math.nan)
+        self.numbers[:count].fill_(math.nan)
         torch.cuda.synchronize()
 
     def copy(self, count: int, shape: Sequence[int]) -> Any:

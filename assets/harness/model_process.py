@@ -9,6 +9,7 @@ It imports torch, then waits; the mutable file is imported when the grader says 
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import os
 import struct
@@ -92,32 +93,39 @@ class Server:
             text = " ".join(str(error).split())[:200]
             raise Refused("crash", f"the weights do not fit build_model(): {text}") from None
         self.model = model.eval().to(self.device)
+        # On a GPU one place is computed by other kernels than all of them, whose rounding differs by too much.
+        own = inspect.signature(type(model).forward).parameters if self.device.type == "cpu" else {}
+        self.by_place = "places" in own
 
     def run(self, message: Message) -> None:
         """Score the examples in the input buffer."""
         import torch
 
         count, picks = RUN.unpack(message.body)
+        inputs = torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4"))
+        places = torch.from_numpy(self.places[:count].copy()).to(self.device) if picks else None
         with torch.inference_mode():
-            out = self.output(
-                torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4"))
-            )
-            if picks:
-                out = out[torch.arange(count, device=out.device), torch.from_numpy(self.places[:count]).to(out.device)]
+            out = self.output(inputs, places)
             self.outputs[: out.numel()].view(out.shape).copy_(out)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
 
-    def output(self, inputs: Tensor) -> Tensor:
-        """model(inputs), checked to be plain numbers of the right shape."""
+    def output(self, inputs: Tensor, places: Tensor | None) -> Tensor:
+        """model(inputs), checked to be plain numbers of the right shape; with `places` [N] only the output at them.
+
+        A model whose forward takes `places` is asked for no more than these, where that gives the same numbers.
+        """
         import torch
 
-        out = self.model(inputs.to(self.device))
-        plain, shape = type(out) is torch.Tensor, (len(inputs), *self.shape)
+        given = (inputs.to(self.device), *([places] if places is not None and self.by_place else []))
+        out = self.model(*given)
+        plain, shape = type(out) is torch.Tensor, (len(inputs), *self.shape[len(given) - 1 :])
         if not plain or tuple(out.shape) != shape or not out.is_floating_point():
             got = f"shape {tuple(out.shape)} of {out.dtype}" if plain else type(out).__name__
             raise Refused("tampered", f"the model must return logits of shape {shape}, and returned {got}")
-        return out
+        if places is None or self.by_place:
+            return out
+        return out[torch.arange(len(out), device=out.device), places]
 
     def flops(self, _: Message) -> bytes:
         """Floating-point operations of training on one example."""

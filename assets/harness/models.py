@@ -193,7 +193,8 @@ class Models:
         self.inputs[: self.batch] = inputs[chosen]
         if places is not None:
             self.places[: self.batch] = places[chosen]
-        self.outputs.spoil()
+        shape = self.shape if places is None else self.shape[1:]
+        self.outputs.spoil(self.batch * math.prod(shape))
         process.send("RUNS", RUN.pack(self.batch, int(places is not None)))
 
     def flops(self) -> float:

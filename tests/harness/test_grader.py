@@ -63,6 +63,42 @@ def plain_score(task: SmallTask) -> tuple[float, list[tuple[float, float]]]:
     return sum(bits for bits, _ in found) / sum(size for _, size in found), found
 
 
+class PlaceTable(Table):
+    """A model that can be asked for one place of each row."""
+
+    def __init__(self, wrong: float = 0.0) -> None:
+        super().__init__(same)
+        self.wrong, self.asked = wrong, 0
+
+    def forward(self, x: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        out: torch.Tensor = super().forward(x)
+        if places is None:
+            return out
+        self.asked += len(places)
+        out = out[torch.arange(len(x)), places]
+        out[:, 0] += self.wrong
+        return out
+
+
+def test_a_model_that_takes_places_is_asked_for_these_alone(monkeypatch: pytest.MonkeyPatch, task: SmallTask) -> None:
+    made: list[PlaceTable] = []
+
+    def build_model() -> PlaceTable:
+        made.append(PlaceTable())
+        return made[-1]
+
+    in_threads(monkeypatch, build_model)
+    metrics = grade(task, run_of(task, PlaceTable()), "search")
+    assert metrics["val_bpb"] == pytest.approx(plain_score(task)[0], rel=1e-6)
+    assert [model.asked > 0 for model in made] == [False, True]
+
+
+def test_what_it_says_of_them_must_be_what_it_says_of_the_row(monkeypatch: pytest.MonkeyPatch, task: SmallTask) -> None:
+    in_threads(monkeypatch, lambda: PlaceTable(wrong=0.1))
+    with pytest.raises(Verdict, match="more than the tokens before it"):
+        grade(task, run_of(task, PlaceTable()), "search")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 5, 24, 100])
 def test_the_score_equals_a_plain_float64_computation(

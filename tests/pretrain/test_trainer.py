@@ -90,6 +90,23 @@ def test_what_is_trained_is_the_loss_that_the_evaluator_takes(plain: ModuleType)
         assert torch.allclose(found[name], p.grad, atol=1e-6), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_place_alone_has_the_logits_that_it_has_among_all(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """Or the second model process, which is asked for one place of a row, would not agree with the first."""
+    monkeypatch.setattr(train, "machine", cpu(train, dtype))
+    model = train.build_model().eval()
+    with torch.inference_mode():
+        for p in model.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+        ids, places = torch.randint(0, train.VOCAB_SIZE, (16, 64)), torch.randint(0, 64, (16,))
+        whole = model(ids)[torch.arange(16), places].log_softmax(-1)
+        alone = model(ids, places).log_softmax(-1)
+    assert alone.shape == (16, train.VOCAB_SIZE)
+    assert (alone - whole).abs().max() < 2e-5, "nats; 1e-3 is what the evaluator allows"
+
+
 # Optimiser
 
 

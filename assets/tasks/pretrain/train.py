@@ -205,7 +205,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Decoder-only transformer with an untied head. forward: int64 [B, T] -> logits [B, T, V]."""
+    """Decoder-only transformer with an untied head."""
 
     checkpoint = False  # recompute blocks in the backward pass
 
@@ -260,10 +260,15 @@ class GPT(nn.Module):
         with torch.autocast(own.device.type, own.dtype, enabled=own.dtype != torch.float32):
             return trunk(self, ids, path, made)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        own = machine()
-        with torch.autocast(own.device.type, own.dtype, enabled=own.dtype != torch.float32):
-            logits = self.head(self.features(ids)).float()  # [B, T, V]
+    def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
+        """int64 [B, T] -> logits [B, T, V]; with `places`, int64 [B], those at one place of each row, [B, V]."""
+        own, h = machine(), self.features(ids)
+        if places is not None:
+            h = h[torch.arange(len(h)), places]
+        # On a CPU the head is in float32, where one place has the same logits alone as among all.
+        half = own.dtype != torch.float32 and own.device.type != "cpu"
+        with torch.autocast(own.device.type, own.dtype, enabled=half):
+            logits = self.head(h if half else h.float()).float()
         return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
 
 

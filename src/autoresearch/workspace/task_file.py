@@ -232,6 +232,11 @@ class TaskFile(_Table):
         return self
 
     @property
+    def same_work(self) -> bool:
+        """Whether a slow machine changes nothing but the seconds of a run: the harness counts work, not time."""
+        return self.task.harness and self.run.budget is not None and self.run.budget.seconds is None
+
+    @property
     def measure(self) -> Metric:
         """The metric in the words of the core."""
         return Metric(self.metric.name, self.metric.direction, self.metric.unit)
