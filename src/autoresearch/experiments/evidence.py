@@ -12,6 +12,10 @@ from autoresearch.statistics.decision import CONTROLS, LAST_RUNS, STALE_AFTER, E
 from autoresearch.statistics.noise import Noise, pooled
 
 
+BASES = 100
+"""Bases before the present one whose noise is looked at."""
+
+
 def gather(
     session: Session,
     incumbent: Experiment,
@@ -77,9 +81,10 @@ def _older(
 ) -> tuple[tuple[Noise, ...], tuple[Noise, ...]]:
     """Return the noise of one run, and of a pair, of each base before this one, the newest last.
 
-    A kept experiment counts with the base that it was measured on, and its later repeats with itself.
+    A kept experiment counts with the base that it was measured on, and its later repeats with itself. Of the bases only
+    the last ones are looked at: older ones would have no room in a prior (`base_noise.PRIOR_DOF`).
     """
-    bases = [e for e in others if e.status == "keep"]
+    bases = [e for e in others if e.status == "keep"][-BASES:]
     changes: dict[str | None, list[Experiment]] = {}
     for e in others:
         if len(e.runs) > 1 and e.commit is not None:
@@ -110,4 +115,7 @@ def _now(session: Session, hardware: str) -> Evidence | None:
     incumbent = session.incumbent
     if incumbent is None:
         return None
-    return gather(session, incumbent, {1: 0.0}, now=session.next_number, hardware=hardware)
+    if (key := ("evidence", hardware)) not in session.memo:
+        session.memo[key] = gather(session, incumbent, {1: 0.0}, now=session.next_number, hardware=hardware)
+    known: Evidence = session.memo[key]
+    return known

@@ -46,6 +46,8 @@ class Session:
     """What `confirm`, `replicate` and `ablate` did, the unfinished one included."""
     mailbox: Mailbox = field(default_factory=Mailbox)
     """What a person told the agent."""
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What other rooms have worked out of this session, by their own keys: it never changes."""
 
     @property
     def segment(self) -> Segment:
