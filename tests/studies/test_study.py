@@ -7,6 +7,10 @@ import json
 import pytest
 from lab import Lab, Maker
 
+from autoresearch.experiments import undisturbed
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunContext, RunSpec
+
 TRAIN = 'cat src/base > "$AUTORESEARCH_RUN_DIR/weights"; [ -z "$AUTORESEARCH_SPLIT" ]'
 """Training: the level of the metric, in hundredths, is what the mutable folder says. It is not told any split."""
 
@@ -43,6 +47,39 @@ def test_confirm_tells_what_is_left_of_the_gain_on_the_locked_split(judged: Lab)
     assert len(view["seeds"]) == 3 and not used & set(view["seeds"])
     assert [e for e in judged.events() if "run" in e] == before
     judged.assert_clean()
+
+
+def test_confirm_shows_both_sides_and_how_much_of_the_claim_is_there(judged: Lab) -> None:
+    done = judged.call("confirm", "--seeds", "3")
+    lines = {line.split()[0]: line for line in done.out.splitlines()}
+    view = judged.session.studies[-1].result
+    for side in ("baseline", "best"):
+        assert f"{view[side]:.3f} ± " in lines[side] and view[f"{side}_error"] > 0
+    assert lines["gain"].startswith("gain       +5.000  (95 % interval") and "of pairs on the same seed" in lines["gain"]
+    assert f"{100 * view['found']:.0f} % of the claim found here" in lines["claimed"]
+    assert view["found"] == pytest.approx(1 - view["shrinkage"])
+
+
+def test_a_run_that_the_machine_disturbed_is_made_again_in_a_study_too(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.prints(90)
+    lab.attempt()
+    loads = iter([1.0, 1.0, 9.0, 1.0, 1.0])
+
+    def measure(_: RunContext, spec: RunSpec) -> Measurement:
+        load = next(loads)
+        speed = 1.0 if load > 2 else 8.0  # the value tells nothing of it
+        metrics = {"num_steps": 20 * speed, "training_seconds": 20.0}
+        return Measurement("ok", 100 - 10 * (spec.experiment == 2), metrics, seconds=20.0, cpu_s=20.0, load=load)
+
+    monkeypatch.setattr(undisturbed, "measure", measure)
+    done = lab.call("confirm", "--seeds", "2")
+    (line,) = lab.events("disturbed")
+    study = lab.session.studies[-1]
+    assert (line["experiment"], line["study"]) == (1, study.number) and sum(map(len, study.runs.values())) == 4
+    assert "a run was made again: 1 steps a second, 8 in another run of the same code" in done.out, done
+    assert all(run.purpose != "disturbed" for e in lab.session.experiments for run in e.runs)
 
 
 def test_each_use_of_the_locked_split_is_in_the_journal_and_counted(judged: Lab) -> None:

@@ -10,6 +10,7 @@ from autoresearch.cli import jobs
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.cli.progress import Display
 from autoresearch.escaping import one_line
+from autoresearch.journal.session import Session
 from autoresearch.journal.study import LOCKED
 from autoresearch.reports import views
 from autoresearch.reports.views import number, unit
@@ -57,14 +58,19 @@ def confirm(
     def amount(value: float) -> str:
         return number(session, value, signed=True) + unit(session)
 
-    share = "" if result.shrinkage is None else f", {100 * result.shrinkage:.0f} % of the claim"
+    def side(name: str, mean: float, error: float) -> str:
+        return f"{name:<9}  {number(session, mean)}{unit(session)} ± {number(session, error)}"
+
+    share = "" if result.found is None else f", {100 * result.found:.0f} % of the claim"
     low, high = amount(result.low), amount(result.high)
     lines = [
-        f"claimed    {amount(result.claimed)}  "
-        f"(experiment {view['best']} over {view['baseline']}, on the search split)",
-        f"confirmed  {amount(result.gain)}  (95 % interval {low} to {high}, {len(result.seeds)} fresh seeds)",
-        f"shrinkage  {amount(result.claimed - result.gain)}{share}",
+        side("baseline", result.baseline, result.baseline_error) + f"  (experiment {view['baseline']})",
+        side("best", result.best, result.best_error)
+        + f"  (experiment {view['best']}; ± is a standard error, {len(result.seeds)} fresh seeds)",
+        f"gain       {amount(result.gain)}  (95 % interval {low} to {high}, of pairs on the same seed)",
+        f"claimed    {amount(result.claimed)}  (on the search split{share} found here)",
         "verdict    " + ("the gain holds" if result.holds else "not confirmed: the interval includes no gain"),
+        *disturbed(session),
     ]
     if study.split == LOCKED:
         lines.append(f"split      locked, used {uses} time{'s' if uses != 1 else ''} in this session")
@@ -110,8 +116,15 @@ def replicate(
             f"mean       {number(session, mean)}{unit(session)} over {count} seed{'s' if count > 1 else ''}{left_out}"
         )
     lines += views.beside_incumbent(session, e)
-    lines.append(f"noise      {views.noise_words(session)}")
+    lines += [f"noise      {views.noise_words(session)}", *disturbed(session)]
     emit(as_json, view, lines)
+
+
+def disturbed(session: Session) -> list[str]:
+    """Return a line on the runs of the last study that were made again, as the machine disturbed them."""
+    seen = session.studies[-1].result.get("disturbed", [])
+    runs = "a run was" if len(seen) == 1 else f"{len(seen)} runs were"
+    return [f"disturbed  {runs} made again: {one_line(str(seen[-1]), 120)}"] if seen else []
 
 
 def ablate(
@@ -155,6 +168,7 @@ def ablate(
         size = "less code" if offer.smaller else "no less code"
         lines.append(f"Without {what} it is not worse within noise ({size}). Make that an experiment: "
                      "autoresearch ablate --apply")  # fmt: skip
+    lines += disturbed(session)
     if report is not None:
         view["applied"] = views.verdict_view(report.session, report.experiment, report.last.excerpt, report.remarks)
         lines += ["", *views.verdict_lines(report.session, view["applied"])]

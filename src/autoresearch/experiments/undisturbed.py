@@ -18,9 +18,16 @@ MOST_AGAIN = 2
 
 
 def measure_undisturbed(
-    context: RunContext, spec: RunSpec, own: Sequence[Speed], beside: Sequence[Speed], clock: Clock
+    context: RunContext,
+    spec: RunSpec,
+    own: Sequence[Speed],
+    beside: Sequence[Speed],
+    clock: Clock,
+    *,
+    study: int | None = None,
 ) -> tuple[Measurement, tuple[str, ...]]:
-    """Make a run, again while it was disturbed; return it, and what was seen each time.
+    """Make a run, of a study where its number is given, again while it was disturbed; return it, and what was seen
+    each time.
 
     `own` are the speeds of the commit's other runs, `beside` those of the commit that it is compared with. What was
     disturbed is a line of the journal, and in no mean and no noise. After the last time the run counts all the same.
@@ -35,4 +42,5 @@ def measure_undisturbed(
         if len(seen) == MOST_AGAIN:
             return run, (*seen, f"{why}, and so it counts")
         seen.append(why)
-        append(context.workspace, disturbed_line(spec.experiment, spec.seed, run.value, why, speed_of(run), clock()))
+        line = disturbed_line(spec.experiment, spec.seed, run.value, why, speed_of(run), clock(), study=study)
+        append(context.workspace, line)

@@ -292,14 +292,18 @@ def speed(pair: Any) -> Speed:
 # --- disturbed: a run that the machine disturbed, and that was made again ---
 
 
-def disturbed_line(experiment: int, seed: int, value: float, why: str, speed: Speed, now: int) -> Event:
-    """Return a run that does not count, and what was seen of the machine."""
+def disturbed_line(
+    experiment: int, seed: int, value: float, why: str, speed: Speed, now: int, *, study: int | None = None
+) -> Event:
+    """Return a run that does not count, what was seen of the machine, and the study that it was made for."""
     return {"type": "disturbed", "experiment": experiment, "seed": seed, "value": value, "why": why,
-            "speed": list(speed), "timestamp": now}  # fmt: skip
+            "speed": list(speed), **({} if study is None else {"study": study}), "timestamp": now}  # fmt: skip
 
 
 def read_disturbed(event: Event, e: Experiment, newest: int) -> Experiment:
-    """Return an experiment with a run that does not count."""
+    """Return an experiment with a run that does not count; one of a study is no run of the experiment."""
+    if "study" in event:
+        return e
     made = speed(event.get("speed"))
     run = Run(whole_at(event, "seed"), number_at(event, "value"), "disturbed", e.hardware, newest, made)
     return e.with_run(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,14 @@ class Confirmation:
     baseline: float
     best: float
     """Means over the seeds."""
+    baseline_error: float
+    best_error: float
+    """Their standard errors. Errors of one seed are shared by both sides, so that the gain is known better."""
+
+    @property
+    def found(self) -> float | None:
+        """The part of the claimed gain that was found again; None without a claim."""
+        return self.gain / self.claimed if self.claimed > 0 else None
 
     @property
     def shrinkage(self) -> float | None:
@@ -49,6 +57,9 @@ class Confirmation:
             "seeds": list(self.seeds),
             "baseline": self.baseline,
             "best": self.best,
+            "baseline_error": self.baseline_error,
+            "best_error": self.best_error,
+            "found": self.found,
         }
 
 
@@ -61,8 +72,14 @@ def confirmation(
     """
     seeds = tuple(baseline)
     gains = [metric.gain(best[seed], baseline[seed]) for seed in seeds]
-    n, mean = len(gains), math.fsum(gains) / len(gains)
-    spread = math.sqrt(math.fsum((gain - mean) ** 2 for gain in gains) / (n - 1))
-    reach = student((1 + LEVEL) / 2, n - 1) * spread / math.sqrt(n)
-    middles = (math.fsum(values.values()) / n for values in (baseline, best))
-    return Confirmation(claimed, mean, mean - reach, mean + reach, seeds, *middles)
+    mean, error = _mean(gains)
+    reach = student((1 + LEVEL) / 2, len(gains) - 1) * error
+    (first, first_error), (last, last_error) = _mean([*baseline.values()]), _mean([*best.values()])
+    return Confirmation(claimed, mean, mean - reach, mean + reach, seeds, first, last, first_error, last_error)
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of two values or more, and its standard error."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError
+from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.recovery import end_study
+from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.journal.events import study_end_line, study_line, study_run_line
+from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Session
 from autoresearch.journal.study import Study
-from autoresearch.runs.measure import measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
 from autoresearch.system.clock import Clock
@@ -37,6 +39,10 @@ class StudyRunner:
     """What to type to go on after an interruption."""
     runs: dict[str, dict[int, float]]
     """Commit -> seed -> value: the study's own, and those that are made now."""
+    speeds: dict[str, list[Speed]] = field(default_factory=dict)
+    """Commit -> how fast its runs were, of those that are made now."""
+    disturbed: list[str] = field(default_factory=list)
+    """What was seen of a machine that disturbed a run: it was made again."""
 
     def value(self, commit: str, experiment: int, seed: int) -> float | Measurement:
         """Return the value of a commit and seed, measured now unless the study has it; or the run that failed."""
@@ -50,9 +56,17 @@ class StudyRunner:
         return known[seed]
 
     def measure(self, commit: str, experiment: int, seed: int) -> Measurement:
-        """Run a commit with a seed in the study's own folder; its weights are of no use to anyone."""
+        """Run a commit with a seed in the study's own folder, again while the machine disturbs it.
+
+        Its weights are of no use to anyone.
+        """
         place = folder(self.context.workspace, self.study, commit)
-        done = measure(self.context, RunSpec(commit, experiment, seed, place / str(seed), self.study.split))
+        spec = RunSpec(commit, experiment, seed, place / str(seed), self.study.split)
+        own = self.speeds.setdefault(commit, [])
+        beside = [speed for other, speeds in self.speeds.items() if other != commit for speed in speeds]
+        done, seen = measure_undisturbed(self.context, spec, own, beside, self.clock, study=self.study.number)
+        own.append(speed_of(done))
+        self.disturbed.extend(seen)
         if self.context.task.run.weights is not None:
             for path in place.glob(f"*/{self.context.task.run.weights}"):
                 path.unlink()
@@ -60,7 +74,9 @@ class StudyRunner:
 
     def end(self, outcome: str, result: Mapping[str, Any]) -> None:
         """Write the line after."""
-        append(self.context.workspace, study_end_line(self.study.number, outcome, result, self.clock()))
+        told = {"disturbed": self.disturbed} if self.disturbed else {}
+        line = study_end_line(self.study.number, outcome, {**result, **told}, self.clock())
+        append(self.context.workspace, line)
 
     def fail(self, what: str, run: Measurement) -> AutoresearchError:
         """End the study because a run has no value; return the error to raise. What a machine failed is a pause."""
