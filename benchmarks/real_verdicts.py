@@ -87,7 +87,7 @@ def verdicts(args: argparse.Namespace, parts: list[str], known: set[tuple[str, i
         origin = pretrain(args.folder / "-".join(["base", *(word.split()[0] for word in base[1:])]), args.steps, base)
         for k in range(args.times):
             if (name, k) not in known:
-                copy = args.folder / "copy"
+                copy = args.folder / f"{name.replace(' ', '-').replace('/', 'by')}-{k}"
                 shutil.rmtree(copy, ignore_errors=True)
                 shutil.copytree(origin.root, copy, symlinks=True)
                 edit(Workspace(copy), change, 100 + k)

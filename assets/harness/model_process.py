@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness.channel import Channel, Gone, Message, SharedMemory
 from harness.device import pick_device, prepare_cpu
 
@@ -26,7 +28,22 @@ if TYPE_CHECKING:
 GRADER = "AUTORESEARCH_GRADER"
 """Environment variable: the descriptor of the connection to the grader."""
 
-RUN = struct.Struct("<II")  # examples; 1 where only one place of each is wanted
+RUN = struct.Struct("<III")  # examples; how long they are; 1 where only one place of each is wanted
+
+PLACES = b"places"
+"""What a model process says where the model's forward takes `places`: it may be asked for one place of shorter rows."""
+
+
+MOST_SHORTER = 8
+"""Rows may be cut to a part of their length, no less than one in so many, and then so many times more go together."""
+
+
+def examples(buffer: np.ndarray, count: int, length: int) -> np.ndarray:
+    """The first `count` examples of the input buffer [B, ...], of which each has `length` along its first axis."""
+    if buffer.ndim == 1:
+        return buffer[:count]
+    shape = (count, length, *buffer.shape[2:])
+    return buffer.reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 class Refused(Exception):
@@ -66,15 +83,15 @@ class Server:
             return {"outcome": "oom", "reason": f"evaluation does not fit in memory: {text}"}
         return {"outcome": "crash", "reason": f"evaluating the model raised {type(error).__name__}: {text}"}
 
-    def load(self, message: Message) -> None:
-        """Make the model, and map the buffers."""
+    def load(self, message: Message) -> bytes:
+        """Make the model, and map the buffers; return whether it takes `places`."""
         import torch
 
         about = message.json()
         weights, inputs, outputs = message.descriptors
         self.inputs = SharedMemory.given(inputs).array(about["inputs"]["dtype"], about["inputs"]["shape"])
         batch = len(self.inputs)
-        self.places = SharedMemory.given(inputs).array("<i8", (batch,), about["places"])
+        self.places = SharedMemory.given(inputs).array("<i8", (batch * MOST_SHORTER,), about["places"])
         self.shape = tuple(about["outputs"])  # of one example
         if about["cuda"]:
             from harness.cuda_memory import open_block
@@ -96,13 +113,15 @@ class Server:
         # On a GPU one place is computed by other kernels than all of them, whose rounding differs by too much.
         own = inspect.signature(type(model).forward).parameters if self.device.type == "cpu" else {}
         self.by_place = "places" in own
+        return PLACES if self.by_place else b""
 
     def run(self, message: Message) -> None:
         """Score the examples in the input buffer."""
         import torch
 
-        count, picks = RUN.unpack(message.body)
-        inputs = torch.from_numpy(self.inputs[:count].astype("i8" if self.inputs.dtype.kind in "ui" else "f4"))
+        count, length, picks = RUN.unpack(message.body)
+        given = examples(self.inputs, count, length)
+        inputs = torch.from_numpy(given.astype("i8" if given.dtype.kind in "ui" else "f4"))
         places = torch.from_numpy(self.places[:count].copy()).to(self.device) if picks else None
         with torch.inference_mode():
             out = self.output(inputs, places)

@@ -25,7 +25,7 @@ from harness.buffers import make_buffer
 from harness.channel import Channel, Gone, Late, SharedMemory, private_copy
 from harness.errors import Verdict
 from harness.kin import adopt_orphans, children, end_strangers
-from harness.model_process import GRADER, RUN
+from harness.model_process import GRADER, MOST_SHORTER, PLACES, RUN, examples
 from harness.task import Task
 
 PREFIX = "AUTORESEARCH_MODEL_PREFIX"
@@ -71,15 +71,15 @@ class ModelProcess:
         """Wait until it has imported torch, which is all that it has done then; return what it computes on."""
         return self.answer("WAIT").decode("ascii", "replace")
 
-    def load(self, about: dict[str, Any], weights: Path, inputs: SharedMemory, outputs: SharedMemory) -> None:
-        """Have it make the model. Raises Verdict."""
+    def load(self, about: dict[str, Any], weights: Path, inputs: SharedMemory, outputs: SharedMemory) -> bytes:
+        """Have it make the model; return what it says of that. Raises Verdict."""
         copy = private_copy(weights)
         self.deadline = time.monotonic() + self.load_s
         try:
             self.send("LOAD", about, [copy, inputs.descriptor, outputs.descriptor])
         finally:
             os.close(copy)
-        self.answer("GOOD")
+        return self.answer("GOOD")
 
     def allow(self, seconds: float) -> None:
         """Scoring may take `seconds` more."""
@@ -150,28 +150,29 @@ class Models:
         self.at, self.batch = which, batch
         device = self.processes[which].device()
         size = -(-batch * example.nbytes // 64) * 64
-        self.memory = SharedMemory.make(size + 8 * batch)
+        self.memory = SharedMemory.make(size + 8 * batch * MOST_SHORTER)
         self.inputs = self.memory.array(example.dtype.str, (batch, *example.shape))
-        self.places = self.memory.array("<i8", (batch,), size)
+        self.places = self.memory.array("<i8", (batch * MOST_SHORTER,), size)
         self.outputs = make_buffer(batch * math.prod(outputs), device)
         about = {
             "module": "train", "inputs": {"dtype": example.dtype.str, "shape": self.inputs.shape}, "places": size,
             "outputs": list(outputs), "cuda": self.outputs.handle.hex() if device == "cuda" else "",
         }  # fmt: skip
         self.shape = tuple(outputs)
-        self.processes[which].load(about, self.weights, self.memory, self.outputs.memory)
+        self.by_place = self.processes[which].load(about, self.weights, self.memory, self.outputs.memory) == PLACES
 
     def score(self, inputs: np.ndarray, places: np.ndarray | None = None) -> Iterator[tuple[slice, Any]]:
         """The model's outputs for `inputs` [N, ...]: slices of them, each with float32 [n, ...], numpy or on the GPU.
 
         With `places` [N] only the output at that place of each example. Every request has as many examples, the last
         filled up with the first, so that the same kernels compute the same numbers wherever a row lies. The next
-        request runs while the caller computes. When memory does not suffice, fewer examples go in one.
+        request runs while the caller computes. When memory does not suffice, fewer examples go in one. A model that is
+        `by_place` can be asked for places of examples that are cut off behind them.
         """
         process, start = self.processes[self.at or 0], 0
         process.allow(self.example_s * -(-len(inputs) // self.batch) * self.batch)
         shape = self.shape if places is None else self.shape[1:]
-        self._ask(process, inputs, places, start)
+        count = self._ask(process, inputs, places, start)
         while start < len(inputs):
             try:
                 process.answer("GOOD")
@@ -179,23 +180,28 @@ class Models:
                 if verdict.outcome != "oom" or self.batch == 1:
                     raise
                 self.batch //= 2
-                self._ask(process, inputs, places, start)
+                count = self._ask(process, inputs, places, start)
                 continue
-            here = slice(start, min(start + self.batch, len(inputs)))
-            copy = self.outputs.copy(self.batch, shape)[: here.stop - start]
+            here = slice(start, min(start + count, len(inputs)))
+            copy = self.outputs.copy(count, shape)[: here.stop - start]
             start = here.stop
             if start < len(inputs):
-                self._ask(process, inputs, places, start)
+                count = self._ask(process, inputs, places, start)
             yield here, copy
 
-    def _ask(self, process: ModelProcess, inputs: np.ndarray, places: np.ndarray | None, start: int) -> None:
-        chosen = np.arange(start, start + self.batch) % len(inputs)
-        self.inputs[: self.batch] = inputs[chosen]
+    def _ask(self, process: ModelProcess, inputs: np.ndarray, places: np.ndarray | None, start: int) -> int:
+        """Send a request for the examples from `start` on; return how many there are in it."""
+        count, length, shape = self.batch, 1, self.shape
+        if inputs.ndim > 1:
+            length = inputs.shape[1]
+            count *= self.inputs.shape[1] // length
+        chosen = np.arange(start, start + count) % len(inputs)
+        examples(self.inputs, count, length)[:] = inputs[chosen]
         if places is not None:
-            self.places[: self.batch] = places[chosen]
-        shape = self.shape if places is None else self.shape[1:]
-        self.outputs.spoil(self.batch * math.prod(shape))
-        process.send("RUNS", RUN.pack(self.batch, int(places is not None)))
+            self.places[:count], shape = places[chosen], self.shape[1:]
+        self.outputs.spoil(count * math.prod(shape))
+        process.send("RUNS", RUN.pack(count, length, int(places is not None)))
+        return count
 
     def flops(self) -> float:
         """Floating-point operations of training on one example, as the model's process counts them."""

@@ -55,7 +55,9 @@ def test_confirm_shows_both_sides_and_how_much_of_the_claim_is_there(judged: Lab
     view = judged.session.studies[-1].result
     for side in ("baseline", "best"):
         assert f"{view[side]:.3f} ± " in lines[side] and view[f"{side}_error"] > 0
-    assert lines["gain"].startswith("gain       +5.000  (95 % interval") and "of pairs on the same seed" in lines["gain"]
+    assert (
+        lines["gain"].startswith("gain       +5.000  (95 % interval") and "of pairs on the same seed" in lines["gain"]
+    )
     assert f"{100 * view['found']:.0f} % of the claim found here" in lines["claimed"]
     assert view["found"] == pytest.approx(1 - view["shrinkage"])
 

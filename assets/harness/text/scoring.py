@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from harness.model_process import MOST_SHORTER
 from harness.models import Models
 from harness.probes import Prefixes, check_contamination, correction, draw_prefixes, fill_up, turns
 from harness.scores import cross_entropy
@@ -52,8 +54,10 @@ def bits_per_byte(
     filled, again = fill_up(prefixes, x), np.empty(len(prefixes.rows))
     whole, targets = nats[prefixes.rows, prefixes.places], y[prefixes.rows, prefixes.places]
     for turn in turns(prefixes):
-        for here, logits in models.score(filled[turn], prefixes.places[turn]):
-            again[turn[here]] = cross_entropy(logits, targets[turn[here]])
+        for part, length in lengths(prefixes.places[turn], x.shape[1], models.by_place):
+            asked = turn[part]
+            for here, logits in models.score(filled[asked, :length], prefixes.places[asked]):
+                again[asked[here]] = cross_entropy(logits, targets[asked[here]])
     count = len(own.rows)
     added = correction(whole[:count], again[:count])
     correction(whole[count:], again[count:])
@@ -64,6 +68,15 @@ def bits_per_byte(
     chosen = y[: len(rows)]
     size, as_reference = sizes[chosen].sum(), tokenizer.token_bytes(reference=True)[chosen].sum()
     return BitsPerByte(bits / size, bits / as_reference, texts[0] / (math.log(2), 1.0))
+
+
+def lengths(places: np.ndarray, length: int, shorter: bool) -> Iterator[tuple[np.ndarray, int]]:
+    """Indices of `places` [n] with the length of the rows that they are asked in: all of it, or, where they may be
+    `shorter`, no more eighths of it than the place needs."""
+    eighth = length // MOST_SHORTER if shorter and length % MOST_SHORTER == 0 else length
+    needed = places // eighth + 1
+    for count in np.unique(needed):
+        yield np.flatnonzero(needed == count), int(count) * eighth
 
 
 def by_document(x: np.ndarray, y: np.ndarray, nats: np.ndarray, sizes: np.ndarray, bos: int) -> np.ndarray:

@@ -257,18 +257,20 @@ class GPT(nn.Module):
         path, needs = attention.PATHS["sdpa" if meta else attention.choose_attention(own, MAX_SEQ_LEN, HEAD_DIM)]
         made = [needs(*ids.shape, window, ids.device) for window in self.windows]
         trunk = compiled(GPT.trunk) if self.training and not meta else GPT.trunk
-        with torch.autocast(own.device.type, own.dtype, enabled=own.dtype != torch.float32):
+        with torch.autocast(own.device.type, own.dtype, enabled=self.in_half()):
             return trunk(self, ids, path, made)
+
+    def in_half(self) -> bool:
+        """Whether products are in 16 bits; not where a CPU evaluates: kernels then differ by less than matters."""
+        return machine().dtype != torch.float32 and (self.training or machine().device.type != "cpu")
 
     def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
         """int64 [B, T] -> logits [B, T, V]; with `places`, int64 [B], those at one place of each row, [B, V]."""
-        own, h = machine(), self.features(ids)
+        h = self.features(ids)
         if places is not None:
             h = h[torch.arange(len(h)), places]
-        # On a CPU the head is in float32, where one place has the same logits alone as among all.
-        half = own.dtype != torch.float32 and own.device.type != "cpu"
-        with torch.autocast(own.device.type, own.dtype, enabled=half):
-            logits = self.head(h if half else h.float()).float()
+        with torch.autocast(machine().device.type, machine().dtype, enabled=self.in_half()):
+            logits = self.head(h).float()
         return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
 
 
