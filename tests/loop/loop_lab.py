@@ -19,7 +19,7 @@ SCRIPT = "src/run.sh"
 
 
 class Scripted:
-    """An agent that does what a list says: for each call a value to print, an exception, or a function of the brief."""
+    """An agent that does what a list says: each time a value to print, an exception, or a function of the brief."""
 
     def __init__(self, *steps: Any, name: str = "scripted", cost: float | None = 0.0) -> None:
         self.steps, self.name, self.cost = [*steps], name, cost
@@ -45,9 +45,18 @@ class Scripted:
         return prints(brief, step)
 
 
+def write(path: Path, text: str) -> None:
+    """Put a plain file at a place, whatever an edit before has put there: never through a link, which leads away."""
+    for place in (path.parent, path):
+        if place.is_symlink() or (place.exists() and not place.is_dir() and not place.is_file()):
+            place.unlink()
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
 def prints(brief: Brief, value: object, usd: float | None = 0.0, **asi: str) -> Edit:
     """Make the mutable script print a value."""
-    (brief.folder / SCRIPT).write_text(f"echo METRIC total_ms={value}\n")
+    write(brief.folder / SCRIPT, f"echo METRIC total_ms={value}\n")
     return Edit(f"prints {value}", asi, Usage(usd=usd))
 
 
@@ -55,7 +64,7 @@ def writes(text: str, description: str = "an edit", **asi: str) -> Callable[[Bri
     """Return a step that writes the mutable script."""
 
     def step(brief: Brief) -> Edit:
-        (brief.folder / SCRIPT).write_text(text)
+        write(brief.folder / SCRIPT, text)
         return Edit(description, asi)
 
     return step
@@ -96,7 +105,9 @@ class Clockwork:
         return Times(lambda: int(self.now), lambda: self.passed, self.sleep)
 
 
-def loop(lab: Lab, *agents: Any, clock: Clockwork | None = None, said: list[str] | None = None, **options: Any) -> Ended:
+def loop(
+    lab: Lab, *agents: Any, clock: Clockwork | None = None, said: list[str] | None = None, **options: Any
+) -> Ended:
     """Run the loop in this process."""
     times = (clock or Clockwork()).times
     say = (lambda text: None) if said is None else said.append

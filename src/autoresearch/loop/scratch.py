@@ -35,6 +35,12 @@ class Refused(AutoresearchError):
 
     kind = "refused"
 
+    def __init__(self, message: str, *, unsafe: bool = False) -> None:
+        super().__init__(message)
+        self.unsafe = unsafe
+        """Whether the folder has links, pipes or the like: who writes to one of those would write elsewhere, or wait
+        for ever, so that no second edit may begin from it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -107,7 +113,7 @@ class Scratch:
         for path in mine:
             self._check(path)
         for path in self._odd():
-            raise Refused(f"{_name(path)} is neither a file nor a folder")
+            raise Refused(f"{_name(path)} is neither a file nor a folder", unsafe=True)
         return Taken(tuple(mine), tuple(remarks))
 
     def tree(self, changed: Sequence[str]) -> str:
@@ -124,12 +130,12 @@ class Scratch:
         """Refuse what is at a changed path unless it is a file of a sensible size, or nothing any more."""
         name = _name(path)
         if path.endswith("/"):
-            raise Refused(f"{name} is a repository of its own; write plain files")
+            raise Refused(f"{name} is a repository of its own; write plain files", unsafe=True)
         file = self.top / path
         inside = Path(path).parents
         link = next((p for p in (path, *map(str, inside)) if (self.top / p).is_symlink()), None)
         if link is not None:
-            raise Refused(f"{_name(link)} is a symbolic link; write plain files")
+            raise Refused(f"{_name(link)} is a symbolic link; write plain files", unsafe=True)
         try:
             about = file.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -139,7 +145,7 @@ class Scratch:
         if not stat.S_ISREG(about.st_mode):
             if stat.S_ISDIR(about.st_mode):
                 return  # its files are listed by themselves
-            raise Refused(f"{name} is not a plain file")
+            raise Refused(f"{name} is not a plain file", unsafe=True)
         if about.st_size > MOST_BYTES:
             raise Refused(f"{name} has {about.st_size / 2**20:.1f} MiB; at most {MOST_BYTES / 2**20:g} may be")
         if not os.access(file, os.R_OK):

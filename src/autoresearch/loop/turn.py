@@ -69,6 +69,9 @@ class Turns:
             if refused is None or self._is_stuck(agent):
                 return
             repair = refused.message
+            if refused.unsafe:
+                scratch.begin(asked.parent.commit or "")
+                repair += "; the folder is again as it was before that edit"
 
     # --- asking ---
 

@@ -81,4 +81,7 @@ class Replay:
 def _inside(folder: Path, path: str, usage: Usage) -> Path:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ProposalFailed(f"{path} is not a path inside the workspace", usage)
-    return folder / path
+    target = folder / path
+    if not target.resolve().is_relative_to(folder.resolve()):  # a link that is committed may lead anywhere
+        raise ProposalFailed(f"{path} leads out of the workspace", usage)
+    return target
