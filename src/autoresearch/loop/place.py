@@ -73,8 +73,9 @@ def put_on_branch(
 ) -> str:
     """Make a proposal's commit the tip of the branch, and return it; the lock is held meanwhile.
 
-    The incumbent may be another one than when it was made, by an experiment of a person: then the proposed files are
-    committed on that, and `remade` is told before anything moves.
+    The same files are committed anew, and `remade` is told before anything moves, when an interrupted experiment had
+    the commit, since the recovery takes that off the branch; and when the incumbent is another one than when it was
+    made, by an experiment of a person.
     """
     workspace, git = context.workspace, context.git
     with lock(workspace):
@@ -84,13 +85,16 @@ def put_on_branch(
         commit = git.resolve(proposal.commit)
         if commit is None or tip is None:
             raise IntegrityError("the commit of a proposal is gone from the repository", "drop it: autoresearch skip")
-        if head == commit and git.parents(commit) == [tip]:
-            return commit
-        if git.parents(commit) != [tip]:
+        tries = [e.number for e in session.experiments if e.commit == commit]
+        if tries or git.parents(commit) != [tip]:
             index = str(workspace.state / "proposal.index")
             tree = graft(git, commit, mutable_paths(git, context.task), tip, index)
-            commit = commit_tree(git, tree, tip, git.text("log", "-1", "--format=%B", commit))
+            message = git.text("log", "-1", "--format=%B", commit).strip()
+            again = f"\n\nagain: {tries[-1]}" if tries else ""  # without it, it may be the very same commit
+            commit = commit_tree(git, tree, tip, f"{message}{again}\n")
             remade(proposal, commit)
+        if head == commit:
+            return commit
         with changing_git(workspace):
             git.run("reset", "-q", "--keep", commit)
         return commit

@@ -69,7 +69,7 @@ class Turns:
             if refused is None or self._is_stuck(agent):
                 return
             repair = refused.message
-            if refused.unsafe:
+            if refused.afresh:
                 scratch.begin(asked.parent.commit or "")
                 repair += "; the folder is again as it was before that edit"
 
