@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,10 +121,13 @@ class Scratch:
         """Return the tree of this folder with its changed files; other files in it are as they were."""
         gone = [path for path in changed if not (self.top / path).is_file()]
         there = [path for path in changed if path not in gone]
+        # In a copy: the index says what is changed, also to whoever goes on here after a kill.
+        edited = self.home / "index.edited"
+        shutil.copy2(self.index, edited)
         for how, paths in (("--force-remove", gone), ("--add", there)):
             if paths:
-                self._git("update-index", how, "--replace", "-z", "--stdin", input=_joined(paths))
-        tree: str = self._git("write-tree").stdout.decode().strip()
+                self._git("update-index", how, "--replace", "-z", "--stdin", input=_joined(paths), index=edited)
+        tree: str = self._git("write-tree", index=edited).stdout.decode().strip()
         return tree
 
     def _check(self, path: str) -> None:
@@ -167,9 +171,13 @@ class Scratch:
         out = self._git("ls-files", "-z", "--full-name", *options).stdout
         return [os.fsdecode(path) for path in out.split(b"\0") if path]
 
-    def _git(self, *args: str, input: bytes | None = None) -> Any:
-        """Run git with this folder as the work tree and its own index."""
-        env = {"GIT_INDEX_FILE": str(self.index), "GIT_WORK_TREE": str(self.top), "GIT_DIR": str(self.git.git_dir)}
+    def _git(self, *args: str, input: bytes | None = None, index: Path | None = None) -> Any:
+        """Run git with this folder as the work tree and its own index, or a copy of that."""
+        env = {
+            "GIT_INDEX_FILE": str(index or self.index),
+            "GIT_WORK_TREE": str(self.top),
+            "GIT_DIR": str(self.git.git_dir),
+        }
         return self.git.run("-c", "core.bare=false", *args, input=input, env=env, cwd=self.top)
 
 
