@@ -38,18 +38,9 @@ IMPURE = {"os", "time", "random", "subprocess", "pathlib", "datetime", "secrets"
 SHELL_SIDE = {"autoresearch.metrics"} | {
     f"autoresearch.journal.{name}"
     for name in (
-        "statuses",
-        "file",
-        "events",
-        "fields",
-        "experiment",
-        "messages",
-        "segment",
-        "study",
-        "loop_events",
-        "loop",
-        "ledger",
-    )  # fmt: skip
+        *("statuses", "file", "events", "fields", "experiment", "messages", "segment", "study"),
+        *("loop_events", "loop", "ledger"),
+    )
 }
 """What the shell helpers run with a bare python3, and what that imports when it reads."""
 OPTIONAL = {"orjson"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -24,7 +25,9 @@ RUN = ("run", "--agent", "kill_agents:Counting", "--max-experiments", "2", "--st
 @pytest.fixture
 def lab(make_lab: Maker) -> Lab:
     lab = make_lab()
-    lab.env["PYTHONPATH"] = str(Path(kill_agents.__file__).parent)
+    lab.env["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(kill_agents.__file__).parent), os.environ.get("PYTHONPATH")])
+    )
     return lab
 
 

@@ -88,7 +88,8 @@ def test_a_proposal_waits_until_it_has_a_verdict_that_is_no_interruption() -> No
         ([(1, "refused"), (1, "made"), (2, "failed")], 1),
         ([(1, "failed"), (2, "skipped"), (3, "failed")], 2),
         ([(1, "failed"), (2, "made")], 0),
-        ([(1, "failed"), (2, "made"), (2, "given_up")], 1),
+        ([(1, "failed"), (2, "made"), (2, "given_up")], 2),
+        ([(1, "failed"), (2, "made"), (2, "skipped")], 0),
     ],
 )
 def test_turns_without_a_measurement_are_counted(turns: list[tuple[int, str]], fruitless: int) -> None:

@@ -425,7 +425,7 @@ def test_what_the_machine_fails_is_measured_again_and_not_asked_for_again(
 ) -> None:
     monkeypatch.setenv(SWITCH, "off")  # so that the run can leave a mark for the next one
     flag = lab.root.parent / "failed"
-    script = f"[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; kill -9 $$; }}\necho METRIC total_ms=90\n"
+    script = f"[ -e {flag} ] || {{ touch {flag}; kill -9 $$; }}\necho METRIC total_ms=90\n"
     agent = Scripted(writes(script))
     ended = loop(lab, agent, max_experiments=1)
     assert [(e.number, e.outcome) for e in ended.session.current][1:] == [(2, "killed"), (3, "ok")]

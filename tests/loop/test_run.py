@@ -197,7 +197,5 @@ def test_an_answer_that_does_not_come_is_a_failed_proposal(lab: Lab, monkeypatch
         return Edit("never")
 
     loop(lab, Scripted(hangs, lambda brief: prints(brief, 90)), clock=Clockwork(), max_experiments=1)
-    assert [(e["outcome"], e.get("reason")) for e in lab.events("proposal")][0] == (
-        "failed",
-        "no answer came in 0.05 s",
-    )
+    first = lab.events("proposal")[0]
+    assert (first["outcome"], first["reason"]) == ("failed", "no answer came in 0.05 s")

@@ -25,12 +25,12 @@ from autoresearch.loop.awake import Times, kept_awake
 from autoresearch.loop.guarded import Skipped, interrupts, watch_for_skip
 from autoresearch.loop.ledger import Accounts
 from autoresearch.loop.options import Ended, Options
-from autoresearch.loop.place import check_place, one_loop, patiently, put_on_branch, take_off_branch
+from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
 from autoresearch.loop.roster import Roster
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
-from autoresearch.workspace.lock import lock
+from autoresearch.workspace.lock import lock, only_loop
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import Stop, load
 from autoresearch.workspace.workspace import Workspace
@@ -83,7 +83,7 @@ class Driver:
         Raises `StopReached` when one holds already, `MachineError` when it was interrupted, and what ends the loop
         otherwise: a workspace that is not ready, a machine that fails, an agent that a person must do something for.
         """
-        with one_loop(self.workspace), interrupts(), kept_awake(self.say):
+        with only_loop(self.workspace), interrupts(), kept_awake(self.say):
             self._begin()
             before = self._progress()
             try:

@@ -1,9 +1,8 @@
-"""The workspace around the loop: one loop at a time, its branch at the incumbent, and a proposal's commit put on it."""
+"""The workspace around the loop: its branch at the incumbent, and a proposal's commit put on it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from autoresearch.errors import IntegrityError, PreconditionError
@@ -11,26 +10,11 @@ from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.session import Session
 from autoresearch.loop.proposals import commit_tree, graft
 from autoresearch.runs.spec import RunContext
-from autoresearch.system.files import Held, held_by_us
 from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths
-from autoresearch.workspace.lock import changing_git, is_locked, lock
+from autoresearch.workspace.lock import Busy, changing_git, is_locked, lock
 from autoresearch.workspace.workspace import Workspace
 
 Result = TypeVar("Result")
-
-
-@contextlib.contextmanager
-def one_loop(workspace: Workspace) -> Iterator[None]:
-    """Be the only loop of a workspace; raise `PreconditionError` when another one runs."""
-    workspace.state.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(held_by_us(workspace.state / "loop.lock"))
-        except Held:
-            raise PreconditionError(
-                "autoresearch run is at work here already", "see how it goes: autoresearch status; end it: touch STOP"
-            ) from None
-        yield
 
 
 def patiently(workspace: Workspace, do: Callable[[], Result], rest: Callable[[], None]) -> Result:
@@ -38,9 +22,7 @@ def patiently(workspace: Workspace, do: Callable[[], Result], rest: Callable[[],
     while True:
         try:
             return do()
-        except PreconditionError as error:
-            if "is running here" not in error.message:
-                raise
+        except Busy:
             while is_locked(workspace):
                 rest()
 
