@@ -15,8 +15,8 @@ from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
-from autoresearch.reports import views
-from autoresearch.workspace.lock import current_run, is_locked, lock
+from autoresearch.reports import costs, views
+from autoresearch.workspace.lock import current_run, is_locked, lock, loop_runs
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -41,10 +41,15 @@ def status(as_json: JsonFlag = False) -> None:
     session = load_session(workspace)
     running = current_run(workspace)
     view = views.status_view(session, running, night_alpha_of(workspace.root))
-    wrong = _set_back(workspace, session) if running is None and not is_locked(workspace) else None
+    idle = running is None and not is_locked(workspace)
+    wrong = _set_back(workspace, session) if idle else None
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
         view["next"] = wrong.fix.rsplit(": ", 1)[-1]
+    if view["loop"] is not None:
+        view["loop"]["running"] = loop_runs(workspace)
+    if view["loop"] is not None and view["loop"]["running"] and running is None and wrong is None:
+        view["next"] = "autoresearch log"
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
     emit_with_messages(workspace, session, as_json, view, lines)
@@ -74,8 +79,9 @@ def log(
 ) -> None:
     """Print the table of experiments.
 
-    The latest comes last. With --policy beside each verdict the one that another policy would have given; where that
-    policy needs a run that was never made, it says so.
+    The latest comes last; below it stand the proposals of run that were not measured, and why. With --policy beside
+    each verdict the one that another policy would have given; where that policy needs a run that was never made, it
+    says so.
 
     Example: autoresearch log --last 50 --status keep
     """
@@ -94,7 +100,9 @@ def log(
 
     secondary = secondary_of(workspace.root)
     rows = [views.log_view(session, e, secondary) for e in chosen[-last:]]
-    emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
+    dropped = [] if status else costs.dropped(session, last)
+    lines = [*views.log_lines(session, rows), *costs.dropped_lines(dropped)]
+    emit(as_json, {"experiments": rows, "total": len(chosen), "dropped": dropped}, lines)
 
 
 def show(
