@@ -101,13 +101,13 @@ class _Messages:
         fresh, cached, written, output = (int(number(used.get(key))) for key in keys)
         return self._prices.priced(Usage(self._model, fresh + cached + written, cached, written, output))
 
-    def _send(self, output: int, left_s: float) -> Any:
+    def _send(self, output: int, left_s: float) -> object:
         import anthropic
 
         client: Any = anthropic.Anthropic(max_retries=0, timeout=left_s)
         with client:
             try:
-                message = client.messages.create(
+                raw = client.messages.with_raw_response.create(
                     model=self._model,
                     max_tokens=output,
                     system=self._rules,
@@ -117,7 +117,7 @@ class _Messages:
                 )
             except anthropic.APITimeoutError:
                 raise TimeoutError from None
-        return message.to_dict() if isinstance(message, anthropic.BaseModel) else {}
+            return raw.http_response.json()
 
 
 def _refusal(error: Exception) -> Refusal | None:

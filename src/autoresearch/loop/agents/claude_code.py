@@ -132,7 +132,7 @@ def _tokens(used: Mapping[str, Any], model: str = "") -> Usage:
 
 def _so_far(lines: list[dict[str, Any]]) -> Usage:
     """Return what the requests of a proposal without a result used; its dollars are unknown unless there was none."""
-    told = (line["message"] for line in lines if line.get("type") == "assistant")
+    told = (line.get("message") for line in lines if line.get("type") == "assistant")
     messages = {str(m.get("id")): m for m in told if isinstance(m, dict) and isinstance(m.get("usage"), dict)}
     asked = [_tokens(m["usage"], str(m.get("model", ""))) for m in messages.values()]
     if not lines:

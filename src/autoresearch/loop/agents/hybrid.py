@@ -1,7 +1,8 @@
 """The sampler on two turns of three, a model on the third: numbers are cheap to search, ideas are not.
 
-The turns follow from the journal alone. When one of the two has stopped finding while the other finds, the other has all
-turns, and while the model is at a limit or cannot work, the sampler has them. The model sees what the sampler would do.
+The turns follow from the journal alone. When one of the two has stopped finding while the other finds, the other has
+all turns, and while the model is at a limit or cannot work, the sampler has them. The model sees what the sampler
+would do.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,15 +75,12 @@ class Hybrid:
         model = self._partner()
         try:
             edit = model.propose(self._with_sampler(brief))
-        except AgentResting as error:
-            self._back, self._why = error.until, error.message
-            spent: Usage = error.usage
-        except AgentGone as error:
-            self._back, self._why = float("inf"), str(error)
-            spent = error.usage
-        except ProposalFailed as error:
-            self._why = error.message
-            spent = error.usage
+        except (AgentResting, AgentGone, ProposalFailed) as error:
+            self._why, spent = str(error), error.usage
+            if not isinstance(error, ProposalFailed):
+                self._back = error.until if isinstance(error, AgentResting) else float("inf")
+            if brief.repair:  # of a model's edit, which the sampler can do nothing with
+                raise ProposalFailed(error.message, spent) from None
         else:
             return replace(edit, asi={**edit.asi, BY: edit.asi.get(BY, model.name)})
         _restore(brief, before)
@@ -130,7 +128,7 @@ class Hybrid:
                 elif source.is_file():
                     shutil.copy2(source, target)
             try:
-                sampled = self._sampler.propose(replace(brief, folder=Path(name)))
+                sampled = self._sampler.propose(replace(brief, folder=Path(name), repair=""))
             except AutoresearchError:  # nothing to turn, which is the model's chance
                 return brief
         idea = f"the sampler, which turns single numbers, would try now: {sampled.description}"
@@ -147,7 +145,7 @@ def stopped(session: Session, agent: str) -> bool:
     return len(_last(session, agent)) == LOOK_BACK and not finds(session, agent)
 
 
-def _last(session: Session, agent: str) -> list[str | None]:
+def _last(session: Session, agent: str) -> Sequence[str | None]:
     return [e.status for e in candidates(session) if e.asi.get(BY) == agent][-LOOK_BACK:]
 
 

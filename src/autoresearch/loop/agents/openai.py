@@ -82,7 +82,7 @@ class _Asked:
         self._tag = brief.session.segment.tag or brief.task.task.name
 
     def _get(self, resource: str, request: Mapping[str, Any], limit_s: float) -> object:
-        """Return the answer to a request as plain objects; {} for what is none."""
+        """Return the answer to a request as plain objects."""
         return self._endpoint.ask(lambda left_s: _send(resource, request, left_s), _refusal, limit_s)
 
     def _usage(self, used: object, read: str, wrote: str) -> Usage:
@@ -207,10 +207,9 @@ def _send(resource: str, request: Mapping[str, Any], left_s: float) -> object:
         for name in resource.split("."):
             place = getattr(place, name)
         try:
-            answer = place.create(**request)
+            return place.with_raw_response.create(**request).http_response.json()
         except openai.APITimeoutError:
             raise TimeoutError from None
-    return answer.to_dict() if isinstance(answer, openai.BaseModel) else {}
 
 
 def _refusal(error: Exception) -> Refusal | None:
