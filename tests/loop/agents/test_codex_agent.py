@@ -120,8 +120,8 @@ def test_a_model_without_the_patch_tool_gives_its_edit_in_the_answer(lab: Lab) -
 @pytest.mark.parametrize(
     ("reply", "kind", "until"),
     [
-        (error(429, "usage_limit_reached", "The usage limit has been reached", plan_type="plus", resets_at=int(NOW) + 5000),
-         AgentResting, NOW + 5000 - (NOW + 5000) % 60 + 60),
+        (error(429, "usage_limit_reached", "You have reached it", plan_type="plus", resets_at=int(NOW) + 5000),
+         AgentResting, NOW + 5000 - (NOW + 5000) % 60),
         (error(429, "rate_limit_exceeded", "Rate limit reached"), AgentResting, NOW + 3600),
         (error(503, "server_error", "overloaded"), AgentResting, NOW + 300),
         (error(429, "insufficient_quota", "You exceeded your quota", code="insufficient_quota"), AgentGone, None),

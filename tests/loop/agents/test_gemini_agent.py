@@ -104,7 +104,7 @@ def test_it_edits_its_folder_and_can_do_nothing_else(lab: Lab) -> None:
         (error(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota. Please retry in 5000.5s.", details=[
             {"@type": "type.googleapis.com/google.rpc.QuotaFailure",
              "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}]),
-         AgentResting, NOW + 5060.5),
+         AgentResting, NOW + 5000.5),
         (error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."), AgentGone, None),
         (error(404, "NOT_FOUND", "models/x is not found for API version v1beta"), AgentGone, None),
         (Reply("I would raise the rate."), ProposalFailed, None),

@@ -31,9 +31,6 @@ REST_S = 3600.0
 
 OVERLOAD_S = 300.0
 
-LATE_S = 60.0
-"""How long after its reset time a usage limit is taken to be over: clocks differ."""
-
 _OURS = ("AUTORESEARCH_", "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SSE_PORT")
 """Beginnings of variables that a program must not inherit: it would take itself for a part of another session."""
 
@@ -119,8 +116,7 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
 
 def rests_until(now: float, reset: float | None) -> float:
     """Return when to ask again after a usage limit that ends at `reset`, or does not say when; since 1970."""
-    until = now + REST_S if reset is None else max(reset, now) + LATE_S
-    return min(until, now + LONGEST_REST_S)
+    return min(now + REST_S if reset is None else max(reset, now), now + LONGEST_REST_S)
 
 
 def seconds_in(text: str) -> float | None:
