@@ -2,7 +2,7 @@
 
     uv run python benchmarks/session.py [--experiments 50] [--seconds 60] [--policy P] [--folder DIR] [--json]
 
-The sampler changes one constant of train.py at a time, as in `quickstart`. With --folder the workspace stays there,
+The sampler changes constants of train.py, as in `quickstart`. With --folder the workspace stays there,
 and the same command goes on with a session that was interrupted. The share spent in training is the training clock's
 seconds of all runs, over the wall clock from the first experiment's beginning to the last one's end.
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import tempfile
 import time
@@ -30,9 +29,10 @@ from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.preflight import check_all
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ref_of
+from autoresearch.loop.agents.base import Brief, ProposalFailed
+from autoresearch.loop.agents.sampler import Sampler
 from autoresearch.runs.isolation.choice import choose
 from autoresearch.runs.setup import setup_workspace
-from autoresearch.search.sampler import propose
 from autoresearch.system.clock import wall_clock
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
@@ -96,18 +96,19 @@ def experiments(workspace: Workspace, wanted: int, seed: int) -> Iterator[Figure
     if load_session(workspace).baseline is None:
         baseline(workspace, None, wall_clock, tick=phases.tick)
     before = len(runs(workspace))
-    rng, tried = random.Random(seed), {e.description for e in load_session(workspace).experiments}
-    mutable = workspace.root / load(workspace.root).files.mutable[0]
+    sampler, task = Sampler(workspace), load(workspace.root)
     loop, failures = time.monotonic(), 0
     yield measured(workspace, phases, before, began, loop)
     while len(decided(workspace)) <= wanted:
-        proposal = propose(mutable.read_text(encoding="utf-8"), tried, rng)
-        if proposal is None:
-            return
-        tried.add(proposal.description)
-        write_atomic(mutable, proposal.source)
+        session = load_session(workspace)
+        assert session.incumbent is not None
         try:
-            attempt(workspace, proposal.description, {"name": proposal.name}, wall_clock, tick=phases.tick)
+            brief = Brief(workspace.root, session, task, session.incumbent.number, "improve", "", seed=seed)
+            edit = sampler.propose(brief)
+        except ProposalFailed:
+            return
+        try:
+            attempt(workspace, edit.description, edit.asi, wall_clock, tick=phases.tick)
         except MachineError as error:
             failures += 1
             print(error, file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 import time
 from pathlib import Path
@@ -15,11 +14,11 @@ from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.session import Session
+from autoresearch.loop.agents.base import Brief, ProposalFailed
+from autoresearch.loop.agents.sampler import Sampler
 from autoresearch.reports import views
 from autoresearch.runs.setup import setup_workspace
-from autoresearch.search.sampler import propose
 from autoresearch.system.clock import wall_clock
-from autoresearch.system.files import write_atomic
 from autoresearch.workspace.init import init
 from autoresearch.workspace.init_options import InitOptions
 from autoresearch.workspace.task_file import load
@@ -48,8 +47,8 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
         display.say(f"2/4 the baseline, {BASELINE_SEEDS} runs of {seconds:g} s", steps=1)
         report = baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick)
         _tell(display, report, BASELINE_SEEDS)
-        display.say(f"3/4 {experiments} experiments; the sampler changes one constant of train.py at a time")
-        session = _experiments(workspace, report.session, experiments, random.Random(seed), display)
+        display.say(f"3/4 {experiments} experiments; the sampler changes constants of train.py")
+        session = _experiments(workspace, report.session, experiments, seed, display)
         display.say("4/4 the plot")
         plot = _plot(session, workspace.root / "progress.png")
     rows = [views.brief_view(session, e) for e in session.experiments]
@@ -79,19 +78,19 @@ def _activation() -> list[str]:
     return [f"  source {script}"] if "UV_RUN_RECURSION_DEPTH" in os.environ and script.exists() else []
 
 
-def _experiments(workspace: Workspace, session: Session, count: int, rng: random.Random, display: Display) -> Session:
+def _experiments(workspace: Workspace, session: Session, count: int, seed: int, display: Display) -> Session:
     """Let the sampler propose `count` changes and measure each."""
-    mutable = workspace.root / load(workspace.root).files.mutable[0]
-    tried: set[str] = set()
+    sampler, task = Sampler(workspace), load(workspace.root)
     for _ in range(count):
-        proposal = propose(mutable.read_text(encoding="utf-8"), tried, rng)
-        if proposal is None:
-            display.say("the sampler has tried every constant")
+        assert session.incumbent is not None
+        try:
+            edit = sampler.propose(
+                Brief(workspace.root, session, task, session.incumbent.number, "improve", "", seed=seed)
+            )
+        except ProposalFailed as error:
+            display.say(str(error))
             break
-        tried.add(proposal.description)
-        write_atomic(mutable, proposal.source)
-        asi = {"family": "constant", "name": proposal.name}
-        report = attempt(workspace, proposal.description, asi, wall_clock, tick=display.tick)
+        report = attempt(workspace, edit.description, edit.asi, wall_clock, tick=display.tick)
         session = report.session
         _tell(display, report, 1)
     return session

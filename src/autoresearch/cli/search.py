@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import random
 import shlex
 from typing import Annotated
 
@@ -19,13 +18,13 @@ from autoresearch.reports.views import View, number
 from autoresearch.search import ideas as backlog
 from autoresearch.search import strategies
 from autoresearch.search.history import step
+from autoresearch.search.sampler import propose as sample
+from autoresearch.search.sampler import spelled
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace, find
 
 IDEAS = 3
 """Ideas that a proposal comes with."""
-
-KNOBS = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +37,7 @@ def next_(
         str, typer.Option(metavar="NAME", help=f"One of {', '.join(strategies.STRATEGIES)}, or module:Class.")
     ] = "balanced",
     knobs: Annotated[
-        bool, typer.Option("--knobs", help="Instead, changes of single named numbers that were not tried.")
+        bool, typer.Option("--knobs", help="Instead, the constants that can be tuned, and a new point.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -57,10 +56,8 @@ def next_(
     if session.incumbent is None:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
     if knobs:
-        changes = _knobs(workspace, session, load(workspace.root).files.mutable)
-        lines = [f"{knob['file']}  {knob['change']}" for knob in changes]
-        none = "no named number is left to try: upper case, top level, a fraction"
-        emit(as_json, {"knobs": changes}, lines or [none])
+        view = _knobs(workspace, session)
+        emit(as_json, view, _knob_lines(session, view))
         return
     families = backlog.families_of(workspace)
     proposal = strategies.propose(session, strategy, families)
@@ -85,26 +82,43 @@ def next_(
     emit(as_json, view, _lines(session, view, parent.description, number(session, step(session, parent), signed=True)))
 
 
-def _knobs(workspace: Workspace, session: Session, mutable: tuple[str, ...]) -> list[View]:
-    """Return changes of one constant each, by the sampler, the same for the same journal."""
-    from autoresearch.search.sampler import propose
+def _knobs(workspace: Workspace, session: Session) -> View:
+    """Return the search space with what was tried of it, and a point that the sampler proposes."""
+    from autoresearch.search.measured import measured_points, tried_values
+    from autoresearch.search.sources import mutable_files, source_reader
+    from autoresearch.search.space import problems, read_space
+    from autoresearch.system.git import Git
+    from autoresearch.workspace.task_file import load
 
-    rng = random.Random(session.next_number)
-    tried = {e.description for e in session.current}
-    roots = [workspace.root / path for path in mutable]
-    files = [file for root in roots for file in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
-    changes: list[View] = []
-    for file in files:
-        while file.suffix == ".py" and len(changes) < KNOBS:
-            try:
-                proposal = propose(file.read_text(encoding="utf-8"), tried, rng)
-            except (OSError, ValueError, SyntaxError):
-                break
-            if proposal is None:
-                break
-            tried.add(proposal.description)
-            changes.append({"file": file.relative_to(workspace.root).as_posix(), "change": proposal.description})
-    return changes
+    task = load(workspace.root)
+    files, options = mutable_files(workspace.root, task), task.options
+    git = Git(workspace.root)
+    source_of = source_reader(git, task)
+    space = read_space(files, options)
+    known = measured_points(session, space, files, source_of, options)
+    change = sample(session, files, source_of, options, seed=0, prefix=git.prefix)
+    rows = [
+        {"file": knob.file, "name": knob.name, "value": knob.value, "range": knob.range_text(), "scale": knob.scale,
+         "tried": tried.times, "best": tried.best, "gain": tried.gain}
+        for knob, tried in zip(space, tried_values(session, space, known), strict=True)
+    ]  # fmt: skip
+    steps = change.steps if change else ()
+    moves = [{"file": s.knob.file, "name": s.knob.name, "from": s.knob.value, "to": s.value} for s in steps]
+    return {"knobs": rows, "measured": len(known), "proposal": moves, "problems": problems(files, options)}
+
+
+def _knob_lines(session: Session, view: View) -> list[str]:
+    """Return a table of the knobs, what is wrong with comments, and the proposed point."""
+    if not view["knobs"]:
+        return [*view["problems"], "no constant to tune: a name in upper case at the top level, a comment like [1, 8]"]
+    rows = [("constant", "value", "range", "tried", "best try")]
+    for knob in view["knobs"]:
+        best = "" if knob["gain"] is None else f"{spelled(knob['best'])} ({number(session, knob['gain'], signed=True)})"
+        rows.append((knob["name"], spelled(knob["value"]), knob["range"], str(knob["tried"]), best))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    change = ", ".join(f"{move['name']} {spelled(move['from'])} -> {spelled(move['to'])}" for move in view["proposal"])
+    return [*lines, *view["problems"], f"next  {change or 'nothing is left near the present values'}"]
 
 
 def _lines(session: Session, view: View, description: str, gained: str) -> list[str]:
