@@ -27,6 +27,7 @@ COMMANDS = {
     "search": ("next", "ideas"),
     "exchange": ("export", "import", "plot"),
     "messages": ("tell",),
+    "run": ("run", "pause", "continue", "skip", "steer"),
 }
 """Module of this folder -> the commands that it registers."""
 

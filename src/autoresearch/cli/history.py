@@ -15,7 +15,7 @@ from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
-from autoresearch.reports import views
+from autoresearch.reports import costs, views
 from autoresearch.workspace.lock import current_run, is_locked, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
@@ -74,8 +74,9 @@ def log(
 ) -> None:
     """Print the table of experiments.
 
-    The latest comes last. With --policy beside each verdict the one that another policy would have given; where that
-    policy needs a run that was never made, it says so.
+    The latest comes last; below it stand the proposals of run that were not measured, and why. With --policy beside
+    each verdict the one that another policy would have given; where that policy needs a run that was never made, it
+    says so.
 
     Example: autoresearch log --last 50 --status keep
     """
@@ -94,7 +95,9 @@ def log(
 
     secondary = secondary_of(workspace.root)
     rows = [views.log_view(session, e, secondary) for e in chosen[-last:]]
-    emit(as_json, {"experiments": rows, "total": len(chosen)}, views.log_lines(session, rows))
+    dropped = [] if status else costs.dropped(session, last)
+    lines = [*views.log_lines(session, rows), *costs.dropped_lines(dropped)]
+    emit(as_json, {"experiments": rows, "total": len(chosen), "dropped": dropped}, lines)
 
 
 def show(

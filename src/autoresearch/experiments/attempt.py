@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.system.clock import Clock
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
@@ -45,18 +46,21 @@ def attempt(
     again: int | None = None,
     pairs: int | None = None,
     same: bool = False,
+    stops: bool = True,
     tick: Tick | None = None,
+    meter: Meter = unmetered,
 ) -> ExperimentResult:
     """Measure the change on top of the incumbent and keep or discard it (`try`).
 
     With `again` it is the change of that experiment, and with `pairs` up to so many decide on it, however its first run
-    is; with `same` it may be code that was measured before, or none.
+    is; with `same` it may be code that was measured before, or none. Without `stops` no stop condition holds it
+    up. `meter` keeps account of the time of its runs.
 
     Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
     when it was cut short; then nothing was decided.
     """
     with lock(root), signals_interrupt():
-        context, session, remarks = preflight(root, clock, tick)
+        context, session, remarks = preflight(root, clock, tick, stops=stops, meter=meter)
         git, task = context.git, context.task
         if again is not None:
             earlier = restore(root, git, session, task, again)
@@ -71,7 +75,7 @@ def attempt(
         }
         hooks = {"before": run_hook(root, session, "before", about)}
         with changing_git(root):
-            commit = candidate.commit or git.commit(candidate.paths, _message(candidate.description, asi))
+            commit = candidate.commit or git.commit(candidate.paths, commit_message(candidate.description, asi))
         start = start_line(
             number,
             commit,
@@ -112,7 +116,8 @@ def _judged(
 
     run(SCREENING_SEED)
     if runs.failed is None:
-        reason = check(context, context.spec(commit, runs.number, SCREENING_SEED))
+        with context.meter(context.task.run.checks_limit_s) if context.task.run.checks else nullcontext():
+            reason = check(context, context.spec(commit, runs.number, SCREENING_SEED))
         runs.failed = Measurement("checks_failed", reason=reason) if reason else incomparable(runs, session)
     env = detect().env()
     while runs.failed is None:
@@ -146,7 +151,7 @@ def _repeat_incumbent(
     return None
 
 
-def _message(description: str, asi: Mapping[str, Any]) -> str:
+def commit_message(description: str, asi: Mapping[str, Any]) -> str:
     """Return the commit message: the description, and what the agent said of it."""
     lines = "".join(f"\n{key}: {value}" for key, value in asi.items())
     return f"{description}\n" + (f"\n{lines.lstrip()}\n" if lines else "")

@@ -9,7 +9,7 @@ from autoresearch.experiments.recovery import recover
 from autoresearch.experiments.stop import STOP_FILE, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
-from autoresearch.runs.spec import RunContext, Tick, search_path
+from autoresearch.runs.spec import Meter, RunContext, Tick, search_path, unmetered
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
@@ -20,7 +20,7 @@ from autoresearch.workspace.workspace import Workspace
 
 
 def preflight(
-    root: Workspace, clock: Clock, tick: Tick | None, *, stops: bool = True
+    root: Workspace, clock: Clock, tick: Tick | None, *, stops: bool = True, meter: Meter = unmetered
 ) -> tuple[RunContext, Session, list[str]]:
     """Repair what a kill left, then check that runs may begin; return what they need, and what was repaired.
 
@@ -34,7 +34,7 @@ def preflight(
     if stops:
         check_stop(root, session, task.stop, clock())
     check_immutable(root, session, task)
-    context = RunContext(root, git, task, tick)
+    context = RunContext(root, git, task, tick, meter)
     check_command(root.root, task.run.command, search_path(root))
     return context, session, list(recovered.done)
 

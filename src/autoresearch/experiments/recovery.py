@@ -56,6 +56,7 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
         append(workspace, killed(workspace, interrupted, now, "interrupted before its verdict"))
         session = load_session(workspace)
         again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
+        again = "autoresearch run" if interrupted.commit in session.loop.commits else again
         done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
     ended = end_study(workspace, session, now)
     if ended is not None:
@@ -63,9 +64,28 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
         session = load_session(workspace)
     if session.last is not None:
         done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)
-    if git_was_killed:  # only now: until here, a kill leaves the same to do again
+    if git_was_killed:
+        done += _take_back_proposal(workspace, git, session)
+        # Only now: until here, a kill leaves the same to do again.
         workspace.git_marker.unlink(missing_ok=True)
     return Recovered(session, tuple(done))
+
+
+def _take_back_proposal(workspace: Workspace, git: Git, session: Session) -> list[str]:
+    """Undo what a killed git has done of putting an agent's proposal on the branch; the loop puts it there again."""
+    proposed, incumbent, branch = session.proposed, session.incumbent, session.segment.branch
+    if proposed is None or incumbent is None or branch is None:
+        return []
+    if any(e.commit == proposed.commit for e in session.current):
+        return []  # it was measured: a verdict, or an interruption, has moved the branch
+    commit, tip = git.resolve(proposed.commit or ""), git.resolve(incumbent.commit or "")
+    if commit is None or tip is None or git.parents(commit) != [tip] or git.head() not in (commit, tip):
+        return []
+    with changing_git(workspace):
+        if git.head() == tip:  # git moves the branch last; from its commit on, the way back is the one that is known
+            git.update_ref(branch_ref(branch), commit, tip)
+        left = git.go_back(branch, commit, tip, after_kill=True)
+    return [f"kept your later edits of {', '.join(left)}"] if left else []
 
 
 def laboratory(workspace: Workspace, git: Git) -> Workspace | None:
@@ -145,7 +165,7 @@ def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Itera
         yield
     except BaseException as error:
         by_hand = isinstance(error, KeyboardInterrupt)
-        reason = "interrupted by a signal" if by_hand else f"the machine failed: {error}"
+        reason = str(error) or "interrupted by a signal" if by_hand else f"the machine failed: {error}"
         message = f"experiment {number} was cut short, {reason}; nothing was decided"
         try:
             experiment = load_session(root).unfinished

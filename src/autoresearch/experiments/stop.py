@@ -21,6 +21,7 @@ class StopRules(Protocol):
     max_experiments: int | None
     max_hours: float | None
     max_consecutive_failures: int | None
+    max_usd: float | None
 
 
 def stop_reason(rules: StopRules, session: Session, now: int) -> str | None:
@@ -29,10 +30,15 @@ def stop_reason(rules: StopRules, session: Session, now: int) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def ends_at(rules: StopRules, session: Session) -> int | None:
-    """Return when the hours of the session are over, in seconds since 1970; None without a limit or a beginning."""
+def ends_at(rules: StopRules, session: Session, now: int) -> int | None:
+    """Return when the hours of the session are over, in seconds since 1970; None without a limit or a beginning.
+
+    While the loop is paused they stand still, so what is asked at `now` may be later then.
+    """
     begun = min((e.started for e in session.current if e.started), default=None)
-    return None if rules.max_hours is None or begun is None else int(begun + 3600 * rules.max_hours)
+    if rules.max_hours is None or begun is None:
+        return None
+    return int(begun + 3600 * rules.max_hours + session.loop.steering.paused_s(begun, now))
 
 
 def _experiments(rules: StopRules, session: Session, now: int) -> str | None:
@@ -43,7 +49,7 @@ def _experiments(rules: StopRules, session: Session, now: int) -> str | None:
 
 
 def _hours(rules: StopRules, session: Session, now: int) -> str | None:
-    end = ends_at(rules, session)
+    end = ends_at(rules, session, now)
     if rules.max_hours is None or end is None or now < end:
         return None
     return f"{(now - end) / 3600 + rules.max_hours:.1f} hours have passed, max_hours is {rules.max_hours:g}"
@@ -56,5 +62,12 @@ def _failures(rules: StopRules, session: Session, now: int) -> str | None:
     return f"{failures} failures in a row, max_consecutive_failures is {rules.max_consecutive_failures}"
 
 
-CONDITIONS: tuple[Callable[[StopRules, Session, int], str | None], ...] = (_experiments, _hours, _failures)
+def _dollars(rules: StopRules, session: Session, now: int) -> str | None:
+    spent = session.ledger.cost.usd
+    if rules.max_usd is None or spent < rules.max_usd:
+        return None
+    return f"{spent:.2f} USD are spent, max_usd is {rules.max_usd:g}"
+
+
+CONDITIONS: tuple[Callable[[StopRules, Session, int], str | None], ...] = (_experiments, _hours, _failures, _dollars)
 """Asked in this order; the first that holds is told."""

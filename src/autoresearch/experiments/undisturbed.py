@@ -27,7 +27,8 @@ def measure_undisturbed(
     """
     seen: list[str] = []
     while True:
-        run = measure(context, spec)
+        with context.meter(context.task.run.limit_s):
+            run = measure(context, spec)
         why = disturbance(run, own, beside)
         if not why or run.value is None:
             return run, tuple(seen)

@@ -24,6 +24,10 @@ from autoresearch.journal.events import (
 )
 from autoresearch.journal.experiment import Experiment, Run, hardware_of
 from autoresearch.journal.fields import Event, whole_at
+from autoresearch.journal.ledger import Ledger
+from autoresearch.journal.loop import MADE, Loop, LoopProposal
+from autoresearch.journal.loop_events import LOOP_TYPES
+from autoresearch.journal.loop_fold import LoopFold
 from autoresearch.journal.messages import Mailbox
 from autoresearch.journal.segment import Segment
 from autoresearch.journal.statuses import STATUSES
@@ -46,6 +50,10 @@ class Session:
     """What `confirm`, `replicate` and `ablate` did, the unfinished one included."""
     mailbox: Mailbox = field(default_factory=Mailbox)
     """What a person told the agent."""
+    loop: Loop = field(default_factory=Loop)
+    """What agents proposed without a person."""
+    ledger: Ledger = field(default_factory=Ledger)
+    """What that has cost."""
 
     @property
     def segment(self) -> Segment:
@@ -161,6 +169,15 @@ class Session:
         return mad_confidence(self.gain, values) if self.gain is not None else None
 
     @property
+    def proposed(self) -> LoopProposal | None:
+        """The last proposal of an agent while it waits to be measured, or measured again after an interruption."""
+        last = self.loop.last
+        if last is None or last.outcome != MADE:
+            return None
+        decided = any(e.commit == last.commit and e.outcome != "killed" for e in self.experiments)
+        return None if decided else last
+
+    @property
     def study(self) -> Study | None:
         """The study that was begun and not ended: it runs now, or was interrupted."""
         return self.studies[-1] if self.studies and self.studies[-1].outcome is None else None
@@ -209,12 +226,14 @@ class Fold:
         self._studies: dict[int, Study] = {}
         self._env: Mapping[str, Any] = {}
         self._mailbox = Mailbox()
+        self._loop = LoopFold()
 
     def session(self) -> Session:
         """Return the session as of the last line that was taken."""
         segments = tuple(self._segments) or (Segment(0, "", Metric("metric", "lower")),)
         experiments, studies = tuple(self._experiments.values()), tuple(self._studies.values())
-        return Session(segments, experiments, hardware_of(self._env), studies, self._mailbox)
+        loop, ledger = self._loop.state()
+        return Session(segments, experiments, hardware_of(self._env), studies, self._mailbox, loop, ledger)
 
     def take(self, events: Iterable[tuple[int, Event]]) -> None:
         """Take in more lines. Raises as `replay` does; then the fold is of no more use."""
@@ -260,6 +279,8 @@ class Fold:
             self._mailbox = read_message(event, self._mailbox)
         elif kind in ("study", "study_run", "study_end"):
             self._take_study(event)
+        elif kind in LOOP_TYPES:
+            self._loop.take(event)
 
     def _take_study(self, event: Event) -> None:
         study = read_study(event, self._studies)

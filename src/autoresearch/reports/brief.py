@@ -106,7 +106,7 @@ def remember(workspace: Workspace, now: int, session: Session | None = None, vie
             "mutable": list(task.files.mutable),
             "immutable": list(task.files.immutable),
             "stop": stop_reason(task.stop, session, now),  # they look for the file STOP themselves
-            "ends": ends_at(task.stop, session),
+            "ends": ends_at(task.stop, session, now),
             "next": view["next"],
             "tip": session.incumbent.commit if session.incumbent is not None else None,
             "branch": session.segment.branch,

@@ -11,6 +11,7 @@ from typing import Any
 from autoresearch.escaping import one_line, printable
 from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
+from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference
 from autoresearch.workspace.session_journal import how_to_begin
 
@@ -46,12 +47,15 @@ def show_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View
     others = {name: value for name, value in e.metrics.items() if name not in named}
     reported = {name: value for name, value in named.items() if value is not None}
     beside = [line.split(maxsplit=1)[1] for line in beside_incumbent(session, e)]
-    return {**experiment_view(session, e), "metrics": {**reported, **others}, "secondary": named, "beside": beside}
+    cost = costs.cost_view(session.ledger.of(e.number))
+    metrics = {**reported, **others}
+    return {**experiment_view(session, e), "metrics": metrics, "secondary": named, "beside": beside, "cost": cost}
 
 
 def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
     """Return one experiment as a row of `log`, with the other metrics that the task names; None where there is none."""
-    return {**brief_view(session, e), "secondary": {name: e.metrics.get(name) for name in secondary}}
+    cost = costs.cost_view(session.ledger.of(e.number))
+    return {**brief_view(session, e), "secondary": {name: e.metrics.get(name) for name in secondary}, "cost": cost}
 
 
 def brief_view(session: Session, e: Experiment) -> View:
@@ -138,6 +142,8 @@ def status_view(session: Session, running: View | None, budget: float | None = N
         "night_alpha": None if budget is None else {"budget": budget, "spent": session.alpha_spent},
         "locked_uses": len(session.locked),
         "confidence": session.confidence,
+        "spent": costs.spent_view(session),
+        "loop": costs.loop_view(session),
         "running": running,
         "interrupted": unfinished.number if unfinished is not None and running is None else None,
         "next": next_command(session, running),
@@ -154,6 +160,8 @@ def next_command(session: Session, running: View | None) -> str:
         return how_to_begin(session)
     if session.incumbent is None:
         return "autoresearch baseline"
+    if session.proposed is not None:
+        return "autoresearch run"
     last = session.last
     if last is not None and last.outcome == "killed":
         return f"autoresearch try --again {last.number}"
@@ -201,6 +209,8 @@ def status_lines(session: Session, view: View) -> list[str]:
     if view["night_alpha"]:
         spent, budget = view["night_alpha"]["spent"], view["night_alpha"]["budget"]
         lines.append(f"night_alpha  {spent:.2g} of {budget:g} spent: the chance that luck was kept so far, at most")
+    lines += [f"{'spent' if not at else '':<13}{line}" for at, line in enumerate(costs.spent_lines(session))]
+    lines += costs.loop_lines(view["loop"])
     lines += _elsewhere(session)
     lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
     if view["running"]:
@@ -247,13 +257,14 @@ def noise_words(session: Session) -> str:
 def log_lines(session: Session, rows: list[View]) -> list[str]:
     """Return `log` as text, a line each; the secondary metrics of the rows are columns before the description."""
     names = list(rows[-1].get("secondary", ())) if rows else []
-    also = "".join(f"  {one_line(name, 24):>10}" for name in names)
+    also = "".join(f"  {one_line(name, 24):>10}" for name in names) + costs.columns(rows)
     lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}  {'gain':>10}  {'commit':<7}{also}  description"]
     for row in rows:
         status = row["status"] or "unfinished"
         if row["outcome"] not in (None, "ok", status):
             status = f"{status}:{row['outcome']}"
         also = "".join(f"  {_plain(row['secondary'][name]):>{max(10, len(one_line(name, 24)))}}" for name in names)
+        also += costs.columns(rows, row)
         lines.append(
             f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}  "
             f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}{also}  "
@@ -286,6 +297,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     lines += [f"also      {also}"] if also else []
     isolation = view["env"].get("isolation")
     lines += [f"sandbox   {one_line(str(isolation), 40)}"] if isolation else []
+    lines += [f"cost      {costs.cost_words(view['cost'])}"] if view["cost"] else []
     lines += [f"asi       {one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
     lines += [f"look at   {one_line(warning, 200)}" for warning in view["warnings"]]
     lines.append(f"commit    {view['commit']}  parent {view['parent'] or '-'}")

@@ -27,6 +27,8 @@ def machine_failure(ended: Exit, run_dir: Path) -> str | None:
 
     A run that has filled the disk itself, which shows by the space that its going has freed, is no such failure.
     """
+    if ended.standstill:
+        return ended.standstill
     if ended.code in (0, None):
         return None
     lost = LOST_GPU.search(ended.tail)

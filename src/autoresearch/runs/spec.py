@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from autoresearch.workspace.workspace import Workspace
 
 Tick = Callable[[str, float], None]
 """Called a few times a second with what is going on (`train`, `evaluate`, `checks`) and its seconds so far."""
+
+Meter = Callable[[float], AbstractContextManager[None]]
+"""Given the most seconds that a run may take; held while it is made, by whoever keeps account of the device."""
+
+
+def unmetered(_limit_s: float) -> AbstractContextManager[None]:
+    """Keep no account: what a person types costs nobody's budget."""
+    return nullcontext()
+
 
 OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN_", "FEED", "STARTED", "MODEL_PREFIX"))
 """Beginnings of variables that an outer run may have set, and that this one must not inherit."""
@@ -46,6 +56,7 @@ class RunContext:
     git: Git
     task: TaskFile
     tick: Tick | None = None
+    meter: Meter = unmetered
 
     def spec(self, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""

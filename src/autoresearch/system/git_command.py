@@ -75,10 +75,10 @@ class GitCommand:
         return self.run(*args).stdout.decode("utf-8", "surrogateescape")
 
     def run(
-        self, *args: str, input: bytes | None = None, env: Mapping[str, str] | None = None
+        self, *args: str, input: bytes | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Run git; raise `PreconditionError`, `MachineError` or `GitError` when it fails."""
-        done = self.process(args, input=input, env=env)
+        done = self.process(args, cwd=cwd, input=input, env=env)
         if done.returncode:
             raise _explained(args, done.stderr.decode("utf-8", "replace"))
         return done

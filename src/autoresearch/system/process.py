@@ -23,6 +23,7 @@ import psutil
 from autoresearch.errors import MachineError
 from autoresearch.system.command_output import CommandOutput
 from autoresearch.system.limits import Limits, Meter
+from autoresearch.system.standstill import Standstill
 
 RUN_ID = "AUTORESEARCH_RUN_ID"
 """Environment variable that marks every process of one run, so that a later command can find what a kill left."""
@@ -50,10 +51,12 @@ class Exit:
     """The limit other than time that it was ended at, in words."""
     cpu_s: float = 0.0
     """Processor time of it and of its children, seconds."""
+    standstill: str = ""
+    """That it was ended because the machine, or all of it, stood still meanwhile, in words."""
 
     @property
     def timed_out(self) -> bool:
-        return self.code is None and not self.over
+        return self.code is None and not self.over and not self.standstill
 
 
 def run_limited(
@@ -85,6 +88,7 @@ def run_limited(
     meter = Meter(limits, before)
     started = time.monotonic()
     code: int | None = None
+    standstill = ""
     try:
         with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
@@ -100,7 +104,9 @@ def run_limited(
             )
             try:
                 endings.release()
-                code = _pump(process, sink, output, started, limit_s, tick, meter)
+                watch = Standstill(process.pid)
+                code = _pump(process, sink, output, started, limit_s, tick, meter, watch)
+                standstill = watch.reason
             finally:
                 try:
                     endings.hold()
@@ -125,6 +131,7 @@ def run_limited(
         tail=tail,
         over=meter.over,
         cpu_s=_cpu_of_children() - cpu_s,
+        standstill=standstill,
     )
 
 
@@ -136,16 +143,22 @@ def _pump(
     limit_s: float,
     tick: Callable[[float], None] | None,
     meter: Meter,
+    watch: Standstill,
 ) -> int | None:
-    """Copy output until the command itself has ended; return its status, or None at a limit."""
+    """Copy output until the command itself has ended; return its status, or None at a limit or after a standstill."""
     with selectors.DefaultSelector() as selector:
         for pipe, lines in output.pipes(process):
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ, lines)
         ticked = 0.0
         while True:
-            elapsed = time.monotonic() - started
-            if elapsed >= limit_s or meter.exceeded():
+            if watch.look():
+                return None
+            elapsed = time.monotonic() - started - watch.unseen_s
+            if elapsed >= limit_s:
+                watch.end()
+                return None
+            if meter.exceeded():
                 return None
             if tick is not None and elapsed - ticked > 0.2:
                 ticked = elapsed

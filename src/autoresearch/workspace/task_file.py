@@ -35,6 +35,10 @@ def _metric_name(name: str) -> str:
 MetricName = Annotated[str, AfterValidator(_metric_name)]
 """What a METRIC line can be named."""
 
+BANNED = ("input", "breakpoint", "os.system", "os.popen", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os._exit",
+          "os.abort", "os.setsid", "pty.spawn", "signal.pause")  # fmt: skip
+"""Calls that no training needs: they wait for a person, or leave what holds a run."""
+
 OLD_MEMORY_GUARD = "peak_vram_mb"
 """The metric that `max_memory_mb`, an old key of `[keep]`, is about."""
 
@@ -159,19 +163,17 @@ class Stop(_Table):
     max_experiments: Annotated[int, Field(ge=1)] | None = None
     max_hours: Annotated[float, Field(gt=0)] | None = None
     max_consecutive_failures: Annotated[int, Field(ge=1)] | None = None
-    max_usd: float | None = None
-
-    @field_validator("max_usd")
-    @classmethod
-    def _nothing_spends(cls, value: float | None) -> None:
-        # A limit that nothing counts against would be a promise; it is allowed again with the first thing that spends.
-        if value is not None:
-            raise ValueError("nothing spends money yet, so this would hold nothing back; leave it out")
+    max_usd: Annotated[float, Field(gt=0)] | None = None
+    """What the proposals of `autoresearch run` may cost in the whole session, in US dollars."""
 
 
 class Search(_Table):
     families: dict[FamilyName, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Families of changes that experiments and ideas are sorted by: name -> words of a description that point to it."""
+    required: tuple[str, ...] = ()
+    """Names that the mutable Python files must define at their top level, or an agent's edit is not measured."""
+    banned: tuple[str, ...] = BANNED
+    """Calls that an agent's edit may not bring in, as they are written: `os.system`."""
 
     @field_validator("families")
     @classmethod

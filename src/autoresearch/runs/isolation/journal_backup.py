@@ -11,7 +11,7 @@ from autoresearch.journal import file as journal
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace.workspace import Workspace
 
-MEANWHILE = ("note", "message", "message_shown")
+MEANWHILE = ("note", "message", "message_shown", "steer")
 """Lines that other commands may append while a run goes on."""
 
 

@@ -1,0 +1,146 @@
+"""The loop without a person, as the journal tells it: what agents proposed, who may work, how it is steered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MADE = "made"
+"""The outcome of a proposal that has a commit: it is to be measured, or was."""
+
+DROPPED = ("refused", "failed", "skipped", "given_up")
+"""What else becomes of one: it was `refused` before it cost a run; none came (`failed`); a person did not want it
+(`skipped`); its runs were interrupted again and again (`given_up`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopProposal:
+    """One answer of an agent."""
+
+    turn: int
+    """Its number; what an agent makes of a refused edit has the number of that."""
+    round: int
+    """1, or 2 for the repair of a refused edit."""
+    agent: str
+    parent: int
+    """The experiment whose files the agent was given."""
+    mode: str
+    outcome: str
+    """`made` or one of DROPPED."""
+    description: str = ""
+    asi: Mapping[str, Any] = field(default_factory=dict)
+    commit: str | None = None
+    reason: str = ""
+    fingerprint: str | None = None
+    same: int | None = None
+    """The experiment that had the same code, which is why it was refused; 0 for an earlier proposal."""
+    reservation: str = ""
+    """The entry of the ledger that paid for it."""
+    remarks: tuple[str, ...] = ()
+    timestamp: int | None = None
+    skips: int = 0
+    """How often `skip` had been said when it came; once more, and it is not wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """What is known of an agent beyond its proposals."""
+
+    until: float | None = None
+    """When it may work again, seconds since 1970; None when it may now."""
+    rests: int = 0
+    """How often in a row it has answered that it must rest."""
+    gone: bool = False
+    """Whether a person must do something first."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What a person has asked for while the loop runs."""
+
+    pauses: tuple[tuple[int, int | None], ...] = ()
+    """(begin, end) in seconds since 1970; the end of the last one is None while the loop is paused."""
+    skips: int = 0
+    """How often `skip` was said."""
+    banned: tuple[str, ...] = ()
+    """Families of changes that are not to be proposed."""
+    asked: str = ""
+    """The family of changes that is to be proposed; empty when any will do."""
+    goal: str = ""
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.pauses) and self.pauses[-1][1] is None
+
+    def paused_s(self, since: float, now: float) -> float:
+        """Return for how many seconds between two times the loop was paused."""
+        spans = ((max(since, begin), min(now, now if end is None else end)) for begin, end in self.pauses)
+        return sum(max(0.0, end - begin) for begin, end in spans)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRun:
+    """One `autoresearch run`, those that went on after a kill included."""
+
+    begun: int | None
+    """Seconds since 1970."""
+    first: int
+    """The number of the first experiment that it could measure."""
+    turn: int
+    """The number of its first turn."""
+    entries: int
+    """How many entries the ledger had before it."""
+    agents: tuple[str, ...] = ()
+    ended: str | None = None
+    """Why it has ended; None while it runs, or was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Everything that the journal says of the loop."""
+
+    proposals: tuple[LoopProposal, ...] = ()
+    """Those of all runs of it, refused ones included, in order."""
+    agents: Mapping[str, AgentState] = field(default_factory=dict)
+    steering: Steering = field(default_factory=Steering)
+    run: LoopRun | None = None
+    """The last one."""
+    latest: int | None = None
+    """When the last of its lines was written, seconds since 1970."""
+
+    @property
+    def last(self) -> LoopProposal | None:
+        return self.proposals[-1] if self.proposals else None
+
+    @property
+    def next_turn(self) -> int:
+        return self.last.turn + 1 if self.last else 1
+
+    @property
+    def commits(self) -> frozenset[str]:
+        """The commits that agents have proposed."""
+        return frozenset(p.commit for p in self.proposals if p.commit)
+
+    @property
+    def fruitless(self) -> int:
+        """How many turns in a row, the latest ones of this run, have given nothing to measure."""
+        since = self.run.turn if self.run else 1
+        turns: set[int] = set()
+        for proposal in reversed(self.proposals):
+            if proposal.turn < since or (proposal.outcome == MADE and proposal.turn not in turns):
+                break
+            if proposal.outcome != "skipped":
+                turns.add(proposal.turn)
+        return len(turns)
+
+    @property
+    def repeated(self) -> int:
+        """How many proposals in a row were code that was known already."""
+        count = 0
+        for proposal in reversed(self.proposals):
+            if proposal.same is None:
+                break
+            count += 1
+        return count

@@ -1,0 +1,87 @@
+"""The agent `replay`: proposes edits that a file lists, one after another; for experiments that are known beforehand.
+
+Each line of the file is an object: `description`, perhaps `asi` (an object of texts) and `usage` (as `Usage`, to
+pretend a cost), and the edit: `edits`, a list of `{"file", "old", "new"}` whose old text must be there exactly once, or
+`files`, an object of whole contents by path. How many turns a list has had is in the journal, so it goes on after a
+kill, and each of its edits is proposed once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from autoresearch.errors import UsageError
+from autoresearch.journal.ledger import Usage
+from autoresearch.loop.agents.base import AgentGone, Brief, Edit, ProposalFailed
+
+
+class Replay:
+    """Proposes what a file of JSON lines says."""
+
+    def __init__(self, file: str = "") -> None:
+        if not file:
+            raise UsageError("the agent replay needs a file of edits", "name it: --agent replay:edits.jsonl")
+        self.file = Path(file).resolve()
+        self.name = f"replay:{self.file.name}"
+
+    def ready(self) -> str | None:
+        try:
+            self._edits()
+        except (OSError, ValueError) as error:
+            return f"{self.file.name} cannot be replayed: {error}; see docs/run.md"
+        return None
+
+    def cost_usd(self, brief: Brief) -> float | None:
+        edit = self._next(brief)
+        return edit.get("usage", {}).get("usd", 0.0) if edit is not None else 0.0
+
+    def propose(self, brief: Brief) -> Edit:
+        if brief.repair:
+            raise ProposalFailed("the next edit of the list is another turn's")
+        edit = self._next(brief)
+        if edit is None:
+            raise AgentGone(f"all edits of {self.file.name} were proposed", "see: autoresearch log")
+        usage = Usage(**edit.get("usage", {}))
+        for path, content in edit.get("files", {}).items():
+            target = _inside(brief.folder, path, usage)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content, encoding="utf-8")
+        for change in edit.get("edits", ()):
+            target = _inside(brief.folder, change["file"], usage)
+            text = target.read_text(encoding="utf-8") if target.is_file() else ""
+            count = text.count(change["old"])
+            if count != 1:
+                what = f"{edit['description']}: the old text is {count} times in {change['file']}, not once"
+                raise ProposalFailed(what, usage)
+            target.write_text(text.replace(change["old"], change["new"]), encoding="utf-8")
+        return Edit(edit["description"], edit.get("asi", {}), usage)
+
+    def _next(self, brief: Brief) -> dict[str, Any] | None:
+        """Return the edit behind those that had their turn; None when all had."""
+        turns = {p.turn for p in brief.session.loop.proposals if p.agent == self.name}
+        edits = self._edits()
+        return edits[len(turns)] if len(turns) < len(edits) else None
+
+    def _edits(self) -> list[dict[str, Any]]:
+        """Return the edits of the file; raise `ValueError` for one that is not as it should be."""
+        edits = []
+        for number, line in enumerate(self.file.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            edit = json.loads(line)
+            known = isinstance(edit, dict) and isinstance(edit.get("description"), str) and edit["description"].strip()
+            if not known or not ({"edits", "files"} & {*edit}):
+                raise ValueError(f"line {number} has no description, or neither edits nor files")
+            edits.append({**edit, "description": " ".join(edit["description"].split())})
+        return edits
+
+
+def _inside(folder: Path, path: str, usage: Usage) -> Path:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ProposalFailed(f"{path} is not a path inside the workspace", usage)
+    target = folder / path
+    if not target.resolve().is_relative_to(folder.resolve()):  # a link that is committed may lead anywhere
+        raise ProposalFailed(f"{path} leads out of the workspace", usage)
+    return target

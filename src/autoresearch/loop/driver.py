@@ -1,0 +1,278 @@
+"""The loop without a person: what `next` proposes, an agent's edit, what `try` measures, again and again.
+
+The journal is the only memory. A turn reserves what the agent may cost, has the edit made in a folder of its own,
+checks it, commits it on top of the incumbent without touching the workspace, and writes a `proposal` line; from then
+on that commit is to be measured, whatever happens. After a kill, `run` goes on with the first of these that is not
+done: a commit that waits to be measured, an answer that lies in the folder, a new turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
+from autoresearch.escaping import one_line
+from autoresearch.experiments.attempt import attempt
+from autoresearch.experiments.baseline import baseline
+from autoresearch.experiments.preflight import check_stop, preflight
+from autoresearch.experiments.result import ExperimentResult
+from autoresearch.journal.loop import LoopProposal
+from autoresearch.journal.loop_events import loop_begin_line, loop_end_line, proposal_line
+from autoresearch.journal.session import Session
+from autoresearch.loop.agents.base import Agent
+from autoresearch.loop.awake import Times, kept_awake
+from autoresearch.loop.guarded import Skipped, interrupts, watch_for_skip
+from autoresearch.loop.ledger import Accounts
+from autoresearch.loop.options import Ended, Options
+from autoresearch.loop.place import check_place, one_loop, patiently, put_on_branch, take_off_branch
+from autoresearch.loop.proposals import REPLACED
+from autoresearch.loop.roster import Roster
+from autoresearch.loop.turn import Turns
+from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.workspace.lock import lock
+from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.task_file import Stop, load
+from autoresearch.workspace.workspace import Workspace
+
+FRUITLESS = 5
+"""Turns in a row without anything to measure, after which the loop ends: whoever is asked has nothing to say."""
+
+INTERRUPTED = 5
+"""How often the runs of one proposal may be cut short before it is given up."""
+
+MACHINE = 3
+"""Experiments in a row that the machine failed, after which the loop ends."""
+
+LOOK_S = 1.0
+"""Seconds between two looks at the journal and the file STOP while the loop waits."""
+
+
+class Driver:
+    """Runs the loop in one workspace. `say` is told what happens, `tell` the result of each experiment."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        agents: Sequence[Agent],
+        options: Options,
+        *,
+        times: Times | None = None,
+        tick: Tick | None = None,
+        say: Callable[[str], None] = lambda text: None,
+        tell: Callable[[ExperimentResult], None] = lambda result: None,
+    ) -> None:
+        self.workspace, self.options, self.tick, self.say, self.tell = workspace, options, tick, say, tell
+        self.times = times or Times()
+        self.roster = Roster(agents)
+        self.accounts = Accounts(workspace, self.times.wall, self.times.steady)
+        self.turns = Turns(workspace, self.roster, self.accounts, options, self.times, say)
+        self._at_machine = ""
+        """The agent that had the last turn."""
+        self._failed_in_a_row = 0
+        """Experiments that the machine failed."""
+        self._hours_before, self._began, self._paused_s = 0.0, self.times.steady(), 0.0
+
+    @property
+    def session(self) -> Session:
+        return load_session(self.workspace)
+
+    def run(self) -> Ended:
+        """Go on until a stop condition holds, and say which.
+
+        Raises `StopReached` when one holds already, `MachineError` when it was interrupted, and what ends the loop
+        otherwise: a workspace that is not ready, a machine that fails, an agent that a person must do something for.
+        """
+        worked = False
+        with one_loop(self.workspace), interrupts(), kept_awake(self.say):
+            self._begin()
+            try:
+                while True:
+                    self._hold()
+                    waiting = self.session.proposed
+                    if waiting is not None:
+                        self._measure(waiting)
+                    else:
+                        self._turn()
+                    worked = True
+            except StopReached as stop:
+                self._end(stop.message)
+                if not worked:
+                    raise
+                return Ended(stop.message, self.session, self._measured(self.session))
+            except KeyboardInterrupt:
+                self._end("interrupted")
+                raise MachineError("interrupted", "go on with: autoresearch run") from None
+            except AutoresearchError as error:
+                self._end(error.message)
+                raise
+
+    # --- its beginning and its end ---
+
+    def _begin(self) -> None:
+        """Say in the journal that the loop begins; after a kill it goes on as the one that was begun."""
+        for agent in self.roster.left:
+            why = agent.ready()
+            if why is not None:
+                self.roster.gone[agent.name] = PreconditionError(f"the agent {agent.name} is not ready: {why}")
+                self.say(f"{agent.name} is not ready: {why}")
+        if not self.roster.left:
+            raise self.roster.last_words
+        session, now = self.session, self.times.wall()
+        run = session.loop.run
+        if run is not None and run.ended is None:
+            begun, last = run.begun or now, session.loop.latest or now
+            self._hours_before = max(0.0, last - begun - session.loop.steering.paused_s(begun, last)) / 3600
+            self.say("going on after an interruption")
+        else:
+            names = [agent.name for agent in self.roster.agents]
+            append(self.workspace, loop_begin_line(names, self.options.told, session.next_number, now))
+
+    def _end(self, reason: str) -> None:
+        append(self.workspace, loop_end_line(one_line(reason, 400), self.times.wall()))
+
+    def _hold(self) -> None:
+        """Wait while the loop is paused; raise `StopReached` when it has done what it was to do."""
+        self._check_stops()
+        if self.session.loop.steering.paused:
+            self.say("paused; it goes on after: autoresearch continue")
+            began = self.times.steady()
+            while self.session.loop.steering.paused:
+                self._rest()
+            self._paused_s += self.times.steady() - began
+            self.say("goes on")
+        if self.session.incumbent is None:
+            self.say("there is no baseline yet; it is measured first")
+            self.tell(baseline(self.workspace, None, self.times.wall, tick=self.tick))
+
+    def _check_stops(self) -> None:
+        """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours."""
+        session, options, rules = self.session, self.options, load(self.workspace.root).stop
+        owed = session.proposed is not None
+        check_stop(self.workspace, session, Stop(max_hours=rules.max_hours) if owed else rules, self.times.wall())
+        done, run = len(self._measured(session)), session.loop.run
+        hours, spent = self._hours(), session.ledger.since(run.entries if run else 0).usd
+        reason = ""
+        if options.max_hours is not None and hours >= options.max_hours:
+            reason = f"{hours:.1f} hours have passed, --max-hours is {options.max_hours:g}"
+        elif options.max_experiments is not None and done >= options.max_experiments and not owed:
+            reason = f"{done} experiments are measured, --max-experiments is {options.max_experiments}"
+        elif options.max_usd is not None and spent >= options.max_usd and not owed:
+            reason = f"{spent:.2f} USD are spent, --max-usd is {options.max_usd:g}"
+        if reason:
+            raise StopReached(reason, "for more: autoresearch run")
+
+    def _hours(self) -> float:
+        """Return the hours of this run of the loop, without those in which it was paused; no clock can be set so."""
+        return self._hours_before + (self.times.steady() - self._began - self._paused_s) / 3600
+
+    def _measured(self, session: Session) -> tuple[int, ...]:
+        """Return the experiments of this run of the loop that have a verdict."""
+        first, commits = session.loop.run.first if session.loop.run else 0, session.loop.commits
+        mine = [e for e in session.experiments if e.number >= first and e.commit in commits and e.status]
+        return tuple(e.number for e in mine if e.outcome != "killed")
+
+    def _ready(self) -> tuple[RunContext, Session]:
+        """Repair and check all that a run needs, before anything is spent on an agent."""
+
+        def checked() -> tuple[RunContext, Session]:
+            with lock(self.workspace):
+                context, session, done = preflight(self.workspace, self.times.wall, None, stops=False)
+                for line in done:
+                    self.say(line)
+                check_place(context, session)
+                return context, session
+
+        return patiently(self.workspace, checked, self._rest)
+
+    def _rest(self) -> None:
+        check_stop(self.workspace, self.session, Stop(), self.times.wall())  # the file STOP alone
+        self.times.sleep(LOOK_S)
+
+    # --- a turn ---
+
+    def _turn(self) -> None:
+        """Have one proposal made; what comes of it is a line of the journal."""
+        context, session = self._ready()
+        if not self.turns.take_up(context, session):
+            agent = self._whose_turn(session)
+            if agent is None:
+                return
+            self.turns.make(context, session, agent)
+        loop = self.session.loop
+        if loop.fruitless >= FRUITLESS and loop.last is not None:
+            what = f"{FRUITLESS} turns in a row gave nothing to measure; the last one: {loop.last.reason}"
+            raise AutoresearchError(what, "see: autoresearch log")
+
+    def _whose_turn(self, session: Session) -> Agent | None:
+        """Return the agent that has the machine; None after a wait, when all had to rest."""
+        if not self.roster.left:
+            raise self.roster.last_words
+        stuck = session.loop.last if session.loop.repeated >= REPLACED else None
+        agent = self.roster.pick(session, self.times.wall(), stuck.agent if stuck else "")
+        if agent is None:
+            self._wait_until(self.roster.next_rested(session))
+            return None
+        if agent.name != self._at_machine:
+            if self._at_machine:
+                self.say(f"{agent.name} has the machine now")
+            self._at_machine = agent.name
+        return agent
+
+    def _wait_until(self, until: float) -> None:
+        """Wait for a time of day; where the clock is set meanwhile, for as long as that is away now."""
+        now, began = self.times.wall(), self.times.steady()
+        self.say(f"every agent must rest; it goes on in {max(0.0, until - now) / 60:.0f} minutes")
+        while self.times.wall() < until and self.times.steady() - began < until - now:
+            self._hold()
+            self.times.sleep(LOOK_S)
+
+    # --- measuring ---
+
+    def _measure(self, proposal: LoopProposal) -> None:
+        """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""
+        tries = [e for e in self.session.experiments if e.commit == proposal.commit]
+        if len(tries) >= INTERRUPTED:
+            return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
+        if self.session.loop.steering.skips > proposal.skips:
+            return self._give_up(proposal, "skipped", "a person said: skip")
+        context, session = self._ready()
+        patiently(self.workspace, lambda: put_on_branch(context, session, proposal, self._remade), self._rest)
+        self.accounts.experiment = session.next_number
+        try:
+            result = patiently(self.workspace, lambda: self._attempt(proposal), self._rest)
+        except MachineError as error:
+            if isinstance(error.__cause__, Skipped):
+                return self._give_up(proposal, "skipped", str(error.__cause__))
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise MachineError(error.message, "go on with: autoresearch run") from None
+            raise
+        self.tell(result)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if result.experiment.outcome == "killed" else 0
+        if self._failed_in_a_row >= MACHINE:
+            what = f"the machine has failed {MACHINE} experiments in a row: {result.experiment.reason}"
+            raise MachineError(what, "see: autoresearch doctor; go on with: autoresearch run")
+        return None
+
+    def _attempt(self, proposal: LoopProposal) -> ExperimentResult:
+        asi = {**proposal.asi, "parent": proposal.parent, "agent": proposal.agent}
+        watch = watch_for_skip(self.workspace, proposal.skips, self.tick)
+        return attempt(
+            self.workspace,
+            proposal.description,
+            asi,
+            self.times.wall,
+            stops=False,
+            tick=watch,
+            meter=self.accounts.device,
+        )
+
+    def _remade(self, proposal: LoopProposal, commit: str) -> None:
+        """Write down the commit of a proposal on another incumbent than the one that it was made for."""
+        append(self.workspace, proposal_line(replace(proposal, commit=commit), self.times.wall()))
+
+    def _give_up(self, proposal: LoopProposal, outcome: str, reason: str) -> None:
+        take_off_branch(*self._ready(), proposal)
+        dropped = replace(proposal, outcome=outcome, commit=None, reason=reason, remarks=())
+        append(self.workspace, proposal_line(dropped, self.times.wall()))
+        self.say(f"    {proposal.agent}, turn {proposal.turn}: {outcome} ({proposal.description}): {reason}")

@@ -1,0 +1,65 @@
+"""What may end an agent's work or a run from outside: a limit of time, a signal, a person who says skip."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from autoresearch.errors import AutoresearchError
+from autoresearch.loop.agents.base import ProposalFailed
+from autoresearch.runs.spec import Tick
+from autoresearch.system.process import signals_interrupt as interrupts
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.workspace import Workspace
+
+__all__ = ["Skipped", "at_most", "interrupts", "watch_for_skip"]
+
+GRACE_S = 30.0
+"""An agent ends its own work at its limit; only one that does not is ended here."""
+
+LOOK_S = 0.5
+"""Seconds between two looks at the journal while a run is made."""
+
+
+class Skipped(KeyboardInterrupt):
+    """A person does not want what is being measured."""
+
+
+def watch_for_skip(workspace: Workspace, known: int, tick: Tick | None) -> Tick:
+    """Return what to call while a run is made: it raises `Skipped` once `skip` was said more than `known` times."""
+    looked = 0.0
+
+    def watch(phase: str, seconds: float) -> None:
+        nonlocal looked
+        if tick is not None:
+            tick(phase, seconds)
+        if time.monotonic() - looked >= LOOK_S:
+            looked = time.monotonic()
+            with contextlib.suppress(AutoresearchError, OSError):  # a journal that a run has damaged is put back later
+                if load_session(workspace).loop.steering.skips > known:
+                    raise Skipped("a person said: skip")
+
+    return watch
+
+
+@contextlib.contextmanager
+def at_most(limit_s: float) -> Iterator[None]:
+    """Raise `ProposalFailed` in what has not ended so many seconds, and some, after it began."""
+
+    def late(_number: int, _frame: FrameType | None) -> None:
+        raise ProposalFailed(f"no answer came in {limit_s:g} s")
+
+    try:
+        before = signal.signal(signal.SIGALRM, late)
+    except ValueError:  # not in the main thread, where no signal arrives
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, limit_s + GRACE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,106 @@
+"""The workspace around the loop: one loop at a time, its branch at the incumbent, and a proposal's commit put on it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from autoresearch.errors import IntegrityError, PreconditionError
+from autoresearch.journal.loop import LoopProposal
+from autoresearch.journal.session import Session
+from autoresearch.loop.proposals import commit_tree, graft
+from autoresearch.runs.spec import RunContext
+from autoresearch.system.files import Held, held_by_us
+from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths
+from autoresearch.workspace.lock import changing_git, is_locked, lock
+from autoresearch.workspace.workspace import Workspace
+
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def one_loop(workspace: Workspace) -> Iterator[None]:
+    """Be the only loop of a workspace; raise `PreconditionError` when another one runs."""
+    workspace.state.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held_by_us(workspace.state / "loop.lock"))
+        except Held:
+            raise PreconditionError(
+                "autoresearch run is at work here already", "see how it goes: autoresearch status; end it: touch STOP"
+            ) from None
+        yield
+
+
+def patiently(workspace: Workspace, do: Callable[[], Result], rest: Callable[[], None]) -> Result:
+    """Return what `do` returns; while another command holds the workspace, `rest` and try again."""
+    while True:
+        try:
+            return do()
+        except PreconditionError as error:
+            if "is running here" not in error.message:
+                raise
+            while is_locked(workspace):
+                rest()
+
+
+def check_place(context: RunContext, session: Session) -> None:
+    """Raise `PreconditionError` when the branch or the mutable files hold what a person has not measured.
+
+    The loop never touches that. A proposal's commit that waits to be measured may be there.
+    """
+    git, incumbent, proposed = context.git, session.incumbent, session.proposed
+    head = git.head() or ""
+    tip = git.resolve(incumbent.commit) if incumbent is not None and incumbent.commit else None
+    if tip is None:
+        return
+    edits = edited(git, session, context.task)
+    if edits:
+        raise PreconditionError(
+            f"{edits[0]} has edits that were not measured, and the loop leaves them alone",
+            'measure them: autoresearch try -m "...", or put them aside: git stash',
+        )
+    if head == tip or (proposed is not None and head == proposed.commit):
+        return
+    raise behind_the_best(git, tip, head) or PreconditionError(
+        "there is a commit that was not measured", "measure it first: autoresearch try"
+    )
+
+
+def put_on_branch(
+    context: RunContext, session: Session, proposal: LoopProposal, remade: Callable[[LoopProposal, str], None]
+) -> str:
+    """Make a proposal's commit the tip of the branch, and return it; the lock is held meanwhile.
+
+    The incumbent may be another one than when it was made, by an experiment of a person: then the proposed files are
+    committed on that, and `remade` is told before anything moves.
+    """
+    workspace, git = context.workspace, context.git
+    with lock(workspace):
+        incumbent, head = session.incumbent, git.head()
+        assert incumbent is not None and proposal.commit is not None
+        tip = git.resolve(incumbent.commit or "")
+        commit = git.resolve(proposal.commit)
+        if commit is None or tip is None:
+            raise IntegrityError("the commit of a proposal is gone from the repository", "drop it: autoresearch skip")
+        if head == commit and git.parents(commit) == [tip]:
+            return commit
+        if git.parents(commit) != [tip]:
+            index = str(workspace.state / "proposal.index")
+            tree = graft(git, commit, mutable_paths(git, context.task), tip, index)
+            commit = commit_tree(git, tree, tip, git.text("log", "-1", "--format=%B", commit))
+            remade(proposal, commit)
+        with changing_git(workspace):
+            git.run("reset", "-q", "--keep", commit)
+        return commit
+
+
+def take_off_branch(context: RunContext, session: Session, proposal: LoopProposal) -> None:
+    """Set the branch back to the incumbent when a proposal's commit is its tip."""
+    git, incumbent, branch = context.git, session.incumbent, session.segment.branch
+    with lock(context.workspace):
+        head = git.head()
+        if incumbent is not None and branch is not None and head is not None and head == proposal.commit:
+            with changing_git(context.workspace):
+                git.go_back(branch, head, git.resolve(incumbent.commit or "") or "")

@@ -1,0 +1,57 @@
+"""Agents by name: each is found at a dotted path, which is imported only then."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from autoresearch.errors import UsageError
+from autoresearch.loop.agents.base import Agent
+
+AGENTS = {
+    "sampler": "autoresearch.loop.agents.sampler:Sampler",
+    "claude": "autoresearch.loop.agents.claude_code:ClaudeCode",
+    "codex": "autoresearch.loop.agents.codex:Codex",
+    "gemini": "autoresearch.loop.agents.gemini:Gemini",
+    "anthropic": "autoresearch.loop.agents.anthropic:Anthropic",
+    "openai": "autoresearch.loop.agents.openai:OpenAI",
+    "hybrid": "autoresearch.loop.agents.hybrid:Hybrid",
+    "replay": "autoresearch.loop.agents.replay:Replay",
+}
+"""Name -> "module:Class"; any other such path can be given instead of a name. What follows a name behind a colon is
+given to the class: `replay:edits.jsonl`."""
+
+
+def agents_of(names: str) -> list[Agent]:
+    """Return the agents of a list like `claude,sampler`; raise `UsageError` for one that there is not."""
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    if not listed:
+        raise UsageError("no agent is named", f"choose from: {', '.join(AGENTS)}")
+    agents = [agent_of(name) for name in listed]
+    twice = {agent.name for agent in agents if [a.name for a in agents].count(agent.name) > 1}
+    if twice:
+        raise UsageError(f"the agent {min(twice)} is named twice", "name each agent once")
+    return agents
+
+
+def agent_of(name: str) -> Agent:
+    """Return the agent of a name of `AGENTS`, with or without an argument, or at a path "module:Class"."""
+    short, _, argument = name.partition(":")
+    path = AGENTS.get(short, name)
+    arguments: Sequence[str] = (argument,) if short in AGENTS and argument else ()
+    module, colon, cls = path.partition(":")
+    try:
+        if not colon:
+            raise ImportError
+        kind = getattr(importlib.import_module(module), cls)
+    except (ImportError, AttributeError, ValueError) as error:
+        missing = getattr(error, "name", None)
+        why = f" ({error})" if colon and missing != module else ""
+        raise UsageError(
+            f"there is no agent {name!r}{why}", f"choose from: {', '.join(AGENTS)}, or give module:Class"
+        ) from None
+    try:
+        agent: Agent = kind(*arguments)
+    except TypeError as error:
+        raise UsageError(f"the agent {name!r} cannot be made so: {error}", "see: docs/run.md") from None
+    return agent

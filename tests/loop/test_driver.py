@@ -1,0 +1,436 @@
+"""The loop in a real workspace: real git, real runs, agents that do what a list says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from lab import INIT, Lab, Maker, Repo
+from loop_lab import Clockwork, Scripted, loop, prints, proposals, writes
+
+from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
+from autoresearch.journal.events import message_line
+from autoresearch.journal.ledger import Usage
+from autoresearch.loop.agents.base import AgentGone, AgentResting, Brief, Edit, ProposalFailed
+from autoresearch.workspace.session_journal import append
+
+# --- proposals, and what they become ---
+
+
+def test_proposals_are_measured_and_decided_on_as_by_try(lab: Lab) -> None:
+    agent = Scripted(90, 95, lambda brief: prints(brief, 80, 0.5, hypothesis="less"))
+    ended = loop(lab, agent, max_experiments=3)
+    told = [(e.number, e.status, e.metric) for e in ended.session.current]
+    assert told == [(1, "keep", 100.0), (2, "keep", 90.0), (3, "discard", 95.0), (4, "keep", 80.0)]
+    assert ended.measured == (2, 3, 4) and "--max-experiments is 3" in ended.reason
+    last = lab.session.find(4)
+    assert last is not None and last.description == "prints 80"
+    assert (last.asi["agent"], last.asi["parent"], last.asi["hypothesis"]) == ("scripted", 2, "less")
+    assert "hypothesis: less" in lab.git("log", "-1", "--format=%B", last.commit or "")
+    assert agent.briefs[1].parent == 2 and agent.briefs[0].mode == "improve"
+    assert not agent.briefs[0].folder.exists(), "the folder is thrown away"
+    lab.assert_clean()
+
+
+def test_what_an_agent_changes_outside_the_mutable_files_is_ignored_and_told(lab: Lab) -> None:
+    def step(brief: Brief) -> Edit:
+        (brief.folder / "bench.sh").write_text("echo METRIC total_ms=1\n")
+        (brief.folder / "new.txt").write_text("new\n")
+        (brief.folder / "src/added.txt").write_text("added\n")
+        (brief.folder / "src/other.txt").unlink()
+        return prints(brief, 90)
+
+    loop(lab, Scripted(step), max_experiments=1)
+    assert lab.session.current[-1].metric == 90
+    changed = lab.git("show", "--name-status", "--format=", lab.session.current[-1].commit or "").split()
+    assert changed == ["A", "src/added.txt", "D", "src/other.txt", "M", "src/run.sh"]
+    (line,) = lab.events("proposal")
+    assert "bench.sh" in line["remarks"][0] and "new.txt" in line["remarks"][0]
+
+
+def link(brief: Brief) -> Edit:
+    (brief.folder / "src/run.sh").unlink()
+    (brief.folder / "src/run.sh").symlink_to(brief.folder.parent / "elsewhere")
+    return Edit("a link")
+
+
+def fifo(brief: Brief) -> Edit:
+    os.mkfifo(brief.folder / "src/pipe")
+    return prints(brief, 1)
+
+
+def replaced_by_fifo(brief: Brief) -> Edit:
+    (brief.folder / "src/run.sh").unlink()
+    os.mkfifo(brief.folder / "src/run.sh")
+    return Edit("a pipe")
+
+
+def folder_link(brief: Brief) -> Edit:
+    (brief.folder / "src").rename(brief.folder / "elsewhere")
+    (brief.folder / "src").symlink_to(brief.folder / "elsewhere")
+    return prints(brief, 1)
+
+
+def huge(brief: Brief) -> Edit:
+    with (brief.folder / "src/data").open("wb") as file:
+        file.truncate(2**30)
+    return Edit("a gigabyte")
+
+
+def repository(brief: Brief) -> Edit:
+    (brief.folder / "src/sub/.git").mkdir(parents=True)
+    (brief.folder / "src/sub/.git/HEAD").write_text("ref: refs/heads/main\n")
+    (brief.folder / "src/sub/.git/objects").mkdir()
+    (brief.folder / "src/sub/.git/refs").mkdir()
+    return Edit("a repository")
+
+
+def closed(brief: Brief) -> Edit:
+    edit = prints(brief, 1)
+    (brief.folder / "src/run.sh").chmod(0)
+    return edit
+
+
+def many(brief: Brief) -> Edit:
+    for number in range(300):
+        (brief.folder / f"src/{number}").write_text("x")
+    return Edit("many")
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (link, "src/run.sh is a symbolic link"),
+        (folder_link, "src is a symbolic link"),
+        (fifo, "src/pipe is neither a file nor a folder"),
+        (replaced_by_fifo, "src/run.sh is not a plain file"),
+        (huge, "src/data has 1024.0 MiB; at most 4 may be"),
+        (many, "300 files are changed"),
+        (lambda brief: Edit("nothing"), "nothing has changed in src"),
+        (lambda brief: Edit("outside") if (brief.folder / "new").write_text("x") else Edit(""), "ignored new"),
+        (lambda brief: Edit(" ", prints(brief, 1).asi), "does not say what it changes"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_an_edit_that_cannot_be_committed_is_refused_and_may_be_repaired(lab: Lab, step: object, says: str) -> None:
+    agent = Scripted(step, 90)
+    loop(lab, agent, max_experiments=1)
+    first, second = lab.events("proposal")
+    assert (first["outcome"], first["round"]) == ("refused", 1) and says in first["reason"]
+    assert (second["outcome"], second["round"], second["turn"]) == ("made", 2, first["turn"])
+    assert says in agent.briefs[1].repair and not agent.briefs[0].repair
+    assert lab.session.current[-1].metric == 90
+    assert [e["experiment"] for e in lab.events("reserve")] == [2, 2, 2], "two answers and a run"
+    lab.assert_clean()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+def test_a_file_that_cannot_be_read_is_refused(lab: Lab) -> None:
+    loop(lab, Scripted(closed, 90), max_experiments=1)
+    assert "no permission" in proposals(lab)[0][1]
+
+
+def test_a_repository_in_the_folder_is_no_change(lab: Lab) -> None:
+    with pytest.raises(AutoresearchError):
+        loop(lab, Scripted(repository))
+    assert "src/sub" in proposals(lab)[0][1]
+
+
+def test_the_folder_of_an_agent_is_no_repository(lab: Lab) -> None:
+    def step(brief: Brief) -> Edit:
+        done = subprocess.run(["git", "status"], cwd=brief.folder, capture_output=True)
+        assert done.returncode != 0
+        return prints(brief, 90)
+
+    loop(lab, Scripted(step), max_experiments=1)
+
+
+def test_a_proposal_from_another_parent_is_committed_on_the_incumbent(lab: Lab) -> None:
+    """A near miss is what the strategy starts from; what it had besides is part of the change."""
+    lab.attempt("echo METRIC total_ms=100\n# keep the same value\n", "--same")
+    agent = Scripted(lambda brief: prints(brief, 99))
+    ended = loop(lab, agent, max_experiments=1, strategy="loop_strategies:FromTheSecond")
+    assert agent.briefs[0].parent == 2
+    last = ended.session.current[-1]
+    assert last.parent == ended.session.current[0].commit and last.asi["parent"] == 2
+
+
+# --- known code ---
+
+
+def test_known_code_is_said_once_then_sent_elsewhere_then_replaced(lab: Lab) -> None:
+    first = Scripted(90, 90, 90, 90, name="first")
+    second = Scripted(85, name="second")
+    loop(lab, first, second, max_experiments=2)
+    outcomes = [(e["agent"], e["outcome"], e.get("same")) for e in lab.events("proposal")]
+    assert outcomes == [
+        ("first", "made", None),
+        ("first", "refused", 2),
+        ("first", "refused", 2),
+        ("first", "refused", 2),
+        ("second", "made", None),
+    ]
+    assert "experiment 2" in first.briefs[2].repair
+    assert first.briefs[3].mode == "diversify" and "known already" in first.briefs[3].reason
+
+
+def test_an_edit_that_was_refused_is_not_taken_a_second_time(make_lab: Maker) -> None:
+    lab = make_lab()
+    with pytest.raises(AutoresearchError, match="5 turns in a row gave nothing to measure"):
+        loop(lab, Scripted(*[writes("echo METRIC total_ms=100\n")] * 10))
+    assert {e["same"] for e in lab.events("proposal")} == {1}
+
+
+def test_five_turns_without_a_measurement_end_the_loop_and_another_run_begins_afresh(lab: Lab) -> None:
+    failures = [ProposalFailed(f"number {n}") for n in range(5)]
+    with pytest.raises(AutoresearchError, match=r"5 turns in a row .* number 4"):
+        loop(lab, Scripted(*failures))
+    assert [outcome for outcome, _ in proposals(lab)] == ["failed"] * 5
+    assert lab.events("loop_run")[-1]["event"] == "end"
+    ended = loop(lab, Scripted(ProposalFailed("once more"), 90), max_experiments=1)
+    assert ended.measured == (2,)
+
+
+def test_a_mistake_in_an_agent_is_a_failed_proposal_and_counts_what_was_reserved(lab: Lab) -> None:
+    loop(lab, Scripted(ZeroDivisionError("of the agent"), 90, cost=0.5), max_experiments=1)
+    assert proposals(lab)[0] == ("failed", "ZeroDivisionError: of the agent")
+    assert lab.session.ledger.cost.usd == 0.5
+
+
+# --- whose turn ---
+
+
+def test_while_an_agent_rests_the_next_one_has_the_machine(lab: Lab) -> None:
+    clock, said = Clockwork(), list[str]()
+    first = Scripted(AgentResting("a limit of usage", clock.now + 600, Usage(usd=0.25)), 70, name="first")
+
+    def wait(brief: Brief) -> Edit:
+        clock.sleep(700)
+        return prints(brief, 80)
+
+    second = Scripted(90, wait, name="second")
+    loop(lab, first, second, clock=clock, said=said, max_experiments=3)
+    assert [e["agent"] for e in lab.events("proposal")] == ["second", "second", "first"]
+    assert any("first must rest for 11 minutes: a limit of usage" in line for line in said)
+    assert said.count("second has the machine now") == said.count("first has the machine now") == 1
+    assert lab.session.ledger.cost.usd == 0.25
+
+
+def test_when_all_rest_the_loop_waits_until_a_little_later_and_doubles_what_was_in_vain(lab: Lab) -> None:
+    clock = Clockwork()
+    begun, asked = clock.now, list[float]()
+
+    def limit(brief: Brief) -> Edit:
+        asked.append(clock.now - begun)
+        raise AgentResting("limit", begun + 300)
+
+    def works(brief: Brief) -> Edit:
+        asked.append(clock.now - begun)
+        return prints(brief, 90)
+
+    loop(lab, Scripted(limit, limit, limit, works), clock=clock, max_experiments=1)
+    assert asked == [0, 360, 480, 720], "60 s late, then after twice a minute, then after twice that"
+    assert [e["until"] - begun for e in lab.events("loop_agent")] == [360, 480, 720]
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_wait_longer(lab: Lab) -> None:
+    clock = Clockwork()
+
+    def set_back() -> None:
+        clock.now -= 86400
+
+    clock.at.append((100, set_back))
+    loop(lab, Scripted(AgentResting("limit", clock.now + 300), 90), clock=clock, max_experiments=1)
+    assert 300 <= clock.passed < 400
+    assert lab.session.find(2).metric == 90  # type: ignore[union-attr]
+
+
+def test_hours_are_those_of_no_clock_that_can_be_set(lab: Lab) -> None:
+    clock = Clockwork()
+
+    def forth_and_back(brief: Brief) -> Edit:
+        clock.now += 86400 * len(lab.session.current) * (-1) ** len(lab.session.current)
+        clock.passed += 1000
+        return prints(brief, 100 - len(lab.session.current))
+
+    ended = loop(lab, Scripted(*[forth_and_back] * 9), clock=clock, max_hours=1)
+    assert ended.measured == (2, 3, 4) and "--max-hours is 1" in ended.reason
+    assert lab.session.proposed is not None, "the fourth waits for the next run"
+
+
+def test_when_the_last_agent_is_gone_the_loop_ends_with_its_sentence(lab: Lab) -> None:
+    first = Scripted(90, AgentGone("the login has ended", "log in: claude"), name="first")
+    second = Scripted(85, AgentGone("no key", "set one"), name="second")
+    with pytest.raises(AgentGone, match="no key; set one"):
+        loop(lab, first, second)
+    assert [e["agent"] for e in lab.events("proposal")] == ["first", "second"]
+    assert lab.session.loop.agents["first"].gone and "log in" in lab.session.loop.agents["first"].reason
+    assert lab.events("loop_run")[-1]["reason"] == "no key"
+
+
+def test_an_agent_that_is_not_ready_is_left_out_and_without_another_refused(lab: Lab) -> None:
+    absent = Scripted(90, name="absent")
+    absent.ready = lambda: "there is no program; install it"  # type: ignore[method-assign]
+    before = lab.events()
+    with pytest.raises(PreconditionError, match="absent is not ready: there is no program"):
+        loop(lab, absent)
+    assert lab.events() == before
+    said: list[str] = []
+    loop(lab, absent, Scripted(90), said=said, max_experiments=1)
+    assert "absent is not ready: there is no program; install it" in said
+
+
+# --- money ---
+
+
+def test_the_ledger_reserves_before_and_settles_after(lab: Lab) -> None:
+    used = Usage("a-model", 1000, 400, 100, 50, 0.125)
+
+    def step(brief: Brief) -> Edit:
+        (open_one,) = [e for e in lab.session.ledger.entries if not e.settled]
+        assert (open_one.usd, open_one.agent, open_one.experiment) == (0.5, "scripted", 2)
+        edit = prints(brief, 90)
+        return Edit(edit.description, {}, used)
+
+    loop(lab, Scripted(step, cost=0.5), max_experiments=1)
+    reserve, run = lab.events("reserve")
+    assert (reserve["id"], reserve["usd"], run["device_s"]) == ("r1", 0.5, 600)
+    settle, ran = lab.events("settle")
+    assert settle["tokens"] == {"input": 1000, "cached": 400, "cache_written": 100, "output": 50}
+    assert (settle["id"], settle["usd"], settle["model"]) == ("r1", 0.125, "a-model")
+    assert ran["id"] == run["id"] == "r2" and "tokens" not in ran
+    cost = lab.session.ledger.of(2)
+    assert (cost.usd, cost.input, cost.output, cost.open) == (0.125, 1000, 50, 0)
+
+
+def test_a_cap_is_held_by_what_is_reserved_and_across_runs(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_usd": 1.0})
+
+    def dear(brief: Brief) -> Edit:
+        return prints(brief, 100 - len(lab.session.current), 0.25)
+
+    agent = Scripted(*[dear] * 9, cost=0.4)
+    ended = loop(lab, agent)
+    assert ended.measured == (2, 3, 4) and "0.40 USD, and 0.25 are left of the cap" in ended.reason
+    assert agent.briefs[0].limit_usd == 1.0 and agent.briefs[2].limit_usd == 0.5
+    with pytest.raises(StopReached, match=r"0\.25 are left"):
+        loop(lab, Scripted(*[dear] * 9, cost=0.4))
+    loop(lab, Scripted(dear, cost=0.2), max_experiments=1)
+    assert lab.session.ledger.cost.usd == 1.0
+    with pytest.raises(StopReached, match=r"1\.00 USD are spent, max_usd is 1"):
+        loop(lab, Scripted(dear, cost=0.0))
+    assert lab.attempt("echo METRIC total_ms=1\n").code == 6, "a person's try is held up by it, too"
+
+
+def test_an_agent_whose_price_nobody_knows_is_refused_under_a_cap_alone(lab: Lab) -> None:
+    with pytest.raises(StopReached, match="nobody knows what a proposal of scripted costs"):
+        loop(lab, Scripted(90, cost=None), max_usd=5)
+    assert not lab.events("reserve")
+    loop(lab, Scripted(lambda brief: prints(brief, 90, None), cost=None), max_experiments=1)
+    assert (lab.session.ledger.cost.unpriced, lab.session.ledger.cost.usd) == (1, 0)
+    loop(lab, Scripted(80, cost=None), Scripted(80, name="free"), max_usd=5, max_experiments=1)
+    assert lab.events("proposal")[-1]["agent"] == "free"
+
+
+def test_what_was_paid_for_is_measured_though_the_cap_is_reached(lab: Lab) -> None:
+    ended = loop(lab, Scripted(lambda brief: prints(brief, 90, 2.0), cost=0.5), max_usd=1)
+    assert ended.measured == (2,) and "2.00 USD are spent" in ended.reason
+
+
+# --- a person beside it ---
+
+
+def test_edits_of_a_person_are_not_touched(lab: Lab) -> None:
+    lab.edit("echo METRIC total_ms=1\n")
+    with pytest.raises(PreconditionError, match=r"src/run\.sh has edits that were not measured"):
+        loop(lab, Scripted(90))
+    assert (lab.root / "src/run.sh").read_text() == "echo METRIC total_ms=1\n"
+    lab.git("commit", "-qam", "by hand")
+    with pytest.raises(PreconditionError, match="a commit that was not measured"):
+        loop(lab, Scripted(90))
+    assert lab.git("log", "-1", "--format=%s") == "by hand"
+    assert not lab.events("reserve"), "nothing was spent"
+
+
+def test_edits_that_a_person_makes_meanwhile_stay_and_the_proposal_waits(lab: Lab) -> None:
+    def meanwhile(brief: Brief) -> Edit:
+        (lab.root / "src/other.txt").write_text("mine\n")
+        return prints(brief, 90)
+
+    with pytest.raises(PreconditionError, match=r"src/other\.txt has edits"):
+        loop(lab, Scripted(meanwhile), max_experiments=1)
+    assert (lab.root / "src/other.txt").read_text() == "mine\n"
+    lab.git("checkout", "-q", "--", "src/other.txt")
+    ended = loop(lab, Scripted(), max_experiments=1)
+    assert ended.measured == (2,) and len(lab.events("proposal")) == 1
+
+
+def test_a_proposal_goes_on_top_of_what_a_person_has_kept_meanwhile(lab: Lab) -> None:
+    def meanwhile(brief: Brief) -> Edit:
+        assert lab.attempt("echo METRIC total_ms=95\n").code == 0
+        return prints(brief, 90)
+
+    ended = loop(lab, Scripted(meanwhile), max_experiments=1)
+    assert [e.description for e in ended.session.current] == ["baseline", "a change", "prints 90"]
+    assert ended.measured == (3,) and ended.session.current[2].parent == ended.session.current[1].commit
+
+
+def test_two_loops_do_not_work_in_one_workspace(lab: Lab) -> None:
+    def another(brief: Brief) -> Edit:
+        with pytest.raises(PreconditionError, match="at work here already"):
+            loop(lab, Scripted(80))
+        return prints(brief, 90)
+
+    loop(lab, Scripted(another), max_experiments=1)
+
+
+def test_the_file_stop_ends_the_loop_and_what_is_proposed_waits(lab: Lab) -> None:
+    def stop(brief: Brief) -> Edit:
+        lab.workspace.stop_file.touch()
+        return prints(brief, 90)
+
+    ended = loop(lab, Scripted(stop))
+    assert "STOP" in ended.reason and ended.measured == ()
+    with pytest.raises(StopReached):
+        loop(lab, Scripted(80))
+    lab.workspace.stop_file.unlink()
+    assert loop(lab, Scripted(), max_experiments=1).measured == (2,)
+
+
+def test_what_a_person_says_is_in_every_brief_and_waits_for_nobody_else(lab: Lab) -> None:
+    append(lab.workspace, message_line("try less", 1))
+    agent = Scripted(90, 80)
+    loop(lab, agent, max_experiments=2)
+    assert [brief.messages for brief in agent.briefs] == [("try less",)] * 2
+    assert lab.session.mailbox.waiting == ()
+
+
+def test_a_baseline_that_is_missing_is_measured_first(repo: Repo) -> None:
+    assert repo.call(*INIT).code == 0
+    lab = Lab(repo.root)
+    ended = loop(lab, Scripted(90), max_experiments=1)
+    assert [(e.number, e.description) for e in ended.session.current] == [(1, "baseline"), (2, "prints 90")]
+
+
+# --- a machine that fails ---
+
+
+def test_what_the_machine_fails_is_measured_again_and_not_asked_for_again(lab: Lab) -> None:
+    flag = lab.root.parent / "failed"
+    script = f"[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; kill -9 $$; }}\necho METRIC total_ms=90\n"
+    agent = Scripted(writes(script))
+    ended = loop(lab, agent, max_experiments=1)
+    assert [(e.number, e.outcome) for e in ended.session.current][1:] == [(2, "killed"), (3, "ok")]
+    assert len(agent.briefs) == 1 and ended.measured == (3,)
+    assert ended.session.current[1].commit == ended.session.current[2].commit
+    lab.assert_clean()
+
+
+def test_a_machine_that_fails_again_and_again_ends_the_loop(lab: Lab) -> None:
+    with pytest.raises(MachineError, match="failed 3 experiments in a row"):
+        loop(lab, Scripted(writes("kill -9 $$\n")))
+    assert [e.outcome for e in lab.session.current[1:]] == ["killed"] * 3
+    with pytest.raises(AutoresearchError):
+        loop(lab, Scripted())
+    assert proposals(lab)[-1] == ("given_up", "its runs were interrupted 5 times")
