@@ -146,7 +146,11 @@ def loop_lines(view: View | None) -> list[str]:
     if view is None:
         return []
     state = (
-        "paused" if view["paused"] else "has ended: " + one_line(view["ended"], 200) if view["ended"] else "has not ended"
+        "paused"
+        if view["paused"]
+        else "has ended: " + one_line(view["ended"], 200)
+        if view["ended"]
+        else "has not ended"
     )
     lines = [f"loop         {', '.join(view['agents'])}; {view['turns']} turns, {state}"]
     gone = [f"{name}: {one_line(why, 160)}" for name, why in view["gone"].items()]

@@ -20,6 +20,9 @@ from autoresearch.models.endpoint import Refusal
 TURNS = 40
 """Requests to the model in one proposal; an edit of one file takes five or so."""
 
+MOST_USD = 2.0
+"""What one proposal may cost where dollars are limited: else a single one could reserve all that is left."""
+
 TOOLS = "Read,Edit,Write,Grep,Glob"
 
 HOW = """Read the files that you need with the tools Read, Grep and Glob, and make the change with Edit or Write. Then
@@ -42,19 +45,23 @@ class ClaudeCode:
         return client.missing("claude", "Claude Code", "@anthropic-ai/claude-code")
 
     def cost_usd(self, brief: Brief) -> float | None:
-        """Return the brief's own limit, which the program holds to between two requests; None without one."""
-        return brief.limit_usd
+        """Return the limit that the program is given; None where dollars are not limited, and nothing is known.
+
+        The program looks at its limit between two requests, so that the last one may go beyond it.
+        """
+        return None if brief.limit_usd is None else min(brief.limit_usd, MOST_USD)
 
     def propose(self, brief: Brief) -> Edit:
         program = client.program("claude")
         if program is None:
             raise AgentGone("Claude Code is not installed", self.ready() or "")
+        limit_usd = self.cost_usd(brief)
         words = [
             program, "-p", "--output-format", "stream-json", "--verbose", "--no-session-persistence",
             "--setting-sources=", "--strict-mcp-config", "--disable-slash-commands",
             "--permission-mode", "dontAsk", "--tools", TOOLS, "--allowedTools", "Edit(./**)",
             "--max-turns", str(TURNS), "--json-schema", json.dumps(schema()),
-            *(("--max-budget-usd", f"{brief.limit_usd:.4f}") if brief.limit_usd is not None else ()),
+            *(("--max-budget-usd", f"{limit_usd:.4f}") if limit_usd is not None else ()),
             *(("--model", self.model) if self.model else ()),
         ]  # fmt: skip
         env = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}

@@ -7,7 +7,6 @@ would do.
 
 from __future__ import annotations
 
-import importlib
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from autoresearch.escaping import one_line
 from autoresearch.journal.ledger import Usage
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import NOTHING, Agent, AgentGone, AgentResting, Brief, Edit, ProposalFailed
+from autoresearch.loop.registry import agent_of
 from autoresearch.search.history import candidates
 
 SAMPLER = "sampler"
@@ -32,8 +32,8 @@ EVERY = 3
 LOOK_BACK = 12
 """Measured experiments without a keep after which one of the two has stopped finding."""
 
-BY = "agent"
-"""Key of the side information that says which of the two proposed an experiment."""
+BY = "proposed_by"
+"""Key of the side information that says which of the two proposed an experiment; `agent` is `hybrid` then."""
 
 Finder = Callable[[str], Agent]
 """Returns the agent of a name, as the registry does."""
@@ -45,7 +45,7 @@ class Hybrid:
     name = "hybrid"
 
     def __init__(self, model: str = "", find: Finder | None = None, now: Callable[[], float] = time.time) -> None:
-        self._find = find or _registered
+        self._find = find or agent_of
         self._named = model
         self._now = now
         self._sampler = self._find(SAMPLER)
@@ -65,36 +65,47 @@ class Hybrid:
         return "hybrid needs an agent beside the sampler: " + "; ".join(str(why) for why in reasons.values())
 
     def cost_usd(self, brief: Brief) -> float | None:
-        """Return what the one costs that is next; a failed turn of the model is made up for by the sampler."""
-        return self._partner().cost_usd(brief) if self._turn(brief.session) != SAMPLER else 0.0
+        """Return what the model costs, on the sampler's turns too, for it has the turn when the sampler fails; 0 where
+        it cannot be asked."""
+        return self._partner().cost_usd(brief) if self._can_ask(brief) else 0.0
 
     def propose(self, brief: Brief) -> Edit:
-        if self._turn(brief.session) == SAMPLER:
-            return self._sampled(brief, NOTHING)
-        before = _mutable(brief)
-        model = self._partner()
+        if self._turn(brief) == SAMPLER:
+            try:
+                return self._sampled(brief, NOTHING)
+            except ProposalFailed:  # nothing to turn, or a repair, which it cannot make
+                if not self._can_ask(brief):
+                    raise
+        before, model = _mutable(brief), self._partner()
         try:
             edit = model.propose(self._with_sampler(brief))
         except (AgentResting, AgentGone, ProposalFailed) as error:
             self._why, spent = str(error), error.usage
             if not isinstance(error, ProposalFailed):
                 self._back = error.until if isinstance(error, AgentResting) else float("inf")
-            if brief.repair:  # of a model's edit, which the sampler can do nothing with
+            if brief.repair:
                 raise ProposalFailed(error.message, spent) from None
         else:
             return replace(edit, asi={**edit.asi, BY: edit.asi.get(BY, model.name)})
         _restore(brief, before)
         return self._sampled(brief, spent)
 
-    def _turn(self, session: Session) -> str:
+    def _turn(self, brief: Brief) -> str:
         """Return whose turn it is: `sampler`, or the model's name."""
-        model = self._partner().name
-        if self._now() < self._back:
+        session, model = brief.session, self._partner().name
+        if not self._can_ask(brief):
             return SAMPLER
         for idle, other in ((model, SAMPLER), (SAMPLER, model)):
             if stopped(session, idle) and finds(session, other):
                 return other
-        return model if session.next_number % EVERY == 0 else SAMPLER
+        return model if session.loop.next_turn % EVERY == 0 else SAMPLER
+
+    def _can_ask(self, brief: Brief) -> bool:
+        """Whether the model can work now, and what is left of the dollars covers it; a cost that is unknown it never
+        does."""
+        cost = self._partner().cost_usd(brief) if brief.limit_usd is not None else 0.0
+        payable = brief.limit_usd is None or (cost is not None and cost <= brief.limit_usd)
+        return payable and self._now() >= self._back
 
     def _partner(self) -> Agent:
         if self._model is None:
@@ -146,7 +157,7 @@ def stopped(session: Session, agent: str) -> bool:
 
 
 def _last(session: Session, agent: str) -> Sequence[str | None]:
-    return [e.status for e in candidates(session) if e.asi.get(BY) == agent][-LOOK_BACK:]
+    return [e.status for e in candidates(session) if e.asi.get(BY, e.asi.get("agent")) == agent][-LOOK_BACK:]
 
 
 def _mutable(brief: Brief) -> Mapping[Path, bytes]:
@@ -168,8 +179,3 @@ def _restore(brief: Brief, before: Mapping[Path, bytes]) -> None:
         if not file.is_file() or file.read_bytes() != content:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-
-
-def _registered(name: str) -> Agent:
-    agent: Agent = importlib.import_module("autoresearch.loop.registry").agent_of(name)
-    return agent
