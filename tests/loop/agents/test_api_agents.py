@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +307,7 @@ def test_the_limit_of_dollars_bounds_the_answer(lab: Lab, monkeypatch: pytest.Mo
     given = brief(lab.folder, task=PRICES)
     most = agent.cost_usd(given)
     assert most is not None and 2 * OUTPUT * 15e-6 < most < 3 * OUTPUT * 15e-6
+    assert [agent.cost_usd(replace(given, limit_usd=limit)) for limit in (0.1, 5.0, 0.01)] == [0.1, most, most]
     edit = lab.propose(Said(lab.language.call(GOOD)), limit_usd=0.1)
     assert edit.usage.usd is not None and edit.usage.usd < 0.1
     (body,) = lab.server.requests

@@ -102,10 +102,14 @@ class Bill:
     limit_usd: float | None
     total: Usage = field(default_factory=lambda: NOTHING)
 
-    def at_most(self, output: int = OUTPUT) -> float | None:
-        """Return the most that both requests cost; None when the price is unknown."""
-        costs = [self._request(turn, output) for turn in (0, 1)]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
+    def at_most(self) -> float | None:
+        """Return the most that both requests cost, held within the limit where an answer fits into it; None when the
+        price is unknown."""
+        costs = [self._request(turn, OUTPUT) for turn in (0, 1)]
+        if None in costs:
+            return None
+        most = sum(cost for cost in costs if cost is not None)
+        return min(most, self.limit_usd) if self.limit_usd is not None and self.output(0) else most
 
     def output(self, turn: int) -> int:
         """Return how many tokens the next answer may have, within what is left of the money; 0 for none."""
@@ -233,9 +237,8 @@ def _too_dear(brief: Brief, bill: Bill, turn: int, complaint: str) -> Exception:
         return AgentGone(f"nobody knows what {bill.model} costs, and dollars are limited", fix, bill.total)
     if turn:
         return ProposalFailed(f"no money is left for a correction. {complaint}", bill.total)
-    most = bill.at_most(LEAST_OUTPUT)
     return AgentGone(
-        f"a proposal of {bill.model} can cost {most or 0:.2f} USD, and {brief.limit_usd or 0:.2f} are left",
+        f"a proposal of {bill.model} can cost {bill.at_most() or 0:.2f} USD, and {brief.limit_usd or 0:.2f} are left",
         "raise the limit of dollars, or name a cheaper model or another agent",
         bill.total,
     )
