@@ -62,11 +62,10 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    for name in ("home/.codex", "tmp"):
-        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "home/.codex").mkdir(parents=True)
     (tmp_path / "home/.codex/config.toml").write_text('model_provider = "none"\n')
     for name, value in {"AUTORESEARCH_CODEX": CLIENT, "HOME": tmp_path / "home", "A_KEY": "a-dummy",
-                        "CODEX_HOME": tmp_path / "home/.codex", "TMPDIR": tmp_path / "tmp"}.items():  # fmt: skip
+                        "CODEX_HOME": tmp_path / "home/.codex"}.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
     return Lab(tmp_path / "outer/folder", monkeypatch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ TURNS = 40
 
 MOST_USD = 2.0
 """What one proposal may cost where dollars are limited: else a single one could reserve all that is left."""
+
+RETRIES = "4"
+"""How often the program asks again; its own ten take three minutes where there is no network."""
 
 TOOLS = "Read,Edit,Write,Grep,Glob"
 
@@ -64,7 +68,11 @@ class ClaudeCode:
             *(("--max-budget-usd", f"{limit_usd:.4f}") if limit_usd is not None else ()),
             *(("--model", self.model) if self.model else ()),
         ]  # fmt: skip
-        env = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+        env = {
+            "DISABLE_AUTOUPDATER": "1",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_MAX_RETRIES": os.environ.get("CLAUDE_CODE_MAX_RETRIES", RETRIES),
+        }
         answered = client.run(words, prompt(brief, HOW, code=False).text, brief, {}, env)
         lines = [*answered.lines()]
         result = next((line for line in reversed(lines) if line.get("type") == "result"), None)

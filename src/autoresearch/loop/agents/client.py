@@ -92,8 +92,7 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
     and in the values of `env` wherever they say `{scratch}`. No process of it is left afterwards, nor one that an
     earlier call for the same folder left when it was killed. Raises `MachineError` when nothing can be started.
     """
-    mark = f"agent in {brief.folder}"
-    kill_run(mark)
+    sweep(brief.folder)
     with tempfile.TemporaryDirectory(prefix="autoresearch-agent-", ignore_cleanup_errors=True) as name:
         scratch = Path(name)
         for path, content in {"prompt": text, **files}.items():
@@ -107,11 +106,20 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
             cwd=brief.folder,
             log=scratch / "log",
             limit_s=brief.limit_s,
-            env={**_inherited(), **given, RUN_ID: mark},
+            env={**_inherited(), "TMPDIR": name, **given, RUN_ID: _mark(brief.folder)},
             limits=Limits(file=MOST_BYTES),
         )
-        kill_run(mark)
+        sweep(brief.folder)
         return Answered(ended, _read(out), _read(err), _read(scratch / "last"))
+
+
+def sweep(folder: Path) -> int:
+    """End what a killed driver has left of an agent that worked in a folder; return how many processes there were."""
+    return kill_run(_mark(folder))
+
+
+def _mark(folder: Path) -> str:
+    return f"agent in {folder}"
 
 
 def rests_until(now: float, reset: float | None) -> float:

@@ -28,8 +28,8 @@ you have no such tool, or it fails, put the change into `edits` of your answer i
 old text being in its file exactly once, blanks included. Leave `edits` empty when you have patched. Answer with the
 JSON object."""
 
-OFF = ("shell_tool", "multi_agent", "goals", "apps", "view_image", "plugins", "hooks")
-"""Features that are tools beside the patch, or a person's own programs."""
+OFF = ("shell_tool", "multi_agent", "goals", "apps", "view_image", "plugins", "hooks", "unbounded_connection_retries")
+"""Features that are tools beside the patch, a person's own programs, and asking for ever where there is no network."""
 
 SETTINGS = (
     'approval_policy="never"',
@@ -73,7 +73,8 @@ class Codex:
             program, "exec", "--json", "--ephemeral", "--skip-git-repo-check", "--ignore-user-config", "--ignore-rules",
             "--sandbox", "workspace-write", "--output-schema", "{scratch}/schema.json",
             "--output-last-message", "{scratch}/last",
-            *(word for feature in OFF for word in ("--disable", feature)),
+            # As settings, which a version that does not know one passes over; `--disable` would be an error there.
+            *(word for feature in OFF for word in ("-c", f"features.{feature}=false")),
             *(word for setting in self._settings for word in ("-c", setting)),
             *(("-m", self.model) if self.model else ()), "-",
         ]  # fmt: skip
