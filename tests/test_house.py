@@ -37,7 +37,10 @@ IMPURE = {"os", "time", "random", "subprocess", "pathlib", "datetime", "secrets"
 """Files, processes, clock and randomness, except as arguments."""
 SHELL_SIDE = {"autoresearch.metrics"} | {
     f"autoresearch.journal.{name}"
-    for name in ("statuses", "file", "events", "fields", "experiment", "messages", "segment", "study")
+    for name in (
+        *("statuses", "file", "events", "fields", "experiment", "messages", "segment", "study"),
+        *("loop_events", "loop", "ledger"),
+    )
 }
 """What the shell helpers run with a bare python3, and what that imports when it reads."""
 OPTIONAL = {"orjson"}

@@ -273,8 +273,28 @@ def test_size_and_batch_grow_with_the_speed_of_the_device_and_the_budget(
         monkeypatch.setattr(train, "TIME_BUDGET", seconds)
         budgets.append((train.model_size(), train.batch_rows()))
     assert budgets == sorted(budgets)
+    layers, width = budgets[-1][0]
+    monkeypatch.setattr(train, "MORE_DEPTH", 2)
+    monkeypatch.setattr(train, "MORE_WIDTH", -1)
+    assert train.model_size() == (layers + 2, width - train.HEAD_DIM)
     monkeypatch.setattr(train, "DEPTH", 3)
-    assert train.model_size() == (3, budgets[-1][0][1])
+    assert train.model_size()[0] == 5
+    monkeypatch.setattr(train, "MORE_DEPTH", -9)
+    monkeypatch.setattr(train, "MORE_WIDTH", -99)
+    assert train.model_size() == (1, train.HEAD_DIM)
+
+
+def test_twice_the_steps_are_half_the_batch(
+    gpu: Callable[[str, float], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = gpu("H100", 80)
+    for seconds in (30.0, 300.0, math.inf):
+        monkeypatch.setattr(train, "TIME_BUDGET", seconds)
+        rows = []
+        for steps in (300, 600, 1200, 2400, 4800):
+            monkeypatch.setattr(train, "STEPS", steps)
+            rows.append(train.batch_rows())
+        assert rows == [rows[0] // 2**halvings for halvings in range(5)] and rows[-1] >= 1
 
 
 def test_a_micro_batch_that_does_not_fit_is_halved_at_the_same_total(

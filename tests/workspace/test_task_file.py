@@ -79,7 +79,7 @@ def test_every_key_of_the_schema_is_read_from_its_table_by_something() -> None:
     sources |= {path.relative_to(ASSETS).as_posix(): path.read_text("utf-8") for path in ASSETS.rglob("*.py")}
     every = {*keys(TaskFile)}
     assert {"run.limit_s", "stop.max_hours", "guard.max", "search.families", "options"} <= every
-    assert {key for key in every if not is_read(key, sources)} == {"stop.max_usd"}  # which is refused, see below
+    assert {key for key in every if not is_read(key, sources)} == set()
     for nowhere in ("run.limit_of_nothing", "task.limit_s", "stop.seeds", "keep.max_hours", "guard.of"):
         assert not is_read(nowhere, sources), nowhere
 
@@ -102,9 +102,10 @@ def test_a_key_is_read_when_it_is_taken_from_its_own_table(key: str, source: str
     assert is_read(key, {"runs/x.py": source}) is read
 
 
-def test_a_limit_on_dollars_is_refused_while_nothing_spends_any() -> None:
-    with pytest.raises(PreconditionError, match=r"\[stop\] max_usd: nothing spends money yet"):
-        parse(task_file(stop={"max_usd": 5}))
+def test_a_limit_on_dollars_is_more_than_nothing() -> None:
+    assert parse(task_file(stop={"max_usd": 5})).stop.max_usd == 5
+    with pytest.raises(PreconditionError, match=r"\[stop\] max_usd: Input should be greater than 0"):
+        parse(task_file(stop={"max_usd": 0}))
 
 
 def test_guards_are_bounds_of_other_metrics_and_the_old_key_is_one() -> None:

@@ -38,43 +38,47 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 # ------------------------------------------------------------------------------------------------------------
-# Hyperparameters
+# Hyperparameters; a range at a comment's end is where the sampler looks
 # ------------------------------------------------------------------------------------------------------------
 
 # Model. 0 is: what this device trains best within the budget.
 DEPTH = 0  # layers; 0: of SIZES
 WIDTH = 0  # D, a multiple of HEAD_DIM; 0: of SIZES
+MORE_DEPTH = 0  # layers beyond that; [-1, 6]
+MORE_WIDTH = 0  # D beyond that, in units of HEAD_DIM; [-1, 6]
 SIZES = ((2, 128), (4, 256), (6, 384), (6, 512), (8, 512), (9, 640), (11, 768))  # (layers, D) to choose from
-HEAD_DIM = {"full": 128, "small": 64, "tiny": 64}[PROFILE]  # K
-MLP_RATIO = 4  # hidden width of the MLP / D
-WINDOW_PATTERN = "SSSL"  # attention of the layers in turn, S short or L long; the last layer is always long
-SHORT_WINDOW = 0.125  # short window / T
-ROPE_BASE = 10000.0  # longest wavelength of the rotary embedding, in tokens / 2 pi
-QK_SCALE = 1.15  # factor on the normalised queries and keys, each
-VALUE_EMBEDDINGS = True  # a second embedding, added to the values of every other layer
-X0_INIT = 0.05  # part of the embedding that each layer adds to the stream, at the start
-BACKOUT_INIT = 0.0  # part of the middle layer's stream taken away before the head, at the start
-LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # smooth limit of logits (Gemma 2); 0: none
-INIT_SCALE = 1.0  # factor on the uniform init of the matrices, whose standard deviation is then D ** -0.5
+HEAD_DIM = {"full": 128, "small": 64, "tiny": 64}[PROFILE]  # K; {32, 64, 128}
+MLP_RATIO = 4  # hidden width of the MLP / D; [1, 8]
+# Attention of the layers in turn, S short or L long; the last layer is always long.
+WINDOW_PATTERN = "SSSL"  # {"L", "SL", "SSSL"}
+SHORT_WINDOW = 0.125  # short window / T; [0.03, 0.5] log
+ROPE_BASE = 10000.0  # longest wavelength of the rotary embedding, in tokens / 2 pi; [300, 300000] log
+QK_SCALE = 1.15  # factor on the normalised queries and keys, each; [0.6, 2.2] log
+VALUE_EMBEDDINGS = True  # a second embedding, added to the values of every other layer; {True, False}
+X0_INIT = 0.05  # part of the embedding that each layer adds to the stream, at the start; [0, 0.3]
+BACKOUT_INIT = 0.0  # part of the middle layer's stream taken away before the head, at the start; [0, 0.5]
+# Smooth limit of logits (Gemma 2); 0: none.
+LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # {0, 8, 15, 30}
+INIT_SCALE = 1.0  # factor on the uniform init, whose standard deviation is then D ** -0.5; [0.3, 3] log
 
 # Optimisation
 BATCH_ROWS = 0  # rows of one optimiser step; 0: a power of two that gives about STEPS of them in the budget
-STEPS = 1200
-MATRIX_LR = 0.02  # Muon, matrices of the blocks; the singular values of one update
-EMBEDDING_LR = 0.3  # AdamW, at width 768; scaled by (D / 768) ** -0.5
-HEAD_LR = 0.004  # AdamW, likewise
-SCALAR_LR = 0.05  # AdamW, the scalars of the layers and the gates of the value embeddings
-MOMENTUM = 0.95  # Muon, Nesterov
-MOMENTUM_START = 0.85  # the same in the first step, rising over MOMENTUM_STEPS
-MOMENTUM_STEPS = 300
-NORMUON_BETA = 0.95  # Muon, second moment of a neuron
-ADAM_BETA1 = 0.8
-ADAM_BETA2 = 0.95
-WEIGHT_DECAY = 0.1  # Muon, times the learning rate; cautious: only where it does not oppose the update
-EMBEDDING_DECAY = 0.002  # AdamW, value embeddings, times the learning rate
-WARMUP = 0.02  # part of the budget in which the rate rises
-WARMDOWN = 0.6  # part of the budget, at its end, in which the rate falls
-FINAL_LR = 0.05  # rate at the end, in units of the full rate
+STEPS = 1200  # twice as many halve the batch; {300, 600, 1200, 2400, 4800}
+MATRIX_LR = 0.02  # Muon, matrices of the blocks; the singular values of one update; [0.003, 0.1] log
+EMBEDDING_LR = 0.3  # AdamW, at width 768; scaled by (D / 768) ** -0.5; [0.03, 1.5] log
+HEAD_LR = 0.004  # AdamW, likewise; [0.0005, 0.03] log
+SCALAR_LR = 0.05  # AdamW, the scalars of the layers and the gates of the value embeddings; [0.005, 0.5] log
+MOMENTUM = 0.95  # Muon, Nesterov; [0.8, 0.985] log1m
+MOMENTUM_START = 0.85  # the same in the first step, rising over MOMENTUM_STEPS; [0.6, 0.95] log1m
+MOMENTUM_STEPS = 300  # [20, 2000] log
+NORMUON_BETA = 0.95  # Muon, second moment of a neuron; [0.8, 0.99] log1m
+ADAM_BETA1 = 0.8  # [0.5, 0.95] log1m
+ADAM_BETA2 = 0.95  # [0.8, 0.999] log1m
+WEIGHT_DECAY = 0.1  # Muon, times the rate; cautious: only where it does not oppose the update; [0.01, 1] log
+EMBEDDING_DECAY = 0.002  # AdamW, value embeddings, times the learning rate; [0.0001, 0.1] log
+WARMUP = 0.02  # part of the budget in which the rate rises; [0, 0.2]
+WARMDOWN = 0.6  # part of the budget, at its end, in which the rate falls; [0.1, 0.8]
+FINAL_LR = 0.05  # rate at the end, in units of the full rate; [0, 0.3]
 
 # Machine
 MICRO_ROWS = 0  # rows of one forward pass; 0: as many as fit
@@ -107,7 +111,7 @@ def model_size() -> tuple[int, int]:
             fast_enough = 42 * matrix_parameters(size) ** 2 <= own.likely * TIME_BUDGET
             if size[1] % HEAD_DIM == 0 and fast_enough and memory_bytes(1, True, size) <= 0.9 * own.memory:
                 layers, width = size
-    return DEPTH or layers, WIDTH or width
+    return max(1, (DEPTH or layers) + MORE_DEPTH), max(HEAD_DIM, (WIDTH or width) + MORE_WIDTH * HEAD_DIM)
 
 
 def matrix_parameters(size: tuple[int, int]) -> int:
@@ -122,10 +126,13 @@ def flops_of_token(size: tuple[int, int]) -> float:
 
 def batch_rows() -> int:
     """Rows of one optimiser step."""
-    if BATCH_ROWS or math.isinf(TIME_BUDGET):
-        return BATCH_ROWS or {"full": 128, "small": 64, "tiny": 8}[PROFILE]
-    rows = machine().likely * TIME_BUDGET / flops_of_token(model_size()) / MAX_SEQ_LEN / STEPS
-    return int(2 ** min(8, max(2, round(math.log2(rows)))))
+    if BATCH_ROWS:
+        return BATCH_ROWS
+    if math.isinf(TIME_BUDGET):  # then these rows are those of 1200 steps
+        rows = {"full": 128, "small": 64, "tiny": 8}[PROFILE]
+    else:
+        rows = machine().likely * TIME_BUDGET / flops_of_token(model_size()) / MAX_SEQ_LEN / 1200
+    return int(2 ** max(0, min(8, max(2, round(math.log2(rows)))) + round(math.log2(1200 / STEPS))))
 
 
 def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:

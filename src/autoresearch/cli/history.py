@@ -16,7 +16,7 @@ from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import costs, views
-from autoresearch.workspace.lock import current_run, is_locked, lock
+from autoresearch.workspace.lock import current_run, is_locked, lock, loop_runs
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -41,10 +41,15 @@ def status(as_json: JsonFlag = False) -> None:
     session = load_session(workspace)
     running = current_run(workspace)
     view = views.status_view(session, running, night_alpha_of(workspace.root))
-    wrong = _set_back(workspace, session) if running is None and not is_locked(workspace) else None
+    idle = running is None and not is_locked(workspace)
+    wrong = _set_back(workspace, session) if idle else None
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
         view["next"] = wrong.fix.rsplit(": ", 1)[-1]
+    if view["loop"] is not None:
+        view["loop"]["running"] = loop_runs(workspace)
+    if view["loop"] is not None and view["loop"]["running"] and running is None and wrong is None:
+        view["next"] = "autoresearch log"
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
     emit_with_messages(workspace, session, as_json, view, lines)

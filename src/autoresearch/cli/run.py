@@ -157,7 +157,9 @@ def steer(
     allow: Annotated[str, typer.Option(metavar="FAMILY", help="Lift the ban of this family.")] = "",
     ask: Annotated[str, typer.Option(metavar="FAMILY", help="Propose changes of this family.")] = "",
     any_: Annotated[bool, typer.Option("--any", help="Lift all bans, and ask for no family.")] = False,
-    goal: Annotated[str, typer.Option(metavar="TEXT", help="What agents are to aim at from now on.")] = "",
+    goal: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What agents are to aim at from now on; empty for none.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Steer the loop while it runs.
@@ -170,14 +172,19 @@ def steer(
     """
     workspace = find(here())
     known = families_of(workspace)
-    if len(goal) > MOST_GOAL:
+    named = [(what, " ".join(text.lower().split())) for what, text in (("ban", ban), ("allow", allow), ("ask", ask))]
+    for _, family in named:
+        if family and family not in known:
+            raise UsageError(f"there is no family {family!r} in this task", f"choose one of: {', '.join(known)}")
+    if goal is not None and len(goal) > MOST_GOAL:
         raise UsageError(f"the goal has more than {MOST_GOAL} characters", "say it shorter")
-    for what, text in (("any", "yes" if any_ else ""), ("ban", ban), ("allow", allow), ("ask", ask), ("goal", goal)):
-        text = " ".join(text.split()) if what == "goal" else " ".join(text.lower().split())
-        if what in ("ban", "allow", "ask") and text and text not in known:
-            raise UsageError(f"there is no family {text!r} in this task", f"choose one of: {', '.join(known)}")
-        if text:
-            _append(workspace, what, "" if what == "any" else text)
+    if any_:
+        _append(workspace, "any")
+    for what, family in named:
+        if family:
+            _append(workspace, what, family)
+    if goal is not None:
+        _append(workspace, "goal", " ".join(goal.split()))
     _emit(load_session(workspace), as_json, [])
 
 

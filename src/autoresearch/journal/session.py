@@ -174,7 +174,7 @@ class Session:
         last = self.loop.last
         if last is None or last.outcome != MADE:
             return None
-        decided = any(e.commit == last.commit and e.outcome != "killed" for e in self.experiments)
+        decided = any(e.commit == last.commit and e.outcome not in (None, "killed") for e in self.experiments)
         return None if decided else last
 
     @property

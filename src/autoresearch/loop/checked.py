@@ -66,6 +66,7 @@ class Checked:
         self.remarks = taken.remarks
         if not taken.changed:
             more = f" ({'; '.join(taken.remarks)})" if taken.remarks else ""
+            self.same = parent.number
             raise Refused(f"nothing has changed in {', '.join(task.files.mutable)}{more}")
         if not description:
             raise Refused("it does not say what it changes: one line is needed")

@@ -25,12 +25,12 @@ from autoresearch.loop.awake import Times, kept_awake
 from autoresearch.loop.guarded import Skipped, interrupts, watch_for_skip
 from autoresearch.loop.ledger import Accounts
 from autoresearch.loop.options import Ended, Options
-from autoresearch.loop.place import check_place, one_loop, patiently, put_on_branch, take_off_branch
+from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
 from autoresearch.loop.roster import Roster
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
-from autoresearch.workspace.lock import lock
+from autoresearch.workspace.lock import lock, only_loop
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import Stop, load
 from autoresearch.workspace.workspace import Workspace
@@ -83,9 +83,9 @@ class Driver:
         Raises `StopReached` when one holds already, `MachineError` when it was interrupted, and what ends the loop
         otherwise: a workspace that is not ready, a machine that fails, an agent that a person must do something for.
         """
-        worked = False
-        with one_loop(self.workspace), interrupts(), kept_awake(self.say):
+        with only_loop(self.workspace), interrupts(), kept_awake(self.say):
             self._begin()
+            before = self._progress()
             try:
                 while True:
                     self._hold()
@@ -94,10 +94,9 @@ class Driver:
                         self._measure(waiting)
                     else:
                         self._turn()
-                    worked = True
             except StopReached as stop:
                 self._end(stop.message)
-                if not worked:
+                if self._progress() == before:
                     raise
                 return Ended(stop.message, self.session, self._measured(self.session))
             except KeyboardInterrupt:
@@ -106,6 +105,10 @@ class Driver:
             except AutoresearchError as error:
                 self._end(error.message)
                 raise
+
+    def _progress(self) -> tuple[int, int]:
+        """Return how many proposals and experiments there are."""
+        return len(self.session.loop.proposals), len(self.session.experiments)
 
     # --- its beginning and its end ---
 
@@ -211,27 +214,30 @@ class Driver:
         stuck = session.loop.last if session.loop.repeated >= REPLACED else None
         agent = self.roster.pick(session, self.times.wall(), stuck.agent if stuck else "")
         if agent is None:
-            self._wait_until(self.roster.next_rested(session))
+            self._wait(*self.roster.next_rested(session))
             return None
+        self.roster.waited_for = ""
         if agent.name != self._at_machine:
             if self._at_machine:
                 self.say(f"{agent.name} has the machine now")
             self._at_machine = agent.name
         return agent
 
-    def _wait_until(self, until: float) -> None:
+    def _wait(self, until: float, agent: str) -> None:
         """Wait for a time of day; where the clock is set meanwhile, for as long as that is away now."""
         now, began = self.times.wall(), self.times.steady()
         self.say(f"every agent must rest; it goes on in {max(0.0, until - now) / 60:.0f} minutes")
         while self.times.wall() < until and self.times.steady() - began < until - now:
             self._hold()
             self.times.sleep(LOOK_S)
+        self.roster.waited_for = agent
 
     # --- measuring ---
 
     def _measure(self, proposal: LoopProposal) -> None:
         """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""
-        tries = [e for e in self.session.experiments if e.commit == proposal.commit]
+        commits = {p.commit for p in self.session.loop.proposals if p.turn == proposal.turn}
+        tries = [e for e in self.session.experiments if e.commit in commits and e.commit]
         if len(tries) >= INTERRUPTED:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
         if self.session.loop.steering.skips > proposal.skips:
@@ -268,7 +274,7 @@ class Driver:
         )
 
     def _remade(self, proposal: LoopProposal, commit: str) -> None:
-        """Write down the commit of a proposal on another incumbent than the one that it was made for."""
+        """Write down the commit that a proposal has now."""
         append(self.workspace, proposal_line(replace(proposal, commit=commit), self.times.wall()))
 
     def _give_up(self, proposal: LoopProposal, outcome: str, reason: str) -> None:

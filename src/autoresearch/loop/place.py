@@ -1,9 +1,8 @@
-"""The workspace around the loop: one loop at a time, its branch at the incumbent, and a proposal's commit put on it."""
+"""The workspace around the loop: its branch at the incumbent, and a proposal's commit put on it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from autoresearch.errors import IntegrityError, PreconditionError
@@ -11,26 +10,11 @@ from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.session import Session
 from autoresearch.loop.proposals import commit_tree, graft
 from autoresearch.runs.spec import RunContext
-from autoresearch.system.files import Held, held_by_us
 from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths
-from autoresearch.workspace.lock import changing_git, is_locked, lock
+from autoresearch.workspace.lock import Busy, changing_git, is_locked, lock
 from autoresearch.workspace.workspace import Workspace
 
 Result = TypeVar("Result")
-
-
-@contextlib.contextmanager
-def one_loop(workspace: Workspace) -> Iterator[None]:
-    """Be the only loop of a workspace; raise `PreconditionError` when another one runs."""
-    workspace.state.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(held_by_us(workspace.state / "loop.lock"))
-        except Held:
-            raise PreconditionError(
-                "autoresearch run is at work here already", "see how it goes: autoresearch status; end it: touch STOP"
-            ) from None
-        yield
 
 
 def patiently(workspace: Workspace, do: Callable[[], Result], rest: Callable[[], None]) -> Result:
@@ -38,9 +22,7 @@ def patiently(workspace: Workspace, do: Callable[[], Result], rest: Callable[[],
     while True:
         try:
             return do()
-        except PreconditionError as error:
-            if "is running here" not in error.message:
-                raise
+        except Busy:
             while is_locked(workspace):
                 rest()
 
@@ -73,8 +55,9 @@ def put_on_branch(
 ) -> str:
     """Make a proposal's commit the tip of the branch, and return it; the lock is held meanwhile.
 
-    The incumbent may be another one than when it was made, by an experiment of a person: then the proposed files are
-    committed on that, and `remade` is told before anything moves.
+    The same files are committed anew, and `remade` is told before anything moves, when an interrupted experiment had
+    the commit, since the recovery takes that off the branch; and when the incumbent is another one than when it was
+    made, by an experiment of a person.
     """
     workspace, git = context.workspace, context.git
     with lock(workspace):
@@ -84,13 +67,16 @@ def put_on_branch(
         commit = git.resolve(proposal.commit)
         if commit is None or tip is None:
             raise IntegrityError("the commit of a proposal is gone from the repository", "drop it: autoresearch skip")
-        if head == commit and git.parents(commit) == [tip]:
-            return commit
-        if git.parents(commit) != [tip]:
+        tries = [e.number for e in session.experiments if e.commit == commit]
+        if tries or git.parents(commit) != [tip]:
             index = str(workspace.state / "proposal.index")
             tree = graft(git, commit, mutable_paths(git, context.task), tip, index)
-            commit = commit_tree(git, tree, tip, git.text("log", "-1", "--format=%B", commit))
+            message = git.text("log", "-1", "--format=%B", commit).strip()
+            again = f"\n\nagain: {tries[-1]}" if tries else ""  # without it, it may be the very same commit
+            commit = commit_tree(git, tree, tip, f"{message}{again}\n")
             remade(proposal, commit)
+        if head == commit:
+            return commit
         with changing_git(workspace):
             git.run("reset", "-q", "--keep", commit)
         return commit

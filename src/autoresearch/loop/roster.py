@@ -25,6 +25,8 @@ class Roster:
     agents: Sequence[Agent]
     gone: dict[str, AutoresearchError] = field(default_factory=dict)
     """Name -> why it cannot work any more in this run: a person must do something first."""
+    waited_for: str = ""
+    """The agent whose rest was waited for to its end, whatever the clock says now."""
 
     def pick(self, session: Session, now: float, without: str = "") -> Agent | None:
         """Return whose turn it is; None when all that are left must rest. Agent `without` only if there is no other."""
@@ -43,12 +45,12 @@ class Roster:
 
     def rested_at(self, session: Session, agent: Agent) -> float:
         """Return when an agent may work, in seconds since 1970; 0 when it may now."""
-        state = session.loop.agents.get(agent.name)
+        state = session.loop.agents.get(agent.name) if agent.name != self.waited_for else None
         return state.until or 0.0 if state is not None and not state.gone else 0.0
 
-    def next_rested(self, session: Session) -> float:
-        """Return when the first of the resting agents may work again."""
-        return min(self.rested_at(session, agent) for agent in self.left)
+    def next_rested(self, session: Session) -> tuple[float, str]:
+        """Return when the first of the resting agents may work again, and its name."""
+        return min((self.rested_at(session, agent), agent.name) for agent in self.left)
 
 
 def rest_until(session: Session, agent: str, until: float, now: float) -> float:

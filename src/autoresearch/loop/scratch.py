@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,11 +36,11 @@ class Refused(AutoresearchError):
 
     kind = "refused"
 
-    def __init__(self, message: str, *, unsafe: bool = False) -> None:
+    def __init__(self, message: str, *, afresh: bool = False) -> None:
         super().__init__(message)
-        self.unsafe = unsafe
-        """Whether the folder has links, pipes or the like: who writes to one of those would write elsewhere, or wait
-        for ever, so that no second edit may begin from it."""
+        self.afresh = afresh
+        """Whether no second edit may begin from the folder as it is: it has links, pipes or the like, and who writes
+        to one of those writes elsewhere, or waits for ever; or far too much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +110,36 @@ class Scratch:
         foreign = [path for path in paths if path not in mine]
         remarks = [f"ignored {', '.join(map(_name, foreign[:3]))}: not a file that may be changed"] if foreign else []
         if len(mine) > MOST_FILES:
-            raise Refused(f"{len(mine)} files are changed; at most {MOST_FILES} may be")
+            raise Refused(f"{len(mine)} files are changed; at most {MOST_FILES} may be", afresh=True)
         for path in mine:
             self._check(path)
         for path in self._odd():
-            raise Refused(f"{_name(path)} is neither a file nor a folder", unsafe=True)
+            raise Refused(f"{_name(path)} is neither a file nor a folder", afresh=True)
         return Taken(tuple(mine), tuple(remarks))
 
     def tree(self, changed: Sequence[str]) -> str:
         """Return the tree of this folder with its changed files; other files in it are as they were."""
         gone = [path for path in changed if not (self.top / path).is_file()]
         there = [path for path in changed if path not in gone]
+        # In a copy: the index says what is changed, also to whoever goes on here after a kill.
+        edited = self.home / "index.edited"
+        shutil.copy2(self.index, edited)
         for how, paths in (("--force-remove", gone), ("--add", there)):
             if paths:
-                self._git("update-index", how, "--replace", "-z", "--stdin", input=_joined(paths))
-        tree: str = self._git("write-tree").stdout.decode().strip()
+                self._git("update-index", how, "--replace", "-z", "--stdin", input=_joined(paths), index=edited)
+        tree: str = self._git("write-tree", index=edited).stdout.decode().strip()
         return tree
 
     def _check(self, path: str) -> None:
         """Refuse what is at a changed path unless it is a file of a sensible size, or nothing any more."""
         name = _name(path)
         if path.endswith("/"):
-            raise Refused(f"{name} is a repository of its own; write plain files", unsafe=True)
+            raise Refused(f"{name} is a repository of its own; write plain files", afresh=True)
         file = self.top / path
         inside = Path(path).parents
         link = next((p for p in (path, *map(str, inside)) if (self.top / p).is_symlink()), None)
         if link is not None:
-            raise Refused(f"{_name(link)} is a symbolic link; write plain files", unsafe=True)
+            raise Refused(f"{_name(link)} is a symbolic link; write plain files", afresh=True)
         try:
             about = file.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -145,9 +149,10 @@ class Scratch:
         if not stat.S_ISREG(about.st_mode):
             if stat.S_ISDIR(about.st_mode):
                 return  # its files are listed by themselves
-            raise Refused(f"{name} is not a plain file", unsafe=True)
+            raise Refused(f"{name} is not a plain file", afresh=True)
         if about.st_size > MOST_BYTES:
-            raise Refused(f"{name} has {about.st_size / 2**20:.1f} MiB; at most {MOST_BYTES / 2**20:g} may be")
+            size = f"{about.st_size / 2**20:.1f} MiB"
+            raise Refused(f"{name} has {size}; at most {MOST_BYTES / 2**20:g} may be", afresh=True)
         if not os.access(file, os.R_OK):
             raise Refused(f"{name} cannot be read: no permission")
 
@@ -166,9 +171,13 @@ class Scratch:
         out = self._git("ls-files", "-z", "--full-name", *options).stdout
         return [os.fsdecode(path) for path in out.split(b"\0") if path]
 
-    def _git(self, *args: str, input: bytes | None = None) -> Any:
-        """Run git with this folder as the work tree and its own index."""
-        env = {"GIT_INDEX_FILE": str(self.index), "GIT_WORK_TREE": str(self.top), "GIT_DIR": str(self.git.git_dir)}
+    def _git(self, *args: str, input: bytes | None = None, index: Path | None = None) -> Any:
+        """Run git with this folder as the work tree and its own index, or a copy of that."""
+        env = {
+            "GIT_INDEX_FILE": str(index or self.index),
+            "GIT_WORK_TREE": str(self.top),
+            "GIT_DIR": str(self.git.git_dir),
+        }
         return self.git.run("-c", "core.bare=false", *args, input=input, env=env, cwd=self.top)
 
 

@@ -12,7 +12,7 @@ from autoresearch.journal.events import message_shown_line
 from autoresearch.journal.loop import MADE, LoopProposal
 from autoresearch.journal.loop_events import agent_line, proposal_line
 from autoresearch.journal.session import Session
-from autoresearch.loop.agents.base import Agent, AgentGone, AgentResting, ProposalFailed
+from autoresearch.loop.agents.base import Agent, AgentGone, AgentResting, Brief, ProposalFailed
 from autoresearch.loop.awake import Times
 from autoresearch.loop.checked import Checked, answer_of, usage_of
 from autoresearch.loop.guarded import at_most
@@ -69,7 +69,7 @@ class Turns:
             if refused is None or self._is_stuck(agent):
                 return
             repair = refused.message
-            if refused.unsafe:
+            if refused.afresh:
                 scratch.begin(asked.parent.commit or "")
                 repair += "; the folder is again as it was before that edit"
 
@@ -83,7 +83,7 @@ class Turns:
         left = dollars_left(session, context.task.stop.max_usd, self.options.max_usd)
         brief = brief_of(workspace, session, context.task, scratch, asked,
                          repair=repair, seed=self.options.seed, limit_usd=left)  # fmt: skip
-        cost = agent.cost_usd(brief)
+        cost = _price(agent, brief)
         if left is not None and (cost is None or cost > left):
             self._cannot_pay(agent, cost, left)
             return None
@@ -175,6 +175,14 @@ class Turns:
         append(self.workspace, proposal_line(dropped, self.times.wall()))
         what = f" ({dropped.description})" if dropped.description else ""
         self.say(f"    {dropped.agent}, turn {dropped.turn}: {outcome}{what}: {reason}")
+
+
+def _price(agent: Agent, brief: Brief) -> float | None:
+    """Return the most that a proposal can cost; None where an agent does not know, for whatever reason."""
+    try:
+        return agent.cost_usd(brief)
+    except Exception:
+        return None
 
 
 def _proposal(about: Answer, outcome: str) -> LoopProposal:

@@ -19,7 +19,7 @@ from autoresearch.search.history import near_misses, step, yields
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import git_at
 from autoresearch.workspace.editable import edited, set_back
-from autoresearch.workspace.lock import current_run
+from autoresearch.workspace.lock import current_run, loop_runs
 from autoresearch.workspace.notes import section
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
@@ -77,6 +77,8 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "more_ideas": max(0, len(ideas) - IDEAS),
         "problems": problems,
     }
+    if view["loop"] is not None:
+        view["loop"]["running"] = loop_runs(workspace)
     return {**view, "next": wrong.fix.rsplit(": ", 1)[-1] if wrong else _next(session, view)}
 
 

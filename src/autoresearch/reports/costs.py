@@ -145,13 +145,9 @@ def loop_lines(view: View | None) -> list[str]:
     """Return the same in a line or two."""
     if view is None:
         return []
-    state = (
-        "paused"
-        if view["paused"]
-        else "has ended: " + one_line(view["ended"], 200)
-        if view["ended"]
-        else "has not ended"
-    )
+    state = f"has ended: {one_line(view['ended'], 200)}" if view["ended"] else "was interrupted"
+    if view.get("running"):
+        state = "paused" if view["paused"] else "at work"
     lines = [f"loop         {', '.join(view['agents'])}; {view['turns']} turns, {state}"]
     gone = [f"{name}: {one_line(why, 160)}" for name, why in view["gone"].items()]
     return [*lines, *(f"agent        {line}" for line in gone)]

@@ -65,7 +65,7 @@ class Change:
     files: dict[str, bytes]
     """Path -> new content of what changes."""
     points: int
-    """How many measured points with a value it was made from."""
+    """From how many measured points with a value it was made."""
     half_box: float
     estimated: bool
     """Whether the estimator chose it; otherwise it is an even draw."""
@@ -84,14 +84,16 @@ def propose(
     *,
     wanted: Callable[[Knob], bool] = lambda _: True,
     at_once: int = AT_ONCE,
+    half: float | None = None,
     smaller: bool = False,
     prefix: str = "",
 ) -> Change | None:
     """Return a change of `files` that was not measured; None when nothing is left. The same journal, files and seed
     give the same.
 
-    Only knobs that are `wanted` change, at most `at_once` of them; `smaller` halves the steps. `prefix` leads from the
-    top of the repository to the workspace: fingerprints name files by their whole paths.
+    Only knobs that are `wanted` change, at most `at_once` of them; `half` is half of the box's edge, by default what
+    `half_box` says; `smaller` halves that. `prefix` leads from the top of the repository to the workspace: fingerprints
+    name files by their whole paths.
     """
 
     def known_code(changed: Files) -> bool:
@@ -105,7 +107,7 @@ def propose(
     known = measured_points(session, space, files, source_of, options)
     here = tuple(knob.value for knob in space)
     rng = random.Random(f"{seed}:{session.segment.tag}:{session.segment.number}:{session.next_number}")
-    half = half_box(session, known) / (2 if smaller else 1)
+    half = (half or half_box(session, known)) / (2 if smaller else 1)
     taken = {m.point for m in known} | {here}
     for width in (half, 1.0):  # a box in which everything was measured is left
         search = _Search(space, here, known, width, rng)
@@ -172,14 +174,14 @@ class _Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.half, self._space, self._here = half, space, here
         self._box: dict[str, BaseDistribution] = {str(i): _edges(knob, half) for i, knob in enumerate(space)}
-        self._centre = self._inside(here)
+        self._centre = self._positions(here)
         assert self._centre is not None
         sampler = TPESampler(seed=rng.getrandbits(32), n_startup_trials=RANDOM_FIRST)
         self._study = optuna.create_study(sampler=sampler)
         self._sampler = sampler
         self.valued = 0
         for m in known:
-            position = self._inside(m.point)
+            position = self._positions(m.point)
             if position is not None:
                 self._study.add_trial(_trial(m, position, self._box))
                 self.valued += m.state == "valued"
@@ -208,14 +210,17 @@ class _Search:
         value = knob.at(position)
         return value if Step(knob, value).length >= LEAST_STEP else knob.value
 
-    def _inside(self, point: Point) -> dict[str, float] | None:
-        """Return name -> position in the box; None for a point outside of it."""
+    def _positions(self, point: Point) -> dict[str, float] | None:
+        """Return name -> position; what lies outside of the box counts as at its edge, which is the nearest that can be
+        said of it. None for a value that no longer belongs to its range."""
         positions = {}
         for i, (knob, value) in enumerate(zip(self._space, point, strict=True)):
             where = knob.position(value)
-            box: Any = self._box[str(i)]
-            if where is None or not box._contains(box.to_internal_repr(where)):
+            if where is None:
                 return None
+            box: Any = self._box[str(i)]
+            if knob.scale != "choice" or knob.ordered:
+                where = min(max(where, box.low), box.high)
             positions[str(i)] = where if knob.scale != "choice" else int(where)
         return positions
 

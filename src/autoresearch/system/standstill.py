@@ -8,7 +8,7 @@ look, and the time is not counted to the run's limit.
 from __future__ import annotations
 
 import contextlib
-import time
+from time import monotonic
 
 import psutil
 
@@ -29,13 +29,13 @@ class Standstill:
         self.reason = ""
         """What stood still and for how long; empty while nothing did."""
         self.unseen_s = 0.0
-        """Seconds of `time.monotonic` in which only we did not look."""
-        self._steady, self._awake, self._cpu_s = steady_clock(), time.monotonic(), 0.0
+        """Seconds of `monotonic` in which only we did not look."""
+        self._steady, self._awake, self._cpu_s = steady_clock(), monotonic(), 0.0
         self._counted = self._steady
 
     def look(self) -> bool:
         """Return whether the run stood still since the last look."""
-        steady, awake = steady_clock(), time.monotonic()
+        steady, awake = steady_clock(), monotonic()
         gap, seen = steady - self._steady, awake - self._awake
         self._steady, self._awake = steady, awake
         if gap >= STANDSTILL_S:

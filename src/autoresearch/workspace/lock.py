@@ -15,6 +15,10 @@ from autoresearch.system.living import alive, created
 from autoresearch.workspace.workspace import Workspace
 
 
+class Busy(PreconditionError):
+    """Another command holds the workspace; it will not do so for ever."""
+
+
 @contextlib.contextmanager
 def lock(workspace: Workspace) -> Iterator[None]:
     """Hold the workspace for a command that changes it; raise `PreconditionError` when another one does."""
@@ -27,7 +31,7 @@ def lock(workspace: Workspace) -> Iterator[None]:
     except Held:
         now = current_run(workspace) or {}
         what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
-        raise PreconditionError(f"{what} is running here", "wait for it: autoresearch wait") from None
+        raise Busy(f"{what} is running here", "wait for it: autoresearch wait") from None
     except FileExistsError:
         raise PreconditionError(
             f"{workspace.state} is a file", "move it away: the session needs a folder there"
@@ -61,6 +65,28 @@ def changing_git(workspace: Workspace) -> Iterator[None]:
 def current_run(workspace: Workspace) -> dict[str, Any] | None:
     """Return what `running.json` says, or None when nothing is being measured by a living process."""
     return _of_the_living(workspace.running)
+
+
+@contextlib.contextmanager
+def only_loop(workspace: Workspace) -> Iterator[None]:
+    """Be the only loop of a workspace; raise `PreconditionError` when another one runs."""
+    workspace.state.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(held_by_us(workspace.state / "loop.lock"))
+        except Held:
+            what = "autoresearch run is at work here already"
+            raise PreconditionError(what, "see how it goes: autoresearch status; end it: touch STOP") from None
+        write_atomic(workspace.loop, json.dumps(_myself()))
+        try:
+            yield
+        finally:
+            workspace.loop.unlink(missing_ok=True)
+
+
+def loop_runs(workspace: Workspace) -> bool:
+    """Whether a living process runs the loop, also while an agent is at work and nothing is measured."""
+    return _of_the_living(workspace.loop) is not None
 
 
 def is_locked(workspace: Workspace) -> bool:

@@ -63,6 +63,11 @@ class Workspace:
         return self.state / "holder.json"
 
     @property
+    def loop(self) -> Path:
+        """Says which process runs the loop without a person."""
+        return self.state / "loop.json"
+
+    @property
     def jobs(self) -> Path:
         """A folder for each command that was detached or decided on an experiment, by its number."""
         return self.state / "jobs"

@@ -1,0 +1,110 @@
+"""A kill of the loop at any instant: the same command goes on, no answer is lost or paid twice, the ledger is exact."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import kill_agents
+import kill_lab
+import pytest
+from drawn import EVERY, dice, drawn
+from kill_agents import CALLS, MOST, PRICE
+from kill_hunts import at_work
+from kill_lab import Lab, Maker, kill
+from waiting import wait_for
+
+pytestmark = pytest.mark.slow
+
+bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
+
+RUN = ("run", "--agent", "kill_agents:Counting", "--max-experiments", "2", "--strategy", "best")
+
+
+@pytest.fixture
+def lab(make_lab: Maker) -> Lab:
+    lab = make_lab()
+    lab.env["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(kill_agents.__file__).parent), os.environ.get("PYTHONPATH")])
+    )
+    return lab
+
+
+def check_loop(lab: Lab, kills: int, wanted: int = 2) -> None:
+    """Check the promises of the loop after its end, from the journal as it is written and from the agent's calls."""
+    lab.edits.clear()  # the check of try is about a person's edits; an agent's versions are checked here
+    lab.check()
+    events = lab.events()
+    made = [e for e in events if e.get("type") == "proposal" and e["outcome"] == "made"]
+    versions = {e["turn"]: lab.version(e["commit"]) for e in made}
+    measured = {lab.version(lab.starts()[n]["commit"]) for n, e in lab.verdicts().items() if e["outcome"] == "ok"}
+    assert {*versions.values()} <= measured, "every proposal was measured"
+    assert len(measured) == wanted + 1, "and no more of them than were asked for"
+    assert [*versions] == [*range(1, wanted + 1)]
+    calls = (lab.folder.parent / CALLS).read_text().split("\n")
+    called, answered = [line for line in calls if "called" in line], {line for line in calls if "answered" in line}
+    reserved = {e["id"]: e for e in events if e.get("type") == "reserve"}
+    settled = {e["id"]: e for e in events if e.get("type") == "settle"}
+    assert len([e for e in events if e.get("type") == "settle"]) == len(settled) and {*settled} <= {*reserved}
+    paid = [id for id, e in reserved.items() if e.get("agent")]
+    assert len(called) <= len(paid) <= len(called) + kills, "nothing is asked that was not reserved"
+    assert len(answered) == wanted and len(called) - wanted <= kills, "an answer is asked for again only after a kill"
+    assert len([id for id in paid if id not in settled]) <= kills
+    spent = lab.json("status")["spent"]
+    open_ones = [id for id in paid if id not in settled]
+    assert spent["usd"] == pytest.approx(PRICE * (len(paid) - len(open_ones)) + MOST * len(open_ones))
+    assert len([e for e in events if e.get("type") == "loop_run" and e["event"] == "begin"]) == 1
+    assert not (lab.folder / ".autoresearch/proposal").exists()
+
+
+def finish(lab: Lab) -> None:
+    done = lab.run(*RUN, "--json")
+    assert done.returncode in (0, 6), (done.stdout, done.stderr)
+
+
+STEPS = {
+    "before append loop_run", "after append reserve", "before write edit.json", "after write edit.json",
+    "after append settle", "before append proposal", "after append proposal", "before git reset", "after git reset",
+    "before append start", "after append run",
+}  # fmt: skip
+
+
+def test_a_kill_at_each_step_of_the_loop_loses_nothing(lab: Lab) -> None:
+    restore = lab.saved()
+    points = lab.drive(0, *RUN)
+    assert {*points} >= STEPS
+    check_loop(lab, 0)
+    cases = [*range(1, len(points) + 1)] if EVERY else first_of_each(points)
+    for at in drawn(cases, 0.1, "kills of run"):
+        restore()
+        (lab.folder.parent / CALLS).unlink(missing_ok=True)
+        assert lab.drive(at, *RUN)[-1] == points[at - 1]
+        finish(lab)
+        try:
+            check_loop(lab, 1)
+        except (AssertionError, KeyError) as error:
+            raise AssertionError(f"killed {points[at - 1]}, step {at}: {error}") from error
+
+
+def first_of_each(points: list[str]) -> list[int]:
+    """Return the first step of each name, counted from 1."""
+    return sorted({name: at for at, name in reversed([*enumerate(points, 1)])}.values())
+
+
+def test_kills_at_random_instants_of_the_loop_lose_nothing(lab: Lab) -> None:
+    rng, wanted, kills = dice("random kills of run"), 40 if EVERY else 2, 0
+    words = [*RUN[:4], str(wanted), *RUN[5:]]
+    while kills < (100 if EVERY else 3):
+        process = lab.start(*words)
+        wait_for(lambda p=process: at_work(lab, p) or p.poll() is not None, "the beginning of the work")
+        time.sleep(rng.random() * 1.5)
+        if process.poll() is not None:
+            break
+        kill(process, rng.choice(["engine", "group", "tree"]))
+        kills += 1
+        if rng.random() < 0.3:
+            lab.resume()
+    done = lab.run(*words, "--json")
+    assert done.returncode in (0, 6), (done.stdout, done.stderr)
+    check_loop(lab, kills, wanted)
