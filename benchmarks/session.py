@@ -96,7 +96,7 @@ def experiments(workspace: Workspace, wanted: int, seed: int) -> Iterator[Figure
     if load_session(workspace).baseline is None:
         baseline(workspace, None, wall_clock, tick=phases.tick)
     before = len(runs(workspace))
-    sampler, task = Sampler(workspace), load(workspace.root)
+    sampler, task = Sampler(workspace=workspace), load(workspace.root)
     loop, failures = time.monotonic(), 0
     yield measured(workspace, phases, before, began, loop)
     while len(decided(workspace)) <= wanted:

@@ -129,12 +129,15 @@ def test_an_experiment_that_is_running_is_not_proposed() -> None:
     assert told.propose() is None
 
 
-def test_constants_that_are_not_wanted_stay() -> None:
+def test_constants_that_are_not_allowed_stay_and_one_that_is_wanted_changes() -> None:
     told = Told()
     for seed in range(10):
-        change = told.propose(seed, wanted=lambda knob: knob.name in ("ROWS", "KIND"))
-        assert change is not None and {step.knob.name for step in change.steps} <= {"ROWS", "KIND"}
+        change = told.propose(
+            seed, allowed=lambda knob: knob.name in ("ROWS", "KIND"), wanted=lambda knob: knob.name != "KIND"
+        )
+        assert change is not None and "ROWS" in {step.knob.name for step in change.steps} <= {"ROWS", "KIND"}
     assert told.propose(wanted=lambda _: False) is None
+    assert told.propose(allowed=lambda _: False) is None
     assert Told("A = 1\n").propose() is None
 
 
@@ -203,7 +206,7 @@ def test_it_goes_where_values_were_better_and_not_where_runs_failed() -> None:
         told.tell(with_values(RATE=rate), None, "crash", outcome="crash")
     rates = []
     for seed in range(24):
-        change = told.propose(seed, wanted=lambda knob: knob.name == "RATE")
+        change = told.propose(seed, allowed=lambda knob: knob.name == "RATE")
         assert change is not None
         rates.append(float(change.steps[0].value))
     assert sum(rate < 0.02 for rate in rates) > 16

@@ -63,7 +63,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
             done = lab.call(*words)
             assert done.code == 0, done
         for _ in range(4):
-            edit = Sampler(Workspace(lab.root)).propose(brief(lab, lab.root))
+            edit = Sampler(workspace=Workspace(lab.root)).propose(brief(lab, lab.root))
             done = lab.call("try", "-m", edit.description, *(f"--asi={k}={v}" for k, v in edit.asi.items()))
             assert done.code == 0, done
 
@@ -124,7 +124,7 @@ def test_it_starts_from_the_experiment_that_it_is_told_to(lab: Lab, tmp_path: Pa
     worse = next(e for e in lab.session.current if e.status != "keep")
     folder = unpacked(lab, tmp_path / "parent", worse.number)
     before = (folder / "train.py").read_text()
-    edit = Sampler(Workspace(lab.root)).propose(brief(lab, folder, worse.number))
+    edit = Sampler(workspace=Workspace(lab.root)).propose(brief(lab, folder, worse.number))
     for part in edit.description.split(", "):
         name, old = part.split()[:2]
         [line] = [line for line in before.splitlines() if line.startswith(name)]
@@ -132,10 +132,10 @@ def test_it_starts_from_the_experiment_that_it_is_told_to(lab: Lab, tmp_path: Pa
 
 
 def test_families_are_asked_for_and_ruled_out(lab: Lab, tmp_path: Path) -> None:
-    folder, sampler = unpacked(lab, tmp_path / "families", 1), Sampler(Workspace(lab.root))
+    folder, sampler = unpacked(lab, tmp_path / "families", 1), Sampler(workspace=Workspace(lab.root))
     for seed in range(6):
         edit = sampler.propose(brief(lab, folder, families=("schedule",), seed=seed))
-        assert (names(edit), edit.asi["family"]) == ({"WARMDOWN"}, "schedule")
+        assert "WARMDOWN" in names(edit) and edit.asi["family"] == "schedule"
         edit = sampler.propose(brief(lab, folder, banned=("schedule", "size", "other"), seed=seed))
         assert (names(edit), edit.asi["family"]) == ({"MATRIX_LR"}, "learning rate")
         edit = sampler.propose(brief(lab, folder, families=("attention",), banned=("size",), seed=seed))
@@ -145,7 +145,7 @@ def test_families_are_asked_for_and_ruled_out(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_it_says_when_it_has_nothing_to_propose(lab: Lab, tmp_path: Path) -> None:
-    folder, sampler = unpacked(lab, tmp_path / "nothing", 1), Sampler(Workspace(lab.root))
+    folder, sampler = unpacked(lab, tmp_path / "nothing", 1), Sampler(workspace=Workspace(lab.root))
     with pytest.raises(ProposalFailed, match="cannot repair"):
         sampler.propose(brief(lab, folder, repair="it does not parse"))
     (folder / "train.py").write_text("RATE = 1\n")

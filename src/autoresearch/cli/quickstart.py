@@ -80,7 +80,7 @@ def _activation() -> list[str]:
 
 def _experiments(workspace: Workspace, session: Session, count: int, seed: int, display: Display) -> Session:
     """Let the sampler propose `count` changes and measure each."""
-    sampler, task = Sampler(workspace), load(workspace.root)
+    sampler, task = Sampler(workspace=workspace), load(workspace.root)
     for _ in range(count):
         assert session.incumbent is not None
         try:

@@ -82,6 +82,7 @@ def propose(
     options: Options,
     seed: int,
     *,
+    allowed: Callable[[Knob], bool] = lambda _: True,
     wanted: Callable[[Knob], bool] = lambda _: True,
     at_once: int = AT_ONCE,
     half: float | None = None,
@@ -91,9 +92,9 @@ def propose(
     """Return a change of `files` that was not measured; None when nothing is left. The same journal, files and seed
     give the same.
 
-    Only knobs that are `wanted` change, at most `at_once` of them; `half` is half of the box's edge, by default what
-    `half_box` says; `smaller` halves that. `prefix` leads from the top of the repository to the workspace: fingerprints
-    name files by their whole paths.
+    Only knobs that are `allowed` change, at most `at_once` of them, and one that is `wanted` is among them. `half` is
+    half of the box's edge, by default what `half_box` says; `smaller` halves that. `prefix` leads from the top of the
+    repository to the workspace: fingerprints name files by their whole paths.
     """
 
     def known_code(changed: Files) -> bool:
@@ -101,8 +102,9 @@ def propose(
         return bool(session.tried(code))
 
     space = read_space(files, options)
-    free = [i for i, knob in enumerate(space) if wanted(knob)]
-    if not free:
+    free = [i for i, knob in enumerate(space) if allowed(knob)]
+    first = [i for i in free if wanted(space[i])]
+    if not first:
         return None
     known = measured_points(session, space, files, source_of, options)
     here = tuple(knob.value for knob in space)
@@ -112,16 +114,15 @@ def propose(
     for width in (half, 1.0):  # a box in which everything was measured is left
         search = _Search(space, here, known, width, rng)
         for _ in range(DRAWS):
-            chosen = rng.sample(free, rng.randint(1, min(at_once, len(free))))
-            point = search.draw(chosen)
-            if point in taken:
+            point = search.draw(_some(free, first, at_once, rng))
+            if point in taken or all(point[i] == here[i] for i in first):
                 continue
             change = _change(space, files, options, point, search)
             if change is not None and not known_code(change.files):
                 return change
             taken.add(point)
     # Of few choices the draws may miss the last ones.
-    for point in itertools.islice(_choices_left(space, here, free, at_once), MOST_CHOICES):
+    for point in itertools.islice(_choices_left(space, here, free, first, at_once), MOST_CHOICES):
         change = _change(space, files, options, point, search) if point not in taken else None
         if change is not None and not known_code(change.files):
             return change
@@ -152,11 +153,22 @@ def _change(space: Space, files: Files, options: Options, point: Point, search: 
     return Change(tuple(steps), changed, search.valued, search.half, search.estimated)
 
 
-def _choices_left(space: Space, here: Point, free: Sequence[int], at_once: int) -> Iterator[Point]:
+def _some(free: Sequence[int], first: Sequence[int], at_once: int, rng: random.Random) -> list[int]:
+    """Return up to `at_once` of the knobs that are free, one of `first` among them."""
+    chosen = [rng.choice(first)]
+    others = [i for i in free if i != chosen[0]]
+    return chosen + rng.sample(others, rng.randint(0, min(at_once - 1, len(others))))
+
+
+def _choices_left(
+    space: Space, here: Point, free: Sequence[int], first: Sequence[int], at_once: int
+) -> Iterator[Point]:
     """Yield the points that differ in up to `at_once` of the knobs that have choices, the nearest first."""
     listed = [i for i in free if space[i].choices]
     for count in range(1, at_once + 1):
         for chosen in itertools.combinations(listed, count):
+            if not set(chosen) & set(first):
+                continue
             for values in itertools.product(*(space[i].choices for i in chosen)):
                 new = dict(zip(chosen, values, strict=True))
                 if all(value != here[i] for i, value in new.items()):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from autoresearch.errors import NoSession
 from autoresearch.loop.agents.base import Brief, Edit, ProposalFailed
 from autoresearch.search.families import GENERIC, OTHER, Families, family_of
 from autoresearch.search.sampler import Change, propose
@@ -14,12 +16,12 @@ from autoresearch.workspace.workspace import Workspace, find
 
 
 class Sampler:
-    """Proposes by `search.sampler`. It reads the files of earlier experiments from the repository of the workspace:
-    the one that it is given, else the one that the current folder is in."""
+    """Proposes by `search.sampler`. It reads the files of earlier experiments from the repository of the workspace: the
+    one that it is given, else the one that the brief's folder or the current one is in."""
 
     name = "sampler"
 
-    def __init__(self, workspace: Workspace | None = None) -> None:
+    def __init__(self, *, workspace: Workspace | None = None) -> None:
         self._workspace = workspace
 
     def ready(self) -> str | None:
@@ -30,7 +32,7 @@ class Sampler:
 
     def propose(self, brief: Brief) -> Edit:
         """Change some constants of the files in the folder; raise `ProposalFailed` when none is left to change."""
-        workspace = self._workspace or find(Path.cwd())
+        workspace = self._workspace or _around(brief.folder)
         task, families = brief.task, brief.task.search.families or GENERIC
         git = Git(workspace.root)
         files, options = mutable_files(brief.folder, task), task.options
@@ -47,6 +49,7 @@ class Sampler:
         for wanted in (asked, allowed):
             change = change or propose(
                 brief.session, files, source_reader(git, task), options, brief.seed,
+                allowed=lambda knob: knob.key in allowed,
                 wanted=lambda knob, wanted=wanted: knob.key in wanted,  # type: ignore[misc]
                 smaller=brief.mode == "smaller", prefix=git.prefix,
             )  # fmt: skip
@@ -54,7 +57,14 @@ class Sampler:
             raise ProposalFailed("the sampler has nothing left to propose: every value near this one was measured")
         for path, content in change.files.items():
             (brief.folder / path).write_bytes(content)
-        return Edit(change.description, side_information(change, families))
+        return Edit(change.description, side_information(change, families, brief.families))
+
+
+def _around(folder: Path) -> Workspace:
+    try:
+        return find(folder)
+    except NoSession:
+        return find(Path.cwd())
 
 
 def family_of_knob(knob: Knob, families: Families) -> str:
@@ -64,14 +74,16 @@ def family_of_knob(knob: Knob, families: Families) -> str:
     return family if family != OTHER else family_of(f"{words} {knob.about}", {}, families)
 
 
-def side_information(change: Change, families: Families) -> dict[str, str]:
-    """Return what is noted of a proposal: the family of its longest step, the names, and why."""
+def side_information(change: Change, families: Families, asked: Sequence[str]) -> dict[str, str]:
+    """Return what is noted of a proposal: the family of its longest step, or of the one that was `asked` for; the names
+    of the constants; and why."""
     if change.estimated:
         why = f"of {change.points} points measured near here, the better ones had values like these"
     else:
         why = f"an even draw within {change.half_box:g} of each range, before much was measured"
+    found = [family_of_knob(step.knob, families) for step in change.steps]
     return {
-        "family": family_of_knob(change.steps[0].knob, families),
+        "family": next((family for family in found if family in asked), found[0]),
         "name": ", ".join(step.knob.name for step in change.steps),
         "hypothesis": why,
     }
