@@ -1,7 +1,7 @@
 """Every skip that is allowed, and why. A skip for any other reason fails the run: it would hide what is not tested.
 
 Where the programs of the table's second half are installed, as .ci/run does, AUTORESEARCH_INSTALLED names them
-(`bubblewrap claude codex`), and a skip for the want of one of them is a failure, too.
+(`bubblewrap claude codex gemini`), and a skip for the want of one of them is a failure, too.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ INSTALLABLE = {
     "bubblewrap does not work here": "bubblewrap",
     "Claude Code is not installed": "claude",
     "Codex is not installed": "codex",
+    "Gemini CLI is not installed": "gemini",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

@@ -185,6 +185,17 @@ class Search(_Table):
         return families
 
 
+class PriceTable(_Table):
+    """What a model costs, in US dollars for a million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)] | None = None
+    """Of input that is read from the cache; the price of input when it is not given."""
+    cache_written: Annotated[float, Field(ge=0)] | None = None
+    """Of input that is written to the cache; likewise."""
+
+
 class Profile(_Table):
     """A size of the task: what `init --profile` puts in place of the task's own values."""
 
@@ -205,6 +216,8 @@ class TaskFile(_Table):
     """Metric -> the bounds that a run must keep, whatever it gains."""
     stop: Stop = Stop()
     search: Search = Search()
+    prices: dict[str, PriceTable] = Field(default_factory=dict)
+    """Model -> what it costs: where the list that comes with the program does not know it, or is wrong."""
     options: dict[str, Scalar] = Field(default_factory=dict)
     """What the task's own programs read; the engine does not look at it."""
     profile: dict[str, Profile] = Field(default_factory=dict)

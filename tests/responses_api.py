@@ -14,7 +14,7 @@ def stage(script: Iterator[Reply]) -> Stage:
 
 def tool_result(body: Body) -> str:
     """Return what the last tool call answered."""
-    found = [item for item in body["input"] if item.get("type") == "function_call_output"]
+    found = [item for item in body["input"] if str(item.get("type")).endswith("call_output")]
     return text_of(found[-1]["output"]) if found else ""
 
 
@@ -27,7 +27,10 @@ def _events(reply: Reply, number: int) -> list[Event]:
     if reply.text:
         content = [{"type": "output_text", "text": reply.text}]
         items.append({"type": "message", "role": "assistant", "id": f"msg_{number}", "content": content})
-    if reply.tool:
+    if reply.tool == "apply_patch":  # the one tool that is called with text
+        items.append({"type": "custom_tool_call", "id": f"ct_{number}", "call_id": f"call_{number}", "name": reply.tool,
+                      "input": reply.input["input"]})  # fmt: skip
+    elif reply.tool:
         items.append({"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": reply.tool,
                       "arguments": json.dumps(reply.input)})  # fmt: skip
     usage = {"input_tokens": reply.context_tokens, "input_tokens_details": None, "output_tokens": 10,

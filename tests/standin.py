@@ -22,6 +22,12 @@ class Reply:
     tool: str = ""
     input: dict[str, Any] = field(default_factory=dict)
     context_tokens: int = 1000
+    status: int = 200
+    """Another one is a refusal; then `input` is the body, and neither text nor tool are told."""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+OK = Reply()
 
 
 @dataclass
@@ -30,7 +36,7 @@ class Stage:
 
     script: Iterator[Reply]
     path: str
-    """Where the client asks the model."""
+    """Where the client asks the model: the end of the path."""
     encode: Callable[[Reply, int], list[Event]]
     """Turns a reply, with its number, into the events of a stream."""
     asks_for_summary: Callable[[Body], bool]
@@ -40,14 +46,15 @@ class Stage:
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
-    def answer(self, body: Body) -> list[Event]:
+    def reply(self, body: Body) -> tuple[Reply, int]:
+        """Return what is answered to a request, and its number."""
         with self.lock:
             number = len(self.requests) + len(self.summaries) + 1
             if self.asks_for_summary(body):
                 self.summaries.append(body)
-                return self.encode(Reply("<summary>Experiments were done.</summary>"), number)
+                return Reply("<summary>Experiments were done.</summary>"), number
             self.requests.append(body)
-            return self.encode(next(self.script, Reply("There is nothing left in the script.")), number)
+            return next(self.script, Reply("There is nothing left in the script.")), number
 
 
 def text_of(content: object) -> str:
@@ -79,15 +86,23 @@ def served(stage: Stage) -> Iterator[Stage]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
-            if self.path.split("?")[0] != stage.path:
+            if not self.path.split("?")[0].endswith(stage.path):
                 self._send(b'{"input_tokens": 1000}', "application/json")
                 return
-            told = "".join(f"event: {kind}\ndata: {json.dumps(data)}\n\n" for kind, data in stage.answer(body))
-            self._send(told.encode(), "text/event-stream")
+            reply, number = stage.reply(body)
+            if reply.status != 200:
+                self._send(json.dumps(reply.input).encode(), "application/json", reply)
+                return
+            events = stage.encode(reply, number)
+            told = "".join(
+                (f"event: {kind}\n" if kind else "") + f"data: {json.dumps(data)}\n\n" for kind, data in events
+            )
+            self._send(told.encode(), "text/event-stream", reply)
 
-        def _send(self, content: bytes, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("content-type", kind)
+        def _send(self, content: bytes, kind: str, reply: Reply = OK) -> None:
+            self.send_response(reply.status)
+            for name, value in (("content-type", kind), *reply.headers):
+                self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -1,0 +1,149 @@
+"""Running a coding agent's program: what it gets, what it may not do, and that nothing of it is left.
+
+The programs here are small scripts in the place of Claude Code; the real ones are in the tests beside this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from briefs import brief
+from waiting import wait_for
+
+from autoresearch.loop.agents.base import AgentGone, Edit, ProposalFailed
+from autoresearch.loop.agents.claude_code import ClaudeCode
+from autoresearch.loop.agents.client import seconds_in
+from autoresearch.loop.agents.codex import Codex
+from autoresearch.loop.agents.gemini import Gemini
+
+RESULT = {"type": "result", "subtype": "success", "is_error": False, "total_cost_usd": 0.5, "num_turns": 2,
+          "structured_output": {"description": "LR 1 to 2", "hypothesis": "why", "family": "rate"},
+          "modelUsage": {"big": {"inputTokens": 10, "cacheReadInputTokens": 5, "cacheCreationInputTokens": 2,
+                                 "outputTokens": 7, "costUSD": 0.4},
+                         "small": {"inputTokens": 1, "outputTokens": 1, "costUSD": 0.1}}}  # fmt: skip
+
+
+@pytest.fixture
+def claude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of a script that is run instead of Claude Code."""
+    path = tmp_path / "claude"
+    monkeypatch.setenv("AUTORESEARCH_CLAUDE", str(path))
+    return path
+
+
+def write(script: Path, text: str) -> None:
+    script.write_text("#!/usr/bin/env bash\n" + text)
+    script.chmod(0o755)
+
+
+def propose(folder: Path, limit_s: float = 100.0) -> Edit:
+    return ClaudeCode().propose(brief(folder, limit_s=limit_s))
+
+
+def test_a_program_gets_the_prompt_and_answers(claude: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAUDECODE", "1")
+    write(claude, f"cat > prompt; pwd > place; env > env; echo 'not json'; echo '{json.dumps(RESULT)}'\n")
+    folder = tmp_path / "a folder's"
+    edit = propose(folder)
+    assert (edit.description, edit.asi["family"]) == ("LR 1 to 2", "rate")
+    used = edit.usage
+    assert (used.model, used.input, used.cached, used.cache_written, used.output) == ("big", 18, 5, 2, 8)
+    assert used.usd == 0.5
+    assert "You are a researcher" in (folder / "prompt").read_text()
+    assert (folder / "place").read_text().strip() == str(folder)
+    assert "CLAUDECODE" not in (folder / "env").read_text()
+
+
+def left_of(folder: Path) -> list[int]:
+    """Return the processes that work in a folder."""
+    found = []
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] == str(folder):
+            found.append(process.pid)
+    return found
+
+
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(claude: Path, tmp_path: Path) -> None:
+    write(claude, 'echo \'{"type":"system"}\'; setsid sleep 1000 & (sleep 1000 &) ; sleep 1000\n')
+    with pytest.raises(ProposalFailed, match="no answer in") as failed:
+        propose(tmp_path / "folder", limit_s=1.0)
+    assert failed.value.usage.usd is None
+    assert left_of(tmp_path / "folder") == []
+
+
+def test_what_a_killed_driver_left_is_ended_by_the_next_proposal(claude: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write(claude, "setsid sleep 1000 & touch begun; sleep 1000\n")
+    brief(folder)
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from test_client import propose; from pathlib import Path\n"
+    driver = subprocess.Popen([sys.executable, "-c", f"{code}propose(Path({str(folder)!r}))"], cwd=tmp_path)
+    wait_for(lambda: (folder / "begun").exists(), "the program of the first driver")
+    driver.kill()
+    driver.wait()
+    assert left_of(folder) != []
+    write(claude, f"echo '{json.dumps(RESULT)}'\n")
+    propose(folder)
+    assert left_of(folder) == []
+
+
+def test_a_program_that_floods_is_ended(claude: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoresearch.loop.agents.client.MOST_BYTES", 2**20)
+    write(claude, 'yes \'{"type":"assistant"}\'\n')
+    with pytest.raises(ProposalFailed, match=r"signal 25|printed more than"):
+        propose(tmp_path / "folder")
+    assert left_of(tmp_path / "folder") == []
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("exit 3", "it ended without a result: it said nothing"),
+        ("echo oops >&2; exit 1", "oops"),
+        ('echo \'{"type":"result"\'', "it ended without a result"),
+        ("kill -SEGV $$", "signal"),
+        ('echo \'{"type":"result","subtype":"success","result":"done!"}\'', "no JSON object"),
+        ('echo \'{"type":"result","subtype":"success","structured_output":{"description":3}}\'', "no descri"),
+        ('echo \'{"type":"result","is_error":false,"subtype":"error_max_budget_usd"}\'', "limit of dollars"),
+        ('echo \'{"type":"result","modelUsage":3,"usage":[],"subtype":"error_during_execution"}\'', "error"),
+    ],
+)
+def test_what_is_no_answer_has_failed(claude: Path, tmp_path: Path, script: str, what: str) -> None:
+    write(claude, script + "\n")
+    with pytest.raises(ProposalFailed, match=what):
+        propose(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("kind", [ClaudeCode, Codex, Gemini])
+def test_a_program_that_is_missing_says_how_to_get_it(
+    kind: type[ClaudeCode | Codex | Gemini], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    agent = kind()
+    assert "npm install -g" in str(agent.ready())
+    with pytest.raises(AgentGone, match="is not installed") as gone:
+        agent.propose(brief(tmp_path / "folder"))
+    assert "npm install -g" in gone.value.fix
+    write(tmp_path / agent.name, "exit 1\n")
+    assert agent.ready() is None
+    assert os.access(tmp_path / agent.name, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5000.5s", 5000.5),
+        ("1h2m3s", 3723),
+        ("2 days 3 hours", 183600),
+        ("45 minutes", 2700),
+        ("soon", None),
+        ("3x", None),
+    ],
+)
+def test_durations_are_read(text: str, seconds: float | None) -> None:
+    assert seconds_in(text) == seconds
