@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,32 +36,20 @@ def status(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch status --json
     """
+    from autoresearch.reports.brief import problem
     from autoresearch.workspace.task_file import night_alpha_of
 
     workspace = find(here())
     session = load_session(workspace)
     running = current_run(workspace)
     view = views.status_view(session, running, night_alpha_of(workspace.root))
-    wrong = _set_back(workspace, session) if running is None and not is_locked(workspace) else None
+    wrong = problem(workspace, session) if running is None and not is_locked(workspace) else None
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
         view["next"] = wrong.fix.rsplit(": ", 1)[-1]
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
     emit_with_messages(workspace, session, as_json, view, lines)
-
-
-def _set_back(workspace: Workspace, session: Session) -> AutoresearchError | None:
-    """Return that the branch does not contain the best so far, or None, also where git cannot be asked."""
-    if session.incumbent is None or session.segment.branch is None:
-        return None
-    from autoresearch.system.git import git_at
-    from autoresearch.workspace.editable import set_back
-
-    try:
-        return set_back(git_at(workspace.root), session)
-    except AutoresearchError:
-        return None
 
 
 def log(
@@ -148,11 +137,18 @@ def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
 
 def resume(
     short: Annotated[bool, typer.Option("--brief", help="Only what is needed to go on.")] = False,
+    lost: Annotated[
+        str | None,
+        typer.Option(
+            "--restore", metavar="TAG", help="First bring back the journal of this session.", show_default=False
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Repair, and tell how to go on.
 
-    Finishes what a kill interrupted, then says what a fresh agent must know.
+    Finishes what a kill interrupted, then says what a fresh agent must know. With --restore it brings back a journal
+    that was lost, from its mirror in the repository; one that is there and differs is left alone.
 
     Example: autoresearch resume --brief
     """
@@ -161,12 +157,15 @@ def resume(
     from autoresearch.system.clock import wall_clock
     from autoresearch.system.git import git_at
 
-    workspace = find(here())
     done: tuple[str, ...] = ()
+    if lost is not None:
+        workspace, done = _restored(lost)
+    else:
+        workspace = find(here())
     if not is_locked(workspace):
         with lock(workspace):
             recovered = recover(workspace, git_at(workspace.root), wall_clock())
-        session, done = recovered.session, recovered.done
+        session, done = recovered.session, (*done, *recovered.done)
         view = brief(workspace, session, wall_clock(), short=short)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
@@ -175,6 +174,22 @@ def resume(
     view = {**view, "repaired": [*done, *view.pop("problems")]}
     repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
     emit_with_messages(workspace, session, as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])
+
+
+def _restored(tag: str) -> tuple[Workspace, tuple[str, ...]]:
+    """Restore a lost session; return its workspace and what was done."""
+    from autoresearch.experiments.restore import restore
+    from autoresearch.runs.setup import setup_workspace
+    from autoresearch.system.clock import wall_clock
+
+    workspace, done = restore(here(), tag, wall_clock())
+    if not here().resolve().is_relative_to(workspace.root):
+        done.append(f"the session is in {workspace.root}: go there first")
+    try:
+        setup_workspace(workspace)
+    except AutoresearchError as error:  # another machine may lack the data; the session can be read without
+        remark(f"the journal is restored, but {error}")
+    return workspace, tuple(done)
 
 
 def check(as_json: JsonFlag = False) -> None:
@@ -219,6 +234,18 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
         raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
     append(workspace, note_line(n, given, wall_clock()))
     session: Session = load_session(workspace)
+    _mirror(workspace, session)
     experiment = session.find(n)
     assert experiment is not None
     emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])
+
+
+def _mirror(workspace: Workspace, session: Session) -> None:
+    """Mirror what was noted, unless an experiment runs or was interrupted: then its verdict does."""
+    from autoresearch.system.git import git_at
+    from autoresearch.workspace.journal_mirror import keep_up
+
+    with contextlib.suppress(AutoresearchError):
+        if session.segment.branch is not None and not is_locked(workspace) and not workspace.running.exists():
+            with lock(workspace):
+                keep_up(workspace, git_at(workspace.root), session)

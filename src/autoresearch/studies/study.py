@@ -21,6 +21,7 @@ from autoresearch.runs.measure import measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
 from autoresearch.system.clock import Clock
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -61,6 +62,7 @@ class StudyRunner:
     def end(self, outcome: str, result: Mapping[str, Any]) -> None:
         """Write the line after."""
         append(self.context.workspace, study_end_line(self.study.number, outcome, result, self.clock()))
+        keep_up(self.context.workspace, self.context.git, load_session(self.context.workspace))
 
     def fail(self, what: str, run: Measurement) -> AutoresearchError:
         """End the study because a run has no value; return the error to raise. What a machine failed is a pause."""

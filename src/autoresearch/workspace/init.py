@@ -24,6 +24,7 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
@@ -83,6 +84,7 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     hashes = hash_files(workspace.root, task.files.immutable)
     leave_alone(git, IGNORED)
     journal.append(workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now))
+    keep_up(workspace, git, load_session(workspace))
     return workspace
 
 
