@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -232,20 +233,33 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
         raise UsageError("nothing to note", 'say it with: --asi result="..."')
     if load_session(workspace).find(n) is None:
         raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
-    append(workspace, note_line(n, given, wall_clock()))
+    with _mirrored(workspace):
+        append(workspace, note_line(n, given, wall_clock()))
     session: Session = load_session(workspace)
-    _mirror(workspace, session)
     experiment = session.find(n)
     assert experiment is not None
     emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])
 
 
-def _mirror(workspace: Workspace, session: Session) -> None:
-    """Mirror what was noted, unless an experiment runs or was interrupted: then its verdict does."""
-    from autoresearch.system.git import git_at
-    from autoresearch.workspace.journal_mirror import keep_up
+@contextlib.contextmanager
+def _mirrored(workspace: Workspace) -> Iterator[None]:
+    """Mirror what is noted, unless an experiment runs or was interrupted: then that is done with its verdict.
 
-    with contextlib.suppress(AutoresearchError):
+    Raises `IntegrityError` where the journal has lost lines: they would have to be put behind those that are added.
+    """
+    from autoresearch.system.git import Git, git_at
+    from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, whole_lines
+
+    session = load_session(workspace)
+    git: Git | None = None
+    with contextlib.ExitStack() as held:
         if session.segment.branch is not None and not is_locked(workspace) and not workspace.running.exists():
-            with lock(workspace):
-                keep_up(workspace, git_at(workspace.root), session)
+            with contextlib.suppress(AutoresearchError):  # another command came first, or there is no git any more
+                held.enter_context(lock(workspace))
+                git = git_at(workspace.root)
+        mirror, content = (mirror_of(git, session), whole_lines(workspace)) if git is not None else (None, b"")
+        if git is not None and mirror is not None and mirror.relation(git, content) == "shorter":
+            raise lost_lines(git, mirror, content, session.segment.tag)
+        yield
+        if git is not None:
+            keep_up(workspace, git, load_session(workspace))

@@ -92,6 +92,7 @@ def init(
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
     from autoresearch.workspace.init_options import InitOptions
+    from autoresearch.workspace.lost_session import lost_sessions
 
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
@@ -100,6 +101,8 @@ def init(
     )  # fmt: skip
     workspace = init.init(here() / folder, options, wall_clock())
     loaded = task_file.load(workspace.root)
+    for line in lost_sessions(workspace.root):
+        remark(line)
     segment = load_session(workspace).segment
     remember(workspace, wall_clock())
     if not no_setup:

@@ -24,6 +24,7 @@ from autoresearch.journal.session import Experiment, replay
 from autoresearch.journal.statuses import Outcome
 from autoresearch.metrics import Direction, Metric
 from autoresearch.system.git import Git
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -70,10 +71,17 @@ def import_log(
         workspace.state.mkdir(parents=True, exist_ok=True)
         line = config_line(0, first.name, first.metric, now, {"imported": first.origin})
         journal.append(workspace.journal, line)
+    git: Git | None = None
     with lock(workspace):
         if begun and load_session(workspace).segment.branch is not None:
-            recover(workspace, Git(root), now)
-        return replace(_add(workspace, path.name, logs, now), skipped=skipped)
+            git = Git(root)
+            lost = recover(workspace, git, now).lost
+            if lost is not None:
+                raise lost
+        done = replace(_add(workspace, path.name, logs, now), skipped=skipped)
+        if git is not None:
+            keep_up(workspace, git, load_session(workspace))
+        return done
 
 
 def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported:

@@ -25,8 +25,11 @@ def begin_segment(root: Workspace, now: int) -> Session:
     """
     with lock(root):
         git = Git(root.root)
-        session = recover(root, git, now).session
+        recovered = recover(root, git, now)
+        session = recovered.session
         check_branch(git, session)
+        if recovered.lost is not None:
+            raise recovered.lost
         task = load(root.root)
         changed = [c.path for c in git.changes() if not c.untracked and not own_file(git, c.path)]
         if changed:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.experiments.recovery import killed
-from autoresearch.journal import file as journal
 from autoresearch.journal.events import start_line
 from autoresearch.journal.refs import branch_of, mirror_ref, tag_folder
 from autoresearch.journal.session import Session

@@ -169,7 +169,8 @@ def _announced(context: RunContext, spec: RunSpec) -> Iterator[str]:
     run_id, workspace = uuid.uuid4().hex, context.workspace
     me = psutil.Process()
     about = {"pid": me.pid, "created": me.create_time(), "run_id": run_id, "experiment": spec.experiment,
-             "seed": spec.seed, "since": int(time.time()), "journal": journal_backup.hold(workspace, context.git)}  # fmt: skip
+             "seed": spec.seed, "since": int(time.time()),
+             "journal": journal_backup.hold(workspace, context.git)}  # fmt: skip
     write_atomic(workspace.running, json.dumps(about))
     try:
         yield run_id

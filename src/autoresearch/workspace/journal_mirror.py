@@ -1,8 +1,9 @@
 """The mirror of the journal: a copy in the repository, under a ref of the session, for when the file is lost.
 
-The ref points at a tree: the journal in pieces of `PIECE` bytes, named 00000, 00001 and so on, the folder of the workspace
-in the repository, and the pages beside the journal that git ignores as well. The journal only grows, so that a verdict
-writes the last piece and the tree anew and nothing else. There is no history: what an earlier tree had, the next one has.
+The ref points at a tree: the journal in pieces of `PIECE` bytes, named 00000, 00001 and so on, the folder of the
+workspace in the repository, and the pages beside the journal that git ignores as well. The journal only grows, so a
+verdict writes the last piece and the tree anew and nothing else. There is no history: what an earlier tree had, the
+next one has, and git collects the earlier one.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def _keep_up(workspace: Workspace, git: Git, tag: str | None) -> list[str]:
     for number, name in enumerate(pieces):
         objects[name] = ("blob", content[number * PIECE : (number + 1) * PIECE])
         entries[f"{number:05}"] = ("100644", name)
-    hooks = {}
+    hooks: dict[str, tuple[str, str]] = {}
     for name, mode, page in _pages(workspace):
         into = hooks if name.startswith(f"{HOOKS}/") else entries
         into[name.removeprefix(f"{HOOKS}/")] = (mode, named("blob", page))

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearch.errors import AutoresearchError, NoSession
+from autoresearch.errors import AutoresearchError, NoSession, PreconditionError
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ALL_MIRRORS, EXPERIMENTS, branch_of, tag_of_mirror
 from autoresearch.journal.session import Session, replay
@@ -59,6 +59,19 @@ def no_session(start: Path) -> NoSession:
         place = shlex.quote(str(known[-1].there))
         return NoSession(f"{what}; the session {known[-1].tag} is in {place}", f"cd {place}, or begin another: {begin}")
     return NoSession(what, f"{fetch}start with: {begin}")
+
+
+def taken(git: Git, tag: str) -> PreconditionError | None:
+    """Return the error for the name of a session that the repository knows, which may want it back; None for others."""
+    session = next((session for session in mirrored_sessions(git) if session.tag == tag), None)
+    if session is None:
+        return None
+    other = "or choose another name with: --tag NAME"
+    if session.there is not None:
+        place = shlex.quote(str(session.there))
+        return PreconditionError(f"the session {tag} is in {place}", f"go on there: cd {place}, {other}")
+    what = f"the repository keeps the journal of a session {tag}"
+    return PreconditionError(what, f"bring it back: {way_back(git, session)}, {other}")
 
 
 def fetch_command(git: Git) -> str:
@@ -130,7 +143,19 @@ def session_of(git: Git, mirror: Mirror) -> Session:
     return replay(journal.read_lines(mirror.journal(git)))
 
 
-def lost_beside(workspace: Workspace) -> NoSession | None:
+def lost_sessions(root: Path) -> list[str]:
+    """Return a sentence for each session that the repository keeps the journal of and that is in no folder."""
+    with contextlib.suppress(AutoresearchError):
+        git = git_at(root)
+        lost = [session for session in mirrored_sessions(git) if session.there is None]
+        return [
+            f"the session {s.tag} of this repository is in no folder; to go on with it: {way_back(git, s)}"
+            for s in lost
+        ]
+    return []
+
+
+def lost_beside(workspace: Workspace) -> PreconditionError | None:
     """Return the error for a journal of another tool that a lost session had been begun beside; None for any other.
 
     That is so where git tracks such a journal: a new worktree or clone has it as it is committed.
@@ -143,5 +168,5 @@ def lost_beside(workspace: Workspace) -> NoSession | None:
                 what = (
                     f"this is only the beginning of the journal of the session {session.tag}, which the repository has"
                 )
-                return NoSession(what, f"bring it back: {way_back(git, session)}")
+                return PreconditionError(what, f"bring it back: {way_back(git, session)}")
     return None

@@ -1,7 +1,7 @@
 """The journal as it was when a run began: so a change can be found and undone, also when the engine was killed.
 
-What an engine that lives puts back it has in memory. What the next command puts back, after a kill, is the mirror in the
-repository with the lines behind it, which `running.json` has.
+What an engine that lives puts back it has in memory. What the next command puts back, after a kill, is the mirror in
+the repository with the lines behind it, which `running.json` has.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def put_back(workspace: Workspace, content: bytes, aside: Path) -> bool:
 def restored(workspace: Workspace, git: Git, about: dict[str, Any]) -> str | None:
     """Put back a journal, and its mirror, that were changed while a run went on whose engine was killed.
 
-    Returns what to say of it. `about` is what `running.json` has; raises `KeyError` where it has nothing of the journal.
+    Returns what to say of it. `about` is what `running.json` has; raises `KeyError` where the journal is not in it.
     """
     known, now = about["journal"], workspace.journal.read_bytes()
     changed = hashlib.sha256(now[: known["size"]]).hexdigest() != known["sha256"]
