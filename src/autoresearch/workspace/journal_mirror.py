@@ -187,8 +187,15 @@ def missing_verdict(workspace: Workspace, mirror: Mirror | None) -> bool:
 def check_mirror(workspace: Workspace, git: Git, session: Session, *, whole: bool = False) -> IntegrityError | None:
     """Return what is wrong between journal and mirror, or None; with `whole` every piece of the mirror is read, too."""
     mirror = mirror_of(git, session)
-    if mirror is None or session.segment.branch is None:
-        return None  # an older session: the next command that changes something makes it
+    if session.segment.branch is None:
+        return None
+    if mirror is None:  # an older session has none before the next command that changes something
+        there = whole and git.targets(mirror_ref(session.segment.tag))
+        return (
+            IntegrityError("the mirror of the journal is damaged", "write it anew: autoresearch resume")
+            if there
+            else None
+        )
     tag, content = session.segment.tag or "session", whole_lines(workspace)
     relation = mirror.relation(git, content)
     if relation == "shorter":
