@@ -190,12 +190,9 @@ def check_mirror(workspace: Workspace, git: Git, session: Session, *, whole: boo
     if session.segment.branch is None:
         return None
     if mirror is None:  # an older session has none before the next command that changes something
-        there = whole and git.targets(mirror_ref(session.segment.tag))
-        return (
-            IntegrityError("the mirror of the journal is damaged", "write it anew: autoresearch resume")
-            if there
-            else None
-        )
+        damaged = whole and git.targets(mirror_ref(session.segment.tag))
+        what = "the mirror of the journal is damaged"
+        return IntegrityError(what, "write it anew: autoresearch resume") if damaged else None
     tag, content = session.segment.tag or "session", whole_lines(workspace)
     relation = mirror.relation(git, content)
     if relation == "shorter":
