@@ -175,24 +175,20 @@ def submodules(git: GitCommand, commit: str) -> list[tuple[str, str]]:
     return [(about.split()[2].decode(), os.fsdecode(path)) for about, _, path in entries]
 
 
-def commit_on(git: GitCommand, parent: str, files: Mapping[str, bytes | None], message: str) -> str:
-    """Return a new commit on `parent` with these files in it (None: without); nothing else of the repository moves.
+def commit_on(git: GitCommand, parent: str, entries: Mapping[str, tuple[str, str] | None], message: str) -> str:
+    """Return a new commit on `parent` with these entries in it; nothing else of the repository moves.
 
-    Paths are relative to the top; the mode of a file stays what it is in `parent`. The same files on the same parent
-    are the same commit, whenever it is made.
+    They are given as path -> (mode, hash), relative to the top; None stands for what is gone. The same entries on the
+    same parent are the same commit, whenever it is made.
     """
     when = git.text("log", "-1", "--format=%ct", parent).strip()
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         git.run("read-tree", parent, env=env)
-        entries = git.run("ls-tree", "-r", "-z", "--full-tree", parent, "--", *files).stdout.split(b"\0")
-        modes = {os.fsdecode(name): about[:6].decode() for about, _, name in (e.partition(b"\t") for e in entries)}
         lines = []
-        for path, content in files.items():
-            sha = "0" * 40
-            if content is not None:
-                sha = git.run("hash-object", "-w", "--stdin", input=content).stdout.decode().strip()
-            mode = modes.get(path, "100644") if content is not None else "0"
+        # What is gone goes first: a folder may make way for a file of the same name.
+        for path, entry in sorted(entries.items(), key=lambda item: item[1] is not None):
+            mode, sha = entry or ("0", "0" * max(40, len(parent)))
             lines.append(f"{mode} {sha}\t".encode() + os.fsencode(path))
         git.run("update-index", "-z", "--index-info", input=b"".join(line + b"\0" for line in lines), env=env)
         tree = git.run("write-tree", env=env).stdout.decode().strip()
