@@ -111,7 +111,8 @@ def git_process(self, args, **kwargs):
     return done
 git.Git.process = git_process
 
-wrap(session_journal, "append", lambda _, event: "append " + event.get("type", "run"))
+wrap(session_journal, "append",
+     lambda _, event: "append " + (event[0] if isinstance(event, list) else event).get("type", "run"))
 wrap(journal_mirror, "_keep_up", lambda *_: "mirroring")
 wrap(git.Git, "commit")
 wrap(git.Git, "update_ref")

@@ -27,8 +27,8 @@ class JournalError(ValueError):
     """The journal cannot be read or written; the message names the line."""
 
 
-def append(path: Path, event: dict[str, Any] | Callable[[], dict[str, Any]]) -> None:
-    """Append one event as one line: lock, drop a torn tail, one write, fsync.
+def append(path: Path, event: dict[str, Any] | list[dict[str, Any]] | Callable[[], dict[str, Any]]) -> None:
+    """Append one event as one line, or several that belong together: lock, drop a torn tail, one write, fsync.
 
     An event that depends on what is in the journal is given as a function, which is called under the lock.
 
@@ -62,7 +62,9 @@ def append(path: Path, event: dict[str, Any] | Callable[[], dict[str, Any]]) -> 
         os.close(descriptor)
 
 
-def _line(event: dict[str, Any]) -> bytes:
+def _line(event: dict[str, Any] | list[dict[str, Any]]) -> bytes:
+    if isinstance(event, list):
+        return b"".join(map(_line, event))
     text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "backslashreplace")
 

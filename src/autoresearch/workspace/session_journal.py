@@ -80,8 +80,11 @@ def how_to_begin(session: Session) -> str:
     return f"autoresearch init . {words} --mutable src"
 
 
-def append(workspace: Workspace, event: Event) -> None:
-    """Append one event to the journal; raise `PreconditionError` when that is not permitted here."""
+def append(workspace: Workspace, event: Event | list[Event]) -> None:
+    """Append one event to the journal, or several in one write.
+
+    Raises `PreconditionError` when that is not permitted here.
+    """
     try:
         journal.append(workspace.journal, event)
     except PermissionError:
