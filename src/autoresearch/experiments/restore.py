@@ -17,7 +17,7 @@ from autoresearch.workspace import agent_files, task_file
 from autoresearch.workspace.init import leave_alone
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
 from autoresearch.workspace.lock import lock
-from autoresearch.workspace.lost_session import MirroredSession, fetch_command, mirrored_sessions, session_of, way_back
+from autoresearch.workspace.lost_session import MirroredSession, fetch_command, mirrored_sessions, way_back
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
@@ -35,11 +35,9 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
         known = ", ".join(session.tag for session in mirrored_sessions(git))
         fix = f"choose one of: {known}" if known else f"if another repository has it: {fetch_command(git)}"
         raise UsageError(f"the repository keeps no journal of a session {tag!r}", fix)
-    content, session = mirror.journal(git), session_of(git, mirror)
+    content = mirror.journal(git)
     workspace = Workspace(git.top / mirror.folder(git))
     _check_place(git, tag, mirror, workspace)
-    count = len(session.experiments)
-    done = [f"the journal of the session {tag} was restored from {mirror_ref(tag)}: {count} experiments"]
     workspace.state.mkdir(exist_ok=True)
     if not workspace.journal.exists():
         _create(workspace, content)
@@ -60,8 +58,10 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
         task = task_file.load(workspace.root)
         agent_files.write_helpers(workspace, task, None)
         agent_files.write_for_agents(workspace, git, task)
-        done += _lost_experiments(workspace, git, session, now)
-    return workspace, done
+        session = load_session(workspace)
+        count = len(session.experiments)
+        done = [f"the journal of the session {tag} was restored from {mirror_ref(tag)}: {count} experiments"]
+        return workspace, done + _lost_experiments(workspace, git, session, now)
 
 
 def _check_place(git: Git, tag: str, mirror: Mirror, workspace: Workspace) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from autoresearch.errors import AutoresearchError, NoSession, PreconditionError
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ALL_MIRRORS, EXPERIMENTS, branch_of, tag_of_mirror
-from autoresearch.journal.session import Session, replay
+from autoresearch.journal.session import replay
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
 from autoresearch.workspace.session_journal import load_session
@@ -133,14 +133,8 @@ def way_back(git: Git, session: MirroredSession) -> str:
 
 def _tip(git: Git, session: MirroredSession) -> str | None:
     """Return the commit that the branch of a session was at, as far as its journal and the repository know."""
-    known = session_of(git, session.mirror)
-    commits = [known.incumbent.commit] if known.incumbent is not None else []
-    return next((name for commit in commits if commit and (name := git.resolve(commit))), None)
-
-
-def session_of(git: Git, mirror: Mirror) -> Session:
-    """Return the session that a mirror has; raise `IntegrityError` when it is damaged."""
-    return replay(journal.read_lines(mirror.journal(git)))
+    known = replay(journal.read_lines(session.mirror.journal(git))).incumbent
+    return git.resolve(known.commit) if known is not None and known.commit else None
 
 
 def lost_sessions(root: Path) -> list[str]:
