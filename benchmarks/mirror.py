@@ -14,7 +14,6 @@ import argparse
 import datetime
 import itertools
 import json
-import os
 import random
 import resource
 import statistics
@@ -35,6 +34,8 @@ from autoresearch.workspace.journal_mirror import keep_up, mirror_of
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
+Lines = Iterator[dict[str, object]]
+
 SIZES = (20, 200, 2_000, 20_000)
 
 
@@ -52,12 +53,11 @@ def on_disk(folder: Path) -> float:
 
 def cpu_s() -> float:
     """Return the processor seconds of this process and of those that it has waited for."""
-    return sum(os.times()[:4])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def verdicts(
-    workspace: Workspace, git: Git, lines: Iterator[dict[str, object]], count: int
-) -> list[tuple[float, float]]:
+def verdicts(workspace: Workspace, git: Git, lines: Lines, count: int) -> list[tuple[float, float]]:
     """Append so many verdicts, each mirrored; return (wall, CPU) seconds of each mirroring."""
     seconds = []
     while len(seconds) < count:
@@ -73,7 +73,7 @@ def verdicts(
     return seconds
 
 
-def long_session(folder: Path, env: dict[str, str], experiments: int) -> tuple[Workspace, Iterator[dict[str, object]]]:
+def long_session(folder: Path, env: dict[str, str], experiments: int) -> tuple[Workspace, Lines]:
     """Return a session with so many experiments, and the lines that would follow them."""
     make_workspace(folder, env, 0)
     write_journal(folder, experiments)
@@ -157,9 +157,8 @@ def against(folder: Path, commit: str, runs: int) -> list[str]:
                         cpu.setdefault((what, which), []).append(spent)
         where = "without a sandbox" if sandbox == "off" else "in the sandbox"
         for what in dict.fromkeys(what for what, _ in wall):
-            cells = [
-                f"{statistics.median(each[what, which]):.2f}" for each in (wall, cpu) for which in ("before", "now")
-            ]
+            both = [(each, which) for each in (wall, cpu) for which in ("before", "now")]
+            cells = [f"{statistics.median(each[what, which]):.2f}" for each, which in both]
             lines.append(f"| {what}, {where} | {runs} | {' | '.join(cells)} |")
     return lines
 
@@ -186,7 +185,7 @@ def main() -> None:
         print(json.dumps(parts))
         return
     print(f"- date: {datetime.date.today().isoformat()}\n- machine: {detect().describe()}\n- versions: {versions()}")
-    print(f"- command: `python benchmarks/mirror.py {' '.join(sys.argv[1:])}`".replace(" `", "`"))
+    print(f"- command: `{' '.join(['python benchmarks/mirror.py', *sys.argv[1:]])}`")
     for title, lines in parts.items():
         print("\n".join(["", f"## {title}", "", *lines]))
 
