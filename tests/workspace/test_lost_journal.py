@@ -344,3 +344,49 @@ def test_a_journal_of_any_length_comes_back_byte_by_byte(noted: Lab, monkeypatch
             changed = bytearray(content + b"\n")
             changed[at] ^= 1
             assert mirror.relation(git, bytes(changed)) == mirror.relation(git, bytes(changed) + b"x") == "differs"
+
+
+def test_a_restore_that_was_killed_goes_on(noted: Lab) -> None:
+    before = noted.workspace.journal.read_bytes()
+    cleaned(noted)
+    (noted.root / "autoresearch.jsonl").write_bytes(b"")  # as it is made before the whole takes its place
+    assert f"resume --restore {TAG}" in noted.call("status").out
+    refused = noted.call("try", "-m", "x")
+    assert refused.code == 5 and follow(noted, refused.err).code == 0
+    assert noted.workspace.journal.read_bytes() == before
+    assert_goes_on(noted)
+
+
+def test_a_mirror_from_elsewhere_writes_nothing_but_the_pages_of_a_session(noted: Lab) -> None:
+    def forge(name: str, content: str) -> None:
+        blob = noted.write("forged", content)
+        sha = noted.git("hash-object", "-w", "forged")
+        blob.unlink()
+        lines = [line for line in noted.git("ls-tree", MIRROR).splitlines() if not line.endswith(f"\t{name}")]
+        done = subprocess.run(["git", "mktree"], cwd=noted.root, capture_output=True, text=True,
+                              input="\n".join([*lines, f"100755 blob {sha}\t{name}", ""]))  # fmt: skip
+        noted.git("update-ref", MIRROR, done.stdout.strip())
+
+    deleted(noted)
+    forge("program.sh", "echo evil\n")
+    assert follow(noted, noted.call("log").err).code == 0
+    assert not (noted.root / "program.sh").exists()
+    deleted(noted)
+    for folder in ("../outside/", "/tmp/", ".git/", "src", "a//b/"):
+        forge("folder", folder)
+        for words in (("resume", "--restore", TAG), ("status",)):
+            refused = noted.call(*words)
+            assert refused.code in (3, 4) and not noted.workspace.journal.exists(), folder
+
+
+def test_what_was_learned_stays_in_the_mirror_when_its_page_is_gone_and_a_script_does_not(noted: Lab) -> None:
+    noted.write("autoresearch.hooks/before.sh", "#!/bin/sh\necho hello\n", 0o755)
+    noted.call("note", "1", "--asi", "a=b")
+    assert "autoresearch.hooks/before.sh" in noted.git("ls-tree", "-r", "--name-only", MIRROR)
+    (noted.root / "autoresearch.md").unlink()
+    (noted.root / "autoresearch.hooks/before.sh").unlink()
+    noted.call("note", "1", "--asi", "a=c")
+    cleaned(noted)
+    assert follow(noted, noted.call("log").err).code == 0
+    assert "forking costs 3 ms" in (noted.root / "autoresearch.md").read_text()
+    assert not (noted.root / "autoresearch.hooks").exists()

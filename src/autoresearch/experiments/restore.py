@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.experiments.recovery import killed
-from autoresearch.journal.events import start_line
+from autoresearch.journal import file as journal
+from autoresearch.journal.events import read_start, start_line
+from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_of, mirror_ref, tag_folder
 from autoresearch.journal.session import Session
 from autoresearch.system.files import write_atomic
@@ -18,7 +22,7 @@ from autoresearch.workspace.init import leave_alone
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.lost_session import MirroredSession, fetch_command, mirrored_sessions, way_back
-from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.session_journal import session_of
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
 
@@ -35,33 +39,39 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
         known = ", ".join(session.tag for session in mirrored_sessions(git))
         fix = f"choose one of: {known}" if known else f"if another repository has it: {fetch_command(git)}"
         raise UsageError(f"the repository keeps no journal of a session {tag!r}", fix)
-    content = mirror.journal(git)
-    workspace = Workspace(git.top / mirror.folder(git))
+    workspace, mirrored = Workspace(git.top / mirror.folder(git)), mirror.journal(git)
     _check_place(git, tag, mirror, workspace)
+    session = session_of(mirrored)
+    count = len(session.experiments)
+    done = [f"the journal of the session {tag} was restored from {mirror_ref(tag)}: {count} experiments"]
+    lines, lost = _lost_experiments(workspace, git, session, now)
+    # The journal last: until it is there and whole, this is still to be done, and can be called again.
+    agent_files.exclude(git, IGNORED)
+    leave_alone(git, IGNORED)
+    for name, (program, page) in mirror.pages(git).items():
+        path = workspace.root / name
+        if not os.path.lexists(path):
+            path.parent.mkdir(exist_ok=True)
+            write_atomic(path, page)
+            path.chmod(0o755 if program else 0o644)
+    task = task_file.load(workspace.root)
+    agent_files.write_helpers(workspace, task, None)
+    agent_files.write_for_agents(workspace, git, task)
+    with _held(workspace):
+        if mirror.relation(git, whole_lines(workspace)) != "shorter":
+            raise _differs(workspace, tag)
+        write_atomic(workspace.journal, mirrored + lines)
+    return workspace, [*done, *lost]
+
+
+@contextlib.contextmanager
+def _held(workspace: Workspace) -> Iterator[None]:
+    """Hold the lock of a workspace that may have no journal: then an empty one is made, if nobody else has made one."""
     workspace.state.mkdir(exist_ok=True)
-    if not workspace.journal.exists():
-        _create(workspace, content)
+    with contextlib.suppress(FileExistsError):
+        workspace.journal.open("xb").close()
     with lock(workspace):
-        there = whole_lines(workspace)
-        if there != content:
-            if mirror.relation(git, there) != "shorter":
-                raise _differs(workspace, tag)
-            write_atomic(workspace.journal, content)
-        agent_files.exclude(git, IGNORED)
-        leave_alone(git, IGNORED)
-        for name, (program, page) in mirror.pages(git).items():
-            path = workspace.root / name
-            if not os.path.lexists(path):
-                path.parent.mkdir(exist_ok=True)
-                write_atomic(path, page)
-                path.chmod(0o755 if program else 0o644)
-        task = task_file.load(workspace.root)
-        agent_files.write_helpers(workspace, task, None)
-        agent_files.write_for_agents(workspace, git, task)
-        session = load_session(workspace)
-        count = len(session.experiments)
-        done = [f"the journal of the session {tag} was restored from {mirror_ref(tag)}: {count} experiments"]
-        return workspace, done + _lost_experiments(workspace, git, session, now)
+        yield
 
 
 def _check_place(git: Git, tag: str, mirror: Mirror, workspace: Workspace) -> None:
@@ -100,35 +110,24 @@ def _differs(workspace: Workspace, tag: str) -> PreconditionError:
     )
 
 
-def _create(workspace: Workspace, content: bytes) -> None:
-    """Write a journal where there is none; raise `PreconditionError` when there is one all the same."""
-    whole = workspace.state / f"restored.{os.getpid()}"
-    write_atomic(whole, content)
-    try:
-        os.link(whole, workspace.journal)
-    except FileExistsError:
-        raise PreconditionError(f"{workspace.journal} has just been made", "see: autoresearch status") from None
-    finally:
-        whole.unlink()
-
-
-def _lost_experiments(workspace: Workspace, git: Git, session: Session, now: int) -> list[str]:
-    """Record the experiments that have a commit under a ref and no line: the journal was lost before it was mirrored.
+def _lost_experiments(workspace: Workspace, git: Git, session: Session, now: int) -> tuple[bytes, list[str]]:
+    """Return lines for the experiments that have a commit under a ref and none in the mirror, and a sentence for each.
 
     Nothing was decided on them, as far as anyone knows; without a line, the next ones would get their numbers and refs.
     """
     last, folder = session.next_number - 1, tag_folder(session.segment.tag or "session")
     refs = {ref.removeprefix(f"{folder}/"): commit for ref, commit in git.targets(folder).items()}
     numbers = sorted(int(name) for name in refs if name.isdigit() and int(name) > last)
+    events, said = list[Event](), list[str]()
     for number in numbers:
         commit = refs[str(number)]
         parent = next(iter(git.parents(commit)), None) if session.incumbent is not None else None
-        append(workspace, start_line(number, commit, parent, 1, git.subject(commit), {}, "", now))
-        begun = load_session(workspace).find(number)
-        assert begun is not None
-        append(workspace, killed(workspace, begun, now, "its verdict was lost with the journal"))
-    return [
-        f"experiment {number} was begun after the mirror was made; its verdict, if there was one, is lost. "
-        f"Measure it with: autoresearch try --again {number}"
-        for number in numbers
-    ]
+        start = start_line(number, commit, parent, 1, git.subject(commit), {}, "", now)
+        begun = read_start(start, session.segment.number)
+        events += [start, killed(workspace, begun, now, "its verdict was lost with the journal")]
+        again = f"autoresearch try --again {number}" if parent else "autoresearch baseline"
+        said.append(
+            f"experiment {number} was begun after the mirror was made; its verdict, if there was one, is lost. "
+            f"Measure it with: {again}"
+        )
+    return journal.lines_of(events), said

@@ -28,7 +28,10 @@ from autoresearch.workspace.workspace import HELPERS, Workspace
 PIECE = 2**16
 """Bytes: on average half of it is written at each verdict."""
 
-PAGES = ("autoresearch.md", "autoresearch.ideas.md", *HELPERS)
+NOTES = ("autoresearch.md", "autoresearch.ideas.md")
+"""What was learned: these stay in the mirror when they are gone from the folder."""
+
+PAGES = (*NOTES, *HELPERS)
 """What else of a session is in no commit, and small; the scripts in `HOOKS` too."""
 
 HOOKS = "autoresearch.hooks"
@@ -44,6 +47,7 @@ Relation = Literal["same", "goes on", "shorter", "differs"]
 
 _FOLDER = "folder"
 _IS_PIECE = re.compile(r"[0-9]{5,}")
+_IS_HOOK = re.compile(re.escape(HOOKS) + r"/(?!\.)[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,19 @@ class Mirror:
         return b"".join(_read(git, name) for name in self.pieces)
 
     def folder(self, git: Git) -> str:
-        """Return the folder of the workspace from the top of the repository: empty, or ending in a slash."""
-        return _read(git, self.entries[_FOLDER][1]).decode("utf-8", "surrogateescape")
+        """Return the folder of the workspace from the top of the repository: empty, or ending in a slash.
+
+        Raises `IntegrityError` for one that is not in the repository: a mirror may have been fetched from anywhere.
+        """
+        folder = _read(git, self.entries[_FOLDER][1]).decode("utf-8", "surrogateescape")
+        parts = folder.split("/")[:-1]
+        if folder and ("" in parts or {".", "..", ".git"} & {part.lower() for part in parts} or folder[-1] != "/"):
+            raise IntegrityError(f"the mirror of a journal names the folder {folder!r}", "see who has made it")
+        return folder
 
     def pages(self, git: Git) -> dict[str, tuple[bool, bytes]]:
         """Return path -> (whether it is a program, content) of what is beside the journal."""
-        own = {name for name in self.entries if _IS_PIECE.fullmatch(name) or name == _FOLDER}
-        pages = {name: about for name, about in self.entries.items() if name not in own and about[0][0] != "4"}
+        pages = {name: about for name, about in self.entries.items() if name in PAGES or _IS_HOOK.fullmatch(name)}
         return {name: (mode == "100755", _read(git, sha)) for name, (mode, sha) in pages.items()}
 
 
@@ -155,6 +165,8 @@ def _keep_up(workspace: Workspace, git: Git, tag: str | None) -> list[str]:
     for number, name in enumerate(pieces):
         objects[name] = ("blob", content[number * PIECE : (number + 1) * PIECE])
         entries[f"{number:05}"] = ("100644", name)
+    if before is not None:
+        entries |= {name: before.entries[name] for name in NOTES if name in before.entries}
     hooks: dict[str, tuple[str, str]] = {}
     for name, mode, page in _pages(workspace):
         into = hooks if name.startswith(f"{HOOKS}/") else entries
@@ -231,7 +243,8 @@ def _pages(workspace: Workspace) -> Iterator[tuple[str, str, bytes]]:
     scripts = sorted(hooks.iterdir()) if hooks.is_dir() and not hooks.is_symlink() else []
     for path in (*(workspace.root / name for name in PAGES), *scripts):
         with contextlib.suppress(OSError):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_OF_A_PAGE:
+            named = path.parent == workspace.root or _IS_HOOK.fullmatch(f"{HOOKS}/{path.name}")
+            if named and path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_OF_A_PAGE:
                 mode = "100755" if path.stat().st_mode & 0o100 else "100644"
                 yield path.relative_to(workspace.root).as_posix(), mode, path.read_bytes()
 

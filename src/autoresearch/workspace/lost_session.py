@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearch.errors import AutoresearchError, NoSession, PreconditionError
+from autoresearch.errors import AutoresearchError, IntegrityError, NoSession, PreconditionError
 from autoresearch.journal import file as journal
 from autoresearch.journal.refs import ALL_MIRRORS, EXPERIMENTS, branch_of, tag_of_mirror
 from autoresearch.journal.session import replay
@@ -85,11 +85,12 @@ def mirrored_sessions(git: Git) -> list[MirroredSession]:
     """Return the sessions that the repository has mirrors of; first those whose branch is checked out here."""
     found, trees = [], worktrees(git)
     for ref in git.targets(ALL_MIRRORS):
-        mirror = read_mirror(git, ref)
-        if mirror is not None:
-            tag, folder = tag_of_mirror(ref), mirror.folder(git)
-            there = next((place for tree in trees if _has(place := tree.top / folder, tag)), None)
-            found.append(MirroredSession(tag, mirror, folder, there))
+        with contextlib.suppress(IntegrityError):  # one that cannot be restored
+            mirror = read_mirror(git, ref)
+            if mirror is not None:
+                tag, folder = tag_of_mirror(ref), mirror.folder(git)
+                there = next((place for tree in trees if _has(place := tree.top / folder, tag)), None)
+                found.append(MirroredSession(tag, mirror, folder, there))
     here = git.branch()
     return sorted(found, key=lambda session: branch_of(session.tag) != here)
 

@@ -49,6 +49,15 @@ def load_session(workspace: Workspace) -> Session:
         raise PreconditionError(f"{workspace.journal.name} cannot be read: no permission", "check its owner") from None
 
 
+def session_of(content: bytes) -> Session:
+    """Return the session that the content of a journal describes; raise `IntegrityError`."""
+    try:
+        with _without_gc():
+            return replay(journal.read_lines(content))
+    except journal.JournalError as error:
+        raise IntegrityError(str(error), "it was mirrored like that") from None
+
+
 def _carry(path: Path) -> Session:
     content = path.read_bytes()
     before = _CARRIED.pop(path, None)
