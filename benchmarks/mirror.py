@@ -36,6 +36,13 @@ from autoresearch.workspace.workspace import Workspace
 
 Lines = Iterator[dict[str, object]]
 
+COMMANDS = {
+    "`try` without its command": (),
+    "`status --json`": ("status", "--json"),
+    "`resume --brief`": ("resume", "--brief"),
+}
+"""What is measured beside another commit -> its words; none for `try`."""
+
 SIZES = (20, 200, 2_000, 20_000)
 
 
@@ -146,10 +153,9 @@ def against(folder: Path, commit: str, runs: int) -> list[str]:
             place = make_workspace(folder / f"{which} {sandbox}", env, 0)
             write_journal(place, SIZES[-1])
             for turn in range(runs + 1):
-                for what in ("`try` without its command", "`status --json`", "`resume --brief`"):
+                for what, words in COMMANDS.items():
                     began = resource.getrusage(resource.RUSAGE_CHILDREN)
-                    words = what.strip("`").split()
-                    seconds = overhead(place, env, numbers) if words[0] == "try" else run(place, env, *words)
+                    seconds = run(place, env, *words) if words else overhead(place, env, numbers)
                     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
                     if turn:  # the first one warms up
                         wall.setdefault((what, which), []).append(seconds)

@@ -76,9 +76,9 @@ class Mirror:
         if len(content) >= self.size:
             begins = content.startswith(self.last, whole * PIECE)
             return "differs" if not begins else "same" if len(content) == self.size else "goes on"
-        piece = git.reader.read(self.pieces[whole])
-        rest = content[whole * PIECE :]
-        return "shorter" if piece is not None and piece.content.startswith(rest) else "differs"
+        with contextlib.suppress(IntegrityError):  # what is damaged has nothing that could be brought back
+            return "shorter" if self.journal(git).startswith(content) else "differs"
+        return "differs"
 
     def journal(self, git: Git) -> bytes:
         """Return the journal; raise `IntegrityError` when a piece is not what its name says."""
@@ -161,10 +161,12 @@ def _keep_up(workspace: Workspace, git: Git, tag: str | None) -> list[str]:
         return name
 
     entries = {_FOLDER: ("100644", named("blob", git.prefix.encode("utf-8", "surrogateescape")))}
+    known = {sha for _, sha in before.entries.values()} if before is not None else set[str]()
     pieces = piece_names(content, like)
     for number, name in enumerate(pieces):
-        objects[name] = ("blob", content[number * PIECE : (number + 1) * PIECE])
         entries[f"{number:05}"] = ("100644", name)
+        if name not in known:
+            objects[name] = ("blob", content[number * PIECE : (number + 1) * PIECE])
     if before is not None:
         entries |= {name: before.entries[name] for name in NOTES if name in before.entries}
     hooks: dict[str, tuple[str, str]] = {}
@@ -176,7 +178,7 @@ def _keep_up(workspace: Workspace, git: Git, tag: str | None) -> list[str]:
     tree = named("tree", tree_content(entries))
     if before is not None and tree == before.tree:
         return []
-    known = {sha for _, sha in before.entries.values()} if before is not None else _intact(git, objects)
+    known |= _intact(git, objects) if before is None else set()
     told = []
     with changing_git(workspace):
         write_objects(git, [made for name, made in objects.items() if name not in known], like)
