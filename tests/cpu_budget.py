@@ -37,7 +37,7 @@ SHARES = {
     "tests/statistics": (5, 3),
     "tests/studies": (40, 22),
     "tests/system": (3, 1),
-    "tests/workspace": (12, 7),
+    "tests/workspace": (18, 8),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
 

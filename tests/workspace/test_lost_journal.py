@@ -101,7 +101,9 @@ def cloned_here(lab: Lab) -> Lab:
     return clone
 
 
-LOSSES = [deleted, cleaned, worktree_removed, worktree_deleted, another_worktree, branch_deleted, cloned_and_fetched]
+QUICK = [cleaned, worktree_removed]
+LOSSES = [*QUICK, *(pytest.param(lose, marks=pytest.mark.slow)
+                    for lose in (deleted, worktree_deleted, another_worktree, branch_deleted, cloned_and_fetched))]  # fmt: skip
 
 
 def follow(lab: Lab, said: str) -> Called:
@@ -146,6 +148,7 @@ def test_a_lost_session_comes_back_as_the_message_says_and_goes_on(noted: Lab, l
     assert_goes_on(lab)
 
 
+@pytest.mark.slow
 def test_a_clone_alone_says_how_to_fetch_the_sessions(noted: Lab) -> None:
     clone = cloned_here(noted)
     refused = clone.call("status").err
@@ -163,8 +166,7 @@ def test_a_clone_alone_says_how_to_fetch_the_sessions(noted: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("resume",), ("try", "-m", "x"), ("baseline",), ("log",), ("note", "1", "--asi", "a=b"), ("wait",),
-              ("check",), ("export",), ("next",), ("segment",), ("confirm",)]
+    "words", [("resume",), ("try", "-m", "x"), ("note", "1", "--asi", "a=b"), ("wait",), ("export",), ("segment",)]
 )  # fmt: skip
 def test_whatever_needs_a_session_names_what_restores_it(noted: Lab, words: tuple[str, ...]) -> None:
     deleted(noted)
@@ -172,6 +174,7 @@ def test_whatever_needs_a_session_names_what_restores_it(noted: Lab, words: tupl
     assert (refused.code, refused.err.endswith(f"bring it back: autoresearch resume --restore {TAG}\n")) == (3, True)
 
 
+@pytest.mark.slow
 def test_beginning_beside_a_lost_session_says_so_and_takes_none_of_its_names(noted: Lab) -> None:
     deleted(noted)
     assert f"resume --restore {TAG}" in noted.call("doctor").out
@@ -214,6 +217,7 @@ def test_what_is_left_of_a_journal_is_completed_and_nothing_is_measured_before(n
     assert_goes_on(noted)
 
 
+@pytest.mark.slow
 def test_a_journal_that_was_edited_is_followed_and_what_it_was_is_kept(noted: Lab) -> None:
     journal = noted.workspace.journal
     before = journal.read_bytes()
@@ -225,6 +229,7 @@ def test_a_journal_that_was_edited_is_followed_and_what_it_was_is_kept(noted: La
     assert noted.call("resume", "--json").json["repaired"] == [] and noted.call("check").code == 0
 
 
+@pytest.mark.slow
 def test_each_session_of_a_repository_comes_back_in_its_own_folder(make_lab: Maker) -> None:
     lab = make_lab()
     lab.git("switch", "-q", "main")
@@ -250,6 +255,7 @@ def test_each_session_of_a_repository_comes_back_in_its_own_folder(make_lab: Mak
     assert unknown.code == 2 and "choose one of: t, deep/second" in unknown.err
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_lost_with_the_journal_keeps_its_number_and_its_commit(noted: Lab) -> None:
     mirrored = noted.git("rev-parse", MIRROR)
     noted.attempt("echo METRIC total_ms=30\n")
@@ -274,6 +280,7 @@ def test_a_mirror_that_a_kill_left_behind_is_brought_up(noted: Lab) -> None:
     assert [e.number for e in noted.session.experiments] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_journal_that_cannot_be_mirrored_is_told_and_the_verdict_holds(noted: Lab) -> None:
     lock = noted.root / ".git" / f"{MIRROR}.lock"
     lock.write_bytes(b"")
@@ -286,6 +293,7 @@ def test_a_journal_that_cannot_be_mirrored_is_told_and_the_verdict_holds(noted: 
     assert noted.session.best is not None and noted.session.best.metric == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1024, journal_mirror.PIECE])
 def test_a_damaged_mirror_is_found_by_check_and_written_anew(
     noted: Lab, size: int, monkeypatch: pytest.MonkeyPatch
@@ -307,6 +315,7 @@ def test_a_damaged_mirror_is_found_by_check_and_written_anew(
     assert follow(noted, noted.call("log").err).code == 0 and noted.call("check").code == 0
 
 
+@pytest.mark.slow
 def test_a_session_begun_beside_a_tracked_journal_comes_back_in_a_clone(tmp_path: Path) -> None:
     theirs = {"type": "config", "name": "other", "metricName": "ms", "metricUnit": "", "bestDirection": "lower"}
     repo = new_repo(tmp_path / "lab")
@@ -346,6 +355,7 @@ def test_a_journal_of_any_length_comes_back_byte_by_byte(noted: Lab, monkeypatch
             assert mirror.relation(git, bytes(changed)) == mirror.relation(git, bytes(changed) + b"x") == "differs"
 
 
+@pytest.mark.slow
 def test_a_restore_that_was_killed_goes_on(noted: Lab) -> None:
     before = noted.workspace.journal.read_bytes()
     cleaned(noted)
@@ -357,6 +367,7 @@ def test_a_restore_that_was_killed_goes_on(noted: Lab) -> None:
     assert_goes_on(noted)
 
 
+@pytest.mark.slow
 def test_a_mirror_from_elsewhere_writes_nothing_but_the_pages_of_a_session(noted: Lab) -> None:
     def forge(name: str, content: str) -> None:
         blob = noted.write("forged", content)
@@ -379,6 +390,7 @@ def test_a_mirror_from_elsewhere_writes_nothing_but_the_pages_of_a_session(noted
             assert refused.code in (3, 4) and not noted.workspace.journal.exists(), folder
 
 
+@pytest.mark.slow
 def test_what_was_learned_stays_in_the_mirror_when_its_page_is_gone_and_a_script_does_not(noted: Lab) -> None:
     noted.write("autoresearch.hooks/before.sh", "#!/bin/sh\necho hello\n", 0o755)
     noted.call("note", "1", "--asi", "a=b")
