@@ -102,8 +102,8 @@ def cloned_here(lab: Lab) -> Lab:
 
 
 QUICK = [cleaned, worktree_removed]
-LOSSES = [*QUICK, *(pytest.param(lose, marks=pytest.mark.slow)
-                    for lose in (deleted, worktree_deleted, another_worktree, branch_deleted, cloned_and_fetched))]  # fmt: skip
+SLOW = [deleted, worktree_deleted, another_worktree, branch_deleted, cloned_and_fetched]
+LOSSES = [*QUICK, *(pytest.param(lose, marks=pytest.mark.slow) for lose in SLOW)]
 
 
 def follow(lab: Lab, said: str) -> Called:
