@@ -9,11 +9,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import INIT, TAG, Called, Lab, Maker, new_repo
 from made_once import made_once
 
+from autoresearch.experiments import attempt as attempting
 from autoresearch.system.git import Git
 from autoresearch.workspace import journal_mirror
 from autoresearch.workspace.workspace import Workspace
@@ -402,3 +404,32 @@ def test_what_was_learned_stays_in_the_mirror_when_its_page_is_gone_and_a_script
     assert follow(noted, noted.call("log").err).code == 0
     assert "forking costs 3 ms" in (noted.root / "autoresearch.md").read_text()
     assert not (noted.root / "autoresearch.hooks").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "while it runs"])
+def test_a_journal_that_is_deleted_during_an_experiment_is_not_begun_anew(
+    noted: Lab, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    before, journal = noted.workspace.journal.read_bytes(), noted.workspace.journal
+    if when == "before":
+        noted.write("autoresearch.hooks/before.sh", f"#!/bin/sh\nrm -f {journal}\n", 0o755)
+    else:
+        real = attempting.measure_undisturbed
+
+        def measured(*args: Any, **more: Any) -> Any:
+            done = real(*args, **more)
+            journal.unlink()
+            return done
+
+        monkeypatch.setattr(attempting, "measure_undisturbed", measured)
+    refused = noted.attempt("echo METRIC total_ms=40\n")
+    monkeypatch.undo()
+    assert refused.code in (1, 3) and not journal.exists(), refused
+    shutil.rmtree(noted.root / "autoresearch.hooks", ignore_errors=True)
+    said = follow(noted, noted.call("resume").err)
+    assert said.code == 0 and journal.read_bytes().startswith(before)
+    words = ("--again", "4") if "experiment 4" in said.out else ()
+    done = noted.call("try", *words, "-m", "once more", "--json")
+    assert (done.code, done.json["status"]) == (0, "keep"), done
+    noted.assert_clean()

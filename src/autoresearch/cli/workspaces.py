@@ -101,9 +101,9 @@ def init(
     )  # fmt: skip
     workspace = init.init(here() / folder, options, wall_clock())
     loaded = task_file.load(workspace.root)
-    for line in lost_sessions(workspace.root):
-        remark(line)
     segment = load_session(workspace).segment
+    for line in lost_sessions(workspace.root, segment.tag or ""):
+        remark(line)
     remember(workspace, wall_clock())
     if not no_setup:
         try:

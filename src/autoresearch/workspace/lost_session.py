@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, IntegrityError, NoSession, PreconditionError
 from autoresearch.journal import file as journal
-from autoresearch.journal.refs import ALL_MIRRORS, EXPERIMENTS, branch_of, tag_of_mirror
+from autoresearch.journal.refs import ALL_MIRRORS, EXPERIMENTS, branch_of, mirror_ref, tag_of_mirror
 from autoresearch.journal.session import replay
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
@@ -63,6 +63,8 @@ def no_session(start: Path) -> NoSession:
 
 def taken(git: Git, tag: str) -> PreconditionError | None:
     """Return the error for the name of a session that the repository knows, which may want it back; None for others."""
+    if read_mirror(git, mirror_ref(tag)) is None:
+        return None
     session = next((session for session in mirrored_sessions(git) if session.tag == tag), None)
     if session is None:
         return None
@@ -81,10 +83,14 @@ def fetch_command(git: Git) -> str:
     return f"git fetch {remote} '+{EXPERIMENTS}/*:{EXPERIMENTS}/*'"
 
 
-def mirrored_sessions(git: Git) -> list[MirroredSession]:
-    """Return the sessions that the repository has mirrors of; first those whose branch is checked out here."""
-    found, trees = [], worktrees(git)
-    for ref in git.targets(ALL_MIRRORS):
+def mirrored_sessions(git: Git, *, but: str = "") -> list[MirroredSession]:
+    """Return the sessions that the repository has mirrors of; first those whose branch is checked out here.
+
+    The one with the tag `but` is left out.
+    """
+    refs = [ref for ref in git.targets(ALL_MIRRORS) if tag_of_mirror(ref) != but]
+    found, trees = [], worktrees(git) if refs else []
+    for ref in refs:
         with contextlib.suppress(IntegrityError):  # one that cannot be restored
             mirror = read_mirror(git, ref)
             if mirror is not None:
@@ -138,11 +144,11 @@ def _tip(git: Git, session: MirroredSession) -> str | None:
     return git.resolve(known.commit) if known is not None and known.commit else None
 
 
-def lost_sessions(root: Path) -> list[str]:
-    """Return a sentence for each session that the repository keeps the journal of and that is in no folder."""
+def lost_sessions(root: Path, tag: str) -> list[str]:
+    """Return a sentence for each session but `tag` that the repository keeps the journal of and that is in no folder."""
     with contextlib.suppress(AutoresearchError):
         git = git_at(root)
-        lost = [session for session in mirrored_sessions(git) if session.there is None]
+        lost = [session for session in mirrored_sessions(git, but=tag) if session.there is None]
         return [
             f"the session {s.tag} of this repository is in no folder; to go on with it: {way_back(git, s)}"
             for s in lost

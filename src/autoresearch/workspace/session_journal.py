@@ -92,8 +92,11 @@ def how_to_begin(session: Session) -> str:
 def append(workspace: Workspace, event: Event | list[Event]) -> None:
     """Append one event to the journal, or several in one write.
 
-    Raises `PreconditionError` when that is not permitted here.
+    Raises `PreconditionError` when that is not permitted here, and `NoSession` when somebody has deleted the journal
+    meanwhile: one that began with this line would look like another tool's.
     """
+    if not workspace.journal.exists():
+        raise no_session(workspace.root)
     try:
         journal.append(workspace.journal, event)
     except PermissionError:
