@@ -21,7 +21,7 @@ QUICK = 250
 
 START = "start and collection"
 SHARES = {
-    START: (25, 14),
+    START: (25, 13),
     "tests": (70, 17),
     "tests/agents": (42, 12),
     "tests/cheats": (85, 18),
@@ -38,7 +38,7 @@ SHARES = {
     "tests/statistics": (5, 2),
     "tests/studies": (40, 22),
     "tests/system": (3, 1),
-    "tests/workspace": (12, 7),
+    "tests/workspace": (18, 9),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
 

@@ -75,6 +75,7 @@ CASES = {
     "edits_another_run": Case("ok", off="tampered", found="runs/1/1/result.json"),
     "moves_the_refs_of_git": Case("ok", off="tampered", found="the ref refs/heads/autoresearch/t was changed"),
     "damages_the_objects_of_git": Case("ok", off="tampered", found="objects of git were changed"),
+    "forges_the_mirror_of_the_journal": Case("ok", off="tampered", found="0-journal was changed"),
     "memorises_the_search_split": Case("ok", where=HELD),
     "memorises_the_locked_split": Case("ok", where=HELD),
     "reads_the_split_under_another_name": Case("ok", where=HELD),
@@ -176,6 +177,32 @@ def test_a_trainer_that_edits_the_journal_and_kills_the_engine_is_found_by_resum
     assert "the journal was changed while experiment 2 ran; it is put back" in mini.call("resume").out
     assert mini.events()[: len(before)] == before
     mini.assert_clean()
+
+
+def test_a_trainer_that_changes_journal_and_mirror_and_kills_the_engine_is_found_by_resume(mini: Lab) -> None:
+    source = (HERE / "trainers/forges_the_mirror_of_the_journal.py").read_text()
+    source = source.replace("cp -f", "true ||")  # the ref alone: a damaged object cannot be had back from anywhere
+    edit = 'sed -i \'s/"metric":[0-9.e-]*/"metric":1e9/\' {workspace}/autoresearch.jsonl\n'
+    kill = "    import signal\n\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+    (mini.root / "train.py").write_text(source.replace('"$1")\n"""', f'"$1")\n{edit}"""') + kill)
+    before, mirror = mini.events(), mini.git("rev-parse", "refs/autoresearch/t/0-journal")
+    assert cli("try", "-m", "kill", cwd=mini.root, env={SWITCH: "off"}).code == -signal.SIGKILL
+    assert mini.events()[: len(before)] != before
+    assert mini.git("rev-parse", "refs/autoresearch/t/0-journal") != mirror
+    assert "the journal was changed while experiment 2 ran; it is put back" in mini.call("resume").out
+    assert mini.events()[: len(before)] == before and mini.call("check").code == 0
+    assert mini.git("show", "refs/autoresearch/t/0-journal:00000") + "\n" == mini.workspace.journal.read_text()
+    assert "0-journal-earlier" not in mini.git("for-each-ref")
+    mini.assert_clean()
+
+
+def test_of_a_journal_whose_mirror_was_damaged_too_resume_says_so(mini: Lab) -> None:
+    source = (HERE / "trainers/forges_the_mirror_of_the_journal.py").read_text()
+    edit = 'sed -i \'s/"metric":[0-9.e-]*/"metric":1e9/\' {workspace}/autoresearch.jsonl\n'
+    kill = "    import signal\n\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+    (mini.root / "train.py").write_text(source.replace('"$1")\n"""', f'"$1")\n{edit}"""') + kill)
+    assert cli("try", "-m", "kill", cwd=mini.root, env={SWITCH: "off"}).code == -signal.SIGKILL
+    assert "and so was its mirror" in mini.call("resume").out
 
 
 def limited(lab: Lab, seconds: float) -> None:

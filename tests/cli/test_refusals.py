@@ -365,6 +365,8 @@ class TestInit:
         lab.git("switch", "-q", "main")
         lab.git("branch", "-q", "-D", "autoresearch/t")
         lab.workspace.journal.unlink()
+        init(lab, PRECONDITION, "resume --restore t, or choose another name")
+        lab.git("update-ref", "-d", "refs/autoresearch/t/0-journal")
         init(lab, PRECONDITION, "refs/autoresearch/t")
         assert lab.ref(1) == kept
 

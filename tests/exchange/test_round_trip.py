@@ -65,3 +65,26 @@ def test_there_and_back_nothing_is_lost(tmp_path: Path, seed: int) -> None:
     assert known(after, done.segments[0]) == known(before, 0)
     again = import_log(there.root, out, None, 2)
     assert again.added == 0 and known(load_session(there), done.segments[0]) == known(before, 0)
+
+
+def test_an_import_that_was_cut_anywhere_loses_no_later_run(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    here = Workspace(tmp_path / "here")
+    lines = generated(Random(3))
+    first = next(line for line in lines if line.get("status") == "keep")
+    later = [{"type": "repeat", "experiment": first["run"], "seed": seed, "value": 4.5, "env": ENV, "timestamp": 1}
+             for seed in (11, 12, 13)]  # fmt: skip
+    for line in [*lines, *later]:
+        journal.append(here.journal, line)
+    before, out = load_session(here), tmp_path / "out.jsonl"
+    out.write_text(to_jsonl(before))
+    there = Workspace(tmp_path / "there")
+    there.root.mkdir()
+    segment = import_log(there.root, out, None, 1).segments[0]
+    whole = there.journal.read_bytes()
+    ends = [at + 1 for at, byte in enumerate(whole) if byte == 10]
+    for cut in sorted({*ends[-7:-1], ends[3], *(end - 7 for end in ends[-5:])}):
+        there.journal.write_bytes(whole[:cut])
+        import_log(there.root, out, None, 2)
+        found = known(load_session(there), segment)
+        assert found == known(before, 0), cut

@@ -133,6 +133,7 @@ def hunt_import(lab: Lab, wanted: int, rng: random.Random) -> Counter[str]:
         here = _imported(lab)
         if len(here) == ROWS:  # begin again, with other rows
             (lab.folder / "autoresearch.jsonl").write_text(own)
+            lab.git("update-ref", "-d", "refs/autoresearch/t/0-journal")
             rows, here = _new_log(log, count + 1), []
         how = rng.choice(["engine", "group", "tree"])
         strike(lab, seconds * (ROWS - len(here)) / ROWS, rng, how, "import", str(log))
@@ -189,6 +190,7 @@ def _imported(lab: Lab) -> list[dict[str, Any]]:
 def state(lab: Lab) -> dict[str, Any]:
     """What no study may change: branch, folder, verdicts and refs of experiments."""
     refs = lab.git("for-each-ref", "--format=%(objectname) %(refname)").splitlines()
+    refs = [ref for ref in refs if not ref.endswith("/0-journal")]  # it follows the journal
     return {
         "head": lab.head,
         "content": lab.content,

@@ -75,7 +75,7 @@ from autoresearch.cli.app import program
 from autoresearch.experiments import attempt, recovery
 from autoresearch.runs import measure, slot
 from autoresearch.system import files, git, process
-from autoresearch.workspace import session_journal
+from autoresearch.workspace import journal_mirror, session_journal
 
 at, trace, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
 passed = 0
@@ -100,7 +100,8 @@ def wrap(owner, name, told=lambda *args: None):
         if getattr(module, name, None) is real:
             setattr(module, name, wrapped)
 
-CHANGING = ("update-index", "commit", "update-ref", "reset", "checkout", "restore", "read-tree", "checkout-index")
+CHANGING = ("update-index", "commit", "update-ref", "reset", "checkout", "restore", "read-tree", "checkout-index",
+            "unpack-objects")
 real_process = git.Git.process
 def git_process(self, args, **kwargs):
     name = next((a for a in args if a in CHANGING), None)
@@ -110,7 +111,9 @@ def git_process(self, args, **kwargs):
     return done
 git.Git.process = git_process
 
-wrap(session_journal, "append", lambda _, event: "append " + event.get("type", "run"))
+wrap(session_journal, "append",
+     lambda _, event: "append " + (event[0] if isinstance(event, list) else event).get("type", "run"))
+wrap(journal_mirror, "_keep_up", lambda *_: "mirroring")
 wrap(git.Git, "commit")
 wrap(git.Git, "update_ref")
 wrap(git.Git, "go_back")
@@ -311,6 +314,7 @@ class Lab:
         for number in numbers:
             assert refs[f"refs/autoresearch/t/{number}"] == starts[number]["commit"]
         self._check_verdicts(starts, verdicts)
+        self._check_mirror()
 
         head, incumbent = self.head, self.incumbent
         assert refs["refs/heads/autoresearch/t"] == head
@@ -341,6 +345,16 @@ class Lab:
         state = self.folder / ".autoresearch"
         assert not (state / "scratch").exists() or not [*(state / "scratch").iterdir()]
         assert not (state / "running.json").exists() and not (state / "git-at-work").exists()
+
+    def _check_mirror(self) -> None:
+        """The mirror has the journal up to its last verdict at least, byte by byte."""
+        ref, journal = "refs/autoresearch/t/0-journal", (self.folder / "autoresearch.jsonl").read_bytes()
+        pieces = [name for name in self.git("ls-tree", "--name-only", ref).splitlines() if name.isdigit()]
+        objects = [f"{ref}:{piece}" for piece in sorted(pieces)]
+        shown = subprocess.run(["git", "show", *objects], cwd=self.folder, env=self.env, capture_output=True)
+        assert pieces and shown.returncode == 0
+        last = max(journal.rfind(b'\n{"run":'), journal.rfind(b'{"type":"study_end"'), 0)
+        assert journal.startswith(shown.stdout) and len(shown.stdout) > last, (shown.stdout[-300:], journal[-300:])
 
     def _check_verdicts(self, starts: dict[int, dict[str, Any]], verdicts: dict[int, dict[str, Any]]) -> None:
         """Decide every experiment again: the lower number is better, by far more than the noise."""

@@ -98,7 +98,8 @@ EVERY_STEP = {
     "before git read-tree", "after git read-tree", "before write train.record", "after write train.record",
     "before run_limited",
     "before the command, which runs", "after run_limited", "before write result.json", "after write result.json",
-    "before append run", "after append run",
+    "before append run", "after append run", "before mirroring", "before git unpack-objects",
+    "after git unpack-objects", "after mirroring",
 }  # fmt: skip
 
 

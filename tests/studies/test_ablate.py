@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab import Lab, Maker
+from lab import Lab, Maker, Repo, new_repo, task_file
 
 SUM = """noise=(0 3 -2 1 -3 2)
 total=$(($(cat src/base) + ${noise[$((AUTORESEARCH_SEED % 6))]}))
@@ -118,3 +119,68 @@ def test_selftest_works_in_a_folder_of_a_larger_repository(lab: Lab) -> None:
     assert done.code == 0, done
     assert repo.call("baseline").code == 0
     assert repo.call("selftest", "-n", "1", "--json").json["experiments"] == 1
+
+
+@pytest.fixture
+def with_library(tmp_path: Path) -> Callable[[str], tuple[Lab, Repo]]:
+    """Return a function that makes a lab with a submodule `src/lib`, whose `value` is 0 at first, from a benchmark."""
+
+    def make(bench: str) -> tuple[Lab, Repo]:
+        library, lab = new_repo(tmp_path / "library"), Lab(new_repo(tmp_path / "lab").root)
+        library.write("value", "0\n")
+        library.commit()
+        lab.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library.root), "src/lib")
+        lab.write("bench.sh", bench)
+        lab.write("autoresearch.toml", task_file(metric={"exact": True}))
+        lab.commit()
+        assert lab.call("init", ".", "--task", "command", "--tag", "t").code == 0 and lab.call("baseline").code == 0
+        return lab, library
+
+    return make
+
+
+def bump(lab: Lab, library: Repo, value: int) -> int:
+    library.write("value", f"{value}\n")
+    library.commit()
+    Repo(lab.root / "src/lib").git("pull", "-q")
+    return keep(lab, "a newer library")
+
+
+BENCH = """total=$((1000 - $(cat src/lib/value)))
+[ -x src/other.txt ] && total=$((total - 200))
+[ -L src/base ] && total=$((total - 300))
+grep -q quick src/run.sh && total=$((total - 50))
+echo METRIC total_ms=$total
+"""
+
+
+def test_modes_links_and_submodules_are_taken_apart_too(
+    with_library: Callable[[str], tuple[Lab, Repo]],
+) -> None:
+    lab, library = with_library(BENCH)
+    (lab.root / "src/other.txt").chmod(0o755)
+    mode = keep(lab, "a program")
+    text = keep(lab, "quick, and another line of the program", run_sh="quick\n", other_txt="others\n")
+    (lab.root / "src/base").unlink()
+    (lab.root / "src/base").symlink_to("run.sh")
+    link, newer = keep(lab, "a link"), bump(lab, library, 70)
+    view = lab.call("ablate", "--json")
+    found = {change["without"][0]: (change["verdict"], change["worth"]) for change in view.json["changes"]}
+    assert found == {mode: ("pays", 200), text: ("pays", 50), link: ("pays", 300), newer: ("pays", 70)}, view
+    lab.assert_clean()
+
+
+def test_a_submodule_that_stopped_paying_is_moved_back_by_apply(
+    with_library: Callable[[str], tuple[Lab, Repo]],
+) -> None:
+    bench = "lib=$(cat src/lib/value)\n[ -x src/base ] && lib=90\necho METRIC total_ms=$((100 - lib))\n"
+    lab, library = with_library(bench)
+    start = lab.git("rev-parse", "HEAD:src/lib")
+    newer = bump(lab, library, 70)
+    (lab.root / "src/base").chmod(0o755)
+    keep(lab, "a mode, with which the library does nothing")
+    view = lab.call("ablate", "--apply", "--json").json
+    assert view["stack"]["without"] == [newer]
+    assert lab.git("rev-parse", f"refs/autoresearch/t/{view['applied']['experiment']}:src/lib") == start
+    lab.assert_clean()
+    assert Repo(lab.root / "src/lib").git("rev-parse", "HEAD") == lab.git("rev-parse", "HEAD:src/lib")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from autoresearch.cli import streams
-from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.errors import NoSession
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace.session_journal import load_session
@@ -79,8 +79,10 @@ def import_(
 
     try:
         root = find(here()).root
-    except NoSession:
+    except NoSession as error:
         root = here()
+        if "--restore" in error.fix:
+            remark(f"this begins another journal: {error}")
     done = import_log(root, here() / file, direction, wall_clock(), metric=metric, strict=strict)
     view = {"file": str(file), "segments": list(done.segments), "added": done.added, "known": done.known}
     view["skipped"] = list(done.skipped)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +37,7 @@ def status(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch status --json
     """
+    from autoresearch.reports.brief import problem
     from autoresearch.workspace.task_file import night_alpha_of
 
     workspace = find(here())
@@ -42,7 +45,7 @@ def status(as_json: JsonFlag = False) -> None:
     running = current_run(workspace)
     view = views.status_view(session, running, night_alpha_of(workspace.root))
     idle = running is None and not is_locked(workspace)
-    wrong = _set_back(workspace, session) if idle else None
+    wrong = problem(workspace, session) if idle else None
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
         view["next"] = wrong.fix.rsplit(": ", 1)[-1]
@@ -53,19 +56,6 @@ def status(as_json: JsonFlag = False) -> None:
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
     emit_with_messages(workspace, session, as_json, view, lines)
-
-
-def _set_back(workspace: Workspace, session: Session) -> AutoresearchError | None:
-    """Return that the branch does not contain the best so far, or None, also where git cannot be asked."""
-    if session.incumbent is None or session.segment.branch is None:
-        return None
-    from autoresearch.system.git import git_at
-    from autoresearch.workspace.editable import set_back
-
-    try:
-        return set_back(git_at(workspace.root), session)
-    except AutoresearchError:
-        return None
 
 
 def log(
@@ -156,11 +146,18 @@ def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
 
 def resume(
     short: Annotated[bool, typer.Option("--brief", help="Only what is needed to go on.")] = False,
+    lost: Annotated[
+        str | None,
+        typer.Option(
+            "--restore", metavar="TAG", help="First bring back the journal of this session.", show_default=False
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Repair, and tell how to go on.
 
-    Finishes what a kill interrupted, then says what a fresh agent must know.
+    Finishes what a kill interrupted, then says what a fresh agent must know. With --restore it brings back a journal
+    that was lost, from its mirror in the repository; one that is there and differs is left alone.
 
     Example: autoresearch resume --brief
     """
@@ -169,12 +166,15 @@ def resume(
     from autoresearch.system.clock import wall_clock
     from autoresearch.system.git import git_at
 
-    workspace = find(here())
     done: tuple[str, ...] = ()
+    if lost is not None:
+        workspace, done = _restored(lost)
+    else:
+        workspace = find(here())
     if not is_locked(workspace):
         with lock(workspace):
             recovered = recover(workspace, git_at(workspace.root), wall_clock())
-        session, done = recovered.session, recovered.done
+        session, done = recovered.session, (*done, *recovered.done)
         view = brief(workspace, session, wall_clock(), short=short)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
@@ -183,6 +183,22 @@ def resume(
     view = {**view, "repaired": [*done, *view.pop("problems")]}
     repaired_lines = [f"repaired: {one_line(line, 300)}" for line in view["repaired"]]
     emit_with_messages(workspace, session, as_json, view, [*repaired_lines, *brief_lines(session, view, short=short)])
+
+
+def _restored(tag: str) -> tuple[Workspace, tuple[str, ...]]:
+    """Restore a lost session; return its workspace and what was done."""
+    from autoresearch.experiments.restore import restore
+    from autoresearch.runs.setup import setup_workspace
+    from autoresearch.system.clock import wall_clock
+
+    workspace, done = restore(here(), tag, wall_clock())
+    if not here().resolve().is_relative_to(workspace.root):
+        done.append(f"the session is in {workspace.root}: go there first")
+    try:
+        setup_workspace(workspace)
+    except AutoresearchError as error:  # another machine may lack the data; the session can be read without
+        remark(f"the journal is restored, but {error}")
+    return workspace, tuple(done)
 
 
 def check(as_json: JsonFlag = False) -> None:
@@ -225,8 +241,33 @@ def note(n: Number, asi: AsiOption = None, as_json: JsonFlag = False) -> None:
         raise UsageError("nothing to note", 'say it with: --asi result="..."')
     if load_session(workspace).find(n) is None:
         raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
-    append(workspace, note_line(n, given, wall_clock()))
+    with _mirrored(workspace):
+        append(workspace, note_line(n, given, wall_clock()))
     session: Session = load_session(workspace)
     experiment = session.find(n)
     assert experiment is not None
     emit(as_json, {"experiment": n, "asi": experiment.asi}, [f"experiment {n}: {', '.join(given)} noted"])
+
+
+@contextlib.contextmanager
+def _mirrored(workspace: Workspace) -> Iterator[None]:
+    """Mirror what is noted, unless an experiment runs or was interrupted: then that is done with its verdict.
+
+    Raises `IntegrityError` where the journal has lost lines: they would have to be put behind those that are added.
+    """
+    from autoresearch.system.git import Git, git_at
+    from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, whole_lines
+
+    session = load_session(workspace)
+    git: Git | None = None
+    with contextlib.ExitStack() as held:
+        if session.segment.branch is not None and not is_locked(workspace) and not workspace.running.exists():
+            with contextlib.suppress(AutoresearchError):  # another command came first, or there is no git any more
+                held.enter_context(lock(workspace))
+                git = git_at(workspace.root)
+        mirror, content = (mirror_of(git, session), whole_lines(workspace)) if git is not None else (None, b"")
+        if git is not None and mirror is not None and mirror.relation(git, content) == "shorter":
+            raise lost_lines(git, mirror, content, session.segment.tag)
+        yield
+        if git is not None:
+            keep_up(workspace, git, load_session(workspace))

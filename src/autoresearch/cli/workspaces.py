@@ -92,6 +92,7 @@ def init(
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
     from autoresearch.workspace.init_options import InitOptions
+    from autoresearch.workspace.lost_session import lost_sessions
 
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
@@ -101,6 +102,8 @@ def init(
     workspace = init.init(here() / folder, options, wall_clock())
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment
+    for line in lost_sessions(workspace.root, segment.tag or ""):
+        remark(line)
     remember(workspace, wall_clock())
     if not no_setup:
         try:

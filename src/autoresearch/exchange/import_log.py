@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from autoresearch.journal.session import Experiment, replay
 from autoresearch.journal.statuses import Outcome
 from autoresearch.metrics import Direction, Metric
 from autoresearch.system.git import Git
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -70,10 +72,17 @@ def import_log(
         workspace.state.mkdir(parents=True, exist_ok=True)
         line = config_line(0, first.name, first.metric, now, {"imported": first.origin})
         journal.append(workspace.journal, line)
+    git: Git | None = None
     with lock(workspace):
         if begun and load_session(workspace).segment.branch is not None:
-            recover(workspace, Git(root), now)
-        return replace(_add(workspace, path.name, logs, now), skipped=skipped)
+            git = Git(root)
+            lost = recover(workspace, git, now).lost
+            if lost is not None:
+                raise lost
+        done = replace(_add(workspace, path.name, logs, now), skipped=skipped)
+        if git is not None:
+            keep_up(workspace, git, load_session(workspace))
+        return done
 
 
 def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported:
@@ -81,6 +90,7 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
     number = max((e["run"] for e in events if isinstance(e.get("run"), int)), default=0)
     number = max(number, load_session(workspace).next_number - 1)
     segments, added, known = [], 0, 0
+    repeats = Counter(e.get("experiment") for e in events if e.get("type") == "repeat" and "study" not in e)
     for log in logs:
         segment = next((e["segment"] for e in events if e.get("imported") == log.origin), None)
         if segment is None:
@@ -90,7 +100,7 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
             events.append(line)
         segments.append(segment)
         there = {
-            e["imported"].get("entry")
+            e["imported"].get("entry"): e["run"]
             for e in events
             if isinstance(e.get("imported"), dict) and e["imported"].get("origin") == log.origin
         }
@@ -98,15 +108,13 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
             entry = experiment.number
             if entry in there:
                 known += 1
+                if more := _repeats(experiment, there[entry], now)[repeats[there[entry]] :]:
+                    append(workspace, more)  # a kill has cut them off, or the log has got them since
                 continue
             number += 1
             about = {"origin": log.origin, "entry": entry, "from": name}
             about |= {"number": log.theirs[entry]} if entry in log.theirs else {}
-            append(workspace, _run(experiment, number, segment, about))
-            for run in experiment.runs:
-                if run.purpose in ("repeat", "replica") and run.seed is not None:
-                    env = experiment.env if run.hardware == experiment.hardware else {"gpu": run.hardware}
-                    append(workspace, repeat_line(number, run.seed, run.value, env, experiment.finished or now))
+            append(workspace, [_run(experiment, number, segment, about), *_repeats(experiment, number, now)])
             added += 1
     return Imported(tuple(segments), added, known)
 
@@ -193,6 +201,16 @@ def _beginning(text: str) -> list[Any] | None:
         return None
     last = columns.index("description")
     return ["\t".join(line.split("\t", len(columns) - 1)[: last + 1]) for line in lines]
+
+
+def _repeats(e: Experiment, number: int, now: int) -> list[Event]:
+    """Return the lines of the runs that an experiment had after its verdict."""
+    return [
+        repeat_line(number, run.seed, run.value, e.env if run.hardware == e.hardware else {"gpu": run.hardware},
+                    e.finished or now)
+        for run in e.runs
+        if run.purpose in ("repeat", "replica") and run.seed is not None
+    ]  # fmt: skip
 
 
 def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> Event:

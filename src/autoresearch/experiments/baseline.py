@@ -24,6 +24,7 @@ from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import edited, mutable_paths
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -112,6 +113,7 @@ def _more_seeds(
             repeat_line(first.number, seed, last.value, detect().env(), clock(), speed=speed_of(last)),
         )
     session = load_session(context.workspace)
+    remarks += keep_up(context.workspace, context.git, session)
     experiment = session.baseline
     assert experiment is not None and last is not None
     return ExperimentResult(experiment, session, last, tuple(remarks))

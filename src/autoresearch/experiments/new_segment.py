@@ -10,6 +10,7 @@ from autoresearch.system.file_hashes import hash_files
 from autoresearch.system.git import Git
 from autoresearch.workspace.editable import mutable_paths, own_file
 from autoresearch.workspace.init import next_segment, segment_line
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import load
@@ -24,8 +25,11 @@ def begin_segment(root: Workspace, now: int) -> Session:
     """
     with lock(root):
         git = Git(root.root)
-        session = recover(root, git, now).session
+        recovered = recover(root, git, now)
+        session = recovered.session
         check_branch(git, session)
+        if recovered.lost is not None:
+            raise recovered.lost
         task = load(root.root)
         changed = [c.path for c in git.changes() if not c.untracked and not own_file(git, c.path)]
         if changed:
@@ -40,4 +44,6 @@ def begin_segment(root: Workspace, now: int) -> Session:
         mine = tuple(mutable_paths(git, task))
         theirs = [path for path in untracked if path.startswith(mine)]
         append(root, segment_line(task, next_segment(session), hashes, before.branch, before.tag, theirs, now))
-        return load_session(root)
+        begun = load_session(root)
+        keep_up(root, git, begun)
+        return begun

@@ -14,6 +14,8 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of
+from autoresearch.workspace.journal_mirror import check_mirror
+from autoresearch.workspace.lost_session import lost_beside
 from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
@@ -30,6 +32,8 @@ def preflight(
     recovered = recover(root, git, clock())
     session = recovered.session
     check_branch(git, session)
+    if recovered.lost is not None:
+        raise recovered.lost
     task = load(root.root)
     if stops:
         check_stop(root, session, task.stop, clock())
@@ -54,6 +58,9 @@ def check_branch(git: Git, session: Session) -> None:
     """Raise `PreconditionError` unless the session's branch is checked out and nothing is half-way in git."""
     expected, branch = session.segment.branch, git.branch()
     if expected is None:
+        lost = lost_beside(Workspace(git.root))
+        if lost is not None:
+            raise lost
         raise PreconditionError(
             "the journal is another tool's, and no session was begun here", f"begin one with: {how_to_begin(session)}"
         )
@@ -79,6 +86,7 @@ def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) 
         lambda: check_branch(git, session),
         lambda: check_immutable(workspace, session, task),
         lambda: _check_commits(git, session),
+        lambda: _check_mirror(workspace, git, session),
     )
     for test in tests:
         try:
@@ -86,6 +94,13 @@ def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) 
         except AutoresearchError as error:
             wrong.append(error)
     return wrong
+
+
+def _check_mirror(workspace: Workspace, git: Git, session: Session) -> None:
+    """Raise `IntegrityError` when the journal is not what was mirrored, or when its mirror is damaged."""
+    wrong = check_mirror(workspace, git, session, whole=True)
+    if wrong is not None:
+        raise wrong
 
 
 def _check_commits(git: Git, session: Session) -> None:

@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearch.errors import AutoresearchError, MachineError
+from autoresearch.errors import AutoresearchError, IntegrityError, MachineError
 from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
-from autoresearch.journal.refs import branch_ref, ref_of
+from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
-from autoresearch.system.git import Git
+from autoresearch.system.git import Git, git_at
+from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, missing_verdict, whole_lines
 from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -35,6 +36,8 @@ class Recovered:
 
     session: Session
     done: tuple[str, ...]
+    lost: IntegrityError | None = None
+    """That the journal has lost lines which its mirror has: nothing may be measured before they are back."""
 
 
 def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
@@ -62,13 +65,19 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     if ended is not None:
         done.append(ended)
         session = load_session(workspace)
+    mirror = mirror_of(git, session)
+    content = whole_lines(workspace)
+    relation = mirror.relation(git, content) if mirror is not None else None
+    if relation == "differs" or missing_verdict(workspace, mirror):
+        done += keep_up(workspace, git, session)
+    lost = lost_lines(git, mirror, content, session.segment.tag) if mirror and relation == "shorter" else None
     if session.last is not None:
         done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)
     if git_was_killed:
         done += _take_back_proposal(workspace, git, session)
         # Only now: until here, a kill leaves the same to do again.
         workspace.git_marker.unlink(missing_ok=True)
-    return Recovered(session, tuple(done))
+    return Recovered(session, tuple(done), lost)
 
 
 def _take_back_proposal(workspace: Workspace, git: Git, session: Session) -> list[str]:
@@ -214,8 +223,8 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
     count = kill_run(run_id) if run_id else 0
     if count:
         done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
-    with contextlib.suppress(OSError, KeyError, TypeError):
-        message = journal_backup.restored(workspace, about)
+    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+        message = journal_backup.restored(workspace, git_at(workspace.root), about)
         done += [message] if message else []
     for record in workspace.slot.glob("*.record"):  # nobody has seen what that run did to it
         record.unlink(missing_ok=True)
@@ -241,7 +250,8 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
     if not marker.exists():
         return False
     session = load_session(workspace)
-    refs = [branch_ref(session.segment.branch or ""), ref_of(session, session.next_number - 1)]
+    refs = [branch_ref(session.segment.branch or ""), ref_of(session, session.next_number - 1),
+            mirror_ref(session.segment.tag)]  # fmt: skip
     for name in (*GIT_LOCKS, *(f"{ref}.lock" for ref in refs)):
         lock = git.path_of(name)
         with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ from autoresearch.experiments.recovery import apply_verdict
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import load_session
 
 
@@ -31,6 +32,9 @@ def conclude(context: RunContext, runs: SeedRuns, remarks: list[str]) -> Experim
     root, session = context.workspace, load_session(context.workspace)
     experiment = session.find(runs.number)
     assert experiment is not None
+    remarks += keep_up(
+        root, context.git, session
+    )  # before git moves: a mirror with a verdict tells what git owes to it
     remarks += apply_verdict(root, context.git, session, experiment)
     weights = context.task.run.weights
     if weights is not None and experiment.status != "keep":

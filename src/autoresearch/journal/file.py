@@ -27,8 +27,8 @@ class JournalError(ValueError):
     """The journal cannot be read or written; the message names the line."""
 
 
-def append(path: Path, event: dict[str, Any] | Callable[[], dict[str, Any]]) -> None:
-    """Append one event as one line: lock, drop a torn tail, one write, fsync.
+def append(path: Path, event: dict[str, Any] | list[dict[str, Any]] | Callable[[], dict[str, Any]]) -> None:
+    """Append one event as one line, or several that belong together: lock, drop a torn tail, one write, fsync.
 
     An event that depends on what is in the journal is given as a function, which is called under the lock.
 
@@ -36,11 +36,11 @@ def append(path: Path, event: dict[str, Any] | Callable[[], dict[str, Any]]) -> 
     object, and ended with a newline when it is. If the write fails (disk full) the file is as it was before.
     Raises `OSError`, or `ValueError` for a value that JSON does not know (NaN).
     """
-    line = b"" if callable(event) else _line(event)
+    line = b"" if callable(event) else lines_of(event)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        line = _line(event()) if callable(event) else line
+        line = lines_of(event()) if callable(event) else line
         end = _whole_end(descriptor)
         size = os.fstat(descriptor).st_size
         if end < size:
@@ -62,7 +62,10 @@ def append(path: Path, event: dict[str, Any] | Callable[[], dict[str, Any]]) -> 
         os.close(descriptor)
 
 
-def _line(event: dict[str, Any]) -> bytes:
+def lines_of(event: dict[str, Any] | list[dict[str, Any]]) -> bytes:
+    """Return events as the journal has them, a line each; raise `ValueError` for a value that JSON does not know."""
+    if isinstance(event, list):
+        return b"".join(map(lines_of, event))
     text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "backslashreplace")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from autoresearch.journal.session import Session
 
+_MIRROR = "0-journal"
+
 EXPERIMENTS = "refs/autoresearch"
 """The folder of all refs that keep the commits of experiments, those of every session of a repository."""
 
@@ -36,3 +38,22 @@ def tag_folder(tag: str) -> str:
 def ablation_ref(session: Session, study: int) -> str:
     """Return the ref that keeps what an ablation offers; beside the experiments', whose names are numbers."""
     return f"{folder_of(session)}/0-ablate/{study}"
+
+
+def mirror_ref(tag: str | None) -> str:
+    """Return the ref that keeps a copy of the journal of the session with this tag, beside its experiments."""
+    return f"{tag_folder(tag or 'session')}/{_MIRROR}"
+
+
+def earlier_mirror_ref(tag: str | None, tree: str) -> str:
+    """Return the ref that keeps a copy which the journal does not go on from any more."""
+    return f"{tag_folder(tag or 'session')}/{_MIRROR}-earlier/{tree[:12]}"
+
+
+def tag_of_mirror(ref: str) -> str:
+    """Return the tag of the session whose journal this ref keeps."""
+    return ref.removeprefix(f"{EXPERIMENTS}/").removesuffix(f"/{_MIRROR}")
+
+
+ALL_MIRRORS = f"{EXPERIMENTS}/**/{_MIRROR}"
+"""A pattern of git for the copies of all journals of a repository."""

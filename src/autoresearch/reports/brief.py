@@ -19,7 +19,9 @@ from autoresearch.search.history import near_misses, step, yields
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import git_at
 from autoresearch.workspace.editable import edited, set_back
+from autoresearch.workspace.journal_mirror import check_mirror
 from autoresearch.workspace.lock import current_run, loop_runs
+from autoresearch.workspace.lost_session import lost_beside
 from autoresearch.workspace.notes import section
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
@@ -55,7 +57,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         problems.append(str(error))
     ideas = [one_line(i.text, 110) for i in backlog.read(workspace) if not i.done]
     families = (task.search.families if task is not None else {}) or GENERIC
-    wrong = _wrong(workspace, session) if running is None else None
+    wrong = problem(workspace, session) if running is None else None
     view = {
         **status_view(session, running),
         "wrong": wrong and str(wrong),
@@ -181,10 +183,13 @@ def _files(task: TaskFile | None) -> View:
             "command": task.run.command, "limit_s": task.run.limit_s, "policy": task.keep.policy}  # fmt: skip
 
 
-def _wrong(workspace: Workspace, session: Session) -> AutoresearchError | None:
-    """Return that the branch does not contain the best so far, or None."""
+def problem(workspace: Workspace, session: Session) -> AutoresearchError | None:
+    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked."""
     with contextlib.suppress(AutoresearchError):
-        return set_back(git_at(workspace.root), session)
+        if session.segment.branch is None:
+            return lost_beside(workspace)
+        git = git_at(workspace.root)
+        return check_mirror(workspace, git, session) or set_back(git, session)
     return None
 
 

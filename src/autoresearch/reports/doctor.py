@@ -138,8 +138,10 @@ def _cache() -> Check:
 def _workspace(folder: Path) -> list[Check]:
     try:
         workspace = find(folder)
-    except NoSession:
-        return [Check("workspace", True, "none here; start one with: autoresearch quickstart")]
+    except NoSession as error:
+        lost = "resume --restore" in error.fix
+        found = error.message if lost else "none here; start one with: autoresearch quickstart"
+        return [Check("workspace", not lost, found, error.fix if lost else "", needed=False)]
     try:
         session = load_session(workspace)
         git = Git(workspace.root)

@@ -25,7 +25,6 @@ from autoresearch.runs.snapshot import snapshot
 from autoresearch.runs.spec import RunContext, RunSpec, environment
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.process import Exit, run_limited
-from autoresearch.workspace.workspace import Workspace
 
 
 def measure(context: RunContext, spec: RunSpec) -> Measurement:
@@ -40,7 +39,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     if spec.parent is not None:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
     isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
-    with _announced(context.workspace, spec) as run_id:
+    with _announced(context, spec) as run_id:
         env = environment(context.workspace, spec, run_id)
         ended, failed = _train(context, isolation, commit, run_dir, env)
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -73,7 +72,7 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     if command is None:
         return None
     isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
-    with _announced(context.workspace, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
+    with _announced(context, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
         env = environment(context.workspace, spec, run_id)
         limit = context.task.run.checks_limit_s
         ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
@@ -165,12 +164,13 @@ def _fresh(run_dir: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _announced(workspace: Workspace, spec: RunSpec) -> Iterator[str]:
+def _announced(context: RunContext, spec: RunSpec) -> Iterator[str]:
     """Say in `running.json` what is measured and by whom, with the mark that its processes carry."""
-    run_id = uuid.uuid4().hex
+    run_id, workspace = uuid.uuid4().hex, context.workspace
     me = psutil.Process()
     about = {"pid": me.pid, "created": me.create_time(), "run_id": run_id, "experiment": spec.experiment,
-             "seed": spec.seed, "since": int(time.time()), "journal": journal_backup.hold(workspace)}  # fmt: skip
+             "seed": spec.seed, "since": int(time.time()),
+             "journal": journal_backup.hold(workspace, context.git)}  # fmt: skip
     write_atomic(workspace.running, json.dumps(about))
     try:
         yield run_id

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from autoresearch.errors import PreconditionError
+from autoresearch.errors import MachineError, PreconditionError
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.code_fingerprint import code_size, syntax_error
 from autoresearch.experiments.preflight import preflight
@@ -21,7 +21,7 @@ from autoresearch.statistics.noise import pooled
 from autoresearch.studies.study import StudyRunner, new_seeds, study_of
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
-from autoresearch.system.git_plumbing import commit_on, files_of, merged
+from autoresearch.system.git_plumbing import commit_on, files_of, merged, object_name, write_object
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import edited, mutable_paths
 from autoresearch.workspace.lock import changing_git, lock
@@ -125,7 +125,9 @@ def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | Non
         ):
             raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
         with changing_git(root):
-            context.git.restore(stack.commit, mutable_paths(context.git, context.task))
+            paths, git = mutable_paths(context.git, context.task), context.git
+            git.restore(stack.commit, paths)
+            git.move_submodules("HEAD", stack.commit)
     description = (
         f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
     )
@@ -149,8 +151,9 @@ class _Trial:
             return AblationVariant(numbers, "conflict", files)
         if not files:
             return AblationVariant(numbers, "unclear", "nothing of it is left in the incumbent", worth=0.0)
-        for path, content in files.items():
-            problem = syntax_error(path, content) if content is not None else None
+        for path, entry in files.items():
+            file = entry is not None and entry[0].startswith("100")
+            problem = syntax_error(path, _content(context.git, entry[1])) if entry is not None and file else None
             if problem:
                 return AblationVariant(numbers, "conflict", f"what is left does not parse: {problem}")
         with changing_git(self.runner.context.workspace):
@@ -200,16 +203,21 @@ class _Trial:
         return AblationVariant(numbers, verdict, f"noise {noise.sd:.2g}, needed {needed:.2g}", worth=worth, error=error)
 
 
-def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, bytes | None] | str:
-    """Return the files that change when the changes of `undo` are taken out of `commit`, the latest first.
+Entry = tuple[str, str]
+"""Mode and hash of a file, link or submodule."""
 
-    None stands for a file that is gone. Returns what is in the way as a sentence when they cannot be taken out.
+
+def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, Entry | None] | str:
+    """Return path -> entry of what changes when the changes of `undo` are taken out of `commit`, the latest first.
+
+    None stands for what is gone. What was merged is in the repository then. Returns what is in the way as a sentence
+    when they cannot be taken out.
     """
-    now: dict[str, bytes | None] = {}
+    now: dict[str, Entry | None] = {}
     for e in reversed(undo):
         parent, made = e.parent or "", e.commit or ""
         paths = git.changed(parent, made)
-        before, after, here = (files_of(git, c, paths) if paths else {} for c in (parent, made, commit))
+        before, after, here = (git.entries_of(c, paths) if paths else {} for c in (parent, made, commit))
         for path in paths:
             ours, base, theirs = now.get(path, here.get(path)), after.get(path), before.get(path)
             if ours == base:
@@ -217,12 +225,39 @@ def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, byt
                 continue
             if ours is None or base is None or theirs is None:
                 return f"{path} of experiment {e.number} was changed later on"
-            content = merged(git, ours, base, theirs)
-            if content is None:
+            mode, what = _chosen(ours[0], base[0], theirs[0]), _chosen(ours[1], base[1], theirs[1])
+            if what is None and mode is not None and mode.startswith("100"):
+                what = _merged(git, ours[1], base[1], theirs[1])
+            if mode is None or what is None:
                 return f"later changes of {path} build on experiment {e.number}"
-            now[path] = content
-    here = files_of(git, commit, [*now]) if now else {}
-    return {path: content for path, content in now.items() if content != here.get(path)}
+            now[path] = (mode, what)
+    here = git.entries_of(commit, [*now]) if now else {}
+    return {path: entry for path, entry in now.items() if entry != here.get(path)}
+
+
+def _chosen(ours: str, base: str, theirs: str) -> str | None:
+    """Return what only one of both sides has changed; None where both have."""
+    return theirs if ours == base else ours if theirs in (base, ours) else None
+
+
+def _merged(git: Git, *names: str) -> str | None:
+    """Return the name of the file that a merge of ours, base and theirs makes; None when they get in each other's way.
+
+    With an executable bit or without: only what is in them is merged.
+    """
+    content = merged(git, *(_content(git, name) for name in names))
+    if content is None:
+        return None
+    write_object(git, "blob", content)
+    return object_name("blob", content, names[0])
+
+
+def _content(git: Git, name: str) -> bytes:
+    """Return the content of a file by its hash."""
+    found = git.reader.read(name)
+    if found is None:
+        raise MachineError(f"the git object {name[:12]} cannot be read from the repository", "see: git fsck")
+    return found.content
 
 
 def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:

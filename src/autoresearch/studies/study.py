@@ -23,6 +23,7 @@ from autoresearch.journal.study import Study
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
 from autoresearch.system.clock import Clock
+from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -77,6 +78,7 @@ class StudyRunner:
         told = {"disturbed": self.disturbed} if self.disturbed else {}
         line = study_end_line(self.study.number, outcome, {**result, **told}, self.clock())
         append(self.context.workspace, line)
+        keep_up(self.context.workspace, self.context.git, load_session(self.context.workspace))
 
     def fail(self, what: str, run: Measurement) -> AutoresearchError:
         """End the study because a run has no value; return the error to raise. What a machine failed is a pause."""

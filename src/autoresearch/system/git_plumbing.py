@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -110,6 +112,40 @@ def write_object(git: GitCommand, kind: str, content: bytes) -> None:
     git.run("hash-object", "-w", "--stdin", "-t", kind, input=content)
 
 
+def object_name(kind: str, content: bytes, like: str) -> str:
+    """Return the name that git gives an object, by the algorithm of the name `like`."""
+    algorithm = "sha256" if len(like) == 64 else "sha1"
+    return hashlib.new(algorithm, f"{kind} {len(content)}\0".encode() + content).hexdigest()
+
+
+def tree_content(entries: Mapping[str, tuple[str, str]]) -> bytes:
+    """Return the content of a tree from name -> (mode, hash), in the order that git wants."""
+    names = sorted(entries, key=lambda name: os.fsencode(name) + b"/" * entries[name][0].startswith("4"))
+    lines = ((*entries[name], os.fsencode(name)) for name in names)
+    return b"".join(mode.encode() + b" " + name + b"\0" + bytes.fromhex(sha) for mode, sha, name in lines)
+
+
+_PACKED = {"commit": 1, "tree": 2, "blob": 3}
+"""Kinds of objects as a pack numbers them."""
+
+
+def write_objects(git: GitCommand, objects: Sequence[tuple[str, bytes]], like: str) -> None:
+    """Write objects, given as (kind, content), into the repository with one process; `like` is any name in it.
+
+    They go as a pack (gitformat-pack(5): version 2, no deltas), which git takes apart.
+    """
+    pack = bytearray(b"PACK" + (2).to_bytes(4, "big") + len(objects).to_bytes(4, "big"))
+    for kind, content in objects:
+        size, byte = len(content) >> 4, _PACKED[kind] << 4 | len(content) & 15
+        while size:  # seven bits a byte, the lowest first; the high bit says that more follow
+            pack.append(byte | 128)
+            size, byte = size >> 7, size & 127
+        pack.append(byte)
+        pack += zlib.compress(content, 1)  # git compresses them anew
+    pack += hashlib.new("sha256" if len(like) == 64 else "sha1", pack).digest()
+    git.run("unpack-objects", "-q", input=bytes(pack))
+
+
 def entries(git: GitCommand, commit: str, paths: Sequence[str]) -> dict[str, tuple[bool, str]]:
     """Return path -> (whether it is a link, hash of its content) for the files of a commit."""
     listed = tree_of(git, commit, paths)
@@ -139,24 +175,20 @@ def submodules(git: GitCommand, commit: str) -> list[tuple[str, str]]:
     return [(about.split()[2].decode(), os.fsdecode(path)) for about, _, path in entries]
 
 
-def commit_on(git: GitCommand, parent: str, files: Mapping[str, bytes | None], message: str) -> str:
-    """Return a new commit on `parent` with these files in it (None: without); nothing else of the repository moves.
+def commit_on(git: GitCommand, parent: str, entries: Mapping[str, tuple[str, str] | None], message: str) -> str:
+    """Return a new commit on `parent` with these entries in it; nothing else of the repository moves.
 
-    Paths are relative to the top; the mode of a file stays what it is in `parent`. The same files on the same parent
-    are the same commit, whenever it is made.
+    They are given as path -> (mode, hash), relative to the top; None stands for what is gone. The same entries on the
+    same parent are the same commit, whenever it is made.
     """
     when = git.text("log", "-1", "--format=%ct", parent).strip()
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": f"{folder}/index"}
         git.run("read-tree", parent, env=env)
-        entries = git.run("ls-tree", "-r", "-z", "--full-tree", parent, "--", *files).stdout.split(b"\0")
-        modes = {os.fsdecode(name): about[:6].decode() for about, _, name in (e.partition(b"\t") for e in entries)}
         lines = []
-        for path, content in files.items():
-            sha = "0" * 40
-            if content is not None:
-                sha = git.run("hash-object", "-w", "--stdin", input=content).stdout.decode().strip()
-            mode = modes.get(path, "100644") if content is not None else "0"
+        # What is gone goes first: a folder may make way for a file of the same name.
+        for path, entry in sorted(entries.items(), key=lambda item: item[1] is not None):
+            mode, sha = entry or ("0", "0" * max(40, len(parent)))
             lines.append(f"{mode} {sha}\t".encode() + os.fsencode(path))
         git.run("update-index", "-z", "--index-info", input=b"".join(line + b"\0" for line in lines), env=env)
         tree = git.run("write-tree", env=env).stdout.decode().strip()

@@ -24,6 +24,8 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
+from autoresearch.workspace.journal_mirror import keep_up
+from autoresearch.workspace.lost_session import taken
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
@@ -83,6 +85,7 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     hashes = hash_files(workspace.root, task.files.immutable)
     leave_alone(git, IGNORED)
     journal.append(workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now))
+    keep_up(workspace, git, load_session(workspace))
     return workspace
 
 
@@ -231,6 +234,9 @@ def _check_tag(tag: str, folder: Path) -> None:
 
 def _check_names(git: Git, tag: str, branch: str) -> None:
     """Refuse a tag whose branch or whose experiments are there, or that no branch can have beside those there are."""
+    known = taken(git, tag)
+    if known is not None:
+        raise known
     other = "choose another name with: --tag NAME"
     parts = branch.split("/")
     for name in ("/".join(parts[:n]) for n in range(1, len(parts) + 1)):

@@ -49,6 +49,15 @@ def load_session(workspace: Workspace) -> Session:
         raise PreconditionError(f"{workspace.journal.name} cannot be read: no permission", "check its owner") from None
 
 
+def session_of(content: bytes) -> Session:
+    """Return the session that the content of a journal describes; raise `IntegrityError`."""
+    try:
+        with _without_gc():
+            return replay(journal.read_lines(content))
+    except journal.JournalError as error:
+        raise IntegrityError(str(error), "it was mirrored like that") from None
+
+
 def _carry(path: Path) -> Session:
     content = path.read_bytes()
     before = _CARRIED.pop(path, None)
@@ -80,8 +89,14 @@ def how_to_begin(session: Session) -> str:
     return f"autoresearch init . {words} --mutable src"
 
 
-def append(workspace: Workspace, event: Event) -> None:
-    """Append one event to the journal; raise `PreconditionError` when that is not permitted here."""
+def append(workspace: Workspace, event: Event | list[Event]) -> None:
+    """Append one event to the journal, or several in one write.
+
+    Raises `PreconditionError` when that is not permitted here, and `NoSession` when somebody has deleted the journal
+    meanwhile: one that began with this line would look like another tool's.
+    """
+    if not workspace.journal.exists():
+        raise no_session(workspace.root)
     try:
         journal.append(workspace.journal, event)
     except PermissionError:

@@ -100,4 +100,7 @@ def find(start: Path) -> Workspace:
 
 
 def no_session(folder: Path) -> NoSession:
-    return NoSession(f"no autoresearch.jsonl in {folder} or above it", "start with: autoresearch init --task pretrain")
+    """Return the error for a folder without a journal; it says how to begin a session, or to get a lost one back."""
+    from autoresearch.workspace import lost_session
+
+    return lost_session.no_session(folder)

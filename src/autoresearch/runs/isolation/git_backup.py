@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoresearch.system.git import Git
-from autoresearch.system.git_plumbing import object_names, read_objects, write_object
+from autoresearch.system.git_plumbing import object_name, object_names, read_objects, write_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +18,7 @@ class Held:
 
     def name(self, like: str) -> str:
         """Return the name that git gives this content, by the algorithm of the name `like`."""
-        algorithm = "sha256" if len(like) == 64 else "sha1"
-        return hashlib.new(algorithm, f"{self.kind} {len(self.content)}\0".encode() + self.content).hexdigest()
+        return object_name(self.kind, self.content, like)
 
 
 def hold(git: Git, commits: Iterable[str], paths: Sequence[str]) -> dict[str, Held]:

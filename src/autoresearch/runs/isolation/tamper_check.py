@@ -63,7 +63,7 @@ class TamperCheck:
             workspace, git, run_dir, session,
             journal=workspace.journal.read_bytes(),
             refs=git.targets_again(*_places(session)),  # where a run of the same experiment has just ended: its last
-            objects=objects,
+            objects=objects | journal_backup.objects_of_mirror(git, workspace),
             immutable=immutable,
             runs=runs,
             small=_held(runs),
