@@ -92,6 +92,7 @@ def init(
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace import init, task_file
     from autoresearch.workspace.init_options import InitOptions
+    from autoresearch.workspace.python import python_words
 
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
@@ -119,6 +120,7 @@ def init(
         "mutable": list(loaded.files.mutable),
         "immutable": list(loaded.files.immutable),
         "options": loaded.options,
+        "python": dict(segment.python) or None,
         "next": "autoresearch baseline",
     }
     lines = [
@@ -128,6 +130,7 @@ def init(
         f"immutable  {', '.join(loaded.files.immutable)}",
     ]
     lines += [f"linked     {', '.join(loaded.files.link)}"] if loaded.files.link else []
+    lines += [f"python     {python_words(segment.python)}"] if segment.python else []
     go = "" if workspace.root == here().resolve() else f"cd {folder} && "
     emit(as_json, view, [*lines, f"next       {go}autoresearch baseline"])
 

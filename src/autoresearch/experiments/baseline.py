@@ -21,7 +21,6 @@ from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import edited, mutable_paths
 from autoresearch.workspace.lock import changing_git, lock
@@ -64,7 +63,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
             status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
-            append(root, verdict_line(runs, session, start, status, reason, detect().env(), clock()))
+            append(root, verdict_line(runs, session, start, status, reason, context.env(), clock()))
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
@@ -109,7 +108,7 @@ def _more_seeds(
             raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
         append(
             context.workspace,
-            repeat_line(first.number, seed, last.value, detect().env(), clock(), speed=speed_of(last)),
+            repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last)),
         )
     session = load_session(context.workspace)
     experiment = session.baseline

@@ -9,11 +9,12 @@ from autoresearch.experiments.recovery import recover
 from autoresearch.experiments.stop import STOP_FILE, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
-from autoresearch.runs.spec import RunContext, Tick, search_path
+from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of
+from autoresearch.workspace.python import check_project, differs, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace
@@ -34,9 +35,11 @@ def preflight(
     if stops:
         check_stop(root, session, task.stop, clock())
     check_immutable(root, session, task)
-    context = RunContext(root, git, task, tick)
     check_command(root.root, task.run.command, search_path(root))
-    return context, session, list(recovered.done)
+    check_project(root, task)
+    context = RunContext(root, git, task, tick, python_of(root, task))
+    another = differs(session.segment.python, context.python)
+    return context, session, [*recovered.done, *([another] if another else [])]
 
 
 def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:

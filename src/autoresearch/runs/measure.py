@@ -25,6 +25,7 @@ from autoresearch.runs.snapshot import snapshot
 from autoresearch.runs.spec import RunContext, RunSpec, environment
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.process import Exit, run_limited
+from autoresearch.workspace.python import project_variables, redirected
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -41,7 +42,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
     isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
     with _announced(context.workspace, spec) as run_id:
-        env = environment(context.workspace, spec, run_id)
+        env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         ended, failed = _train(context, isolation, commit, run_dir, env)
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         result = ended_badly(ended, task.run.limit_s, run_dir)
@@ -74,7 +75,7 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
         return None
     isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
     with _announced(context.workspace, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
-        env = environment(context.workspace, spec, run_id)
+        env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         limit = context.task.run.checks_limit_s
         ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
     tampered, _ = isolation.end()
@@ -115,6 +116,7 @@ def _process(
 ) -> Exit:  # fmt: skip
     """Run one process of a run."""
     _make_room(log)
+    env = env | redirected(context.python, context.workspace, folder, env)
     with isolation.process(what, env) as isolated:
 
         def inform(seconds: float) -> None:

@@ -24,6 +24,7 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
+from autoresearch.workspace.python import Python, check_project, python_of
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
@@ -63,6 +64,7 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
         _check_existing(git, folder, ours, task)
     if git is not None:
         task_file.check_command(folder, task.run.command, os.environ.get("PATH", os.defpath))
+        check_project(Workspace(folder.resolve()), task)
     git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
     for name, content in ours.items():
@@ -82,7 +84,9 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     workspace.state.mkdir(exist_ok=True)
     hashes = hash_files(workspace.root, task.files.immutable)
     leave_alone(git, IGNORED)
-    journal.append(workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now))
+    journal.append(
+        workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now, python_of(workspace, task))
+    )
     return workspace
 
 
@@ -146,10 +150,12 @@ def segment_line(
     tag: str | None,
     untracked: Iterable[str],
     now: int,
+    python: Python | None,
 ) -> Event:
     """Return the line that begins segment `number` of a session of this task.
 
-    `hashes` are those of its immutable files, `untracked` the paths in the mutable folders that are a person's.
+    `hashes` are those of its immutable files, `untracked` the paths in the mutable folders that are a person's,
+    `python` is what runs would use now.
     """
     metric = Metric(task.metric.name, task.metric.direction, task.metric.unit)
     details: SegmentDetails = {
@@ -159,6 +165,8 @@ def segment_line(
         "tag": tag,
         "keep_untracked": sorted(untracked),
     }
+    if python is not None:
+        details["python"] = {"version": python.version, "path": python.path}
     return config_line(number, task.task.title or task.task.name, metric, now, details)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.runs.spec import search_path
+from autoresearch.workspace.python import search_path
 from autoresearch.workspace.workspace import Workspace
 
 
