@@ -35,6 +35,7 @@ INSTALLABLE = {
     "bubblewrap does not work here": "bubblewrap",
     "Claude Code is not installed": "claude",
     "Codex is not installed": "codex",
+    "uv is not installed": "uv",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

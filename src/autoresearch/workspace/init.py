@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import time
@@ -24,7 +23,7 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
-from autoresearch.workspace.python import Python, check_project, python_of
+from autoresearch.workspace.python import Python, check_project, python_of, search_path
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
@@ -63,8 +62,9 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     if git is not None:
         _check_existing(git, folder, ours, task)
     if git is not None:
-        task_file.check_command(folder, task.run.command, os.environ.get("PATH", os.defpath))
-        check_project(Workspace(folder.resolve()), task)
+        here = Workspace(folder.resolve())
+        task_file.check_command(folder, task.run.command, search_path(here))
+        check_project(here, task)
     git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
     for name, content in ours.items():

@@ -25,8 +25,11 @@ from autoresearch.errors import PreconditionError
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import Workspace
 
-MAKES = {"uv": "uv sync", "poetry": "poetry install", "pdm": "pdm install", "hatch": "hatch env create"}
+MAKES = {"uv": "uv sync", "poetry": "poetry install", "pdm": "pdm install"}
 """Tool that runs a command in the environment of the project -> what makes that environment."""
+
+HATCH = "hatch"
+"""A tool of the same kind, which installs the project anew from whatever folder it is called in."""
 
 ELSEWHERE = {"--isolated", "--no-project", "--script", "-s", "--active"}
 """Options of `uv run` with which it does not take the project's own environment."""
@@ -113,9 +116,7 @@ def project_variables(workspace: Workspace, task: TaskFile) -> dict[str, str]:
     for command in filter(None, commands):
         tool = _tool(_words(command))
         folder = project_environment(workspace.root, command)
-        if tool == "hatch" and folder is not None:
-            found["HATCH_ENV_TYPE_VIRTUAL_PATH"] = str(folder)
-        elif tool in ("poetry", "pdm") and folder is not None:  # they take the one that is activated
+        if tool in ("poetry", "pdm") and folder is not None:  # they take the one that is activated
             found["VIRTUAL_ENV"] = str(folder)
     return found
 
@@ -123,6 +124,11 @@ def project_variables(workspace: Workspace, task: TaskFile) -> dict[str, str]:
 def check_project(workspace: Workspace, task: TaskFile) -> None:
     """Raise `PreconditionError` when the command asks for the environment of a project that has none yet."""
     words = _words(task.run.command)
+    if words[:2] == [HATCH, "run"]:
+        raise PreconditionError(
+            "`hatch run` would install the project from the folder of a run into your environment",
+            "go into it with `hatch shell`, and give the command without `hatch run`",
+        )
     tool = _tool(words)
     if tool is None or task.run.setup is not None or project_environment(workspace.root, task.run.command) is not None:
         return
@@ -137,16 +143,15 @@ def project_environment(root: Path, command: str) -> Path | None:
     """Return the folder of the environment that a command such as `uv run ...` uses in `root`; None without one."""
     words = _words(command)
     tool = _tool(words)
-    if tool == "uv":
-        return _uv_environment(root) if _needs_project(root, words) else None
     if tool is None:
         return None
-    ask = {"poetry": ["poetry", "env", "info", "--path"], "pdm": ["pdm", "info", "--python"]}
-    name = next((word.partition(":")[0] for word in words[2:] if ":" in word), "default")
-    answer = _answer(root, tuple(ask.get(tool, ["hatch", "env", "find", name])))
-    folder = Path(answer)
-    folder = folder.parent.parent if tool == "pdm" else folder
-    return folder if answer and (folder / "bin" / "python").exists() else None
+    if tool == "uv":
+        return _uv_environment(root) if _needs_project(root, words) else None
+    if tool == "poetry":
+        answer = _answer(root, ("poetry", "env", "info", "--path"))
+    else:  # pdm would make one if it were asked; it writes down which it uses
+        answer = _text(root / ".pdm-python").removesuffix("/bin/python") or str(root / ".venv")
+    return Path(answer) if answer and (Path(answer) / "bin" / "python").exists() else None
 
 
 def redirected(python: Python | None, workspace: Workspace, snapshot: Path, env: Mapping[str, str]) -> dict[str, str]:
@@ -207,11 +212,14 @@ def _needs_project(root: Path, words: list[str]) -> bool:
     """Whether `uv run` takes the environment of a project: there is one, and no script brings its own."""
     if ELSEWHERE & {*words} or not any((folder / "pyproject.toml").is_file() for folder in _folders(root)):
         return False
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        for word in words:
-            if word.endswith(".py") and re.search(r"^# /// script$", (root / word).read_text("utf-8"), re.M):
-                return False
-    return True
+    return not any(re.search(r"^# /// script$", _text(root / word), re.M) for word in words if word.endswith(".py"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _uv_environment(root: Path) -> Path | None:
