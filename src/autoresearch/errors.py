@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+PROGRAMS = "autoresearch|git|rm|mv|cd|sed|cat|uv|poetry|pdm|pip|unset|apt"
+"""What a command in a fix begins with."""
+
+_COMMAND = re.compile(rf"(?:^|: )((?:{PROGRAMS}) .*)$")
 
 
 class AutoresearchError(Exception):
@@ -15,9 +21,23 @@ class AutoresearchError(Exception):
         super().__init__(message)
         self.message = message
         self.fix = fix
+        self.placed = False
+        """Whether its fix says where it is to be typed, or need not."""
 
     def __str__(self) -> str:
         return f"{self.message}; {self.fix}" if self.fix else self.message
+
+    @property
+    def command(self) -> str | None:
+        """What its fix ends with, when that is a command: the fix itself, or what stands behind a colon."""
+        found = _COMMAND.search(self.fix)
+        return found[1] if found is not None else None
+
+    def from_folder(self, folder: str) -> None:
+        """Let the command of its fix go to `folder` first: that is where it is meant to be typed."""
+        if self.command is not None and not self.placed:
+            self.fix = f"{self.fix.removesuffix(self.command)}cd {folder} && {self.command}"
+        self.placed = True
 
     def as_dict(self) -> dict[str, str]:
         """Return the error as `--json` prints it."""

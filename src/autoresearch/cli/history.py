@@ -44,7 +44,7 @@ def status(as_json: JsonFlag = False) -> None:
     wrong = _set_back(workspace, session) if running is None and not is_locked(workspace) else None
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
-        view["next"] = wrong.fix.rsplit(": ", 1)[-1]
+        view["next"] = wrong.command or wrong.fix
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
     emit_with_messages(workspace, session, as_json, view, lines)

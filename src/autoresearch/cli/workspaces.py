@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -99,7 +100,15 @@ def init(
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
     )  # fmt: skip
-    workspace = init.init(here() / folder, options, wall_clock())
+    place = shlex.quote(str(folder))
+    elsewhere = (here() / folder).resolve() != here().resolve()
+    try:
+        workspace = init.init(here() / folder, options, wall_clock())
+    except AutoresearchError as error:
+        if elsewhere:
+            error.from_folder(place)
+        error.placed = True
+        raise
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment
     remember(workspace, wall_clock())
@@ -109,7 +118,8 @@ def init(
                 setup_workspace(workspace, display.tick)
         except AutoresearchError as error:
             remark(f"the workspace is made, but {error.message}")
-            raise AutoresearchError(error.message, f"then: cd {folder} && autoresearch baseline") from None
+            go = f"cd {place} && " if elsewhere else ""
+            raise AutoresearchError(error.message, f"{error.fix}; then: {go}{BASELINE}") from None
     view = {
         "workspace": str(workspace.root),
         "branch": segment.branch,
@@ -131,8 +141,8 @@ def init(
     ]
     lines += [f"linked     {', '.join(loaded.files.link)}"] if loaded.files.link else []
     lines += [f"python     {python_words(segment.python)}"] if segment.python else []
-    go = "" if workspace.root == here().resolve() else f"cd {folder} && "
-    emit(as_json, view, [*lines, f"next       {go}autoresearch baseline"])
+    go = f"cd {place} && " if elsewhere else ""
+    emit(as_json, view, [*lines, f"next       {go}{BASELINE}"])
 
 
 def segment(as_json: JsonFlag = False) -> None:

@@ -22,7 +22,7 @@ from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import edited, mutable_paths
+from autoresearch.workspace.editable import edited, mutable_paths, put_aside
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -42,7 +42,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
         if edited(git, session, task):
             what = ", ".join(task.files.mutable)
             raise PreconditionError(
-                f"{what} has changes that are not committed", "commit them, or put them aside: git stash"
+                f"{what} has changes that are not committed", f"commit them, or put them aside: {put_aside(task)}"
             )
         setup(context)
         number, commit = session.next_number, git.head() or ""
@@ -67,7 +67,8 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
-            raise AutoresearchError(message, f"see: autoresearch show {number}; correct it, commit, and measure again")
+            fix = f"correct it, commit, and call this again; what it printed: autoresearch show {number}"
+            raise AutoresearchError(message, fix)
         return result
 
 
@@ -105,7 +106,8 @@ def _more_seeds(
     for seed in missing:
         last = measure(context, context.spec(first.commit or "", first.number, seed))
         if last.value is None:
-            raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
+            message = f"the baseline failed with seed {seed}: {last.reason}"
+            raise AutoresearchError(message, f"see: autoresearch show {first.number}")
         append(
             context.workspace,
             repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last)),

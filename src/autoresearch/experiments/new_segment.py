@@ -30,7 +30,8 @@ def begin_segment(root: Workspace, now: int) -> Session:
         task = load(root.root)
         changed = [c.path for c in git.changes() if not c.untracked and not own_file(git, c.path)]
         if changed:
-            raise PreconditionError(f"{changed[0]} has changes that are not committed", "commit them: git commit -a")
+            what = f"{changed[0]} has changes that are not committed"
+            raise PreconditionError(what, 'commit them: git commit -am "..."')
         hashes = hash_files(root.root, task.files.immutable)
         before, python = session.segment, python_of(root, task)
         if hashes == dict(before.sha256) and differs(before.python, python) is None:

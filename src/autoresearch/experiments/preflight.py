@@ -13,11 +13,16 @@ from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
-from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of
+from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of, unfinished
 from autoresearch.workspace.python import check_project, differs, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
-from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.task_file import NAME, Stop, TaskFile, check_command, load
+from autoresearch.workspace.workspace import Workspace, free_name
+
+FETCH = "from a clone that has them: git fetch CLONE 'refs/autoresearch/*:refs/autoresearch/*'"
+"""What brings back commits that are not in this repository."""
+
+TASK_IS_FIXED = "install it, or correct [run] command in autoresearch.toml, commit that, then: autoresearch segment"
 
 
 def preflight(
@@ -31,15 +36,23 @@ def preflight(
     recovered = recover(root, git, clock())
     session = recovered.session
     check_branch(git, session)
-    task = load(root.root)
+    task = _task(root, session)
     if stops:
         check_stop(root, session, task.stop, clock())
     check_immutable(root, session, task)
-    check_command(root.root, task.run.command, search_path(root))
+    check_command(root.root, task.run.command, search_path(root), TASK_IS_FIXED)
     check_project(root, task)
     context = RunContext(root, git, task, tick, python_of(root, task))
     another = differs(session.segment.python, context.python)
     return context, session, [*recovered.done, *([another] if another else [])]
+
+
+def _task(workspace: Workspace, session: Session) -> TaskFile:
+    """Return the task; where its file is gone, raise what brings it back as the best experiment has it."""
+    if not (workspace.root / NAME).exists() and session.incumbent is not None:
+        back = f"restore it with: git checkout {tip_of(session)[:12]} -- {NAME}"
+        raise PreconditionError(f"there is no {NAME} in {workspace.root}", back)
+    return load(workspace.root)
 
 
 def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:
@@ -48,9 +61,8 @@ def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> 
         raise StopReached(STOP_FILE, "remove it to go on: rm STOP")
     reason = stop_reason(stop, session, now)
     if reason is not None:
-        raise StopReached(
-            reason, "for another session: mv autoresearch.jsonl earlier.jsonl && autoresearch init . --tag NAME"
-        )
+        aside = f"mv {workspace.journal.name} {free_name(workspace.root, 'earlier.jsonl')}"
+        raise StopReached(reason, f"for another session: {aside} && autoresearch init . --tag NAME")
 
 
 def check_branch(git: Git, session: Session) -> None:
@@ -62,15 +74,16 @@ def check_branch(git: Git, session: Session) -> None:
         )
     operation = git.unfinished_operation()
     if operation is not None:
-        raise PreconditionError(
-            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
-        )
+        raise unfinished(operation)
     if git.resolve(branch_ref(expected)) is None:
         raise IntegrityError(
             f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
         )
     if branch is None:
-        raise PreconditionError("HEAD is detached", f"go to the session's branch: git switch {expected}")
+        head, aside = git.head() or "", ""
+        if head and not git.is_ancestor(head, branch_ref(expected)):  # what was committed here would be on no branch
+            aside = f"git branch detached-{head[:12]} && "
+        raise PreconditionError("HEAD is detached", f"go to the session's branch: {aside}git switch {expected}")
     if branch != expected:
         raise PreconditionError(f"the branch is {branch}, the session's is {expected}", f"git switch {expected}")
 
@@ -98,7 +111,7 @@ def _check_commits(git: Git, session: Session) -> None:
     missing = [e.number for e in ours if e.commit in gone]
     if missing:
         numbers = ", ".join(map(str, missing[:5]))
-        raise IntegrityError(f"the commits of experiments {numbers} are gone from the repository", "see: git reflog")
+        raise IntegrityError(f"the commits of experiments {numbers} are gone from the repository", FETCH)
     incumbent, branch = session.incumbent, session.segment.branch
     if incumbent is not None and branch is not None and incumbent.commit:
         tip = git.resolve(branch_ref(branch))

@@ -77,7 +77,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "more_ideas": max(0, len(ideas) - IDEAS),
         "problems": problems,
     }
-    return {**view, "next": wrong.fix.rsplit(": ", 1)[-1] if wrong else _next(session, view)}
+    return {**view, "next": wrong.command or wrong.fix if wrong else _next(session, view)}
 
 
 def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:

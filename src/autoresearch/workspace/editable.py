@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.journal.session import Session
-from autoresearch.system.file_hashes import differences, hash_files
+from autoresearch.system.file_hashes import differences, hash_files, sha256_of
 from autoresearch.system.git import Change, Git
+from autoresearch.system.git_plumbing import files_of
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
@@ -37,6 +38,11 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
         raise dirty(git, foreign)
     theirs = {*session.segment.keep_untracked}
     return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
+
+
+def put_aside(task: TaskFile) -> str:
+    """Return the command that takes every edit of the mutable files out of the way, the new files with them."""
+    return f"git stash push -u -- {shlex.join(task.files.mutable)}"
 
 
 def own_file(git: Git, path: str) -> bool:
@@ -86,7 +92,8 @@ def dirty(git: Git, foreign: Sequence[Change]) -> PreconditionError:
     path = shlex.quote(f":/{first.path}" if git.prefix else first.path)
     fix = f"put it aside: git stash push -- {path}"
     if first.staged and not git.tracked([first.path]):  # gone from the index: git stash knows nothing of it
-        fix = f"bring it back: git restore --staged --worktree -- {path}"
+        gone = "" if (git.top / first.path).exists() else " --worktree"
+        fix = f"bring it back: git restore --staged{gone} -- {path}"
     return PreconditionError(f"{first.path}{more} {what} and is not a file that experiments may change", fix)
 
 
@@ -96,11 +103,55 @@ def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> N
     changes = differences(session.segment.sha256, hashes)
     changes = {path: what for path, what in changes.items() if what != "is new" or _counts(workspace, task, path)}
     if changes:
-        first = next(iter(changes))
-        fix = f"git checkout {tip_of(session)[:12]} -- {shlex.quote(first)}"
-        raise IntegrityError(
-            "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)", f"put it back: {fix}"
-        )
+        told = "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)"
+        raise IntegrityError(told, _put_back(Git(workspace.root), session, changes))
+
+
+def _put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
+    """Return how immutable files become what they were. Nothing of what they are now is lost on the way.
+
+    It goes by the first file, with the others that the same command puts back. What was committed on top of the best is
+    taken out of its commit; where nothing is measured yet, a commit of it begins a segment.
+    """
+    tip = session.incumbent.commit if session.incumbent is not None else None
+    tip = git.resolve(tip) if tip else None
+    now, best = ({} if at is None else git.entries_of(at, [git.prefix + path for path in changes])
+                 for at in (git.head(), tip))  # fmt: skip
+    tracked, ways = {*git.tracked([git.prefix + path for path in changes])}, {}
+    for name, what in changes.items():
+        path = git.prefix + name
+        if what == "is new":
+            ways[name] = "soft" if path in now else "stash" if path in tracked else "move"
+        elif path in now and (now[path] == best.get(path) or _content(git, path) == session.segment.sha256[name]):
+            ways[name] = "stash" if path in tracked else "restore"
+        elif path in best:
+            ways[name] = "soft"
+        else:
+            ways[name] = "segment"
+    first, way = next(iter(ways.items()))
+    paths = shlex.join(name for name, its in ways.items() if its == way)
+    if way == "move":
+        return f"take it out of there: mv {shlex.quote(first)} {shlex.quote(PurePosixPath(first).name)}.aside"
+    if way == "restore":
+        return f"put it back: git restore --staged --worktree -- {paths}"
+    if way == "segment":
+        uncommitted = any(git.prefix + name in {c.path for c in git.changes()} for name in ways if ways[name] == way)
+        commit = f"git commit -m {shlex.quote(f'change {first}')} -- {paths} && " if uncommitted else ""
+        return f"nothing was measured with it yet, so measure with what it is now: {commit}autoresearch segment"
+    back = f"git reset --soft {tip[:12]} && " if way == "soft" and tip else ""
+    return f"put it back, what it is now stays in the stash: {back}git stash push -- {paths}"
+
+
+def _content(git: Git, path: str) -> str | None:
+    """Return the hash of a file as HEAD has it."""
+    content = files_of(git, "HEAD", [path]).get(path)
+    return None if content is None else sha256_of(content)
+
+
+def unfinished(operation: str) -> PreconditionError:
+    """Return the error for a merge, rebase or the like that waits for its end."""
+    fix = f"go on with git {operation} --continue, or take it back: git {operation} --abort"
+    return PreconditionError(f"a git {operation} is not finished here", fix)
 
 
 def _counts(workspace: Workspace, task: TaskFile, path: str) -> bool:

@@ -21,12 +21,12 @@ from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
-from autoresearch.workspace.editable import outside, own_file
+from autoresearch.workspace.editable import outside, own_file, unfinished
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
 from autoresearch.workspace.python import Python, check_project, python_of, search_path
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
+from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, free_name
 
 NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 
@@ -51,19 +51,17 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None:
         _check_names(git, tag, branch)
-    text = _own(folder, options, git)
-    if text is not None:
-        task = task_file.parse(text)
-    else:
-        text = configured(source, options, git)
-        task = parsed(text, git)
+    own = _own(folder, options, git)
+    text = configured(source, options, git) if own is None else own
+    task = parsed(text, git) if own is None else task_file.parse(text)
     ours = _files(source) | (_files(assets.harness_folder(), "harness/") if task.task.harness else {})
     ours[task_file.NAME] = text.encode()
     if git is not None:
         _check_existing(git, folder, ours, task)
     if git is not None:
         here = Workspace(folder.resolve())
-        task_file.check_command(folder, task.run.command, search_path(here))
+        correct = "correct --command" if text != own else f"correct [run] command in {task_file.NAME}, and commit that"
+        task_file.check_command(folder, task.run.command, search_path(here), f"install it, or {correct}")
         check_project(here, task)
     git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
@@ -105,11 +103,12 @@ def _segment_beside(workspace: Workspace) -> int:
     try:
         session = load_session(workspace)
     except IntegrityError as error:
+        move = f"mv {journal.NAME} {free_name(workspace.root, 'other.jsonl')}"
+        if _is_tracked(workspace.root, journal.NAME):
+            move = f"git {move} && git commit -m aside"
         raise PreconditionError(
             f"{error.message}, so no session can begin beside it",
-            f"put it aside, and read it later with import: git mv {journal.NAME} other.jsonl && git commit -m aside"
-            if _is_tracked(workspace.root, journal.NAME)
-            else f"put it aside, and read it later with import: mv {journal.NAME} other.jsonl",
+            f"put it aside, and read it later with import: {move}",
         ) from None
     if session.segment.branch is not None:
         raise PreconditionError(f"{workspace.root} has a session already", "see it with: autoresearch status")
@@ -177,12 +176,10 @@ def _existing(folder: Path) -> Git:
             "the repository has no commit yet", 'make one first: git add . && git commit -m "start"'
         )
     if git.branch() is None:
-        raise PreconditionError("HEAD is detached", "go to a branch first: git switch NAME")
+        raise PreconditionError("HEAD is detached", "go to a branch first: git switch -c NAME")
     operation = git.unfinished_operation()
     if operation:
-        raise PreconditionError(
-            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
-        )
+        raise unfinished(operation)
     return git
 
 
@@ -197,7 +194,7 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
         )
     for name, content in ours.items():
         if (folder / name).exists() and (folder / name).read_bytes() != content:
-            fix = f"rename it: git mv {name} my-{name}"
+            fix = f"rename it: {_rename(git, folder, name)}"
             if name == task_file.NAME and task.task.name == "command":
                 fix = f"leave out the options to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
@@ -210,11 +207,19 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
             )
     for path in task.files.mutable:
         if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
-            what = "is not tracked by git" if (folder / path).exists() else "does not exist"
-            raise PreconditionError(
-                f"{path} {what}",
-                f"{_add(git, path)} && git commit -m {shlex.quote(f'add {path}')}, or correct --mutable",
-            )
+            if not (folder / path).exists():
+                raise PreconditionError(f"{path} does not exist", "correct --mutable")
+            if (folder / path).is_dir() and not any(file.is_file() for file in (folder / path).rglob("*")):
+                raise PreconditionError(f"{path} has no file in it", "put one there, or correct --mutable")
+            commit = f"{_add(git, path)} && git commit -m {shlex.quote(f'add {path}')}"
+            raise PreconditionError(f"{path} is not tracked by git", f"correct --mutable, or make it so: {commit}")
+
+
+def _rename(git: Git, folder: Path, name: str) -> str:
+    """Return the command that gives a file of ours in a folder another name, in a commit where git knows it."""
+    tracked, top = bool(git.tracked([f"{git.prefix}{name}"])), name.partition("/")[0]
+    move = f"mv {top} {free_name(folder, f'my-{top}')}"
+    return f"git {move} && git commit -m {shlex.quote(f'rename {top}')}" if tracked else move
 
 
 def _add(git: Git, path: str) -> str:

@@ -148,9 +148,9 @@ def project_environment(root: Path, command: str) -> Path | None:
     if tool == "uv":
         return _uv_environment(root) if _needs_project(root, words) else None
     if tool == "poetry":
-        answer = _answer(root, ("poetry", "env", "info", "--path"))
+        answer = _answer(_home(root), ("poetry", "env", "info", "--path"))
     else:  # pdm would make one if it were asked; it writes down which it uses
-        answer = _text(root / ".pdm-python").removesuffix("/bin/python") or str(root / ".venv")
+        answer = _text(_home(root) / ".pdm-python").removesuffix("/bin/python") or str(_home(root) / ".venv")
     return Path(answer) if answer and (Path(answer) / "bin" / "python").exists() else None
 
 
@@ -159,7 +159,7 @@ def redirected(python: Python | None, workspace: Workspace, snapshot: Path, env:
 
     `snapshot` is the workspace's folder in it. Empty where nothing is imported from the workspace's repository.
     """
-    root = Path(os.path.realpath(workspace.root))
+    root = Path(os.path.realpath(_home(workspace.root)))
     top = [*_folders(root)][-1]
 
     def ours(place: str) -> bool:
@@ -230,9 +230,16 @@ def _uv_environment(root: Path) -> Path | None:
     return next((folder / name for folder in folders if (folder / name / "bin" / "python").exists()), None)
 
 
+def _home(root: Path) -> Path:
+    """Return the workspace whose project it is: that of a laboratory, which lies in its state, is the outer one's."""
+    inside = next((folder for folder in root.parents if folder.name == Workspace(root).state.name), None)
+    return inside.parent if inside is not None else root
+
+
 def _folders(root: Path) -> Iterator[Path]:
     """Yield the workspace and the folders above it, up to the top of its repository."""
-    for folder in (root, *root.parents):
+    home = _home(root)
+    for folder in (home, *home.parents):
         yield folder
         if (folder / ".git").exists():
             return
