@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROGRAMS = "autoresearch|git|rm|mv|cd|sed|cat|uv|poetry|pdm|pip|unset|apt"
 """What a command in a fix begins with."""
@@ -21,8 +24,8 @@ class AutoresearchError(Exception):
         super().__init__(message)
         self.message = message
         self.fix = fix
-        self.placed = False
-        """Whether its fix says where it is to be typed, or need not."""
+        self.folder: Path | None = None
+        """Where its fix is to be typed; None is the workspace, or the folder that the command worked in."""
 
     def __str__(self) -> str:
         return f"{self.message}; {self.fix}" if self.fix else self.message
@@ -35,9 +38,8 @@ class AutoresearchError(Exception):
 
     def from_folder(self, folder: str) -> None:
         """Let the command of its fix go to `folder` first: that is where it is meant to be typed."""
-        if self.command is not None and not self.placed:
+        if self.command is not None and not self.command.startswith("cd "):
             self.fix = f"{self.fix.removesuffix(self.command)}cd {folder} && {self.command}"
-        self.placed = True
 
     def as_dict(self) -> dict[str, str]:
         """Return the error as `--json` prints it."""

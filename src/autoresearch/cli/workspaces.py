@@ -105,9 +105,7 @@ def init(
     try:
         workspace = init.init(here() / folder, options, wall_clock())
     except AutoresearchError as error:
-        if elsewhere:
-            error.from_folder(place)
-        error.placed = True
+        error.folder = (here() / folder).resolve()
         raise
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment

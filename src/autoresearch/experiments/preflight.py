@@ -9,11 +9,12 @@ from autoresearch.experiments.recovery import recover
 from autoresearch.experiments.stop import STOP_FILE, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
+from autoresearch.runs.isolation.policy import sandbox_for
 from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
-from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of, unfinished
+from autoresearch.workspace.editable import behind_the_best, check_immutable, put_back, tip_of, unfinished
 from autoresearch.workspace.python import check_project, differs, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import NAME, Stop, TaskFile, check_command, load
@@ -42,6 +43,7 @@ def preflight(
     check_immutable(root, session, task)
     check_command(root.root, task.run.command, search_path(root), TASK_IS_FIXED)
     check_project(root, task)
+    sandbox_for(task)
     context = RunContext(root, git, task, tick, python_of(root, task))
     another = differs(session.segment.python, context.python)
     return context, session, [*recovered.done, *([another] if another else [])]
@@ -49,8 +51,8 @@ def preflight(
 
 def _task(workspace: Workspace, session: Session) -> TaskFile:
     """Return the task; where its file is gone, raise what brings it back as the best experiment has it."""
-    if not (workspace.root / NAME).exists() and session.incumbent is not None:
-        back = f"restore it with: git checkout {tip_of(session)[:12]} -- {NAME}"
+    if not (workspace.root / NAME).exists() and NAME in session.segment.sha256:
+        back = put_back(git_at(workspace.root), session, {NAME: "is missing"})
         raise PreconditionError(f"there is no {NAME} in {workspace.root}", back)
     return load(workspace.root)
 

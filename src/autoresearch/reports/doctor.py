@@ -152,8 +152,11 @@ def _workspace(folder: Path) -> list[Check]:
         return [Check("workspace", False, error.message, error.fix)]
     if wrong:
         return [Check("workspace", False, error.message, error.fix) for error in wrong]
-    checks = [Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"), _agents(workspace)]
-    checks.append(_runs_python(workspace, session, task))
+    checks = [
+        Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"),
+        _runs_python(workspace, session, task),
+    ]
+    checks.append(_agents(workspace))
     if session.unfinished is not None and current_run(workspace) is None:
         checks.append(Check("interrupted", False, f"experiment {session.unfinished.number}", "autoresearch resume"))
     return checks

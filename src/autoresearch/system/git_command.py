@@ -50,10 +50,10 @@ class GitCommand:
                     f"git refuses {root}: it belongs to another user",
                     f"git config --global --add safe.directory {shlex.quote(str(root))}",
                 )
+            if "work tree" in message:
+                raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
             raise PreconditionError(f"{root} is not in a git repository", START)
         lines = answer.stdout.decode("utf-8", "surrogateescape").split("\n", 3)
-        if not lines[0] or len(lines) < 4:
-            raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
         self.top = Path(lines[0])
         self.git_dir = Path(lines[1])
         """Where git keeps what belongs to this work tree alone: HEAD, the index, a merge that waits for its end."""

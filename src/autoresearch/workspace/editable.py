@@ -104,10 +104,10 @@ def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> N
     changes = {path: what for path, what in changes.items() if what != "is new" or _counts(workspace, task, path)}
     if changes:
         told = "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)"
-        raise IntegrityError(told, _put_back(Git(workspace.root), session, changes))
+        raise IntegrityError(told, put_back(Git(workspace.root), session, changes))
 
 
-def _put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
+def put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
     """Return how immutable files become what they were. Nothing of what they are now is lost on the way.
 
     It goes by the first file, with the others that the same command puts back. What was committed on top of the best is
@@ -120,26 +120,28 @@ def _put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
     tracked, ways = {*git.tracked([git.prefix + path for path in changes])}, {}
     for name, what in changes.items():
         path = git.prefix + name
+        same = path in now and (now[path] == best.get(path) or _content(git, path) == session.segment.sha256.get(name))
+        back = "git stash push"
+        if path not in tracked:  # git stash knows nothing of it
+            back = "git restore --staged" + ("" if (git.top / path).exists() else " --worktree")
         if what == "is new":
-            ways[name] = "soft" if path in now else "stash" if path in tracked else "move"
-        elif path in now and (now[path] == best.get(path) or _content(git, path) == session.segment.sha256[name]):
-            ways[name] = "stash" if path in tracked else "restore"
-        elif path in best:
-            ways[name] = "soft"
+            ways[name] = f"{_soft(tip)}{back}" if path in now else back if path in tracked else "mv"
         else:
-            ways[name] = "segment"
+            ways[name] = back if same else f"{_soft(tip)}{back}" if path in best else "segment"
     first, way = next(iter(ways.items()))
     paths = shlex.join(name for name, its in ways.items() if its == way)
-    if way == "move":
-        return f"take it out of there: mv {shlex.quote(first)} {shlex.quote(PurePosixPath(first).name)}.aside"
-    if way == "restore":
-        return f"put it back: git restore --staged --worktree -- {paths}"
+    if way == "mv":
+        return f"take it out of there: mv {shlex.quote(first)} {shlex.quote(f'{PurePosixPath(first).name}.aside')}"
     if way == "segment":
         uncommitted = any(git.prefix + name in {c.path for c in git.changes()} for name in ways if ways[name] == way)
         commit = f"git commit -m {shlex.quote(f'change {first}')} -- {paths} && " if uncommitted else ""
         return f"nothing was measured with it yet, so measure with what it is now: {commit}autoresearch segment"
-    back = f"git reset --soft {tip[:12]} && " if way == "soft" and tip else ""
-    return f"put it back, what it is now stays in the stash: {back}git stash push -- {paths}"
+    kept = ", what it is now stays in the stash" if "stash" in way else ""
+    return f"put it back{kept}: {way} -- {paths}"
+
+
+def _soft(tip: str | None) -> str:
+    return f"git reset --soft {tip[:12]} && " if tip else ""
 
 
 def _content(git: Git, path: str) -> str | None:

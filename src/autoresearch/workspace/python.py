@@ -20,10 +20,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autoresearch.errors import PreconditionError
-from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from autoresearch.workspace.task_file import TaskFile
 
 MAKES = {"uv": "uv sync", "poetry": "poetry install", "pdm": "pdm install"}
 """Tool that runs a command in the environment of the project -> what makes that environment."""

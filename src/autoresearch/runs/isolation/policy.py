@@ -73,9 +73,7 @@ class Isolation:
     def begin(cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path) -> Isolation:
         """Look at everything that the run must not change. Raises `IntegrityError` when that has changed already,
         and `PreconditionError` when the sandbox that the task or the person asks for is not there."""
-        sandbox = None if task.run.sandbox == "off" else choose()
-        if sandbox is None and task.run.sandbox == "required":
-            raise PreconditionError(f"this task requires a sandbox; {missing()}", "see: autoresearch doctor")
+        sandbox = sandbox_for(task)
         session = load_session(workspace)
         check_immutable(workspace, session, task)
         tamper_check = (
@@ -239,6 +237,15 @@ class Isolation:
         memory = run.limit_memory_gb
         total = memory * 2**30 if memory is not None else DEFAULT_SHARE * memory_of_machine()
         return Limits(int(total), int(run.limit_file_gb * 2**30), run.limit_processes)
+
+
+def sandbox_for(task: TaskFile) -> Sandbox | None:
+    """Return the sandbox that the runs of a task get. Raises `PreconditionError` when one that the task or the person
+    asks for is not there."""
+    sandbox = None if task.run.sandbox == "off" else choose()
+    if sandbox is None and task.run.sandbox == "required":
+        raise PreconditionError(f"this task requires a sandbox; {missing()}", "see: autoresearch doctor")
+    return sandbox
 
 
 def cache_dir() -> Path:
