@@ -1,8 +1,8 @@
-"""Every refusal leads on: doing what it prints brings what was asked for, and loses nothing that was kept or edited.
+"""Every refusal leads on: doing what it prints brings what was asked for, and loses nothing kept or edited.
 
-A walk brings a workspace into the state that leads to a refusal, does what the refusal says in a real shell, asks again,
-and goes on with the next refusal until it works. A place of the package that refuses without a walk is in NOT_WALKED
-with a reason, or `test_every_refusal_is_walked_or_listed` fails.
+A walk brings a workspace into the state that leads to a refusal, does what the refusal says in a real shell, asks
+again, and goes on with the next refusal until it works. A place of the package that refuses without a walk is in
+NOT_WALKED with a reason, or `test_every_refusal_is_walked_or_listed` fails.
 """
 
 from __future__ import annotations
@@ -386,6 +386,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.git("switch", "-q", "main")
     lab.git("branch", "-q", "-D", f"autoresearch/{TAG}")
+    lab.edit("echo mine\n")
     return Ask(("check",))
 
 
@@ -401,14 +402,15 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.git("switch", "-q", "--detach")
     edit(lab)
     lab.commit("on no branch")
+    edit(lab, 21)
     return Ask(("check",))
 
 
 @walk("experiments/preflight.py check_branch: the branch is {}, the session's is {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
-    lab.git("switch", "-q", "-c", "mine")
-    edit(lab)
-    return Ask(("-C", "src", *TRY))
+    lab.git("switch", "-q", "-c", "mine", "main")
+    lab.write("src/kept", "a new file, where the best has one\n")
+    return Ask(("-C", "src", *TRY), then(lambda: edit(lab), TRY))
 
 
 @walk("workspace/editable.py unfinished: a git {} is not finished here")
@@ -442,23 +444,32 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("check",))
 
 
-@walk("workspace/editable.py behind_the_best: bring that back, edits stay: {}")
+@walk("workspace/editable.py behind_the_best: bring that back, {}: {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.git("reset", "-q", "--hard", "HEAD~1")
     edit(lab)
     return Ask(TRY)
 
 
-@walk("workspace/editable.py behind_the_best: bring that back, edits stay: {}")
+@walk("workspace/editable.py behind_the_best: bring that back, {}: {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.git("reset", "-q", "--hard", "HEAD~1")
     return Ask(("check",), cwd=lab.root / "src")
 
 
-@walk("workspace/editable.py behind_the_best: keep what is here in a branch of its own, and go to the best: {} && {}")
+@walk("workspace/editable.py behind_the_best: bring that back, {}: {}")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.git("reset", "-q", "--hard", "HEAD~2")
+    lab.write("src/kept", "a new file, where the best has one\n")
+    edit(lab, 39)
+    return Ask(("check",), cwd=lab.root / "src")
+
+
+@walk("workspace/editable.py behind_the_best: keep this as a branch of its own, and go to the best, {}: {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     edit(lab)
     lab.git("commit", "-qa", "--amend", "-m", "both")
+    edit(lab, 21)
     return Ask(("check",))
 
 
@@ -631,6 +642,16 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("replicate", "4"), fill={"CLONE": lose_commits(lab, 4)})
 
 
+@walk("studies/study.py fail: its output is in {}", "bare")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    gate = lab.write("../gate", "")
+    lab.edit(f"[ -e '{lab.root.parent}/gate' ] || exit 1\necho METRIC total_ms=100\n")
+    lab.commit()
+    ready(lab, ("baseline",))
+    gate.unlink()
+    return Ask(("replicate", "1", "--seed", "7"), then(gate.touch, ("replicate", "1", "--seed", "7")))
+
+
 # --- git ---
 
 
@@ -779,7 +800,8 @@ WRONG_WORDS: dict[str, tuple[Words, Words]] = {
     "workspace/init_options.py configured: the task {} has no profiles and no source": (("--profile", "tiny"), ()),
     "workspace/init_options.py _relative: {} is outside {}": (("--mutable", "../x"), ("--mutable", "src")),
     "workspace/init_options.py parsed: {}": (("--metric", "total ms"), ("--metric", "total_ms")),
-    "workspace/init_options.py parsed: name what experiments may change: {}": (("--mutable", "."), ("--mutable", "src")),
+    "workspace/init_options.py parsed: name what experiments may change: {}": (
+        ("--mutable", "."), ("--mutable", "src")),
     "workspace/task_file.py check_command: the command {} cannot be read: {}": (
         ("--command", "bash 'bench.sh"), ("--command", "bash bench.sh")),
     "workspace/task_file.py check_command: the command is empty": (("--command", " "), ("--command", "bash bench.sh")),
@@ -872,7 +894,6 @@ NOT_WALKED = {
     "studies/ablate.py apply: there is a commit that was not measured": "a commit while a study runs",
     "studies/selftest.py selftest: a run of the unchanged code failed ({})": "not walked yet",
     "studies/study.py study_of: go on with: {}": "a signal; tests/experiments/test_kill_studies.py",
-    "studies/study.py fail: its output is in {}": "not walked yet",
     "studies/study.py fail: go on with: {}": "a machine that fails during a study; not walked yet",
     "system/git_command.py require_git: git is not installed": "nothing is installed by tests",
     "system/git_command.py _explained: {} failed: {}": "any failure of git",

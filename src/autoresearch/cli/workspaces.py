@@ -147,7 +147,8 @@ def segment(as_json: JsonFlag = False) -> None:
     """Begin a new segment.
 
     For another metric, evaluator or task in the same session: change autoresearch.toml or an immutable file on the
-    session's branch, commit, and call this. Its baseline is measured anew; what came before stays in the log.
+    session's branch, commit, and call this; or only this, for another Python. Its baseline is measured anew; what came
+    before stays in the log.
 
     Example: autoresearch segment
     """

@@ -14,7 +14,14 @@ from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
-from autoresearch.workspace.editable import behind_the_best, check_immutable, put_back, tip_of, unfinished
+from autoresearch.workspace.editable import (
+    behind_the_best,
+    check_immutable,
+    out_of_the_way,
+    put_back,
+    tip_of,
+    unfinished,
+)
 from autoresearch.workspace.python import check_project, differs, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import NAME, Stop, TaskFile, check_command, load
@@ -77,17 +84,19 @@ def check_branch(git: Git, session: Session) -> None:
     operation = git.unfinished_operation()
     if operation is not None:
         raise unfinished(operation)
+    head = git.head() or ""
     if git.resolve(branch_ref(expected)) is None:
-        raise IntegrityError(
-            f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
-        )
-    if branch is None:
-        head, aside = git.head() or "", ""
-        if head and not git.is_ancestor(head, branch_ref(expected)):  # what was committed here would be on no branch
-            aside = f"git branch detached-{head[:12]} && "
-        raise PreconditionError("HEAD is detached", f"go to the session's branch: {aside}git switch {expected}")
-    if branch != expected:
-        raise PreconditionError(f"the branch is {branch}, the session's is {expected}", f"git switch {expected}")
+        aside = out_of_the_way(git, head, tip) if head and (tip := git.resolve(tip_of(session))) else ""
+        back = f"{aside}git switch -c {expected} {tip_of(session)}"
+        raise IntegrityError(f"the session's branch {expected} is gone", f"bring it back: {back}")
+    if branch == expected:
+        return
+    go = f"{out_of_the_way(git, head, git.resolve(branch_ref(expected)) or head)}git switch {expected}"
+    if branch is not None:
+        raise PreconditionError(f"the branch is {branch}, the session's is {expected}", go)
+    if not git.is_ancestor(head, branch_ref(expected)):  # what was committed here would be on no branch
+        go = f"git branch detached-{head[:12]} && {go}"
+    raise PreconditionError("HEAD is detached", f"go to the session's branch: {go}")
 
 
 def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) -> list[AutoresearchError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -59,16 +60,23 @@ def behind_the_best(git: Git, tip: str, head: str) -> IntegrityError | None:
     """
     if git.resolve(tip) is None or git.is_ancestor(tip, head):
         return None
-    forward = f"git reset --keep {tip[:12]}"
-    between = set(git.changed(head, tip))
-    if any(change.path in between for change in git.changes() if not change.untracked):
-        forward = f"git stash && {forward} && git stash pop"
+    aside, stay = out_of_the_way(git, head, tip), "edits stay"
+    forward = f"{aside}git reset --keep {tip[:12]}"
+    if aside:
+        stay = "what is in its way waits for git stash pop"
     if git.is_ancestor(head, tip):
         what = "the branch was set back and does not contain the best so far"
-        return IntegrityError(what, f"bring that back, edits stay: {forward}")
+        return IntegrityError(what, f"bring that back, {stay}: {forward}")
     what = "the branch was rewritten and does not contain the best so far"
-    aside = f"git branch rewritten-{head[:12]}"
-    return IntegrityError(what, f"keep what is here in a branch of its own, and go to the best: {aside} && {forward}")
+    forward = f"git branch rewritten-{head[:12]} && {forward}"
+    return IntegrityError(what, f"keep this as a branch of its own, and go to the best, {stay}: {forward}")
+
+
+def out_of_the_way(git: Git, here: str, there: str) -> str:
+    """Return the words before a move from one commit to another that puts edits aside which git would stop at."""
+    between = set(git.changed(here, there))
+    paths = [os.path.relpath(git.top / c.path, git.root) for c in git.changes() if c.path in between]
+    return f"git stash push -u -- {shlex.join(paths)} && " if paths else ""
 
 
 def set_back(git: Git, session: Session) -> IntegrityError | None:
@@ -122,8 +130,10 @@ def put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
         path = git.prefix + name
         same = path in now and (now[path] == best.get(path) or _content(git, path) == session.segment.sha256.get(name))
         back = "git stash push"
-        if path not in tracked:  # git stash knows nothing of it
-            back = "git restore --staged" + ("" if (git.top / path).exists() else " --worktree")
+        if not (git.top / path).exists():
+            back = "git restore --staged --worktree"
+        elif path not in tracked:  # git stash knows nothing of it
+            back = "git restore --staged"
         if what == "is new":
             ways[name] = f"{_soft(tip)}{back}" if path in now else back if path in tracked else "mv"
         else:
