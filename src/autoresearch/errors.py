@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import ClassVar
 
 PROGRAMS = "autoresearch|git|rm|mv|cd|sed|cat|uv|poetry|pdm|pip|unset|apt"
 """What a command in a fix begins with."""
@@ -24,7 +21,7 @@ class AutoresearchError(Exception):
         super().__init__(message)
         self.message = message
         self.fix = fix
-        self.folder: Path | None = None
+        self.folder: str | None = None
         """Where its fix is to be typed; None is the workspace, or the folder that the command worked in."""
 
     def __str__(self) -> str:

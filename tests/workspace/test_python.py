@@ -216,6 +216,11 @@ def test_what_uv_is_told(project: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert project_variables(project.workspace, task("bash bench.sh")) == told, "a script may call uv, too"
     (project.root / "member").mkdir()
     assert project_variables(Workspace(project.root / "member"), task("uv run x")) == told, "that of the whole project"
+    environment(project.root / "sub/.venv")
+    project.write("sub/pyproject.toml", "")
+    for command in ("uv --project sub run x", "uv run --directory=sub x"):
+        inner = project_variables(project.workspace, task(command))
+        assert inner["UV_PROJECT_ENVIRONMENT"] == f"{project.root}/sub/.venv", command
     isolated = project_variables(project.workspace, task("uv run --isolated bench.py"))
     assert isolated == {"UV_PROJECT_ENVIRONMENT": f"{project.root}/.venv"}
     environment(project.root / "gpu")

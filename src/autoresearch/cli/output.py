@@ -115,7 +115,7 @@ def _fail(error: AutoresearchError, as_json: bool, typed_in: Path | None = None)
 def _place(error: AutoresearchError, typed_in: Path) -> None:
     """Let the command of a fix, which is meant for the workspace, go there first when it was called from elsewhere."""
     here, command = _current() or typed_in, error.command or ""
-    root = error.folder or _root_of(here) or here
+    root = Path(error.folder) if error.folder is not None else _root_of(here) or here
     if root == typed_in:
         return
     if command.startswith("autoresearch ") and _root_of(typed_in) == root:

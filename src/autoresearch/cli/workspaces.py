@@ -105,7 +105,7 @@ def init(
     try:
         workspace = init.init(here() / folder, options, wall_clock())
     except AutoresearchError as error:
-        error.folder = (here() / folder).resolve()
+        error.folder = str((here() / folder).resolve())
         raise
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment

@@ -111,7 +111,8 @@ def project_variables(workspace: Workspace, task: TaskFile) -> dict[str, str]:
     """
     commands = [task.run.command, task.run.evaluate, task.run.checks, task.run.feed]
     found = {}
-    uv = _uv_environment(workspace.root)
+    starts = [_start(workspace.root, _words(command)) for command in filter(None, commands)]
+    uv = _uv_environment(next((start for start in starts if start != workspace.root), workspace.root))
     if uv is not None:
         found["UV_PROJECT_ENVIRONMENT"] = str(uv)
         if not any("--isolated" in _words(command or "") for command in commands):
@@ -149,7 +150,7 @@ def project_environment(root: Path, command: str) -> Path | None:
     if tool is None:
         return None
     if tool == "uv":
-        return _uv_environment(root) if _needs_project(root, words) else None
+        return _uv_environment(_start(root, words)) if _needs_project(root, words) else None
     if tool == "poetry":
         answer = _answer(_home(root), ("poetry", "env", "info", "--path"))
     else:  # pdm would make one if it were asked; it writes down which it uses
@@ -205,15 +206,28 @@ def _words(command: str) -> list[str]:
     return words
 
 
+def _start(root: Path, words: list[str]) -> Path:
+    """Return the folder from which `uv` looks for the project: the workspace, or what an option names."""
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        option, _, same = word.partition("=")
+        if words[0] == "uv" and option in ("--project", "--directory"):
+            return root / (same or value)
+    return root
+
+
 def _tool(words: list[str]) -> str | None:
     """Return the tool of a command that it runs in the environment of a project."""
-    first = next((word for word in words[1:] if not word.startswith("-")), None)
-    return words[0] if words and words[0] in MAKES and first == "run" else None
+    before = words[1 : words.index("run")] if "run" in words[1:] else ["no run"]
+    options = all(
+        word.startswith("-") or known.startswith("--") for word, known in zip(before, ["", *before], strict=False)
+    )
+    return words[0] if words and words[0] in MAKES and options else None
 
 
 def _needs_project(root: Path, words: list[str]) -> bool:
     """Whether `uv run` takes the environment of a project: there is one, and no script brings its own."""
-    if ELSEWHERE & {*words} or not any((folder / "pyproject.toml").is_file() for folder in _folders(root)):
+    start = _start(root, words)
+    if ELSEWHERE & {*words} or not any((folder / "pyproject.toml").is_file() for folder in _folders(start)):
         return False
     return not any(re.search(r"^# /// script$", _text(root / word), re.M) for word in words if word.endswith(".py"))
 
