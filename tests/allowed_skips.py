@@ -36,6 +36,7 @@ INSTALLABLE = {
     "Claude Code is not installed": "claude",
     "Codex is not installed": "codex",
     "Gemini CLI is not installed": "gemini",
+    "uv is not installed": "uv",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

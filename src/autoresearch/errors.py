@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+PROGRAMS = "autoresearch|git|rm|mv|cd|sed|cat|uv|poetry|pdm|pip|unset|apt"
+"""What a command in a fix begins with."""
+
+_COMMAND = re.compile(rf"(?:^|: )((?:{PROGRAMS}) .*)$")
 
 
 class AutoresearchError(Exception):
@@ -15,9 +21,22 @@ class AutoresearchError(Exception):
         super().__init__(message)
         self.message = message
         self.fix = fix
+        self.folder: str | None = None
+        """Where its fix is to be typed; None is the workspace, or the folder that the command worked in."""
 
     def __str__(self) -> str:
         return f"{self.message}; {self.fix}" if self.fix else self.message
+
+    @property
+    def command(self) -> str | None:
+        """What its fix ends with, when that is a command: the fix itself, or what stands behind a colon."""
+        found = _COMMAND.search(self.fix)
+        return found[1] if found is not None else None
+
+    def from_folder(self, folder: str) -> None:
+        """Let the command of its fix go to `folder` first: that is where it is meant to be typed."""
+        if self.command is not None and not self.command.startswith("cd "):
+            self.fix = f"{self.fix.removesuffix(self.command)}cd {folder} && {self.command}"
 
     def as_dict(self) -> dict[str, str]:
         """Return the error as `--json` prints it."""

@@ -213,7 +213,7 @@ class TestTheTask:
         path.write_bytes(b"\xff\xfe\x00")
         refused_try(lab, PRECONDITION, "autoresearch.toml")
         path.unlink()
-        assert "git checkout" in refused_try(lab, PRECONDITION, "no autoresearch.toml")
+        assert "git restore" in refused_try(lab, PRECONDITION, "no autoresearch.toml")
 
     def test_a_task_that_was_changed_and_still_reads_is_an_edited_immutable_file(self, lab: Lab) -> None:
         path = lab.root / "autoresearch.toml"

@@ -85,7 +85,9 @@ def test_edits_that_are_in_the_way_are_put_aside_first(two: Lab) -> None:
     set_back(two)
     two.write("src/a", "39\n")
     refused = two.call("try", "-m", "x")
-    assert refused.code == 4 and "git stash && git reset --keep" in refused.err and "git stash pop" in refused.err
+    assert refused.code == 4 and "git stash push -u -- src/a && git reset --keep" in refused.err
+    follow(two, refused.err)
+    assert (two.root / "src/a").read_text() == "30\n" and two.git("show", "stash@{0}:src/a") == "39"
 
 
 def test_the_hook_tells_it_at_the_start(two: Lab) -> None:

@@ -82,5 +82,5 @@ def test_an_ignored_mutable_path_can_be_added_as_init_says(repo: Repo) -> None:
     repo.write("made/x y", "1\n")
     refused = repo.call(*INIT, "--mutable", "made")
     assert refused.code == 5 and "made is not tracked" in refused.err
-    _shell(repo, refused.err.strip().rsplit("; ", 1)[1].rsplit(", or", 1)[0])
+    _shell(repo, refused.err.strip().rsplit(": ", 1)[1])
     assert repo.call(*INIT, "--mutable", "made").code == 0

@@ -96,7 +96,8 @@ def try_(
 
     workspace, given = find(here()), pairs(asi)
     if pairs_asked is not None and again is None:
-        raise UsageError("--pairs is for a change that was a close call", "say which: autoresearch try --again N")
+        which = "say which: autoresearch try --again N --pairs P"
+        raise UsageError("--pairs is for a change that was a close call", which)
     if detach:
         pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
         words = jobs.words("try", "-m", message, again=again, pairs=pairs_asked, same=same)

@@ -48,7 +48,7 @@ def status(as_json: JsonFlag = False) -> None:
     wrong = problem(workspace, session) if idle else None
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
-        view["next"] = wrong.fix.rsplit(": ", 1)[-1]
+        view["next"] = wrong.command or wrong.fix
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
     if view["loop"] is not None and view["loop"]["running"] and running is None and wrong is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -120,7 +121,7 @@ def _job_output(job: Job, command: str) -> Output:
     """Return what a detached command has printed; raise its error, or `MachineError` when it ended without a word."""
     output = job.output
     if not output:
-        raise MachineError(f"{command} ended without a word", f"see what it printed: cat {job.log}")
+        raise MachineError(f"{command} ended without a word", f"see what it printed: cat {shlex.quote(str(job.log))}")
     if "error" in output:
         raise error_of(output["error"])
     return output

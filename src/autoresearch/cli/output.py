@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -17,6 +18,7 @@ from autoresearch.cli import streams
 from autoresearch.cli.job_folders import adopt, detached_as
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import printable
+from autoresearch.workspace.workspace import find
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
@@ -67,12 +69,13 @@ def here() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError:
-        raise UsageError("the current folder does not exist any more", "cd to another one") from None
+        raise UsageError("the current folder does not exist any more", "go to another one") from None
 
 
 def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     """Run the command line and leave with the exit code of the contract; no traceback for what a user can cause."""
     as_json = "--json" in argv
+    typed_in = _current()
     adopt(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -83,7 +86,7 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
         streams.settle()
         sys.exit(code if isinstance(code, int) else 0)
     except AutoresearchError as error:
-        _fail(error, as_json)
+        _fail(error, as_json, typed_in)
     except KeyboardInterrupt:
         _fail(AutoresearchError("interrupted", "see: autoresearch resume"), as_json)
     except BrokenPipeError:
@@ -97,14 +100,41 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
         raise
 
 
-def _fail(error: AutoresearchError, as_json: bool) -> NoReturn:
+def _fail(error: AutoresearchError, as_json: bool, typed_in: Path | None = None) -> NoReturn:
     job = detached_as()
-    if job is not None:
+    if job is not None:  # whoever waits for it does so in a folder of his own
         job.keep({"error": error.as_dict()})
+    elif typed_in is not None:
+        _place(error, typed_in)
     if as_json:
         streams.put(sys.stdout, _object({"error": error.as_dict()}) + "\n")
     remark(f"autoresearch: {error}")
     sys.exit(error.exit_code)
+
+
+def _place(error: AutoresearchError, typed_in: Path) -> None:
+    """Let the command of a fix, which is meant for the workspace, go there first when it was called from elsewhere."""
+    here, command = _current() or typed_in, error.command or ""
+    root = Path(error.folder) if error.folder is not None else _root_of(here) or here
+    if root == typed_in:
+        return
+    if command.startswith("autoresearch ") and _root_of(typed_in) == root:
+        return  # it finds the workspace from any folder in it
+    error.from_folder(shlex.quote(os.path.relpath(root, typed_in)))
+
+
+def _root_of(folder: Path) -> Path | None:
+    try:
+        return find(folder).root
+    except (AutoresearchError, OSError):
+        return None
+
+
+def _current() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _is_usage(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from autoresearch.errors import PreconditionError
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.result import ExperimentResult
+from autoresearch.journal import file as journal
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Brief, ProposalFailed
 from autoresearch.loop.agents.sampler import Sampler
@@ -34,7 +36,10 @@ CONFIRMING_SEEDS = 1
 def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as_json: bool) -> None:
     """Make a workspace in `folder`, measure a baseline and some experiments, print the table, draw the plot."""
     if folder.exists() and any(folder.iterdir()):
-        raise PreconditionError(f"{folder} is not empty", "go on there with autoresearch status, or name a new folder")
+        if (folder / journal.NAME).exists():
+            there = f"cd {shlex.quote(os.path.relpath(folder))} && autoresearch status"
+            raise PreconditionError(f"{folder} has a session already", f"go on there: {there}")
+        raise PreconditionError(f"{folder} is not empty", "name a new folder: autoresearch quickstart DIR")
     began = time.monotonic()
     with Display(total=1 + BASELINE_SEEDS + experiments) as display:
         display.say(f"1/4 a workspace in {folder}: task pretrain, profile tiny, the text of the Python installation")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -93,13 +94,20 @@ def init(
     from autoresearch.workspace import init, task_file
     from autoresearch.workspace.init_options import InitOptions
     from autoresearch.workspace.lost_session import lost_sessions
+    from autoresearch.workspace.python import python_words
 
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
         seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
     )  # fmt: skip
-    workspace = init.init(here() / folder, options, wall_clock())
+    place = shlex.quote(str(folder))
+    elsewhere = (here() / folder).resolve() != here().resolve()
+    try:
+        workspace = init.init(here() / folder, options, wall_clock())
+    except AutoresearchError as error:
+        error.folder = str((here() / folder).resolve())
+        raise
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment
     for line in lost_sessions(workspace.root, segment.tag or ""):
@@ -111,7 +119,8 @@ def init(
                 setup_workspace(workspace, display.tick)
         except AutoresearchError as error:
             remark(f"the workspace is made, but {error.message}")
-            raise AutoresearchError(error.message, f"then: cd {folder} && autoresearch baseline") from None
+            go = f"cd {place} && " if elsewhere else ""
+            raise AutoresearchError(error.message, f"{error.fix}; then: {go}{BASELINE}") from None
     view = {
         "workspace": str(workspace.root),
         "branch": segment.branch,
@@ -122,6 +131,7 @@ def init(
         "mutable": list(loaded.files.mutable),
         "immutable": list(loaded.files.immutable),
         "options": loaded.options,
+        "python": dict(segment.python) or None,
         "next": "autoresearch baseline",
     }
     lines = [
@@ -131,15 +141,17 @@ def init(
         f"immutable  {', '.join(loaded.files.immutable)}",
     ]
     lines += [f"linked     {', '.join(loaded.files.link)}"] if loaded.files.link else []
-    go = "" if workspace.root == here().resolve() else f"cd {folder} && "
-    emit(as_json, view, [*lines, f"next       {go}autoresearch baseline"])
+    lines += [f"python     {python_words(segment.python)}"] if segment.python else []
+    go = f"cd {place} && " if elsewhere else ""
+    emit(as_json, view, [*lines, f"next       {go}{BASELINE}"])
 
 
 def segment(as_json: JsonFlag = False) -> None:
     """Begin a new segment.
 
     For another metric, evaluator or task in the same session: change autoresearch.toml or an immutable file on the
-    session's branch, commit, and call this. Its baseline is measured anew; what came before stays in the log.
+    session's branch, commit, and call this; or only this, for another Python. Its baseline is measured anew; what came
+    before stays in the log.
 
     Example: autoresearch segment
     """

@@ -30,7 +30,6 @@ from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.system.clock import Clock
-from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
@@ -95,7 +94,7 @@ def attempt(
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
             status, reason = _judged(context, session, runs, commit, candidate.parent, clock)
-            record = verdict_line(runs, session, start, status, reason, detect().env(), clock())
+            record = verdict_line(runs, session, start, status, reason, context.env(), clock())
             append(root, record)
         result = conclude(context, runs, remarks)
         hooks["after"] = run_hook(root, result.session, "after", {**record, "experiment": number, "commit": commit})
@@ -119,7 +118,7 @@ def _judged(
         with context.meter(context.task.run.checks_limit_s) if context.task.run.checks else nullcontext():
             reason = check(context, context.spec(commit, runs.number, SCREENING_SEED))
         runs.failed = Measurement("checks_failed", reason=reason) if reason else incomparable(runs, session)
-    env = detect().env()
+    env = context.env()
     while runs.failed is None:
         step = decide(runs, session, context.task.rules, env)
         if step.action in ("keep", "discard"):
@@ -146,7 +145,7 @@ def _repeat_incumbent(
         reason = f"the incumbent's run of seed {seed} failed: {run.reason}"
         return Measurement("killed", reason=reason, excerpt=run.excerpt)
     append(
-        context.workspace, repeat_line(incumbent.number, seed, run.value, detect().env(), clock(), speed=speed_of(run))
+        context.workspace, repeat_line(incumbent.number, seed, run.value, context.env(), clock(), speed=speed_of(run))
     )
     return None
 

@@ -21,9 +21,8 @@ from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import edited, mutable_paths
+from autoresearch.workspace.editable import edited, mutable_paths, put_aside
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
@@ -44,7 +43,7 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
         if edited(git, session, task):
             what = ", ".join(task.files.mutable)
             raise PreconditionError(
-                f"{what} has changes that are not committed", "commit them, or put them aside: git stash"
+                f"{what} has changes that are not committed", f"commit them, or put them aside: {put_aside(task)}"
             )
         setup(context)
         number, commit = session.next_number, git.head() or ""
@@ -65,11 +64,12 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
             status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
-            append(root, verdict_line(runs, session, start, status, reason, detect().env(), clock()))
+            append(root, verdict_line(runs, session, start, status, reason, context.env(), clock()))
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
-            raise AutoresearchError(message, f"see: autoresearch show {number}; correct it, commit, and measure again")
+            fix = f"correct it, commit, and call this again; what it printed: autoresearch show {number}"
+            raise AutoresearchError(message, fix)
         return result
 
 
@@ -107,10 +107,11 @@ def _more_seeds(
     for seed in missing:
         last = measure(context, context.spec(first.commit or "", first.number, seed))
         if last.value is None:
-            raise AutoresearchError(f"the baseline failed with seed {seed}: {last.reason}", "see: autoresearch show 1")
+            message = f"the baseline failed with seed {seed}: {last.reason}"
+            raise AutoresearchError(message, f"see: autoresearch show {first.number}")
         append(
             context.workspace,
-            repeat_line(first.number, seed, last.value, detect().env(), clock(), speed=speed_of(last)),
+            repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last)),
         )
     session = load_session(context.workspace)
     remarks += keep_up(context.workspace, context.git, session)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.experiments.code_fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.experiments.code_review import remarks
+from autoresearch.experiments.preflight import FETCH
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside
+from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside, put_aside
 from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
@@ -45,6 +46,9 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     incumbent = session.incumbent
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
     if not tip:
+        if incumbent is not None and incumbent.commit:
+            gone = f"the commit of experiment {incumbent.number}, the best, is not in this repository"
+            raise IntegrityError(gone, FETCH)
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
     if incumbent is None or incumbent.reference is None:
         raise IntegrityError(
@@ -92,7 +96,7 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     edits, version = edited(git, session, task), git.entries_of(commit, paths)
     here = git.entries_of("HEAD", paths)
     if edits and git.entries_with(edits, paths) != version:
-        raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
+        raise PreconditionError("there are edits that were not measured", f"put them aside: {put_aside(task)}")
     incumbent = session.incumbent
     if here != version and (incumbent is None or git.head() != git.resolve(incumbent.commit or "")):
         raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
@@ -153,7 +157,7 @@ def _refuse_repetition(
     The same is what has the same files, modes, links and submodules. What differs only in comments and spacing is the
     same where a harness takes the metric of a model; a command may count lines, or read a docstring as its prompt.
     """
-    roots, again = mutable_paths(git, task), "measure it all the same: autoresearch try --same"
+    roots, again = mutable_paths(git, task), 'measure it all the same: autoresearch try --same -m "..."'
     alike: Experiment | None = None
     for e in known:
         commit = e.commit and git.resolve(e.commit)

@@ -9,16 +9,30 @@ from autoresearch.experiments.recovery import recover
 from autoresearch.experiments.stop import STOP_FILE, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
-from autoresearch.runs.spec import Meter, RunContext, Tick, search_path, unmetered
+from autoresearch.runs.isolation.policy import sandbox_for
+from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
-from autoresearch.workspace.editable import behind_the_best, check_immutable, tip_of
+from autoresearch.workspace.editable import (
+    behind_the_best,
+    check_immutable,
+    out_of_the_way,
+    put_back,
+    tip_of,
+    unfinished,
+)
 from autoresearch.workspace.journal_mirror import check_mirror
 from autoresearch.workspace.lost_session import lost_beside
+from autoresearch.workspace.python import check_project, differs, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
-from autoresearch.workspace.task_file import Stop, TaskFile, check_command, load
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.task_file import NAME, Stop, TaskFile, check_command, load
+from autoresearch.workspace.workspace import Workspace, free_name
+
+FETCH = "from a clone that has them: git fetch CLONE 'refs/autoresearch/*:refs/autoresearch/*'"
+"""What brings back commits that are not in this repository."""
+
+TASK_IS_FIXED = "install it, or correct [run] command in autoresearch.toml, commit that, then: autoresearch segment"
 
 
 def preflight(
@@ -34,13 +48,24 @@ def preflight(
     check_branch(git, session)
     if recovered.lost is not None:
         raise recovered.lost
-    task = load(root.root)
+    task = _task(root, session)
     if stops:
         check_stop(root, session, task.stop, clock())
     check_immutable(root, session, task)
-    context = RunContext(root, git, task, tick, meter)
-    check_command(root.root, task.run.command, search_path(root))
-    return context, session, list(recovered.done)
+    check_command(root.root, task.run.command, search_path(root), TASK_IS_FIXED)
+    check_project(root, task)
+    sandbox_for(task)
+    context = RunContext(root, git, task, tick, meter, python_of(root, task))
+    another = differs(session.segment.python, context.python)
+    return context, session, [*recovered.done, *([another] if another else [])]
+
+
+def _task(workspace: Workspace, session: Session) -> TaskFile:
+    """Return the task; where its file is gone, raise what brings it back as the best experiment has it."""
+    if not (workspace.root / NAME).exists() and NAME in session.segment.sha256:
+        back = put_back(git_at(workspace.root), session, {NAME: "is missing"})
+        raise PreconditionError(f"there is no {NAME} in {workspace.root}", back)
+    return load(workspace.root)
 
 
 def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> None:
@@ -49,9 +74,8 @@ def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> 
         raise StopReached(STOP_FILE, "remove it to go on: rm STOP")
     reason = stop_reason(stop, session, now)
     if reason is not None:
-        raise StopReached(
-            reason, "for another session: mv autoresearch.jsonl earlier.jsonl && autoresearch init . --tag NAME"
-        )
+        aside = f"mv {workspace.journal.name} {free_name(workspace.root, 'earlier.jsonl')}"
+        raise StopReached(reason, f"for another session: {aside} && autoresearch init . --tag NAME")
 
 
 def check_branch(git: Git, session: Session) -> None:
@@ -66,17 +90,20 @@ def check_branch(git: Git, session: Session) -> None:
         )
     operation = git.unfinished_operation()
     if operation is not None:
-        raise PreconditionError(
-            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
-        )
+        raise unfinished(operation)
+    head = git.head() or ""
     if git.resolve(branch_ref(expected)) is None:
-        raise IntegrityError(
-            f"the session's branch {expected} is gone", f"bring it back: git switch -c {expected} {tip_of(session)}"
-        )
-    if branch is None:
-        raise PreconditionError("HEAD is detached", f"go to the session's branch: git switch {expected}")
-    if branch != expected:
-        raise PreconditionError(f"the branch is {branch}, the session's is {expected}", f"git switch {expected}")
+        aside = out_of_the_way(git, head, tip) if head and (tip := git.resolve(tip_of(session))) else ""
+        back = f"{aside}git switch -c {expected} {tip_of(session)}"
+        raise IntegrityError(f"the session's branch {expected} is gone", f"bring it back: {back}")
+    if branch == expected:
+        return
+    go = f"{out_of_the_way(git, head, git.resolve(branch_ref(expected)) or head)}git switch {expected}"
+    if branch is not None:
+        raise PreconditionError(f"the branch is {branch}, the session's is {expected}", go)
+    if not git.is_ancestor(head, branch_ref(expected)):  # what was committed here would be on no branch
+        go = f"git branch detached-{head[:12]} && {go}"
+    raise PreconditionError("HEAD is detached", f"go to the session's branch: {go}")
 
 
 def check_all(workspace: Workspace, git: Git, session: Session, task: TaskFile) -> list[AutoresearchError]:
@@ -110,7 +137,7 @@ def _check_commits(git: Git, session: Session) -> None:
     missing = [e.number for e in ours if e.commit in gone]
     if missing:
         numbers = ", ".join(map(str, missing[:5]))
-        raise IntegrityError(f"the commits of experiments {numbers} are gone from the repository", "see: git reflog")
+        raise IntegrityError(f"the commits of experiments {numbers} are gone from the repository", FETCH)
     incumbent, branch = session.incumbent, session.segment.branch
     if incumbent is not None and branch is not None and incumbent.commit:
         tip = git.resolve(branch_ref(branch))

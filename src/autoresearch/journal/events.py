@@ -56,6 +56,7 @@ class SegmentDetails(TypedDict, total=False):
     branch: str | None
     tag: str | None
     keep_untracked: Sequence[str]
+    python: Mapping[str, str]
     imported: str
 
 
@@ -99,6 +100,7 @@ def read_config(event: Event, index: int) -> Segment:
         tag=text_at(event, "tag"),
         sha256=mapping_at(event, "sha256", {}),
         keep_untracked=tuple(event.get("keep_untracked") or ()),
+        python=mapping_at(event, "python", {}),
         timestamp=seconds_at(event),
     )
 

@@ -21,4 +21,6 @@ class Segment:
     """Immutable path -> hash of its content when the session began."""
     keep_untracked: tuple[str, ...] = ()
     """Paths that lay untracked inside the mutable paths at the beginning: a person's, never committed."""
+    python: Mapping[str, str] = field(default_factory=dict)
+    """`version` and `path` of the Python that runs used when the segment began; empty where that is not known."""
     timestamp: int | None = None

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from autoresearch.experiments.code_fingerprint import syntax_error
 from autoresearch.experiments.code_review import NETWORK
-from autoresearch.runs.spec import search_path
+from autoresearch.workspace.python import search_path
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import Workspace
 

@@ -81,7 +81,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
     }
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
-    return {**view, "next": wrong.fix.rsplit(": ", 1)[-1] if wrong else _next(session, view)}
+    return {**view, "next": wrong.command or wrong.fix if wrong else _next(session, view)}
 
 
 def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, NoSession
 from autoresearch.experiments.preflight import check_all, check_branch
+from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
 from autoresearch.workspace.lock import current_run
+from autoresearch.workspace.python import check_project, differs, python_of, python_words
 from autoresearch.workspace.session_journal import load_session
-from autoresearch.workspace.task_file import load
+from autoresearch.workspace.task_file import TaskFile, load
 from autoresearch.workspace.workspace import Workspace, find
 
 ML_PACKAGES = ("torch", "numpy", "tiktoken", "pyarrow", "huggingface_hub", "rustbpe", "kernels")
@@ -146,15 +148,36 @@ def _workspace(folder: Path) -> list[Check]:
         session = load_session(workspace)
         git = Git(workspace.root)
         check_branch(git, session)  # first: another branch has no task file
-        wrong = check_all(workspace, git, session, load(workspace.root))
+        task = load(workspace.root)
+        wrong = check_all(workspace, git, session, task)
     except AutoresearchError as error:
         return [Check("workspace", False, error.message, error.fix)]
     if wrong:
         return [Check("workspace", False, error.message, error.fix) for error in wrong]
-    checks = [Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"), _agents(workspace)]
+    checks = [
+        Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"),
+        _runs_python(workspace, session, task),
+    ]
+    checks.append(_agents(workspace))
     if session.unfinished is not None and current_run(workspace) is None:
         checks.append(Check("interrupted", False, f"experiment {session.unfinished.number}", "autoresearch resume"))
     return checks
+
+
+def _runs_python(workspace: Workspace, session: Session, task: TaskFile) -> Check:
+    """Which Python the command of an experiment runs, and whether it is the one that the session began with."""
+    try:
+        check_project(workspace, task)
+    except AutoresearchError as error:
+        return Check("run python", False, error.message, error.fix)
+    python = python_of(workspace, task)
+    if python is None:
+        return Check("run python", True, "none that can be told; the command finds its own")
+    another = differs(session.segment.python, python)
+    if another is not None:
+        fix = "activate that one again, or measure anew with this one: autoresearch segment"
+        return Check("run python", False, another, fix, needed=False)
+    return Check("run python", True, python_words({"version": python.version, "path": python.path}))
 
 
 def _agents(workspace: Workspace) -> Check:

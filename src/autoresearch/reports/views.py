@@ -13,6 +13,7 @@ from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference
+from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
 
 View = dict[str, Any]
@@ -336,6 +337,8 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
         lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "
                      f"{gain_words(session, view['gain'], view['gain_error'])} over the baseline")  # fmt: skip
     lines.append(f"noise  {noise_words(session)}")
+    if view["env"].get("python_path") and view["experiment"] == (session.baseline and session.baseline.number):
+        lines.append(f"python {python_words({'version': view['env']['python'], 'path': view['env']['python_path']})}")
     if view["best"]:
         best = view["best"]
         what = f"experiment {best['experiment']}: {one_line(best['description'], 80)}"

@@ -23,8 +23,10 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.snapshot import snapshot
 from autoresearch.runs.spec import RunContext, RunSpec, environment
+from autoresearch.runs.withheld import missed, withheld
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.process import Exit, run_limited
+from autoresearch.workspace.python import project_variables, redirected
 
 
 def measure(context: RunContext, spec: RunSpec) -> Measurement:
@@ -40,10 +42,10 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
     isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
     with _announced(context, spec) as run_id:
-        env = environment(context.workspace, spec, run_id)
+        env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         ended, failed = _train(context, isolation, commit, run_dir, env)
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        result = ended_badly(ended, task.run.limit_s, run_dir)
+        result, last = ended_badly(ended, task.run.limit_s, run_dir), ended
         if failed is not None:
             result = Measurement("killed", reason=f"the machine failed: {failed}", seconds=ended.seconds)
         if result is None and task.run.evaluate is None:
@@ -58,7 +60,10 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             left = max(0.0, limit - ended.seconds)
             with snapshot(context, commit, "evaluate") as folder:
                 judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
-            result = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split)
+            result, last = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split), judged
+        if result.outcome in ("crash", "no_metric"):
+            told = missed(last.tail, withheld(env, task.run.secrets))
+            result = replace(result, reason=one_line(result.reason, 200) + told if told else result.reason)
         result = replace(_with_findings(result, isolation), isolation=isolation.name, cpu_s=ended.cpu_s, load=load)
     record = {**asdict(result), "experiment": spec.experiment, "seed": spec.seed, "commit": commit}
     _make_room(run_dir / "result.json")
@@ -73,7 +78,7 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
         return None
     isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
     with _announced(context, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
-        env = environment(context.workspace, spec, run_id)
+        env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         limit = context.task.run.checks_limit_s
         ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
     tampered, _ = isolation.end()
@@ -86,7 +91,8 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     if ended.code == 0:
         return None
     last = excerpt(ended.tail, lines=1)
-    return f"the checks exited with {ended.code}" + (f": {last[0]}" if last else "")
+    told = missed(ended.tail, withheld(env, context.task.run.secrets))
+    return f"the checks exited with {ended.code}" + (f": {last[0]}" if last else "") + told
 
 
 def _train(
@@ -114,6 +120,7 @@ def _process(
 ) -> Exit:  # fmt: skip
     """Run one process of a run."""
     _make_room(log)
+    env = env | redirected(context.python, context.workspace, folder, env)
     with isolation.process(what, env) as isolated:
 
         def inform(seconds: float) -> None:

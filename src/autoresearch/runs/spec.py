@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.system.git import Git
+from autoresearch.system.hardware import detect
 from autoresearch.system.process import RUN_ID
+from autoresearch.workspace.python import Python, search_path
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import Workspace
 
@@ -57,32 +58,16 @@ class RunContext:
     task: TaskFile
     tick: Tick | None = None
     meter: Meter = unmetered
+    python: Python | None = None
+    """The one that the command runs, where there is one."""
+
+    def env(self) -> dict[str, object]:
+        """Return what a line of the journal says of the machine, and of the Python that ran there."""
+        return {**detect().env(), **(self.python.env() if self.python is not None else {})}
 
     def spec(self, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""
         return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent)
-
-
-def search_path(workspace: Workspace) -> str:
-    """Return the PATH of a run: the workspace's own Python first, else that of the environment which is activated in
-    the person's shell, else the one that runs this program.
-
-    A workspace with a harness needs what this program was installed with, unless it has an environment of its own.
-    """
-    path = os.environ.get("PATH", os.defpath)
-    folders = [workspace.root / ".venv" / "bin"]
-    if not (workspace.root / "harness").is_dir():
-        folders += _activated(path)
-    python = next((folder for folder in folders if (folder / "python").exists()), Path(sys.executable).parent)
-    return f"{python}{os.pathsep}{path}"
-
-
-def _activated(path: str) -> list[Path]:
-    """Return the folders of programs of the virtual and conda environments that are activated: on the PATH, too."""
-    roots = [os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
-    folders = [Path(root, "bin") for root in roots]
-    on_path = [Path(folder) for folder in path.split(os.pathsep) if folder]
-    return sorted((folder for folder in folders if folder in on_path), key=on_path.index)
 
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:

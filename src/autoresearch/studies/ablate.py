@@ -23,7 +23,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on, files_of, merged, object_name, write_object
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import edited, mutable_paths
+from autoresearch.workspace.editable import edited, mutable_paths, put_aside
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -120,10 +120,11 @@ def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | Non
         raise PreconditionError("there is no smaller stack to apply", "every change pays, or cannot be told")
     with lock(root), signals_interrupt():
         context, session, _ = preflight(root, clock, tick)
-        if edited(context.git, session, context.task) or context.git.head() != (
-            session.incumbent and context.git.resolve(session.incumbent.commit or "")
-        ):
-            raise PreconditionError("there are edits that were not measured", "measure or undo them first: git stash")
+        if edited(context.git, session, context.task):
+            aside = f"put them aside: {put_aside(context.task)}"
+            raise PreconditionError("there are edits that were not measured", aside)
+        if context.git.head() != (session.incumbent and context.git.resolve(session.incumbent.commit or "")):
+            raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
         with changing_git(root):
             paths, git = mutable_paths(context.git, context.task), context.git
             git.restore(stack.commit, paths)

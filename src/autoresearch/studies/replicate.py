@@ -9,7 +9,6 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.runs.spec import Tick
 from autoresearch.studies.study import study_of
 from autoresearch.system.clock import Clock
-from autoresearch.system.hardware import detect
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append, load_session
@@ -42,7 +41,7 @@ def replicate(
             if run.value is None:
                 raise runner.fail(f"experiment {number} with seed {chosen}", run)
             value = run.value
-            append(root, repeat_line(number, chosen, value, detect().env(), clock(), study=runner.study.number))
+            append(root, repeat_line(number, chosen, value, context.env(), clock(), study=runner.study.number))
             runner.end("done", {"value": value})
         session = load_session(root)
         experiment = session.find(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -47,12 +48,12 @@ class GitCommand:
             if "dubious ownership" in message:
                 raise PreconditionError(
                     f"git refuses {root}: it belongs to another user",
-                    f"git config --global --add safe.directory {root}",
+                    f"git config --global --add safe.directory {shlex.quote(str(root))}",
                 )
-            raise PreconditionError(f"{root} is not in a git repository", "start one with: git init && git commit")
+            if "work tree" in message:
+                raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
+            raise PreconditionError(f"{root} is not in a git repository", START)
         lines = answer.stdout.decode("utf-8", "surrogateescape").split("\n", 3)
-        if not lines[0] or len(lines) < 4:
-            raise PreconditionError(f"{root} is in a bare repository", "go to a work tree of it")
         self.top = Path(lines[0])
         self.git_dir = Path(lines[1])
         """Where git keeps what belongs to this work tree alone: HEAD, the index, a merge that waits for its end."""
@@ -119,6 +120,8 @@ class GitCommand:
             start_new_session=True,
         )
 
+
+START = 'start one with: git init && git add . && git commit -m "start"'
 
 _PROGRAM = ("git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
             "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false")  # fmt: skip

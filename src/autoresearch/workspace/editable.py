@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.journal.session import Session
-from autoresearch.system.file_hashes import differences, hash_files
+from autoresearch.system.file_hashes import differences, hash_files, sha256_of
 from autoresearch.system.git import Change, Git
+from autoresearch.system.git_plumbing import files_of
 from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
@@ -39,6 +41,11 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
 
 
+def put_aside(task: TaskFile) -> str:
+    """Return the command that takes every edit of the mutable files out of the way, the new files with them."""
+    return f"git stash push -u -- {shlex.join(task.files.mutable)}"
+
+
 def own_file(git: Git, path: str) -> bool:
     """Whether a path, relative to the top, is of what the session itself writes: somebody may have committed it."""
     name = path.removeprefix(git.prefix)
@@ -53,16 +60,23 @@ def behind_the_best(git: Git, tip: str, head: str) -> IntegrityError | None:
     """
     if git.resolve(tip) is None or git.is_ancestor(tip, head):
         return None
-    forward = f"git reset --keep {tip[:12]}"
-    between = set(git.changed(head, tip))
-    if any(change.path in between for change in git.changes() if not change.untracked):
-        forward = f"git stash && {forward} && git stash pop"
+    aside, stay = out_of_the_way(git, head, tip), "edits stay"
+    forward = f"{aside}git reset --keep {tip[:12]}"
+    if aside:
+        stay = "what is in its way waits for git stash pop"
     if git.is_ancestor(head, tip):
         what = "the branch was set back and does not contain the best so far"
-        return IntegrityError(what, f"bring that back, edits stay: {forward}")
+        return IntegrityError(what, f"bring that back, {stay}: {forward}")
     what = "the branch was rewritten and does not contain the best so far"
-    aside = f"git branch rewritten-{head[:12]}"
-    return IntegrityError(what, f"keep what is here in a branch of its own, and go to the best: {aside} && {forward}")
+    forward = f"git branch rewritten-{head[:12]} && {forward}"
+    return IntegrityError(what, f"keep this as a branch of its own, and go to the best, {stay}: {forward}")
+
+
+def out_of_the_way(git: Git, here: str, there: str) -> str:
+    """Return the words before a move from one commit to another that puts edits aside which git would stop at."""
+    between = set(git.changed(here, there))
+    paths = [os.path.relpath(git.top / c.path, git.root) for c in git.changes() if c.path in between]
+    return f"git stash push -u -- {shlex.join(paths)} && " if paths else ""
 
 
 def set_back(git: Git, session: Session) -> IntegrityError | None:
@@ -86,7 +100,8 @@ def dirty(git: Git, foreign: Sequence[Change]) -> PreconditionError:
     path = shlex.quote(f":/{first.path}" if git.prefix else first.path)
     fix = f"put it aside: git stash push -- {path}"
     if first.staged and not git.tracked([first.path]):  # gone from the index: git stash knows nothing of it
-        fix = f"bring it back: git restore --staged --worktree -- {path}"
+        gone = "" if (git.top / first.path).exists() else " --worktree"
+        fix = f"bring it back: git restore --staged{gone} -- {path}"
     return PreconditionError(f"{first.path}{more} {what} and is not a file that experiments may change", fix)
 
 
@@ -96,11 +111,59 @@ def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> N
     changes = differences(session.segment.sha256, hashes)
     changes = {path: what for path, what in changes.items() if what != "is new" or _counts(workspace, task, path)}
     if changes:
-        first = next(iter(changes))
-        fix = f"git checkout {tip_of(session)[:12]} -- {shlex.quote(first)}"
-        raise IntegrityError(
-            "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)", f"put it back: {fix}"
-        )
+        told = "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)"
+        raise IntegrityError(told, put_back(Git(workspace.root), session, changes))
+
+
+def put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
+    """Return how immutable files become what they were. Nothing of what they are now is lost on the way.
+
+    It goes by the first file, with the others that the same command puts back. What was committed on top of the best is
+    taken out of its commit; where nothing is measured yet, a commit of it begins a segment.
+    """
+    tip = session.incumbent.commit if session.incumbent is not None else None
+    tip = git.resolve(tip) if tip else None
+    now, best = ({} if at is None else git.entries_of(at, [git.prefix + path for path in changes])
+                 for at in (git.head(), tip))  # fmt: skip
+    tracked, ways = {*git.tracked([git.prefix + path for path in changes])}, {}
+    for name, what in changes.items():
+        path = git.prefix + name
+        same = path in now and (now[path] == best.get(path) or _content(git, path) == session.segment.sha256.get(name))
+        back = "git stash push"
+        if not (git.top / path).exists():
+            back = "git restore --staged --worktree"
+        elif path not in tracked:  # git stash knows nothing of it
+            back = "git restore --staged"
+        if what == "is new":
+            ways[name] = f"{_soft(tip)}{back}" if path in now else back if path in tracked else "mv"
+        else:
+            ways[name] = back if same else f"{_soft(tip)}{back}" if path in best else "segment"
+    first, way = next(iter(ways.items()))
+    paths = shlex.join(name for name, its in ways.items() if its == way)
+    if way == "mv":
+        return f"take it out of there: mv {shlex.quote(first)} {shlex.quote(f'{PurePosixPath(first).name}.aside')}"
+    if way == "segment":
+        uncommitted = any(git.prefix + name in {c.path for c in git.changes()} for name in ways if ways[name] == way)
+        commit = f"git commit -m {shlex.quote(f'change {first}')} -- {paths} && " if uncommitted else ""
+        return f"nothing was measured with it yet, so measure with what it is now: {commit}autoresearch segment"
+    kept = ", what it is now stays in the stash" if "stash" in way else ""
+    return f"put it back{kept}: {way} -- {paths}"
+
+
+def _soft(tip: str | None) -> str:
+    return f"git reset --soft {tip[:12]} && " if tip else ""
+
+
+def _content(git: Git, path: str) -> str | None:
+    """Return the hash of a file as HEAD has it."""
+    content = files_of(git, "HEAD", [path]).get(path)
+    return None if content is None else sha256_of(content)
+
+
+def unfinished(operation: str) -> PreconditionError:
+    """Return the error for a merge, rebase or the like that waits for its end."""
+    fix = f"go on with git {operation} --continue, or take it back: git {operation} --abort"
+    return PreconditionError(f"a git {operation} is not finished here", fix)
 
 
 def _counts(workspace: Workspace, task: TaskFile, path: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import time
@@ -22,13 +21,14 @@ from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
-from autoresearch.workspace.editable import outside, own_file
+from autoresearch.workspace.editable import outside, own_file, unfinished
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lost_session import taken
+from autoresearch.workspace.python import Python, check_project, python_of, search_path
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace
+from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, free_name
 
 NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 
@@ -53,18 +53,18 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     _check_tag(tag, folder if folder.is_dir() else Path.cwd())
     if git is not None:
         _check_names(git, tag, branch)
-    text = _own(folder, options, git)
-    if text is not None:
-        task = task_file.parse(text)
-    else:
-        text = configured(source, options, git)
-        task = parsed(text, git)
+    own = _own(folder, options, git)
+    text = configured(source, options, git) if own is None else own
+    task = parsed(text, git) if own is None else task_file.parse(text)
     ours = _files(source) | (_files(assets.harness_folder(), "harness/") if task.task.harness else {})
     ours[task_file.NAME] = text.encode()
     if git is not None:
         _check_existing(git, folder, ours, task)
     if git is not None:
-        task_file.check_command(folder, task.run.command, os.environ.get("PATH", os.defpath))
+        here = Workspace(folder.resolve())
+        correct = "correct --command" if text != own else f"correct [run] command in {task_file.NAME}, and commit that"
+        task_file.check_command(folder, task.run.command, search_path(here), f"install it, or {correct}")
+        check_project(here, task)
     git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
     for name, content in ours.items():
@@ -84,7 +84,9 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     workspace.state.mkdir(exist_ok=True)
     hashes = hash_files(workspace.root, task.files.immutable)
     leave_alone(git, IGNORED)
-    journal.append(workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now))
+    journal.append(
+        workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now, python_of(workspace, task))
+    )
     keep_up(workspace, git, load_session(workspace))
     return workspace
 
@@ -104,11 +106,12 @@ def _segment_beside(workspace: Workspace) -> int:
     try:
         session = load_session(workspace)
     except IntegrityError as error:
+        move = f"mv {journal.NAME} {free_name(workspace.root, 'other.jsonl')}"
+        if _is_tracked(workspace.root, journal.NAME):
+            move = f"git {move} && git commit -m aside"
         raise PreconditionError(
             f"{error.message}, so no session can begin beside it",
-            f"put it aside, and read it later with import: git mv {journal.NAME} other.jsonl && git commit -m aside"
-            if _is_tracked(workspace.root, journal.NAME)
-            else f"put it aside, and read it later with import: mv {journal.NAME} other.jsonl",
+            f"put it aside, and read it later with import: {move}",
         ) from None
     if session.segment.branch is not None:
         raise PreconditionError(f"{workspace.root} has a session already", "see it with: autoresearch status")
@@ -149,10 +152,12 @@ def segment_line(
     tag: str | None,
     untracked: Iterable[str],
     now: int,
+    python: Python | None,
 ) -> Event:
     """Return the line that begins segment `number` of a session of this task.
 
-    `hashes` are those of its immutable files, `untracked` the paths in the mutable folders that are a person's.
+    `hashes` are those of its immutable files, `untracked` the paths in the mutable folders that are a person's,
+    `python` is what runs would use now.
     """
     metric = Metric(task.metric.name, task.metric.direction, task.metric.unit)
     details: SegmentDetails = {
@@ -162,6 +167,8 @@ def segment_line(
         "tag": tag,
         "keep_untracked": sorted(untracked),
     }
+    if python is not None:
+        details["python"] = {"version": python.version, "path": python.path}
     return config_line(number, task.task.title or task.task.name, metric, now, details)
 
 
@@ -172,12 +179,10 @@ def _existing(folder: Path) -> Git:
             "the repository has no commit yet", 'make one first: git add . && git commit -m "start"'
         )
     if git.branch() is None:
-        raise PreconditionError("HEAD is detached", "go to a branch first: git switch NAME")
+        raise PreconditionError("HEAD is detached", "go to a branch first: git switch -c NAME")
     operation = git.unfinished_operation()
     if operation:
-        raise PreconditionError(
-            f"a git {operation} is not finished here", f"end it: git {operation} --continue or --abort"
-        )
+        raise unfinished(operation)
     return git
 
 
@@ -192,7 +197,7 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
         )
     for name, content in ours.items():
         if (folder / name).exists() and (folder / name).read_bytes() != content:
-            fix = f"rename it: git mv {name} my-{name}"
+            fix = f"rename it: {_rename(git, folder, name)}"
             if name == task_file.NAME and task.task.name == "command":
                 fix = f"leave out the options to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
@@ -205,11 +210,19 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
             )
     for path in task.files.mutable:
         if path not in ours and not git.tracked([f"{git.prefix}{path}" if path != "." else git.prefix or "."]):
-            what = "is not tracked by git" if (folder / path).exists() else "does not exist"
-            raise PreconditionError(
-                f"{path} {what}",
-                f"{_add(git, path)} && git commit -m {shlex.quote(f'add {path}')}, or correct --mutable",
-            )
+            if not (folder / path).exists():
+                raise PreconditionError(f"{path} does not exist", "correct --mutable")
+            if (folder / path).is_dir() and not any(file.is_file() for file in (folder / path).rglob("*")):
+                raise PreconditionError(f"{path} has no file in it", "put one there, or correct --mutable")
+            commit = f"{_add(git, path)} && git commit -m {shlex.quote(f'add {path}')}"
+            raise PreconditionError(f"{path} is not tracked by git", f"correct --mutable, or make it so: {commit}")
+
+
+def _rename(git: Git, folder: Path, name: str) -> str:
+    """Return the command that gives a file of ours in a folder another name, in a commit where git knows it."""
+    tracked, top = bool(git.tracked([f"{git.prefix}{name}"])), name.partition("/")[0]
+    move = f"mv {top} {free_name(folder, f'my-{top}')}"
+    return f"git {move} && git commit -m {shlex.quote(f'rename {top}')}" if tracked else move
 
 
 def _add(git: Git, path: str) -> str:

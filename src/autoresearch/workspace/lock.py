@@ -12,7 +12,7 @@ from typing import Any
 from autoresearch.errors import PreconditionError
 from autoresearch.system.files import Held, held_by_us, write_atomic
 from autoresearch.system.living import alive, created
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.workspace import Workspace, free_name
 
 
 class Busy(PreconditionError):
@@ -33,9 +33,9 @@ def lock(workspace: Workspace) -> Iterator[None]:
         what = f"experiment {now['experiment']} (process {now['pid']})" if now else "another command"
         raise Busy(f"{what} is running here", "wait for it: autoresearch wait") from None
     except FileExistsError:
-        raise PreconditionError(
-            f"{workspace.state} is a file", "move it away: the session needs a folder there"
-        ) from None
+        name = workspace.state.name
+        aside = f"mv {name} {free_name(workspace.root, 'autoresearch-file')}"
+        raise PreconditionError(f"{workspace.state} is a file", f"the session needs a folder there: {aside}") from None
     except PermissionError:
         raise PreconditionError(f"no permission to write in {workspace.root}", "check who owns the folder") from None
     try:

@@ -289,7 +289,8 @@ def load(root: Path) -> TaskFile:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PreconditionError(f"there is no {NAME} in {root}", f"restore it with: git checkout -- {NAME}") from None
+        back = f"restore it with: git checkout HEAD -- {NAME}"
+        raise PreconditionError(f"there is no {NAME} in {root}", back) from None
     except (OSError, UnicodeDecodeError) as error:
         raise PreconditionError(f"{NAME} cannot be read: {error}", f"correct {NAME}") from None
 
@@ -311,8 +312,11 @@ def night_alpha_of(root: Path) -> float | None:
         return None
 
 
-def check_command(root: Path, command: str, path: str) -> None:
-    """Raise `PreconditionError` when a plain command begins with no program on `path` and no file in `root`."""
+def check_command(root: Path, command: str, path: str, fix: str = "install it, or correct --command") -> None:
+    """Raise `PreconditionError` when a plain command begins with no program on `path` and no file in `root`.
+
+    `fix` is how one comes to another command where this one was given.
+    """
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -323,9 +327,7 @@ def check_command(root: Path, command: str, path: str) -> None:
     if any(char in first for char in "=$`(){};&|<>*?[!~") or first in _BUILTINS:
         return
     if shutil.which(first, path=path) is None and not (root / first).exists():
-        raise PreconditionError(
-            f"command not found: {first}", "install it, or correct [run] command in autoresearch.toml"
-        )
+        raise PreconditionError(f"command not found: {first}", fix)
 
 
 _BUILTINS = {"cd", "exec", "export", "set", "source", ".", "test", "time", "if", "for", "while", "ulimit", "eval", ":"}

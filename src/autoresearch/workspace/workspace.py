@@ -90,6 +90,13 @@ class Workspace:
         return self.state / "runs" / str(experiment) / str(seed)
 
 
+def free_name(folder: Path, name: str) -> str:
+    """Return a name that nothing in `folder` has: this one, or one with a number in it."""
+    stem, dot, suffix = name.rpartition(".")
+    names = (name, *(f"{stem}-{n}{dot}{suffix}" for n in range(2, 10_000)))
+    return next(each for each in names if not (folder / each).exists())
+
+
 def find(start: Path) -> Workspace:
     """Return the workspace that `start` is in; raise `NoSession` when there is none up to the root."""
     start = start.resolve()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
 import sysconfig
@@ -18,6 +17,7 @@ from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
 from autoresearch.runs.isolation.sandbox import Access, Sandbox, within
 from autoresearch.runs.isolation.tamper_check import TamperCheck
+from autoresearch.runs.withheld import withheld
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git
 from autoresearch.system.limits import DEFAULT_SHARE, Limits, memory_of_machine
@@ -31,9 +31,6 @@ SPLIT = "AUTORESEARCH_SPLIT"
 
 STDLIB = "stdlib"
 """Stands in a pattern of the task, in braces, for the folder of Python's standard library."""
-
-SECRET = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_?KEY", re.IGNORECASE)
-"""Names of environment variables that no run gets unless the task says so."""
 
 MODEL_PREFIX = "AUTORESEARCH_MODEL_PREFIX"
 """Environment variable of a grader: a JSON list of the words that start a model process in the sandbox; `[]`: none."""
@@ -76,9 +73,7 @@ class Isolation:
     def begin(cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path) -> Isolation:
         """Look at everything that the run must not change. Raises `IntegrityError` when that has changed already,
         and `PreconditionError` when the sandbox that the task or the person asks for is not there."""
-        sandbox = None if task.run.sandbox == "off" else choose()
-        if sandbox is None and task.run.sandbox == "required":
-            raise PreconditionError(f"this task requires a sandbox; {missing()}", "see: autoresearch doctor")
+        sandbox = sandbox_for(task)
         session = load_session(workspace)
         check_immutable(workspace, session, task)
         tamper_check = (
@@ -99,7 +94,8 @@ class Isolation:
         itself, the grader is told how to start a model process (`MODEL_PREFIX`).
         """
         tmp = self.workspace.scratch / f"{what}.tmp"
-        env = {name: value for name, value in env.items() if name in self.task.run.secrets or not SECRET.search(name)}
+        kept = withheld(env, self.task.run.secrets)
+        env = {name: value for name, value in env.items() if name not in kept}
         prefix: list[str] = []
         held = self.sandbox
         try:
@@ -241,6 +237,15 @@ class Isolation:
         memory = run.limit_memory_gb
         total = memory * 2**30 if memory is not None else DEFAULT_SHARE * memory_of_machine()
         return Limits(int(total), int(run.limit_file_gb * 2**30), run.limit_processes)
+
+
+def sandbox_for(task: TaskFile) -> Sandbox | None:
+    """Return the sandbox that the runs of a task get. Raises `PreconditionError` when one that the task or the person
+    asks for is not there."""
+    sandbox = None if task.run.sandbox == "off" else choose()
+    if sandbox is None and task.run.sandbox == "required":
+        raise PreconditionError(f"this task requires a sandbox; {missing()}", "see: autoresearch doctor")
+    return sandbox
 
 
 def cache_dir() -> Path:
