@@ -194,6 +194,23 @@ def test_a_shape_that_was_found_is_read_rightly(tmp_path: Path, shape: str) -> N
     assert log.remarks == () if remark is None else remark in log.remarks
 
 
+def test_numbers_in_tables_are_columns_and_those_of_the_incumbent_are_no_metric(tmp_path: Path) -> None:
+    text = """
+        {"hypothesis": "a", "verdict": "PROMOTE", "validation": {"sharpe": 0.5, "net": {"cagr": 7}}, "champion": null}
+        {"hypothesis": "b", "verdict": "REJECT", "validation": {"sharpe": 0.25, "net": {"cagr": 9}}, "champion": 0.5}
+        {"hypothesis": "c", "verdict": "GATE_FAIL", "validation": {"sharpe": 0.75}, "config": {"lr": 1}}
+    """
+    with pytest.raises(UsageError, match=r"validation\.sharpe, validation\.net\.cagr could each be the metric"):
+        read(tmp_path, text)
+    (log,) = read(tmp_path, text, metric="validation.sharpe")
+    assert rows(log) == [("keep", 0.5), ("discard", 0.25), ("checks_failed", 0.75)]
+    assert log.metric.direction == "higher" and log.experiments[1].metrics == {
+        "validation.net.cagr": 9,
+        "champion_sharpe": 0.5,
+    }
+    assert log.experiments[2].asi == {"config": '{"lr": 1}'}
+
+
 ASKED: dict[str, tuple[str, list[str], str]] = {
     "two numbers, and nothing says which": (
         "commit\ta_points\tb_points\tstatus\tdescription\naaaaaaa\t1\t2\tkeep\tx\n",
@@ -214,6 +231,12 @@ ASKED: dict[str, tuple[str, list[str], str]] = {
     "a metric with words in it": (
         "commit\tprimary_metric\tms_per_tok\tstatus\tdescription\naaaaaaa\t12.5 tok/s\t3.5\tkeep\tx\n",
         ["--metric", "ms_per_tok", "--direction", "lower"], "--metric ms_per_tok"),
+    "crashes only": (
+        "iteration\tstatus\toutput_chars\tverdict\n1\tcrash\t67153\tx\n2\tcrash\t127\ty\n",
+        ["--direction", "lower"], "--direction lower, or --direction higher"),
+    "columns without names, one of yes and no": (
+        "aaaaaaa\t22890\ttrue\t64.5\tdiscard\tx\nbbbbbbb\t22815\ttrue\t65.5\tkeep\ty\n",
+        ["--metric", "column 4", "--direction", "higher"], "--metric NAME"),
     "columns without names": (
         "HEAD\tmodel\t397.0\t3.5\t24\tkeep\tx\nHEAD\tmodel\t397.0\t4.5\t24\tkeep\ty\n",
         ["--metric", "column 4", "--direction", "higher"], "--metric NAME"),
@@ -228,7 +251,7 @@ def test_what_is_not_sure_is_asked_and_the_answer_reads_the_log(tmp_path: Path, 
     assert option in refused.value.fix
     options = {name[2:]: value for name, value in zip(answer[::2], answer[1::2], strict=True)}
     (log,) = read(tmp_path, text, **options)
-    assert len(log.experiments) == text.count("\n") - (not text.startswith("HEAD"))
+    assert len(log.experiments) == text.count("\n") - (not text.startswith(("HEAD", "aaaaaaa")))
     assert log.metric.direction == options.get("direction", log.metric.direction)
 
 

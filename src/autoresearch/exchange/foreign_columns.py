@@ -24,6 +24,7 @@ from autoresearch.exchange.foreign_words import (
     is_no_measurement,
     says_metric,
     surely_better,
+    words_of,
 )
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.statuses import Status
@@ -292,7 +293,7 @@ def _of_several(likely: Sequence[str], votes: Mapping[str, _Votes]) -> str | Non
     plain = [c for c in likely if says_metric(c)]
     if len(plain) == 1:
         return plain[0]
-    by_name = [c for c in likely if c.lower().startswith("val_")]
+    by_name = [c for c in likely if "val" in words_of(c)[:2]]
     share = {c: votes[c].share(surely_better(c)) for c in likely}
     moved = [c for c in likely if votes[c].all >= MANY_VOTES and share[c] >= AGREED]
     if len(by_name) == 1 and (by_name[0] in moved or not moved):
@@ -335,7 +336,9 @@ def _direction(
         agreed = f"{getattr(votes, way)} of {votes.all} decisions say so"
         other = "lower" if way == "higher" else "higher"
         return way, f"{way} {metric} is taken as better ({agreed}); else: --direction {other}"
-    if not any(v is not None and s in ("keep", "discard", None) for v, s in zip(values, statuses, strict=True)):
+    if says_metric(metric) and not any(
+        v is not None and s in ("keep", "discard", None) for v, s in zip(values, statuses, strict=True)
+    ):
         return "lower", None  # no number counts
     raise UsageError(f"nothing in it says which way of {metric} is better", choose)
 

@@ -144,22 +144,26 @@ def _named(names: Sequence[str], row: list[str], delimiter: str) -> dict[str, st
 def _guessed(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return names for the columns of a table without a header; raise `UsageError` where none is sure."""
     width = min(map(len, rows), default=0)
+    columns = [[row[at].strip() for row in rows] for at in range(width)]
     names = [f"column {at + 1}" for at in range(width)]
+    deciding = [at for at in range(width) if all(word.lower() in STATUS_WORDS for word in columns[at])]
     numeric = []
-    for at in range(width):
-        column = [row[at].strip() for row in rows]
-        if all(word.lower() in STATUS_WORDS for word in column):
-            names[at] = "status"
-        elif all(re.fullmatch(r"[0-9a-f]{6,40}|HEAD", word) for word in column) and "commit" not in names:
+    for at, column in enumerate(columns):
+        if at in deciding:
+            continue
+        if all(re.fullmatch(r"[0-9a-f]{6,40}|HEAD", word) for word in column) and "commit" not in names:
             names[at] = "commit"
         elif all(number_of(word) is not None or word.lower() in NOTHING for word in column):
             numeric.append(at)
         elif at == width - 1:
             names[at] = "description"
-    if "status" not in names or not numeric:
+    if not deciding or not numeric:
         raise UsageError("no column of it says keep or discard", f"give it a header line, such as: {HEADER}")
-    if len(numeric) <= 2 and names[0] == "commit":  # commit, metric, memory_gb, status, description
-        names[numeric[0]] = "metric"
+    says_more = [at for at in deciding if not {word.lower() for word in columns[at]} <= {"true", "false", "yes", "no"}]
+    status = (says_more or deciding)[-1]
+    names[status] = "status"
+    if names[0] == "commit" and numeric in ([1], [1, 2]) and status == len(numeric) + 1:
+        names[1] = "metric"  # commit, metric, memory_gb, status, description
     return names
 
 
@@ -226,18 +230,33 @@ def _config(event: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value}
 
 
+_BOXES = ("metrics", "results", "scores", "values")
+_INPUTS = ("config", "params", "parameters", "hparams", "hyperparameters", "args", "env", "settings")
+"""Tables of what went into a run, which stay as they are."""
+
+
 def _flat(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event with its metrics as cells beside the others; `asi` stays a table of notes."""
+    """Return an event with the numbers of its tables as cells beside the others; `asi` stays a table of notes."""
     flat: dict[str, Any] = {}
-    for box in ("metrics", "results", "scores", "values"):
+    for box in _BOXES:
         if isinstance(event.get(box), dict):
-            flat |= {str(key): inner for key, inner in event[box].items()}
+            flat |= _numbers("", event[box])
     for name, value in event.items():
         if name == "asi" or not isinstance(value, dict | list):
             flat[name] = value
-        elif name not in ("metrics", "results", "scores", "values"):
+        elif isinstance(value, dict) and name not in (*_BOXES, *_INPUTS) and (numbers := _numbers(f"{name}.", value)):
+            flat |= {key: number for key, number in numbers.items() if key not in event}
+        elif name not in _BOXES:
             flat[name] = json.dumps(value, ensure_ascii=False)
     return flat
+
+
+def _numbers(about: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is in a table, tables in it too: `validation.sharpe`."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= _numbers(f"{about}{name}.", value) if isinstance(value, dict) else {f"{about}{name}": value}
+    return found
 
 
 def _decides(event: Mapping[str, Any]) -> bool:

@@ -25,12 +25,13 @@ KNOWN = {alias for aliases in ROLES.values() for alias in aliases}
 
 STATUS_WORDS: dict[str, Status] = {
     **dict.fromkeys(("keep", "kept", "accept", "accepted", "improved", "baseline", "true", "yes", "merged", "best",
-                     "new_best", "promoted"), "keep"),
+                     "new_best", "promote", "promoted"), "keep"),
     **dict.fromkeys(("discard", "discarded", "reject", "rejected", "revert", "reverted", "false", "no", "worse",
                      "rolled_back", "dropped", "same", "neutral", "no_change", "no_improvement", "regression",
                      "regressed"), "discard"),
     **dict.fromkeys(("crash", "crashed", "fail", "failed", "error", "oom", "timeout"), "crash"),
-    **dict.fromkeys(("checks_failed", "check_failed", "tests_failed"), "checks_failed"),
+    **dict.fromkeys(("checks_failed", "check_failed", "tests_failed", "gate_fail", "gate_failed", "guard_failed"),
+                    "checks_failed"),
 }  # fmt: skip
 """A word of another tool -> ours. A word that is not here decides nothing: it is a discard, with the word as a note."""
 
@@ -72,10 +73,12 @@ _TURNING = ("reduction", "saved", "saving", "savings", "improvement", "gain", "d
 
 _BESIDE = frozenset((
     "memory", "mem", "vram", "ram", "rss", "gb", "mb", "gib", "mib", "param", "params", "step", "steps", "epoch",
-    "epochs", "iters", "batch", "layers", "seconds", "secs", "sec", "time", "duration", "elapsed", "runtime", "wall",
-    "hours", "minutes", "cost", "usd", "price", "delta", "diff", "gain", "improvement", "change", "confidence",
-    "budget", "seed", "seeds", "lr", "before", "prior", "previous", "baseline", "old", "best", "threshold", "target",
-    "goal", "expected", "predicted", "gen", "generation", "tokens", "depth", "segment", "parent", "size",
+    "epochs", "iters", "iterations", "batch", "layers", "seconds", "secs", "sec", "time", "duration", "elapsed",
+    "runtime", "wall", "hours", "minutes", "cost", "usd", "price", "delta", "diff", "gain", "improvement", "change",
+    "confidence", "budget", "seed", "seeds", "before", "prior", "previous", "baseline", "old", "best", "threshold",
+    "target", "goal", "expected", "predicted", "learning", "lr", "length", "lora", "rank", "width", "hidden", "heads",
+    "dim", "champion", "incumbent",
+    "reference", "depth", "gen", "generation", "tokens", "segment", "parent", "size",
 ))  # fmt: skip
 """Words in the names of what is noted beside a metric: what a run used, or how far it is from another."""
 _NEVER = re.compile(r"(^|_)(parent|commit|hash|sha|ref|id|seq|seed|segment)$|^(parent|commit|seed)_", re.I)
