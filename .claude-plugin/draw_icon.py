@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 SIZE, FINE = 512, 2
@@ -44,7 +45,7 @@ def drawing() -> list[list[Colour]]:
     ends = [x for x, _ in KEPT_AT[1:]] + [SIZE - 48]
     for (x, y), end in zip(KEPT_AT, ends, strict=True):
         box(x, y - WIDTH // 2, end, y + WIDTH // 2, LINE)
-    for (_, y), (x, lower) in zip(KEPT_AT, KEPT_AT[1:], strict=False):
+    for (_, y), (x, lower) in pairwise(KEPT_AT):
         box(x - WIDTH // 2, y - WIDTH // 2, x + WIDTH // 2, lower, LINE)
     for x, y in KEPT_AT:
         dot(x, y, DOT, KEPT)
