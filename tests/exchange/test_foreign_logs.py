@@ -168,6 +168,11 @@ SHAPES: dict[str, tuple[str, tuple[str, str, list[tuple[str, float]], int], str 
         ("composite_score", "higher", [("keep", 73.5), ("keep", 79.0)], 0),
         "composite_score is taken as the metric (beside it: brain, system); another one with: --metric NAME",
     ),
+    "a carriage return in a text, and a text without end": (
+        f"commit,val_loss,status,description\naaaaaaa,2.5,keep,one\rtwo\nbbbbbbb,3.5,discard,{'x' * 200_000}\n",
+        ("val_loss", "lower", [("keep", 2.5), ("discard", 3.5)], 0),
+        None,
+    ),
     "the first of several that moved alike": (
         "commit\tmae\trmse\tdecision\tnotes\n"
         + "".join(f"aaaaaa{n}\t{mae}\t{mae + 1}\t{word}\tx\n" for n, (mae, word) in enumerate(
@@ -206,7 +211,7 @@ def test_numbers_in_tables_are_columns_and_those_of_the_incumbent_are_no_metric(
     assert rows(log) == [("keep", 0.5), ("discard", 0.25), ("checks_failed", 0.75)]
     assert log.metric.direction == "higher" and log.experiments[1].metrics == {
         "validation.net.cagr": 9,
-        "champion_sharpe": 0.5,
+        "champion": 0.5,
     }
     assert log.experiments[2].asi == {"config": '{"lr": 1}'}
 

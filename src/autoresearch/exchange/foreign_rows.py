@@ -125,7 +125,11 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return re.split(r"\s{2,}", line.strip())
     if delimiter == "|":
         return [cell.strip().strip("*`") for cell in line.strip().strip("|").split("|")]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    try:
+        cells = next(csv.reader([line.replace("\r", " ")], delimiter=delimiter))
+    except csv.Error:  # a cell of more than 128 KiB
+        cells = line.split(delimiter)
+    return [cell.strip() for cell in cells]
 
 
 def _named(names: Sequence[str], row: list[str], delimiter: str) -> dict[str, str]:
