@@ -106,7 +106,7 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
     for name, rows in groups.items():
         try:
             read = _read(rows, part.config, name, direction)
-            found.append(replace(read, named=True, remarks=tuple(f"{name}: {r}" for r in read.remarks)))
+            found.append(replace(read, named=True, remarks=tuple(f"{name or 'the others'}: {r}" for r in read.remarks)))
         except UsageError as error:
             refused.append(error)
             option = f" (with: --metric {_quoted(name)} --direction lower, or higher)" if name else ""
