@@ -110,7 +110,8 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
         except UsageError as error:
             refused.append(error)
             option = f" (with: --metric {_quoted(name)} --direction lower, or higher)" if name else ""
-            line = f"{len(rows)} rows of {name or 'no metric'}: {error.message}{option}"
+            many = f"{len(rows)} rows" if len(rows) > 1 else "a row"
+            line = f"{many} of {name or 'no metric'}: {error.message}{option}"
             found.append(Rows(name or "", "lower", (), {}, (line,), ""))
     if len(refused) == len(groups):
         fix = (
