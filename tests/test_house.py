@@ -224,7 +224,7 @@ METRIC_NAMES = ("peak_vram_mb", "peak_ram_mb", "val_bpb", "num_params_M", "token
 MAY_NAME_A_METRIC = {
     "workspace/task_file.py": "the metric of `max_memory_mb`, an old key",
     "exchange/tables.py": "the column memory_gb of the field's table",
-    "exchange/foreign_rows.py": "likewise",
+    "exchange/foreign_columns.py": "likewise",
 }
 """File -> why. What a task measures is the task's to name."""
 

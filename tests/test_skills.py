@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+import struct
 import tomllib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,35 @@ def test_the_plugin_is_whole() -> None:
     for group in (group for groups in hooks.values() for group in groups):
         (hook,) = group["hooks"]
         assert hook["command"].startswith("[ -f ") and hook["command"].endswith(" || true")
+
+
+def test_the_icon_is_the_one_that_its_script_draws_and_what_a_directory_takes() -> None:
+    icon = (ROOT / ".claude-plugin/icon.png").read_bytes()
+    drawn = runpy.run_path(str(ROOT / ".claude-plugin/draw_icon.py"))
+    assert pixels(icon) == pixels(drawn["png"](drawn["drawing"]()))
+    width, height = struct.unpack(">II", icon[16:24])
+    assert icon[:8] == b"\x89PNG\r\n\x1a\n" and 512 <= width == height <= 2048 and len(icon) < 30_000
+
+
+def pixels(png: bytes) -> bytes:
+    """Return what a PNG shows, however it was packed."""
+    at, packed = 8, b""
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        packed += png[at + 8 : at + 8 + length] if png[at + 4 : at + 8] == b"IDAT" else b""
+        at += 12 + length
+    return png[16:29] + zlib.decompress(packed)
+
+
+def test_the_plugin_says_that_it_reaches_no_host_and_nothing_of_it_does() -> None:
+    plugin = json.loads((ROOT / ".claude-plugin/plugin.json").read_text())
+    assert plugin["network"] == {"hosts": []}
+    hook = (ROOT / "hooks/autoresearch_hook.py").read_text("utf-8")
+    assert not re.search(r"\b(urllib|http|socket|requests|ssl|curl|wget)\b", hook)
+
+
+def test_the_readme_has_the_line_that_installs_the_plugin() -> None:
+    assert "`/plugin install autoresearch --marketplace FOLDER`" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_a_clone_has_the_same_for_agents_that_start_in_it() -> None:

@@ -281,6 +281,15 @@ def test_without_python_or_script_the_hooks_are_quiet(armed: Agent) -> None:
     assert armed.stop() is None
 
 
+def test_where_the_plugins_folder_is_not_told_its_hooks_are_quiet(armed: Agent) -> None:
+    """Some clients leave CLAUDE_PLUGIN_ROOT unset, or empty; a hook that fails is a fault that the agent is shown."""
+    armed.hooks = PLUGIN
+    for env in ({}, {"CLAUDE_PLUGIN_ROOT": ""}):
+        armed.env = {**os.environ, "TMPDIR": str(armed.tmp), **env}
+        assert armed("SessionStart", source="startup") is None and armed("UserPromptSubmit", prompt="hello") is None
+        assert armed.refused("Edit", file_path=str(armed.lab.root / "bench.sh")) is None and armed.stop() is None
+
+
 def _without_ours(command: str) -> str:
     """Return a hook's command as on a machine where our own Python is gone."""
     head, found, tail = command.partition('PY="/')

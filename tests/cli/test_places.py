@@ -76,6 +76,19 @@ def test_a_workspace_may_be_reached_through_a_link(tmp_path: Path) -> None:
     whole_session(tmp_path / "link", repo.root / "src/run.sh")
 
 
+def test_a_mutable_folder_whose_name_git_would_read_as_a_pattern_is_just_that_folder(tmp_path: Path) -> None:
+    """`:s` would be a word of git's own for paths, and `[1]` a choice of names: the folder beside it stays as it is."""
+    repo = new_repo(tmp_path / "repo")
+    (repo.root / "src").rename(repo.root / ":s[1]")
+    repo.write("bench.sh", "bash ':s[1]/run.sh'\n")
+    repo.write(":s1/run.sh", "theirs\n")
+    repo.commit()
+    words = [":s[1]" if word == "src" else word for word in INIT]
+    assert call(*words, cwd=repo.root).code == 0
+    whole_session(repo.root, repo.root / ":s[1]/run.sh")
+    assert (repo.root / ":s1/run.sh").read_text() == "theirs\n"
+
+
 NAMES = ["with space", "quo\"te'", "new\nline", "tab\tbed", "ünï", "-dash", "[glob]*", "back\\slash", ":colon", "#x",
          os.fsdecode(b"bytes-\xff\xfe")]  # fmt: skip
 

@@ -97,7 +97,7 @@ def test_a_second_import_adds_nothing_and_a_longer_file_what_is_new(lab: Lab, ts
     lab.call("import", str(tsv))
     before = lab.events()
     assert lab.call("import", str(tsv), "--json").json == {
-        "file": str(tsv), "segments": [1], "added": 0, "known": 4, "skipped": []}  # fmt: skip
+        "file": str(tsv), "segments": [1], "added": 0, "known": 4, "skipped": [], "remarks": []}  # fmt: skip
     assert lab.events() == before
     tsv.write_text(TSV + "e5f6a7b\t0.991000\t44.0\tkeep\tnew\n")
     assert lab.call("import", str(tsv), "--json").json["added"] == 1
@@ -159,10 +159,10 @@ SHAPES = {
     "further_columns.tsv": ("val_bpb", "lower", [("keep", 0.99), ("crash", None), ("discard", 1.01)], 0),
     "time_first.csv": ("score", "higher", [("keep", 0.5), ("keep", 0.6), ("discard", 0.4)], 0),
     "throughput.csv": ("tok_per_sec", "higher", [("keep", 1000), ("discard", 900), ("crash", None)], 1),
-    "no_header.tsv": ("metric", "lower", [("keep", 0.99), ("discard", 1.0), ("crash", None)], 0),
+    "no_header.tsv": ("metric", "lower", [("keep", 0.99), ("discard", 1.0), ("crash", None), ("keep", 0.98)], 0),
     "markdown.md": ("val_fid", "lower", [("keep", 12.5), ("discard", 13.0)], 0),
     "own_words.tsv": ("val_loss", "lower", [("keep", 3.0), ("discard", 2.9), ("discard", 2.8)], 0),
-    "keep_true.jsonl": ("score", "higher", [("keep", 1.0), ("discard", 0.5)], 1),
+    "keep_true.jsonl": ("score", "higher", [("keep", 1.0), ("discard", 0.5), ("keep", 1.5)], 1),
     "pairs.jsonl": ("ms", "lower", [("keep", 20), ("discard", 22)], 0),
     "repeated_numbers.jsonl": ("ms", "lower", [("keep", 20), ("keep", 19), ("keep", 18)], 0),
     "line_separators.jsonl": ("ms", "lower", [("keep", 20)], 0),

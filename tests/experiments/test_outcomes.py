@@ -59,6 +59,7 @@ def test_a_command_that(lab: Lab, what: str) -> None:
 
 
 HANGS = {
+    "overruns": "sleep 4; echo METRIC total_ms=5",
     "hangs": "echo METRIC total_ms=5; sleep 600",
     "hangs and ignores SIGTERM": "trap '' TERM INT HUP; while true; do sleep 600; done",
     "hangs after closing its output": "exec >&- 2>&-; sleep 600",
@@ -116,6 +117,15 @@ def test_one_endless_line_fills_no_memory_and_hides_no_later_metric(lab: Lab) ->
     lab.attempt("head -c 40000000 /dev/zero | tr '\\0' y; echo; echo METRIC total_ms=70\n")
     assert lab.events("run")[-1]["metric"] == 70
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
+
+
+def test_nul_bytes_hide_no_metric_and_are_part_of_none(lab: Lab) -> None:
+    """As what a run leaves that writes with holes, or in UTF-16."""
+    report = failed(lab, lab.attempt("printf 'METRIC total_ms=5\\0\\n\\0a\\0\\n'\n"), "no_metric")
+    assert "\0" not in report and "\0" not in lab.workspace.journal.read_text()
+    lab.attempt("head -c 3000000 /dev/zero; echo; echo METRIC total_ms=70; printf 'METRIC extra=7\\0\\n'\n")
+    run = lab.events("run")[-1]
+    assert run["metric"] == 70 and "extra" not in run["metrics"]
 
 
 def test_an_endless_line_that_begins_as_a_metric_is_no_metric(lab: Lab) -> None:

@@ -84,10 +84,13 @@ def test_a_command_has_the_usual_signals(tmp_path: Path) -> None:
 def test_a_session_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with signals_interrupt():
-            command = f"kill -HUP {os.getpid()}; echo done"
-            ended = run_limited(command, cwd=tmp_path, log=tmp_path / "log", limit_s=60, env=dict(os.environ))
-            os.kill(os.getpid(), signal.SIGHUP)
+        try:
+            with signals_interrupt():
+                command = f"kill -HUP {os.getpid()}; echo done"
+                ended = run_limited(command, cwd=tmp_path, log=tmp_path / "log", limit_s=60, env=dict(os.environ))
+                os.kill(os.getpid(), signal.SIGHUP)
+        except KeyboardInterrupt:
+            pytest.fail("a signal that is ignored has interrupted the session")
         assert (ended.code, ended.tail) == (0, "done\n")
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:

@@ -58,7 +58,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A results.tsv, or JSON lines of another tool.")],
     direction: Annotated[
         Literal["lower", "higher"] | None,
-        typer.Option(help="Which way is better, where the file does not say.", show_default="lower"),
+        typer.Option(help="Which way is better, where the file does not say.", show_default=False),
     ] = None,
     metric: Annotated[
         str | None,
@@ -70,7 +70,9 @@ def import_(
     """Read the log of another tool.
 
     Its experiments become a segment of their own, beside those measured here; without a session, they begin one.
-    What was imported already is passed over, and so are rows that cannot be read: these are listed.
+    What was imported already is passed over, and so are rows that cannot be read: these are listed. Which column is the
+    metric, and which way of it is better, is taken from the file: from what it says, else from whether the kept rows
+    moved that way, which a remark tells. Where neither is sure, nothing is read and the option that says it is named.
 
     Example: autoresearch import ../old/results.tsv
     """
@@ -85,9 +87,10 @@ def import_(
             remark(f"this begins another journal: {error}")
     done = import_log(root, here() / file, direction, wall_clock(), metric=metric, strict=strict)
     view = {"file": str(file), "segments": list(done.segments), "added": done.added, "known": done.known}
-    view["skipped"] = list(done.skipped)
+    view |= {"skipped": list(done.skipped), "remarks": list(done.remarks)}
     known = f", {done.known} were there already" if done.known else ""
     lines = [f"{done.added} experiments imported from {file}{known}; see: autoresearch log"]
+    lines += [f"remark  {line}" for line in done.remarks]
     lines += [f"skipped {line}" for line in done.skipped]
     emit(as_json, view, lines)
 

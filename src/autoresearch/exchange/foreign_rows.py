@@ -1,7 +1,4 @@
-"""Logs of other tools as rows: which column is what is read from a table of names, and from what varies.
-
-What cannot be read is listed with its line; nothing is guessed that the words of the file do not say.
-"""
+"""Logs of other tools as rows of cells, each with its line: tables with any of the usual delimiters, and JSON lines."""
 
 from __future__ import annotations
 
@@ -10,245 +7,262 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autoresearch.errors import UsageError
-from autoresearch.journal.experiment import Experiment
-from autoresearch.journal.statuses import Status
-from autoresearch.metrics import Direction
+from autoresearch.exchange.foreign_words import KNOWN, NOTHING, ROLES, STATUS_WORDS, decided
 
-ROLES: dict[str, tuple[str, ...]] = {
-    "commit": ("commit", "commit_hash", "git_commit", "sha", "hash", "rev"),
-    "status": ("status", "decision", "verdict", "kept", "keep", "accepted", "outcome", "result"),
-    "description": ("description", "desc", "change", "changes", "hypothesis", "idea", "summary", "message", "title",
-                    "notes", "note", "experiment"),
-    "time": ("timestamp", "time", "datetime", "date", "created_at", "started_at", "finished_at"),
-    "number": ("run", "iter", "iteration", "trial", "round", "run_id", "exp", "exp_id", "experiment_id", "id", "n",
-               "no", "#", "index", "step"),
-    "memory": ("memory_gb",),
-}  # fmt: skip
-"""What a column is -> the names it has, the surer first."""
-
-STATUS_WORDS: dict[str, Status] = {
-    **dict.fromkeys(("keep", "kept", "accept", "accepted", "improved", "baseline", "true", "yes", "merged"), "keep"),
-    **dict.fromkeys(("discard", "discarded", "reject", "rejected", "revert", "reverted", "false", "no", "worse",
-                     "rolled_back", "dropped"), "discard"),
-    **dict.fromkeys(("crash", "crashed", "fail", "failed", "error", "oom", "timeout"), "crash"),
-    **dict.fromkeys(("checks_failed", "check_failed", "tests_failed"), "checks_failed"),
-}  # fmt: skip
-"""A word of another tool -> ours. A word that is not here decides nothing: it is a discard, with the word as a note."""
-
-METRICS = ("metric", "score", "value", "objective")
-HIGHER = re.compile(r"score|acc|per_s|_per_|throughput|tok_s|f1|auc|reward|mfu|fid_inv|speedup|win", re.I)
-NOTHING = ("", "-", "–", "—", "n/a", "na", "none", "null", "nan", "inf", "-inf")
 HEADER = "commit\\tmetric\\tmemory_gb\\tstatus\\tdescription"
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+MISFIT = "\0misfit"
+"""The cell of a row that says why its cells are not those of the header."""
+_EVENTS = (None, "run", "result", "experiment", "iteration", "trial")
+
+_SAYS = ("type", "kind", "event", "metricName", "metricUnit", "bestDirection")
+"""Keys that say what an event is, or what its metric is."""
+
+Row = tuple[int, Mapping[str, Any]]
+"""The line of a row (from 1), and its cells by the names of their columns."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of one foreign log."""
+class Part:
+    """The rows of one segment."""
 
-    metric: str
-    direction: Direction
-    experiments: tuple[Experiment, ...]
-    """Numbered by their rows, the bad ones counted, so that a row that is corrected later is new."""
-    theirs: Mapping[int, object]
-    """Row -> the number that the other tool gave it."""
-    skipped: tuple[str, ...]
-    first: str
-    """The beginning of the log, which tells it from others."""
+    rows: Sequence[Row]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the file says of the metric: `metricName`, `bestDirection`, `metricUnit`, `name`."""
+    bad: tuple[str, ...] = ()
+    """What cannot be read, each with its line."""
 
 
-def table_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return (line, column -> cell) of a table with a header and any of the usual delimiters, or of one without."""
+def number_of(value: object) -> float | None:
+    """Return the finite number in a cell, also `53.2%`, `1,234` and `815→826`, of which the second one counts."""
+    if isinstance(value, bool) or value is None:
+        return None
+    text = str(value).strip()
+    text = re.split(r"→|->", text)[-1].strip() if re.match(r"[+-]?[\d.,%]+ *(→|->)", text) else text
+    text = text[:-1].strip() if text.endswith("%") else text
+    if _GROUPED.fullmatch(text):
+        text = text.replace(",", "")
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def table_part(text: str) -> Part:
+    """Return the rows of a table with a header and any of the usual delimiters, or of one without.
+
+    What is above the header is passed over, and so are comments and a header that comes again; a comment such as
+    `# metric_direction: higher` is heeded. Raises `UsageError` where a table without a header does not show what its
+    columns are.
+    """
+    said = {match[1]: match[2].strip() for match in re.finditer(r"(?m)^# *(metric_\w+|direction) *[:=](.*)$", text)}
+    return Part(_table_rows(text), _config(said))
+
+
+def _table_rows(text: str) -> list[Row]:
     lines = [(n, line.rstrip("\r")) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     lines = [(n, line) for n, line in lines if not re.fullmatch(r"[\s|:=-]+", line)]
     if not lines:
         return []
-    delimiter = max("\t,;|", key=lambda mark: (lines[0][1].count(mark), mark == "\t"))
-    cells = [(n, _cells(line, delimiter)) for n, line in lines]
-    names = [name.strip().lower() for name in cells[0][1]]
-    known = {alias for aliases in ROLES.values() for alias in aliases}
-    if not known.intersection(names) or any(_number(name) is not None for name in names):
-        names, rows = _guessed([row for _, row in cells]), cells
+    at = next((at for at, (_, line) in enumerate(lines[:60]) if _is_header(line)), None)
+    first = lines[at or 0][1]
+    delimiter = _delimiter(first)
+    if delimiter == "\t":  # some shells write the two characters \\t for a tab
+        lines = [(n, line if "\t" in line else line.replace("\\t", "\t")) for n, line in lines]
+    if at is not None:
+        names = [name.strip() for name in _cells(first.lstrip("# ") if first[:2] == "# " else first, delimiter)]
+        rows = _split(text, lines[at + 1 :], delimiter, len(names))
     else:
-        names, rows = [name.strip() for name in cells[0][1]], cells[1:]
-    found = []
-    for n, row in rows:
-        if len(row) > len(names):  # an unquoted delimiter in the last text
-            row = [*row[: len(names) - 1], delimiter.join(row[len(names) - 1 :])]
-        found.append((n, dict(zip(names, row, strict=False))))
-    return found
+        lines = [(n, line) for n, line in lines if not line.startswith("#")]
+        rows = _split(text, lines, delimiter, 0)
+        names = _guessed([row for _, row in rows])
+    return [(n, _named(names, row, delimiter)) for n, row in rows if [cell.strip() for cell in row] != names]
+
+
+def _delimiter(line: str) -> str:
+    """Return what parts the cells of a line; "" stands for two spaces and more."""
+    delimiter = max("\t,;|", key=lambda mark: (line.count(mark), mark == "\t"))
+    return delimiter if delimiter in line else ""
+
+
+def _is_header(line: str) -> bool:
+    """Whether a line names columns: two or more, one that is known, none that is a number."""
+    bare = line.lstrip("# ") if line.startswith("# ") else line
+    names = [name.strip().lower() for name in _cells(bare, _delimiter(bare))]
+    if len(names) < 2 or any(number_of(name) is not None or not name or len(name) > 40 for name in names[:-1]):
+        return False
+    known = len(KNOWN.intersection(names))
+    return known >= 2 or (known == 1 and not any(decided(name) for name in names))
+
+
+def _split(text: str, lines: Sequence[tuple[int, str]], delimiter: str, width: int) -> list[tuple[int, list[str]]]:
+    """Return the cells of each line; a quoted cell of a comma table may go over several lines."""
+    if delimiter in (",", ";") and '"' in text and lines:
+        start = lines[0][0]
+        reader = csv.reader((line + "\n" for line in text.split("\n")[start - 1 :]), delimiter=delimiter)
+        rows = []
+        try:
+            for cells in reader:
+                rows.append((start, [cell.strip() for cell in cells]))
+                start = lines[0][0] + reader.line_num
+        except csv.Error:
+            rows = []
+        rows = [(n, cells) for n, cells in rows if cells]
+        if rows and all(len(cells) == (width or len(rows[0][1])) for _, cells in rows):
+            return rows  # else a quote is not closed: line by line
+    return [(n, _cells(line, delimiter)) for n, line in lines if not (line.startswith("#") and delimiter != "|")]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     if delimiter == "\t":
         return line.split("\t")
+    if delimiter == "":
+        return re.split(r"\s{2,}", line.strip())
     if delimiter == "|":
-        line = line.strip().strip("|")
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+        return [cell.strip().strip("*`") for cell in line.strip().strip("|").split("|")]
+    try:
+        cells = next(csv.reader([line.replace("\r", " ")], delimiter=delimiter))
+    except csv.Error:  # a cell of more than 128 KiB
+        cells = line.split(delimiter)
+    return [cell.strip() for cell in cells]
+
+
+def _named(names: Sequence[str], row: list[str], delimiter: str) -> dict[str, str]:
+    """Return the cells by name. More cells than names: a delimiter in the last text, or columns that have no name."""
+    if len(row) > len(names):
+        at = next((at for at, name in enumerate(names) if name.lower() in ROLES["status"]), None)
+        words = [cell for cell in row[(at or 0) + 1 : len(names)] if len(cell.split()) <= 2]
+        if at is not None and decided(row[at], names[at]) is None and any(map(decided, words)):
+            return {MISFIT: f"it has {len(row)} cells, and the header {len(names)}"}
+        if names[-1].lower() in KNOWN.difference(ROLES["description"]):
+            return dict(zip([*names, *(f"column {at + 1}" for at in range(len(names), len(row)))], row, strict=True))
+        row = [*row[: len(names) - 1], (delimiter or "  ").join(row[len(names) - 1 :])]
+    return dict(zip(names, row, strict=False))
 
 
 def _guessed(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return names for the columns of a table without a header; raise `UsageError` where none is sure."""
-    width = min(map(len, rows))
+    width = min(map(len, rows), default=0)
+    columns = [[row[at].strip() for row in rows] for at in range(width)]
     names = [f"column {at + 1}" for at in range(width)]
-    for at in range(width):
-        column = [row[at].strip() for row in rows]
-        if all(word.lower() in STATUS_WORDS for word in column):
-            names[at] = "status"
-        elif all(re.fullmatch(r"[0-9a-f]{6,40}", word) for word in column) and "commit" not in names:
+    deciding = [at for at in range(width) if all(word.lower() in STATUS_WORDS for word in columns[at])]
+    numeric = []
+    for at, column in enumerate(columns):
+        if at in deciding:
+            continue
+        if all(re.fullmatch(r"[0-9a-f]{6,40}|HEAD", word) for word in column) and "commit" not in names:
             names[at] = "commit"
-        elif all(_number(word) is not None or word.lower() in NOTHING for word in column):
-            names[at] = "metric" if "metric" not in names else names[at]
+        elif all(number_of(word) is not None or word.lower() in NOTHING for word in column):
+            numeric.append(at)
         elif at == width - 1:
             names[at] = "description"
-    if "status" not in names or "metric" not in names:
+    if not deciding or not numeric:
         raise UsageError("no column of it says keep or discard", f"give it a header line, such as: {HEADER}")
+    says_more = [at for at in deciding if not {word.lower() for word in columns[at]} <= {"true", "false", "yes", "no"}]
+    status = (says_more or deciding)[-1]
+    names[status] = "status"
+    if names[0] == "commit" and numeric in ([1], [1, 2]) and status == len(numeric) + 1:
+        names[1] = "metric"  # commit, metric, memory_gb, status, description
     return names
 
 
-def json_rows(text: str) -> Iterator[tuple[list[tuple[int, dict[str, Any]]], dict[str, Any], list[str]]]:
-    """Yield (rows, config, what cannot be read) of each segment of JSON lines; pairs of events are joined."""
-    rows: list[tuple[int, dict[str, Any]]] = []
+def json_parts(text: str) -> Iterator[Part]:
+    """Yield the segments of JSON lines, or of one JSON list of objects; pairs of events are joined."""
+    rows: list[Row] = []
     config: dict[str, Any] = {}
     bad: list[str] = []
-    waiting: dict[object, dict[str, Any]] = {}
-    for n, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            event = json.loads(line, strict=False)  # a text may hold a form feed as it is
-        except (ValueError, RecursionError):
-            event = None
-        if not isinstance(event, dict):
+    waiting: dict[object, tuple[int, dict[str, Any]]] = {}
+    for n, event in _objects(text):
+        if event is None:
             bad.append(f"line {n} is no JSON object")
             continue
         kind = event.get("type", event.get("kind", event.get("event")))
-        if kind == "config" or "metricName" in event:
+        opens = kind in ("config", "init", "header", "session")
+        if opens or ("metricName" in event and _config(event)["metricName"] != config.get("metricName")):
             if rows:
-                yield rows, config, bad
-            rows, config, bad, waiting = [], event, [], {}
+                yield Part(rows, config, tuple(bad))
+                bad = []
+            rows, config, waiting = [], _config(event), {}
+        if opens or ("metricName" in event and not _decides(event)):
             continue
-        key = next((event[name] for name in ROLES["number"] if name in event), None)
-        if kind == "run" and kind in (event.get("kind"), event.get("event")) and not _has_status(event):
-            waiting[key] = event
+        keys = [event[name] for name in ("run_id", *ROLES["number"]) if isinstance(event.get(name), str | int)]
+        if kind == "run" and kind in (event.get("kind"), event.get("event")) and not _decides(event):
+            waiting |= dict.fromkeys(keys, (n, event))
             continue
-        if kind not in (None, "run", "result", "experiment", "iteration"):
+        if kind not in _EVENTS and not _decides(event):
             continue  # another tool's own lines
-        event = {**waiting.pop(key, {}), **event} if kind == "result" else event
-        metrics = event.pop("metrics", None)
-        event = {k: v for k, v in event.items() if k not in ("type", "kind", "event")}
-        rows.append((n, {**(metrics if isinstance(metrics, dict) else {}), **event}))
+        first = next((waiting[key] for key in keys if key in waiting), None) if kind == "result" else None
+        if first is not None:
+            waiting = {key: item for key, item in waiting.items() if item is not first}
+            event = {**first[1], **event}
+        rows.append((n, _flat({k: v for k, v in event.items() if k not in _SAYS})))
+    bad += [f"line {n} has no result" for n in sorted({n for n, _ in waiting.values()})]
     if rows or bad:
-        yield rows, config, bad
+        yield Part(rows, config, tuple(bad))
 
 
-def _has_status(event: Mapping[str, Any]) -> bool:
-    return any(name in event for name in ROLES["status"])
-
-
-def understood(
-    rows: Sequence[tuple[int, Mapping[str, Any]]], metric: str | None, direction: Direction | None,
-    config: Mapping[str, Any] | None = None,
-) -> Rows:  # fmt: skip
-    """Return the experiments of some rows; raise `UsageError` when no column can be the metric, or two could be."""
-    config = config or {}
-    columns = [*dict.fromkeys(name for _, row in rows for name in row)]
-    roles = {role: _column(columns, names) for role, names in ROLES.items()}
-    if roles["status"] is None:
-        raise UsageError(
-            "it does not begin with the columns commit, a metric, memory_gb, status, description",
-            f"give it a header line, such as: {HEADER}",
-        )
-    own = _metric(rows, columns, roles, metric, config)
-    told = config.get("bestDirection")
-    way: Direction = direction or (told if told in ("lower", "higher") else "higher" if HIGHER.search(own) else "lower")
-    experiments, theirs, skipped = list[Experiment](), dict[int, object](), list[str]()
-    for at, (n, row) in enumerate(rows, 1):
+def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    if text.lstrip()[:1] == "[":
         try:
-            experiments.append(_experiment(at, row, roles, own))
-        except ValueError as error:
-            skipped.append(f"line {n}: {error}")
-            continue
-        if roles["number"] is not None and row.get(roles["number"]) is not None:
-            theirs[at] = row[roles["number"]]
-    name = str(config.get("metricName") or own)
-    first = json.dumps([name, *map(str, list(rows[0][1].values())[:6])])
-    return Rows(name, way, tuple(experiments), theirs, tuple(skipped), first)
+            found = json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            found = [None]
+        yield from ((at, item if isinstance(item, dict) else None) for at, item in enumerate(found, 1))
+        return
+    for n, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                event = json.loads(line, strict=False)  # a text may hold a form feed as it is
+            except (ValueError, RecursionError):
+                event = None
+            yield n, event if isinstance(event, dict) else None
 
 
-def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
-    lower = {column.strip().lower(): column for column in reversed(columns)}
-    return next((lower[name] for name in names if name in lower), None)
+def _config(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an opening line says, by the keys of the field."""
+    inner = event.get("config")
+    said = {**event, **(inner if isinstance(inner, dict) else {})}
+    names = {"metricName": ("metricName", "metric_name", "metric"), "metricUnit": ("metricUnit", "metric_unit", "unit"),
+             "bestDirection": ("bestDirection", "metric_direction", "direction"), "name": ("name",)}  # fmt: skip
+    found = {ours: next((said[name] for name in theirs if isinstance(said.get(name), str)), None)
+             for ours, theirs in names.items()}  # fmt: skip
+    return {key: value for key, value in found.items() if value}
 
 
-def _metric(
-    rows: Sequence[tuple[int, Mapping[str, Any]]], columns: Sequence[str], roles: Mapping[str, str | None],
-    asked: str | None, config: Mapping[str, Any],
-) -> str:  # fmt: skip
-    taken = set(roles.values())
-    values = {c: [v for _, row in rows if (v := _number(row.get(c))) is not None] for c in columns if c not in taken}
-    numeric = [c for c in values if values[c]]
-    if asked is not None:
-        if asked not in numeric:
-            raise UsageError(f"it has no numbers named {asked}", f"choose one of: {', '.join(numeric) or 'none'}")
-        return asked
-    named = [c for c in numeric if c in (config.get("metricName"), "metric")]
-    described = columns.index(roles["description"]) if roles["description"] in columns else len(columns)
-    before = [c for c in numeric if columns.index(c) < described] if roles["memory"] is not None else []
-    varying = [c for c in numeric if len({*values[c]}) > 1]
-    for choice in (named, before, numeric, [c for c in numeric if c.lower() in METRICS], varying):
-        if len(choice) == 1:
-            return choice[0]
-    if not numeric:
-        raise UsageError("it has no column of numbers that could be a metric", f"give it a header line: {HEADER}")
-    raise UsageError(f"{', '.join(numeric[:6])} could each be the metric", "choose with: --metric NAME")
+_BOXES = ("metrics", "results", "scores", "values")
+_INPUTS = ("config", "params", "parameters", "hparams", "hyperparameters", "args", "env", "settings")
+"""Tables of what went into a run, which stay as they are."""
 
 
-def _experiment(at: int, row: Mapping[str, Any], roles: Mapping[str, str | None], metric: str) -> Experiment:
-    def text(role: str) -> str:
-        found = row.get(roles[role] or "")
-        return "" if found is None else str(found).strip()
-
-    word = text("status").lower().replace(" ", "_")
-    status = STATUS_WORDS.get(word, "discard")
-    if not word:
-        raise ValueError("it has no status")
-    value = _number(row.get(metric))
-    if value is None and status in ("keep", "discard"):
-        raise ValueError(f"{metric} is {row.get(metric)!r}, which is no number")
-    asi = {} if word in STATUS_WORDS else {"status": text("status")}
-    used = {metric, *roles.values()}
-    others = {name: number for name in row if name not in used and (number := _number(row[name])) is not None}
-    rest = {str(name): str(row[name] or "").strip() for name in row if name not in used and name not in others}
-    asi |= {name: cell for name, cell in rest.items() if cell.lower() not in NOTHING}
-    memory = _number(row.get(roles["memory"] or ""))
-    metrics = {**others, **({"peak_vram_mb": memory * 1024} if memory and "peak_vram_mb" not in others else {})}
-    return Experiment(
-        at, 0, text("commit") or None, description=text("description"), status=status,
-        metric=value, metrics=metrics, asi=asi, finished=_seconds(row.get(roles["time"] or "")),
-    )  # fmt: skip
+def _flat(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event with the numbers of its tables as cells beside the others; `asi` stays a table of notes."""
+    flat: dict[str, Any] = {}
+    for box in _BOXES:
+        if isinstance(event.get(box), dict):
+            flat |= _numbers("", event[box])
+    for name, value in event.items():
+        if name == "asi" or not isinstance(value, dict | list):
+            flat[name] = value
+        elif isinstance(value, dict) and name not in (*_BOXES, *_INPUTS) and (numbers := _numbers(f"{name}.", value)):
+            flat |= {key: number for key, number in numbers.items() if key not in event}
+        elif name not in _BOXES:
+            flat[name] = json.dumps(value, ensure_ascii=False)
+    return flat
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        number = float(str(value).strip())
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+def _numbers(about: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is in a table, tables in it too: `validation.sharpe`."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= _numbers(f"{about}{name}.", value) if isinstance(value, dict) else {f"{about}{name}": value}
+    return found
 
 
-def _seconds(value: object) -> int | None:
-    from datetime import datetime
-
-    number = _number(value)
-    if number is not None and 10**8 < number < 10**14:
-        return int(number / 1000 if number > 10**11 else number)
-    try:
-        return int(datetime.fromisoformat(str(value).strip().replace("Z", "+00:00")).timestamp())
-    except (ValueError, OverflowError):
-        return None
+def _decides(event: Mapping[str, Any]) -> bool:
+    """Whether an event says keep or discard: a crash alone is said of much that is no experiment."""
+    return any(decided(str(event[name]), name) in ("keep", "discard") for name in ROLES["status"] if name in event)

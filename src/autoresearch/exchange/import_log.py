@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from autoresearch.errors import AutoresearchError, UsageError
-from autoresearch.exchange.foreign_rows import json_rows, table_rows, understood
+from autoresearch.exchange.foreign_columns import understood
+from autoresearch.exchange.foreign_rows import Part, json_parts, table_part
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import config_line, import_line, repeat_line, run_line
@@ -45,6 +46,8 @@ class Log:
     """Place -> the number that the other tool gave it: tools begin at 1 again when they are started again."""
     skipped: tuple[str, ...] = ()
     """What could not be read, each with its line."""
+    remarks: tuple[str, ...] = ()
+    """What the file does not say, and how it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Imported:
     known: int
     skipped: tuple[str, ...] = ()
     """Rows that could not be read, each with its line."""
+    remarks: tuple[str, ...] = ()
+    """What the file does not say, and how it was read."""
 
 
 def import_log(
@@ -64,6 +69,7 @@ def import_log(
     """Add what `path` has to the session in `root`, or begin one there. Raises `UsageError` for what is no such log."""
     found = read_log(path, direction, metric, strict=strict)
     skipped = tuple(line for log in found for line in log.skipped)
+    remarks = tuple(dict.fromkeys(remark for log in found for remark in log.remarks))
     logs = [log for log in found if log.experiments]
     workspace = Workspace(root)
     begun = workspace.journal.exists()
@@ -79,7 +85,7 @@ def import_log(
             lost = recover(workspace, git, now).lost
             if lost is not None:
                 raise lost
-        done = replace(_add(workspace, path.name, logs, now), skipped=skipped)
+        done = replace(_add(workspace, path.name, logs, now), skipped=skipped, remarks=remarks)
         if git is not None:
             keep_up(workspace, git, load_session(workspace))
         return done
@@ -125,10 +131,10 @@ def read_log(path: Path, direction: Direction | None, metric: str | None = None,
     A row that cannot be read is skipped and listed; with `strict` it refuses the file.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text, remarks = _text(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(f"there is no {path}", "name a results.tsv or a .jsonl file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}", "name a results.tsv or a .jsonl file") from None
     try:
         logs = _ours(path, direction) if metric is None else []
@@ -141,15 +147,27 @@ def read_log(path: Path, direction: Direction | None, metric: str | None = None,
     if not any(log.experiments for log in logs):
         what = f"; {skipped[0]}" if skipped else ""
         raise UsageError(f"{path} has no experiments{what}", "name a results.tsv or a .jsonl file")
-    return logs
+    return [replace(log, remarks=(*remarks, *log.remarks)) for log in logs]
+
+
+def _text(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a file, and a remark on what is not text in it."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # as the redirection of PowerShell writes it
+        return content.decode("utf-16", "replace"), ()
+    text = content.decode("utf-8-sig", "replace")
+    odd = text.count("\N{REPLACEMENT CHARACTER}")
+    return text, (f"{odd} bytes are no UTF-8; they became \N{REPLACEMENT CHARACTER}",) if odd else ()
 
 
 def _ours(path: Path, direction: Direction | None) -> list[Log]:
     """Return the logs of a file in the words of our own journal; none when it is not wholly that."""
     try:
+        lines = [event for _, event in journal.read(path)]
         session = replay(journal.read(path))
     except (journal.JournalError, AutoresearchError):
         return []
+    if not lines or lines[0].get("type") != "config":
+        return []  # it does not say which way of its metric is better
     logs = []
     for segment in session.segments:
         mine = tuple(e for e in session.experiments if e.segment == segment.number and e.status is not None)
@@ -163,30 +181,33 @@ def _ours(path: Path, direction: Direction | None) -> list[Log]:
 
 
 def _theirs(path: Path, text: str, direction: Direction | None, metric: str | None) -> list[Log]:
-    if text.lstrip()[:1] == "{":
-        parts = [*json_rows(text)]
+    if text.lstrip()[:1] in ("{", "["):
+        parts = [*json_parts(text)]
     else:
-        rows = table_rows(text)
-        parts = [(rows, {}, [])]
-        if not rows:
+        part = table_part(text)
+        if not part.rows:
             header = [name.strip().lower() for name in text.strip().split("\t")]
             if "status" in header:
                 return []
-            understood([(1, {})], metric, direction)  # which says what is missing
+            part = Part([(1, {})])  # which `understood` refuses, saying what is missing
+        parts = [part]
     logs = []
-    for at, (rows, config, bad) in enumerate(parts):
-        if not rows:
-            logs.append(Log("", path.stem, Metric("metric", "lower"), (), {}, tuple(bad)))
+    for at, part in enumerate(parts):
+        if not part.rows:
+            logs.append(Log("", path.stem, Metric("metric", "lower"), (), {}, part.bad))
             continue
-        found = understood(rows, metric, direction, config)
-        unit = str(config.get("metricUnit") or "")
-        about: list[Any] = [at, found.first]
-        about = (None if config else _beginning(text)) or about
-        name = str(config.get("name") or path.stem)
-        logs.append(
-            Log(_hash(about), name, Metric(found.metric, found.direction, unit), found.experiments, found.theirs,
-                (*bad, *found.skipped))
-        )  # fmt: skip
+        found = understood(part, metric, direction)
+        for rows_of in found:
+            unit = str(part.config.get("metricUnit") or "")
+            about: list[Any] = [at, rows_of.first]
+            about = (None if part.config else _beginning(text)) or about
+            about = [*about, rows_of.metric] if rows_of.named else about
+            name = str(part.config.get("name") or path.stem)
+            bad = part.bad if rows_of is found[0] else ()
+            logs.append(
+                Log(_hash(about), name, Metric(rows_of.metric, rows_of.direction, unit), rows_of.experiments,
+                    rows_of.theirs, (*bad, *rows_of.skipped), rows_of.remarks)
+            )  # fmt: skip
     return logs
 
 

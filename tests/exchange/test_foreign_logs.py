@@ -1,0 +1,384 @@
+"""What the columns of foreign logs mean: read from names and from what was kept; where neither is sure, asked.
+
+The logs here are made up, in shapes that were found in public repositories.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from lab import call
+
+from autoresearch.errors import UsageError
+from autoresearch.exchange.foreign_rows import number_of
+from autoresearch.exchange.foreign_words import decided, surely_better
+from autoresearch.exchange.import_log import Log, read_log
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.workspace import Workspace
+
+
+def read(folder: Path, text: str, **options: object) -> list[Log]:
+    path = folder / "log"
+    path.write_text(dedent(text).lstrip("\n"))
+    return read_log(path, options.pop("direction", None), **options)  # type: ignore[arg-type]
+
+
+def rows(log: Log) -> list[tuple[str | None, float | None]]:
+    return [(e.status, e.metric) for e in log.experiments]
+
+
+SHAPES: dict[str, tuple[str, tuple[str, str, list[tuple[str, float]], int], str | None]] = {
+    "a score of which less is better, as the kept rows say": (
+        """
+        commit	score	improvement	status	description
+        aaaaaaa	900.5	0.00%	keep	baseline
+        bbbbbbb	450.0	50.03%	keep	cache
+        ccccccc	480.0	-6.67%	discard	other cache
+        """,
+        ("score", "lower", [("keep", 900.5), ("keep", 450.0), ("discard", 480.0)], 0),
+        "lower score is taken as better (2 of 2 decisions say so); else: --direction higher",
+    ),
+    "several columns, of which one moved as was decided": (
+        """
+        session	commit	tokens_per_sec	bpb	status	description
+        s1	aaaaaaa	100.0	1.01	keep	baseline
+        s1	bbbbbbb	90.0	1.02	discard	b
+        s1	ccccccc	120.0	1.01	keep	c
+        s1	ddddddd	0.0	inf	crash	d
+        s1	eeeeeee	110.0	1.00	discard	e
+        s1	fffffff	130.0	1.02	keep	f
+        s1	0000000	125.0	1.01	discard	g
+        """,
+        ("tokens_per_sec", "higher", [("keep", 100), ("discard", 90), ("keep", 120), ("crash", 0), ("discard", 110),
+                                      ("keep", 130), ("discard", 125)], 0),
+        "tokens_per_sec is taken as the metric (beside it: bpb); another one with: --metric NAME",
+    ),
+    "a commit that looks like a number, and 1 and 0 for kept": (
+        """
+        id	parent_commit	eval_acc	delta	kept	note
+        a_1	525e040	0.5	+0.0	1	start
+        a_2	1234567	0.4	-0.1	0	less
+        """,
+        ("eval_acc", "higher", [("keep", 0.5), ("discard", 0.4)], 0),
+        None,
+    ),
+    "before and after": (
+        """
+        {"iteration": 1, "accepted": true, "fitness_before": -2.0, "fitness_after": -1.0, "rationale": "a"}
+        {"iteration": 2, "accepted": true, "fitness_before": -1.0, "fitness_after": 0.5, "rationale": "b"}
+        {"iteration": 3, "accepted": false, "fitness_before": 0.5, "fitness_after": 0.25, "rationale": "c"}
+        """,
+        ("fitness_after", "higher", [("keep", -1.0), ("keep", 0.5), ("discard", 0.25)], 0),
+        "higher fitness_after is taken as better (2 of 2 decisions say so); else: --direction lower",
+    ),
+    "a direction in a comment above the header": (
+        """
+        # metric_direction: higher_is_better
+        iteration	commit	metric	delta	guard	status	description
+        0	aaaaaaa	10.5	0.0	-	baseline	start
+        1	-	11.0	0.5	-	discard	within the noise
+        """,
+        ("metric", "higher", [("keep", 10.5), ("discard", 11.0)], 0),
+        None,
+    ),
+    "rows of another shape between those of the header": (
+        """
+        commit	items_per_s	status	description
+        2026-01-02 03:04:05	2027	11.5	18.0	true	null
+        aaaaaaa	11.5	keep	start
+        2026-01-02 03:14:05	2500	12.5	18.0	true	null
+        bbbbbbb	12.5	keep	packed
+        """,
+        ("items_per_s", "higher", [("keep", 11.5), ("keep", 12.5)], 2),
+        None,
+    ),
+    "two characters for a tab": (
+        "commit\tval_bpb\tmemory_gb\tstatus\tdescription\naaaaaaa\t1.5\t4\tkeep\ta\nbbbbbbb\\t1.6\\t-\\tdiscard\\tb\n",
+        ("val_bpb", "lower", [("keep", 1.5), ("discard", 1.6)], 0),
+        None,
+    ),
+    "a cell too many, before the decision": (
+        """
+        commit	val_loss	vram_mb	status	description
+        aaaaaaa	4.5	19000	keep	start
+        bbbbbbb	1.5	22000	1800s	keep	longer
+        """,
+        ("val_loss", "lower", [("keep", 4.5)], 1),
+        None,
+    ),
+    "cells without a name, behind the decision": (
+        """
+        timestamp	hypothesis	val_loss	status
+        2026-01-02T03:04:05	a	2.5	KEEP
+        2026-01-02T03:14:05	b	2.0	KEEP	100	21
+        """,
+        ("val_loss", "lower", [("keep", 2.5), ("keep", 2.0)], 0),
+        "val_loss is taken as the metric (beside it: column 5, column 6); another one with: --metric NAME",
+    ),
+    "events that point to each other, under a line that opens": (
+        """
+        {"id": "i", "kind": "init", "config": {"name": "size", "metric": "points", "unit": "KiB", "direction": "lower"}}
+        {"id": "r0", "kind": "run", "idea": "start", "commit_before": "aaaaaaa"}
+        {"id": "r1", "kind": "run", "idea": "strip", "commit_before": "aaaaaaa"}
+        {"id": "s1", "kind": "result", "run_id": "r1", "metric_value": 84.5, "kept": false, "commit_after": "aaaaaaa"}
+        {"id": "r2", "kind": "run", "idea": "smaller", "commit_before": "aaaaaaa"}
+        {"id": "s2", "kind": "result", "run_id": "r2", "metric_value": 67.5, "kept": true, "commit_after": "bbbbbbb"}
+        """,
+        ("points", "lower", [("discard", 84.5), ("keep", 67.5)], 1),
+        None,
+    ),
+    "a metric that each line names": (
+        """
+        {"run": 0, "status": "keep", "metric": 0.5, "metricName": "points", "direction": "higher", "description": "a"}
+        {"run": 1, "status": "discard", "metric": 0.75, "metricName": "points", "direction": "higher"}
+        """,
+        ("points", "higher", [("keep", 0.5), ("discard", 0.75)], 0),
+        None,
+    ),
+    "lines of a tool whose opening line is missing": (
+        """
+        {"run": 2, "commit": "aaaaaaa", "metric": 1300, "metrics": {"ms": 5}, "status": "keep", "description": "a"}
+        {"run": 3, "commit": "bbbbbbb", "metric": 1500, "metrics": {"ms": 4}, "status": "keep", "asi": {"score": 2}}
+        """,
+        ("metric", "higher", [("keep", 1300), ("keep", 1500)], 0),
+        "higher metric is taken as better (1 of 1 decisions say so); else: --direction lower",
+    ),
+    "a quoted text of two lines": (
+        'commit,val_loss,status,description\naaaaaaa,2.5,keep,"one\ntwo, three"\nbbbbbbb,3.5,discard,more\n',
+        ("val_loss", "lower", [("keep", 2.5), ("discard", 3.5)], 0),
+        None,
+    ),
+    "no column that decides": (
+        """
+        val_bpb	artifact_bytes	memory_mb	notes
+        1.36	12265	10255	start
+        1.35	15102	11552	more
+        """,
+        ("val_bpb", "lower", [("discard", 1.36), ("discard", 1.35)], 0),
+        "no column says keep or discard: every row is read as not kept",
+    ),
+    "a whole among its parts": (
+        """
+        commit	composite_score	brain	system	status	description
+        aaaaaaa	73.5	76.0	88.0	keep	start
+        bbbbbbb	79.0	70.0	88.0	keep	more
+        """,
+        ("composite_score", "higher", [("keep", 73.5), ("keep", 79.0)], 0),
+        "composite_score is taken as the metric (beside it: brain, system); another one with: --metric NAME",
+    ),
+    "a carriage return in a text, and a text without end": (
+        f"commit,val_loss,status,description\naaaaaaa,2.5,keep,one\rtwo\nbbbbbbb,3.5,discard,{'x' * 200_000}\n",
+        ("val_loss", "lower", [("keep", 2.5), ("discard", 3.5)], 0),
+        None,
+    ),
+    "the first of several that moved alike": (
+        "commit\tmae\trmse\tdecision\tnotes\n"
+        + "".join(f"aaaaaa{n}\t{mae}\t{mae + 1}\t{word}\tx\n" for n, (mae, word) in enumerate(
+            [(4.5, "BASELINE"), (5.0, "REVERT"), (4.0, "KEEP"), (4.25, "REVERT"), (3.5, "KEEP"), (3.75, "REVERT")])),
+        ("mae", "lower", [("keep", 4.5), ("discard", 5.0), ("keep", 4.0), ("discard", 4.25), ("keep", 3.5),
+                          ("discard", 3.75)], 0),
+        "mae is taken as the metric (beside it: rmse); another one with: --metric NAME",
+    ),
+    "a list of objects": (
+        '[{"run": 1, "val_loss": 2.5, "status": "keep", "description": "a"},\n'
+        ' {"run": 2, "val_loss": 2.25, "status": "NEW_BEST", "description": "b"}]\n',
+        ("val_loss", "lower", [("keep", 2.5), ("keep", 2.25)], 0),
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_that_was_found_is_read_rightly(tmp_path: Path, shape: str) -> None:
+    text, (metric, direction, expected, skipped), remark = SHAPES[shape]
+    (log,) = read(tmp_path, text)
+    assert (log.metric.name, log.metric.direction) == (metric, direction)
+    assert rows(log) == expected and len(log.skipped) == skipped
+    assert log.remarks == () if remark is None else remark in log.remarks
+
+
+def test_numbers_in_tables_are_columns_and_those_of_the_incumbent_are_no_metric(tmp_path: Path) -> None:
+    text = """
+        {"hypothesis": "a", "verdict": "PROMOTE", "validation": {"sharpe": 0.5, "net": {"cagr": 7}}, "champion": null}
+        {"hypothesis": "b", "verdict": "REJECT", "validation": {"sharpe": 0.25, "net": {"cagr": 9}}, "champion": 0.5}
+        {"hypothesis": "c", "verdict": "GATE_FAIL", "validation": {"sharpe": 0.75}, "config": {"lr": 1}}
+    """
+    with pytest.raises(UsageError, match=r"validation\.sharpe, validation\.net\.cagr could each be the metric"):
+        read(tmp_path, text)
+    (log,) = read(tmp_path, text, metric="validation.sharpe")
+    assert rows(log) == [("keep", 0.5), ("discard", 0.25), ("checks_failed", 0.75)]
+    assert log.metric.direction == "higher" and log.experiments[1].metrics == {
+        "validation.net.cagr": 9,
+        "champion": 0.5,
+    }
+    assert log.experiments[2].asi == {"config": '{"lr": 1}'}
+
+
+ASKED: dict[str, tuple[str, list[str], str]] = {
+    "two numbers, and nothing says which": (
+        "commit\ta_points\tb_points\tstatus\tdescription\naaaaaaa\t1\t2\tkeep\tx\n",
+        ["--metric", "b_points", "--direction", "higher"], "--metric NAME"),
+    "a name that says nothing, and one row": (
+        "exp_id\tscore\tloc\tstatus\tdescription\ne0\t58.5\t3300\tbaseline\tstart\n", ["--direction", "lower"],
+        "--direction lower, or --direction higher"),
+    "only a discard speaks": (
+        "commit\tscore\tstatus\tdescription\naaaaaaa\t5\tkeep\tx\nbbbbbbb\t6\tdiscard\ty\n",
+        ["--direction", "higher"], "--direction lower, or --direction higher"),
+    "the name says one, what was kept the other": (
+        "commit\tval_loss\tstatus\tdescription\n"
+        + "".join(f"aaaaaa{n}\t{n}\tkeep\tx\n" for n in range(7)),
+        ["--direction", "higher"], "--direction lower, or --direction higher"),
+    "only what is noted beside a metric": (
+        "commit\tduration_sec\tstatus\tdescription\naaaaaaa\t60\tcompleted\tx\nbbbbbbb\t30\tcompleted\ty\n",
+        ["--metric", "duration_sec"], "--metric duration_sec"),
+    "a metric with words in it": (
+        "commit\tprimary_metric\tms_per_tok\tstatus\tdescription\naaaaaaa\t12.5 tok/s\t3.5\tkeep\tx\n",
+        ["--metric", "ms_per_tok", "--direction", "lower"], "--metric ms_per_tok"),
+    "crashes only": (
+        "iteration\tstatus\toutput_chars\tverdict\n1\tcrash\t67153\tx\n2\tcrash\t127\ty\n",
+        ["--direction", "lower"], "--direction lower, or --direction higher"),
+    "columns without names, one of yes and no": (
+        "aaaaaaa\t22890\ttrue\t64.5\tdiscard\tx\nbbbbbbb\t22815\ttrue\t65.5\tkeep\ty\n",
+        ["--metric", "column 4", "--direction", "higher"], "--metric NAME"),
+    "columns without names": (
+        "HEAD\tmodel\t397.0\t3.5\t24\tkeep\tx\nHEAD\tmodel\t397.0\t4.5\t24\tkeep\ty\n",
+        ["--metric", "column 4", "--direction", "higher"], "--metric NAME"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_what_is_not_sure_is_asked_and_the_answer_reads_the_log(tmp_path: Path, case: str) -> None:
+    text, answer, option = ASKED[case]
+    with pytest.raises(UsageError) as refused:
+        read(tmp_path, text)
+    assert option in refused.value.fix
+    options = {name[2:]: value for name, value in zip(answer[::2], answer[1::2], strict=True)}
+    (log,) = read(tmp_path, text, **options)
+    assert len(log.experiments) == text.count("\n") - (not text.startswith(("HEAD", "aaaaaaa")))
+    assert log.metric.direction == options.get("direction", log.metric.direction)
+
+
+LONG = """
+    timestamp	commit	metric	value	status	description
+    2026-01-02T03:04	aaaaaaa	tests	10→12	keep	a
+    2026-01-02T04:04	bbbbbbb	tests	12→15	keep	b
+    2026-01-02T05:04	ccccccc	readiness	70→80	keep	c
+    2026-01-02T06:04	ddddddd	tests	15→14/15 pass	keep	d
+    2026-01-02T07:04	eeeeeee	pass_rate	0.5	keep	e
+"""
+
+
+def test_rows_that_name_their_metric_become_a_log_for_each_and_one_of_them_can_be_asked_for(tmp_path: Path) -> None:
+    tests, readiness, rate = read(tmp_path, LONG)
+    assert (tests.metric.name, tests.metric.direction, rows(tests)) == ("tests", "higher", [("keep", 12), ("keep", 15)])
+    assert (rate.metric.direction, rows(rate)) == ("higher", [("keep", 0.5)])
+    assert not readiness.experiments and "--metric readiness" in readiness.skipped[0]
+    with pytest.raises(UsageError, match="several metrics"):
+        read(tmp_path, LONG, direction="higher")  # which may be right for one of them only
+    (alone,) = read(tmp_path, LONG, metric="readiness", direction="higher")
+    assert rows(alone) == [("keep", 80)] and alone.origin not in (tests.origin, rate.origin)
+    again = read(tmp_path, LONG, metric="tests")
+    assert [log.origin for log in again] == [tests.origin], "asked for by name, it is the same log"
+
+
+def test_rows_that_name_no_metric_stand_beside_those_that_do(tmp_path: Path) -> None:
+    text = """
+        {"iter": 0, "change": "start", "bleu": 2.5, "keep": true}
+        {"iter": 1, "change": "beams", "bleu": 2.25, "keep": false}
+        {"iter": 2, "change": "clean", "metric": "overall_bleu", "value": 21.5, "keep": true}
+        {"iter": 3, "change": "tuned", "metric": "overall_bleu", "value": 22.5, "keep": true}
+        {"iter": 4, "change": "lost", "metric": "overall_bleu", "value": null, "keep": false, "status": "no_result"}
+    """
+    plain, overall = read(tmp_path, text)
+    assert (plain.metric.name, rows(plain)) == ("bleu", [("keep", 2.5), ("discard", 2.25)])
+    assert (overall.metric.name, rows(overall)) == ("overall_bleu", [("keep", 21.5), ("keep", 22.5)])
+    assert overall.skipped == ("line 5: overall_bleu is None, which is no number",)
+
+
+def test_a_remark_is_printed_and_in_the_json(tmp_path: Path) -> None:
+    (tmp_path / "log.tsv").write_text(
+        dedent(str(SHAPES["a score of which less is better, as the kept rows say"][0])).lstrip()
+    )
+    done = call("import", "log.tsv", cwd=tmp_path)
+    assert done.code == 0 and "remark  lower score is taken as better" in done.out
+    assert load_session(Workspace(tmp_path)).metric.direction == "lower"
+    assert "--direction higher" in call("import", "log.tsv", "--json", cwd=tmp_path).json["remarks"][0]
+
+
+def test_a_log_in_another_encoding_is_read(tmp_path: Path) -> None:
+    text = "commit\tval_loss\tstatus\tdescription\naaaaaaa\t2.5\tkeep\tcafé\n"
+    for encoding, description, remarked in [
+        ("utf-16", "café", 0),
+        ("utf-8-sig", "café", 0),
+        ("latin-1", "caf\ufffd", 1),
+    ]:
+        path = tmp_path / f"{encoding}.tsv"
+        path.write_bytes(text.encode(encoding))
+        (log,) = read_log(path, None)
+        assert [e.description for e in log.experiments] == [description] and len(log.remarks) == remarked
+
+
+def test_a_table_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    for text in (
+        "starttime\tseconds\tctime\twait\nTue Mar 13\t1520\t86\t4940\nTue Mar 13\t1521\t83\t4958\n",  # a load test
+        "node,tflops,depth,cost,vram_status\nA100,312.0,12,1.23,OK\nT4,65.5,24,1.5,OOM\n",  # an estimate
+        '{"seq":1,"receipt_hash":"sha256-cb","kid":"x"}\n{"seq":2,"receipt_hash":"sha256-0a","kid":"y"}\n',
+        '{"event":"patch","status":"applied","note":"x"}\n{"event":"run_attempt","status":"failed","exit_code":1}\n',
+        "# prio : what first\nprio\tplan\tbatch\tnote\n1\tP1\trun.bat\tx\n2\tP2\trun.bat\ty\n",  # a queue
+        "id\texperiment\tmetric\tvalue\tstatus\n"
+        + "".join(f"E{n}\tx\tname_{n}\t{n}\tKEEP\n" for n in range(4)),  # each row measures something else
+    ):
+        with pytest.raises(UsageError):
+            read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("val_loss", "lower"), ("val_acc", "higher"), ("tok_s", "higher"), ("tokens_per_sec", "higher"),
+        ("tok/s", "higher"),
+        ("total_ms", "lower"), ("render_µs", "lower"), ("valLoss", "lower"), ("win_rate", "higher"),
+        ("error_rate", "lower"), ("errors_per_line", None), ("loss_reduction", None), ("time_saved", None),
+        ("score", None), ("metric", None), ("draw_rate", None), ("ms_per_token", None), ("bpb", "lower"),
+        ("ndcg10", "higher"), ("pass@1", "higher"), ("val_loglik", "higher"), ("accuracy_loss", None), ("tests", None),
+    ],
+)  # fmt: skip
+def test_a_name_says_which_way_is_better_only_where_it_is_sure(name: str, way: str | None) -> None:
+    assert surely_better(name) == way
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("KEEP", "keep"), ("kept (new best)", "keep"), ("compile_clean_accept", "keep"), ("NEW_BEST", "keep"),
+        ("discard - worse", "discard"), ("no_improvement", "discard"), ("rolled back", "discard"), ("OOM", "crash"),
+        ("crash (timeout)", "crash"), ("not kept", None), ("contender", None), ("success", None), ("ok", None),
+        ("keep or discard", None), ("partial keep", None), ("keep-candidate", None),
+        ("1", None), ("best effort", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_word_decides_only_what_all_of_its_parts_agree_on(word: str, status: str | None) -> None:
+    assert decided(word) == status
+
+
+def test_a_number_in_a_cell_is_read_as_a_person_reads_it() -> None:
+    assert [number_of(cell) for cell in ("53.2%", "1,234.5", "815→826", "+0.5", " 7 ", "1e3", 4)] == [
+        53.2, 1234.5, 826, 0.5, 7, 1000, 4]  # fmt: skip
+    for cell in (
+        "",
+        "-",
+        "1,2",
+        "12.5 tok/s",
+        "0x10",
+        "1_000",
+        "inf",
+        "nan",
+        "1034→1066/1087",
+        True,
+        None,
+        "12abc",
+        "→5",
+    ):
+        assert number_of(cell) is None, cell
