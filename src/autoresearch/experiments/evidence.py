@@ -11,7 +11,6 @@ from autoresearch.statistics.base_noise import BaseNoise, of_base
 from autoresearch.statistics.decision import CONTROLS, LAST_RUNS, STALE_AFTER, Evidence
 from autoresearch.statistics.noise import Noise, pooled
 
-
 BASES = 100
 """Bases before the present one whose noise is looked at."""
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 from autoresearch.errors import PreconditionError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
+from autoresearch.reports.figures import best_so_far, drawn_value, finished, is_disordered, limits, noise_band
 
 GREY, GREEN, RED, INK, FAINT = "#b9bec6", "#1b8a5a", "#c8452f", "#23272e", "#6b7280"
 MAX_LABELS = 12
@@ -54,16 +52,14 @@ def draw(session: Session, path: Path) -> None:
 
 
 def _fill(axes: Any, session: Session) -> None:
-    done = [e for e in session.current if e.status is not None]
-    places = {e.number: x for x, e in enumerate(done, 1)} if _disordered(done) else {e.number: e.number for e in done}
+    done = finished(session)
+    places = {e.number: x for x, e in enumerate(done, 1)} if is_disordered(done) else {e.number: e.number for e in done}
     valued = [e for e in done if e.metric is not None]
-    steps = _best_so_far(session, done)
-    best, noise = session.best, session.noise.sd
-    band = []
-    if best is not None and best.reference is not None and noise and math.isfinite(noise):
-        band = [best.reference - noise, best.reference + noise]
+    steps = best_so_far(session, done)
+    band = noise_band(session)
+    if band:
         axes.axhspan(*band, color=GREEN, alpha=0.10, lw=0, zorder=0)
-    low, high = _limits([_value(e) for e in valued], [value for _, value in steps], band)
+    low, high = limits([drawn_value(e) for e in valued], [value for _, value in steps], band)
     dense = len(done) > 300
     first, last = (min(places.values()), max(places.values())) if places else (1, 1)
     margin = max(0.6, 0.02 * (last - first))
@@ -76,18 +72,18 @@ def _fill(axes: Any, session: Session) -> None:
 
     size = 8 if dense else 22
     others = [e for e in valued if e.status != "keep"]
-    inside = [e for e in others if low <= _value(e) <= high]
+    inside = [e for e in others if low <= drawn_value(e) <= high]
     axes.scatter(
         [places[e.number] for e in inside],
-        [_value(e) for e in inside],
+        [drawn_value(e) for e in inside],
         *(size, GREY),
         lw=0,
         alpha=0.6 if dense else 0.9,
         zorder=1,
     )
     for marker, beyond, edge in (
-        ("^", [e for e in valued if _value(e) > high], high),
-        ("v", [e for e in valued if _value(e) < low], low),
+        ("^", [e for e in valued if drawn_value(e) > high], high),
+        ("v", [e for e in valued if drawn_value(e) < low], low),
     ):
         color = [GREEN if e.status == "keep" else GREY for e in beyond]
         x = [places[e.number] for e in beyond]
@@ -107,10 +103,10 @@ def _fill(axes: Any, session: Session) -> None:
         clip_on=False,
         zorder=3,
     )
-    kept = [e for e in valued if e.status == "keep" and low <= _value(e) <= high]
+    kept = [e for e in valued if e.status == "keep" and low <= drawn_value(e) <= high]
     axes.scatter(
         [places[e.number] for e in kept],
-        [_value(e) for e in kept],
+        [drawn_value(e) for e in kept],
         24 if dense else 46,
         GREEN,
         edgecolors="white",
@@ -119,56 +115,6 @@ def _fill(axes: Any, session: Session) -> None:
     )
     crosses = axes.get_xaxis_transform().transform([(x, floor) for x in crashed]) if crashed else []
     _labels(axes, kept, places, session, crosses)
-
-
-def _disordered(done: Sequence[Experiment]) -> bool:
-    """Whether numbers do not serve as places because they run backwards, as in a journal of another tool."""
-    numbers = [e.number for e in done]
-    return any(b <= a for a, b in pairwise(numbers))
-
-
-def _value(e: Experiment) -> float:
-    value = e.reference if e.status == "keep" else e.metric
-    assert value is not None
-    return _drawable(value)
-
-
-def _drawable(value: float) -> float:
-    """Return `value` within what an axis can scale."""
-    return max(-1e300, min(1e300, value))
-
-
-def _best_so_far(session: Session, done: Sequence[Experiment]) -> list[tuple[int, float]]:
-    """Return (experiment, value) of the best kept experiment at each one that improved on it."""
-    steps: list[tuple[int, float]] = []
-    for e in done:
-        if e.status == "keep" and e.metric is not None and (not steps or session.metric.better(e.metric, steps[-1][1])):
-            steps.append((e.number, _value(e)))
-    return steps
-
-
-def _limits(values: Sequence[float], must: Sequence[float], band: Sequence[float]) -> tuple[float, float]:
-    """Return y-limits that show the bulk of `values`, the path `must` to the best one, and the noise `band`.
-
-    An exploded value must not flatten the rest: what lies far outside is drawn at the edge instead.
-    """
-    if not values:
-        return 0.0, 1.0
-    shown = list(values)
-    if len(values) >= 4:
-        lower, middle, upper = quantiles(values, n=4, method="inclusive")
-        # An exploded baseline is no part of the story, a long way down from a poor one is.
-        reach = 50 * (upper - lower)
-        must = [value for value in must[:-1] if not reach or abs(value - middle) <= reach] + list(must[-1:])
-        # Where most values are equal the quartiles say nothing, and what was kept tells the scale.
-        spread = max(upper - lower, (max(must) - min(must)) / 3 if must else 0.0, band[1] - band[0] if band else 0.0)
-        if spread > 0:
-            shown = [value for value in values if lower - 2.5 * spread <= value <= upper + 2.5 * spread]
-    low, high = min(*shown, *must, shown[0]), max(*shown, *must, shown[0])
-    if band:
-        low, high = min(low, band[0]), max(high, band[1])
-    pad = (high - low) * (0.1 if len(values) > 1 else 1.0) or abs(high) * 0.01 or 1.0
-    return low - pad, high + pad
 
 
 def _labels(axes: Any, kept: Sequence[Experiment], places: dict[int, int], session: Session, crosses: Any) -> None:
@@ -181,11 +127,11 @@ def _labels(axes: Any, kept: Sequence[Experiment], places: dict[int, int], sessi
     gains: dict[int, float] = {}
     previous: float | None = None
     for e in kept:
-        gains[e.number] = float("inf") if previous is None else session.metric.gain(_value(e), previous)
-        previous = _value(e)
+        gains[e.number] = float("inf") if previous is None else session.metric.gain(drawn_value(e), previous)
+        previous = drawn_value(e)
     best = session.best
     order = sorted(kept, key=lambda e: (best is not None and e.number == best.number, gains[e.number]), reverse=True)
-    points = [axes.transData.transform((places[e.number], _value(e))) for e in kept] + list(crosses)
+    points = [axes.transData.transform((places[e.number], drawn_value(e))) for e in kept] + list(crosses)
     taken: list[Any] = []
     fonts, halo = _fonts(), [withStroke(linewidth=2.5, foreground="white")]
     for e in order:
@@ -197,7 +143,7 @@ def _labels(axes: Any, kept: Sequence[Experiment], places: dict[int, int], sessi
             dy = away if session.metric.direction == "higher" else -away
             note = axes.annotate(
                 text,
-                (places[e.number], _value(e)),
+                (places[e.number], drawn_value(e)),
                 xytext=(dx, dy),
                 textcoords="offset points",
                 ha="left" if dx > 0 else "right",
@@ -275,7 +221,7 @@ def _legend(figure: Any, axes: Any, session: Session, failed: int) -> None:
     from matplotlib.lines import Line2D
 
     low, high = axes.get_ylim()
-    values = [_value(e) for e in session.current if e.metric is not None]
+    values = [drawn_value(e) for e in session.current if e.metric is not None]
     kinds = [("kept", GREEN, "o", 7), ("discarded", GREY, "o", 5)]
     if any(not low <= value <= high for value in values):
         kinds.append(("off the scale", GREY, "^" if max(values) > high else "v", 5))
