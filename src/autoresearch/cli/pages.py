@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.errors import UsageError
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import find
@@ -19,21 +20,58 @@ def register(app: typer.Typer) -> None:
 
 
 def plot(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "progress.png",
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to: .png, .svg or .pdf.")
+    ] = "progress.png",
+    dark: Annotated[bool, typer.Option("--dark", help="Light on dark.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="The shape of a preview card: 1200 x 675 pixels.")] = False,
+    curves: Annotated[
+        str, typer.Option(metavar="N,N", help="Instead: the learning curves of these experiments.", show_default=False)
+    ] = "",
+    key: Annotated[
+        str, typer.Option(metavar="NAME", help="What of the curves.", show_default="the first that they have")
+    ] = "",
+    speed: Annotated[bool, typer.Option("--speed", help="Instead: the metric over the steps in a second.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw the progress as a PNG.
+    """Draw a picture of the session.
 
-    All experiments, the kept ones, the best so far.
+    All experiments with the best so far and the noise; or the learning curves of several experiments, or the metric
+    over the speed.
 
-    Example: autoresearch plot -o progress.png
+    Example: autoresearch plot -o card.png --card --dark
     """
-    from autoresearch.reports import plot
+    from autoresearch.reports.picture import DARK, LIGHT
 
-    session = load_session(find(here()))
+    if key and not curves:
+        raise UsageError("--key is about curves", "name experiments, too: --curves 1,4")
+    if curves and speed:
+        raise UsageError("--curves and --speed are two pictures", "ask for one of them")
+    workspace = find(here())
+    session = load_session(workspace)
+    look = DARK if dark else LIGHT
+    look = look.card() if card else look
     path: Path = here() / output
-    plot.draw(session, path)
+    if curves:
+        from autoresearch.reports.plot_lines import draw_curves
+
+        draw_curves(workspace, session, _numbers(curves), path, look, key or None)
+    elif speed:
+        from autoresearch.reports.plot_lines import draw_speed
+
+        draw_speed(session, path, look)
+    else:
+        from autoresearch.reports.plot import draw
+
+        draw(session, path, look)
     emit(as_json, {"file": str(path)}, [f"wrote {path}"])
+
+
+def _numbers(words: str) -> list[int]:
+    try:
+        return [int(word) for word in words.split(",")]
+    except ValueError:
+        raise UsageError(f"{words!r} is no list of experiments", "write it like this: --curves 1,4") from None
 
 
 def report(

@@ -48,7 +48,7 @@ def top(session: Session) -> list[View]:
     first = session.baseline
     kept = [e for e in session.current if e.status == "keep" and e is not first and step(session, e) is not None]
     by_commit = {e.commit: e for e in session.current if e.status == "keep" and e.commit is not None}
-    # The gain on shared seeds, which is shown, takes longer to find than the one between the means, by which most fall out.
+    # The gain on shared seeds, which is shown, takes longer to find than that of the means, by which most fall out.
     likely = sorted(kept, key=lambda e: -(step(session, e) or 0.0))[: 4 * TOP]
     rows = [_top_row(session, e, by_commit.get(e.parent or "")) for e in likely]
     return sorted(rows, key=lambda row: -row["step"])[:TOP]
@@ -222,9 +222,9 @@ def loop_quality(session: Session, false_keeps: View | None) -> list[tuple[str, 
     again = sum(run.purpose == "disturbed" for e in done for run in e.runs)
     rows += [("runs made again because the machine was at work", str(again))] if again else []
     if false_keeps is not None and false_keeps["experiments"]:
-        low, high = false_keeps["interval"]
-        rows.append(("changes of nothing that were kept (selftest)", f"{false_keeps['false_keeps']} of "
-                     f"{false_keeps['experiments']} (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"))  # fmt: skip
+        low, high = (f"{100 * end:.0f}" for end in false_keeps["interval"])
+        found = f"{false_keeps['false_keeps']} of {false_keeps['experiments']} (95 % interval {low} to {high} %)"
+        rows.append(("changes of nothing that were kept (selftest)", found))
     budget = math.fsum([e.alpha for e in session.experiments])
     rows += [("chance that luck was kept so far, at most", f"{budget:.2g}")] if budget else []
     return rows
