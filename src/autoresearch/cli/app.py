@@ -26,7 +26,7 @@ COMMANDS = {
     "history": ("status", "log", "show", "resume", "check", "note"),
     "search": ("next", "ideas"),
     "exchange": ("export", "import"),
-    "pages": ("plot", "report"),
+    "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),
 }
 """Module of this folder -> the commands that it registers."""

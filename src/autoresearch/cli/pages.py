@@ -15,7 +15,7 @@ from autoresearch.workspace.workspace import find
 
 
 def register(app: typer.Typer) -> None:
-    for command in (plot, report):
+    for command in (plot, report, dashboard):
         app.command()(command)
 
 
@@ -95,3 +95,29 @@ def report(
     write_atomic(path, text)
     view = {"file": str(path), "bytes": len(text.encode()), "experiments": len(session.current)}
     emit(as_json, view, [f"wrote {path}"])
+
+
+def dashboard(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Workspaces to show.", show_default="this one")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 is a free one.")] = 0,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the session as a live page.
+
+    On this machine alone (from another one: ssh -L), read-only, until it is interrupted. The URL has a token, which the
+    browser needs once.
+
+    Example: autoresearch dashboard --open
+    """
+    from autoresearch.reports.dashboard.server import prepare
+
+    url, serve = prepare([here() / folder for folder in folders or [Path()]], port)
+    emit(as_json, {"url": url}, [url, "interrupt it with Ctrl-C"])
+    if open_:
+        import webbrowser
+
+        webbrowser.open(url)
+    serve()

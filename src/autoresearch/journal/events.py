@@ -45,6 +45,11 @@ def type_of(event: Event) -> object:
     return event.get("type", "run" if "run" in event else None)
 
 
+def experiment_of(event: Event) -> int | None:
+    """Return the number of the experiment that a line is about; None where it is about none."""
+    return whole_at(event, "run" if "run" in event else "experiment") if {"run", "experiment"} & {*event} else None
+
+
 # --- config: a segment begins ---
 
 
@@ -74,8 +79,7 @@ def foreign_config_line(name: str, metric: Metric) -> Event:
 
 def import_line(segment: int, name: str, metric: Metric, now: int, origin: str, file: str) -> Event:
     """Return the line before what is imported from another tool's log; `origin` tells that log from others."""
-    line = config_line(segment, name, metric, now)
-    return {**line, "type": "import", "imported": origin, "from": file}
+    return {**config_line(segment, name, metric, now), "type": "import", "imported": origin, "from": file}
 
 
 def _metric(metric: Metric) -> Event:

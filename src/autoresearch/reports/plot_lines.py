@@ -75,7 +75,7 @@ def draw_curves(
 
 
 def draw_speed(session: Session, path: Path, look: Look = LIGHT) -> int:
-    """Draw the metric over the steps in a second; return how many experiments have both.
+    """Draw the metric over the speed; return how many experiments have both.
 
     Raises as `picture` does, and `PreconditionError` when the task reports no steps.
     """
@@ -95,7 +95,7 @@ def draw_speed(session: Session, path: Path, look: Look = LIGHT) -> int:
                               textcoords="offset points", color=look.ink, parse_math=False)  # fmt: skip
         axes.set_ylim(*limits([value for _, _, value in points], [], []))
         title(canvas, look, "Speed and score", safe(session.segment.name, 60))
-        axes.set_xlabel("steps in a second, mean of its runs", color=look.ink, fontsize=10)
+        axes.set_xlabel("steps in a second (or millions of tokens), mean of its runs", color=look.ink, fontsize=10)
         label = f"{safe(metric.name)}, {metric.direction} is better"
         axes.set_ylabel(label, color=look.ink, fontsize=10, parse_math=False)
         axes.legend(frameon=False, fontsize=9, labelcolor=look.faint)

@@ -71,6 +71,8 @@ def is_locked(workspace: Workspace) -> bool:
 def _of_the_living(path: Path) -> dict[str, Any] | None:
     """Return what a file says about a process, or None when that process is gone."""
     try:
+        if not path.is_file():  # a run without a sandbox may put a FIFO there, which nobody would ever answer
+            return None
         now: dict[str, Any] = json.loads(path.read_text())
         return now if alive(now["pid"], now["created"]) else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -30,7 +30,7 @@ _CARRIED: dict[Path, _Carried] = {}
 """Journal -> its fold, for the journals of this process."""
 
 _MOST_CARRIED = 2
-"""A workspace, and the one of its selftest."""
+"""A workspace, and the one of its selftest; `carry` asks for more."""
 
 
 def load_session(workspace: Workspace) -> Session:
@@ -47,6 +47,12 @@ def load_session(workspace: Workspace) -> Session:
         raise IntegrityError(str(error), "remove or correct that line; nothing else was touched") from None
     except PermissionError:
         raise PreconditionError(f"{workspace.journal.name} cannot be read: no permission", "check its owner") from None
+
+
+def carry(workspaces: int) -> None:
+    """Carry the folds of so many workspaces along, and those of their selftests: for a program that shows them all."""
+    global _MOST_CARRIED
+    _MOST_CARRIED = 2 * workspaces
 
 
 def _carry(path: Path) -> Session:
