@@ -59,7 +59,7 @@ def _of_task(task: TaskFile) -> list[str]:
 
 
 def _guard(name: str, most: float | None, least: float | None) -> str:
-    bounds = [f"at most {most:g}"] * (most is not None) + [f"at least {least:g}"] * (least is not None)
+    bounds = [f"{word} {bound:g}" for word, bound in (("at most", most), ("at least", least)) if bound is not None]
     return f"{name} {' and '.join(bounds)}"
 
 

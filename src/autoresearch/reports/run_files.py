@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -28,29 +28,34 @@ MAX_SEEDS = 100
 AXES = ("step", "tokens", "progress")
 """What a curve is drawn over, the first that it has."""
 CURVE, LOG = "curve.jsonl", "run.log"
+LOGS = (LOG, "evaluate.log", "checks.log", "feed.log")
+"""What the processes of a run print to."""
 
 
 @contextlib.contextmanager
 def opened(workspace: Workspace, *parts: str) -> Iterator[BinaryIO | None]:
     """Open a regular file below the folder of runs for reading; None where there is none, or a link is on the way."""
-    folder = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    held: list[int] = []
-    try:
-        held.append(os.open(workspace.state / "runs", folder))
-        for name in parts[:-1]:
-            held.append(os.open(_plain(name), folder, dir_fd=held[-1]))
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(_plain(parts[-1]), flags, dir_fd=held[-1])
-    except (OSError, ValueError):
-        descriptor = -1
-    finally:
-        for one in held:
-            os.close(one)
-    if descriptor < 0:
-        yield None
-        return
-    with os.fdopen(descriptor, "rb") as file:
-        yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    with contextlib.ExitStack() as held:
+        file: BinaryIO | None = None
+        with contextlib.suppress(OSError, ValueError):
+            folder = _folder(workspace, parts[:-1], held)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(_plain(parts[-1]), flags, dir_fd=folder)
+            held.callback(os.close, descriptor)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                file = held.enter_context(os.fdopen(descriptor, "rb", closefd=False))
+        yield file
+
+
+def _folder(workspace: Workspace, parts: Sequence[str], held: contextlib.ExitStack) -> int:
+    """Open a folder below that of the runs, one name after another; `held` closes it. Raises `OSError`."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open(workspace.state / "runs", flags)
+    held.callback(os.close, folder)
+    for name in parts:
+        folder = os.open(_plain(name), flags, dir_fd=folder)
+        held.callback(os.close, folder)
+    return folder
 
 
 def _plain(name: str) -> str:
@@ -61,9 +66,9 @@ def _plain(name: str) -> str:
 
 def seeds_of(workspace: Workspace, experiment: int) -> list[int]:
     """Return the seeds that an experiment has a folder for, in order, at most `MAX_SEEDS`."""
-    folder = workspace.state / "runs" / str(experiment)
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+        with os.scandir(_folder(workspace, [str(experiment)], held)) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return sorted(int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 10)[:MAX_SEEDS]
     return []
 
@@ -146,6 +151,18 @@ def log_of(workspace: Workspace, experiment: int, seed: int) -> list[str]:
             return []
         file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
         return excerpt(file.read(LOG_BYTES).decode("utf-8", "replace"), lines=LOG_LINES, width=400)
+
+
+def last_output(workspace: Workspace, experiment: int, lines: int = 20) -> list[str]:
+    """Return the end of what the latest process of an experiment printed, escaped and bounded."""
+    newest, last = -1.0, b""
+    for seed in seeds_of(workspace, experiment):
+        for name in LOGS:
+            with opened(workspace, str(experiment), str(seed), name) as file:
+                if file is not None and (about := os.fstat(file.fileno())).st_mtime > newest:
+                    file.seek(max(0, about.st_size - LOG_BYTES))
+                    newest, last = about.st_mtime, file.read(LOG_BYTES)
+    return excerpt(last.decode("utf-8", "replace"), lines=lines)
 
 
 def curve_view(

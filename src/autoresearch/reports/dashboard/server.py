@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +57,16 @@ def sources(folders: Sequence[Path]) -> list[Source]:
     return [Source(find(root)) for root in roots]
 
 
-def application(shown: Sequence[Source]) -> Any:
+@dataclass
+class Streams:
+    """The browsers that are told of events."""
+
+    open: set[object] = field(default_factory=set)
+    ending: Callable[[], bool] = lambda: False
+    """Whether the server ends, which waits for them."""
+
+
+def application(shown: Sequence[Source], streams: Streams) -> Any:
     """Return the routes. Raises `PreconditionError` when the extra is not installed."""
     try:
         from fastapi import FastAPI, Header, Query, Response
@@ -68,7 +79,6 @@ def application(shown: Sequence[Source]) -> Any:
 
     by_id = {source.id: source for source in shown}
     files = {name: static(name).encode() for name in SCRIPTS}
-    streams: set[object] = set()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # their pages load scripts from elsewhere
 
     def get(path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -128,7 +138,7 @@ def application(shown: Sequence[Source]) -> Any:
     async def events(id: str, last_event_id: str = Header(""), begin: str = Query("", alias="from")) -> Response:
         if id not in by_id:
             return Response(status_code=404)
-        if len(streams) >= MOST_STREAMS:
+        if len(streams.open) >= MOST_STREAMS:
             return Response(status_code=503)
         watch = Watch(by_id[id].workspace, position_of(last_event_id or begin))
         return StreamingResponse(_told(watch, streams), media_type="text/event-stream")
@@ -158,13 +168,13 @@ def front(source: Source) -> View:
     return {**about, **{key: view[key] for key in ("name", "headline", "state")}}
 
 
-async def _told(watch: Watch, streams: set[object]) -> AsyncIterator[str]:
+async def _told(watch: Watch, streams: Streams) -> AsyncIterator[str]:
     """Give events as they happen, until the browser is gone."""
     me = object()
-    streams.add(me)
+    streams.open.add(me)
     try:
         said = 0.0
-        while True:
+        while not streams.ending():
             happened = await asyncio.to_thread(watch.look)
             now = time.monotonic()
             if not happened and now - said > ALIVE_S:
@@ -174,7 +184,7 @@ async def _told(watch: Watch, streams: set[object]) -> AsyncIterator[str]:
                 said = now
             await asyncio.sleep(LOOK_S)
     finally:
-        streams.discard(me)
+        streams.open.discard(me)
 
 
 def _numbers(words: str) -> list[int]:
@@ -190,6 +200,7 @@ def listen(port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(("127.0.0.1", port))
+        sock.listen(128)  # from now on, whoever connects waits and is not refused
     except OSError as error:
         sock.close()
         raise PreconditionError(f"port {port}: {error.strerror}", "choose another, or none: --port 0") from None
@@ -198,7 +209,8 @@ def listen(port: int) -> socket.socket:
 
 def prepare(folders: Sequence[Path], port: int) -> tuple[str, Callable[[], None]]:
     """Return the URL of the page, and what serves it until a signal ends that."""
-    app = application(sources(folders))  # before the port: what is wrong with a folder is said first
+    streams = Streams()
+    app = application(sources(folders), streams)  # before the port: what is wrong with a folder is said first
     import uvicorn
 
     sock = listen(port)
@@ -206,7 +218,13 @@ def prepare(folders: Sequence[Path], port: int) -> tuple[str, Callable[[], None]
     door = Door(app, taken, token)
     config = uvicorn.Config(
         door, log_level="warning", access_log=False, server_header=False, date_header=False, proxy_headers=False,
-        lifespan="off", ws="none", timeout_graceful_shutdown=1,
+        lifespan="off", ws="none", timeout_graceful_shutdown=3,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    return f"http://127.0.0.1:{taken}/?token={token}", lambda: server.run(sockets=[sock])
+    streams.ending = lambda: server.should_exit
+
+    def serve() -> None:
+        with contextlib.suppress(KeyboardInterrupt):  # it ends so, and not otherwise
+            server.run(sockets=[sock])
+
+    return f"http://127.0.0.1:{taken}/?token={token}", serve

@@ -16,7 +16,7 @@ from autoresearch.reports.dashboard.journal_tail import Position, tail_of
 from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.workspace import Workspace
 
-LOOK_S = 0.4
+LOOK_S = 0.25
 """How often files are looked at; an event is there within a second of the line."""
 ALIVE_S = 10.0
 """How often something is said even when nothing happens, so that a page knows a dead connection from a quiet one."""

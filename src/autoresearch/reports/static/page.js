@@ -63,7 +63,7 @@ class Live {
   }
 }
 
-function soon(action, wait = 150, rest = 1000) {
+function soon(action, wait = 50, rest = 1000) {
   // Call `action` shortly after being asked, once for many questions, and not again before it has ended and rested.
   let asked = false, busy = false;
   const run = async () => {
