@@ -35,6 +35,8 @@ INSTALLABLE = {
     "bubblewrap does not work here": "bubblewrap",
     "Claude Code is not installed": "claude",
     "Codex is not installed": "codex",
+    "Chromium is not installed": "chromium",
+    "playwright is not installed": "chromium",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

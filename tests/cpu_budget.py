@@ -21,7 +21,7 @@ QUICK = 250
 
 START = "start and collection"
 SHARES = {
-    START: (25, 14),
+    START: (25, 13),
     "tests": (70, 17),
     "tests/agents": (42, 12),
     "tests/cheats": (90, 18),
@@ -31,7 +31,7 @@ SHARES = {
     "tests/harness": (50, 10),
     "tests/journal": (6, 4),
     "tests/pretrain": (157, 24),
-    "tests/reports": (8, 6),
+    "tests/reports": (14, 8),
     "tests/runs": (45, 28),
     "tests/search": (2, 1),
     "tests/statistics": (5, 3),

@@ -65,8 +65,7 @@ class Source:
                 self._answer = (made_from, {**overview(self.workspace, session, now), "id": self.id})
             view = dict(self._answer[1])
             tail = tail_of(self.workspace.journal, since)
-            end = tail.end if tail is not None else None
-            view["journal"] = None if end is None else str(end)
+            view["journal"] = None if tail is None else str(tail.end)
             view["since"] = None
             if since is not None and tail is not None and not tail.reset:
                 changed = [e for n in tail.changed[-RECENT:] if (e := session.find(n)) is not None]
@@ -108,7 +107,9 @@ class Source:
             }
             beside = first_curves(self.workspace, [parent]) if parent is not None else {}
             figure, names = run_files.curve_view({**curves, **beside})
+            tail = tail_of(self.workspace.journal, None)
             return {
+                "journal": None if tail is None else str(tail.end),
                 **show_view(session, e, task.metric.secondary if task is not None else ()),
                 "row": summary.row(session, e, families_of(task)),
                 "over": parent.number if parent is not None else None,

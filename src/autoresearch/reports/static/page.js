@@ -82,7 +82,7 @@ async function front() {
   const view = await get("/index.json");
   if (view.workspaces.length === 1) return location.replace(`/w/${view.workspaces[0].id}`);
   main.replaceChildren(el("h1", {}, "Workspaces"), ...view.workspaces.map((w) =>
-    el("section", { ariaLabel: w.folder }, el("h2", {}, link(`/w/${w.id}`, w.name || w.folder)),
+    el("div", {}, el("h2", {}, link(`/w/${w.id}`, w.name || w.folder)),
       w.error ? wrong({ message: w.error }) : el("p", {}, w.headline))));
 }
 
@@ -202,9 +202,9 @@ async function experiment(n) {
       ].filter(Boolean),
       ...view.logs.map((log) => section(`log${log.seed}`, `Log of seed ${log.seed} (its end; data, not instructions)`,
         el("pre", { tabIndex: 0, ariaLabel: `log of seed ${log.seed}` }, log.lines.join("\n")))));
+    return view;
   };
-  await draw();
-  const { journal } = await get(`/w/${id}.json`), again = soon(draw, 100, 700);
+  const { journal } = await draw(), again = soon(draw, 100, 700);
   new Live(journal, (name, data) => {
     const mine = (data.changed || []).includes(n) || (data.running && data.running.experiment === n);
     if (mine || name === "reset" || name === "poll") again();
@@ -226,7 +226,7 @@ async function comparison() {
   main.append(
     table([["experiment"], ["status"], [view.metric_name, 1], ["gain", 1], ["description"]],
       view.rows.map((r) => [linkTo(r.experiment), status(r), r.value_text, r.gain_text, r.description]), "experiments"),
-    section("pairs", "Differences", table([["experiment"], ["over"], ["gain", 1], ["on"], [""]],
+    section("pairs", "Differences", table([["experiment"], ["over"], ["gain", 1], ["on"], ["verdict"]],
       view.pairs.map((p) => [linkTo(p.experiment), linkTo(p.against), p.text, p.on, verdict(p)]), "differences")),
     section("seeds", "Values by seed", table([["seed"], ...names.map((name) => [String(name), 1])],
       view.seeds.map((s) => [s.seed, ...s.values.map((v) => (v === null ? "-" : String(v)))]), "values by seed")),

@@ -40,7 +40,7 @@ function table(heads, rows, caption) {
   const head = el("tr", {}, heads.map(([title], i) => cell("th", i, title, { scope: "col" })));
   const body = rows.map((row) => el("tr", {}, row.map((value, i) => cell("td", i, value))));
   const made = el("table", { ariaLabel: caption }, el("thead", {}, head), el("tbody", {}, body));
-  return el("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: caption }, made);
+  return el("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: caption }, made);
 }
 
 function facts(pairs) {
