@@ -108,6 +108,11 @@ def make(folder: Path) -> Workspace:
     repo.write("autoresearch.jsonl", "".join(json.dumps(line) + "\n" for line in lines(commits)))
     repo.write("autoresearch.ideas.md", f"- [ ] {EVIL.replace(chr(0), '')} #size\n- [x] done\n- [ ] another #data\n")
     run_files(workspace)
+    laboratory = [events.config_line(0, "selftest", Metric("loss", "lower"), BEGAN)]
+    for n, status in ((1, "keep"), (2, "discard"), (3, "keep"), (4, "discard")):
+        details: Any = {"values": [1.0], "parent": f"c{n - 1}" if n > 1 else None}
+        laboratory.append(events.run_line(n, f"c{n}", 1.0, {}, status, "nothing", 0, {}, BEGAN, details=details))
+    repo.write(".autoresearch/selftest/autoresearch.jsonl", "".join(json.dumps(line) + "\n" for line in laboratory))
     return workspace
 
 

@@ -341,6 +341,7 @@ def test_places_in_a_journal_are_exact(tmp_path: Path) -> None:
     assert position_of("12:34") == Position(12, 34)
 
 
+@pytest.mark.slow
 def test_it_ends_when_it_is_interrupted_also_with_an_open_stream(a_night: Workspace) -> None:
     server = serve(a_night)
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)

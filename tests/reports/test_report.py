@@ -104,7 +104,9 @@ def test_each_section_tells_what_happened(written: str) -> None:
     assert {row["family"]: (row["tried"], row["kept"]) for row in data["families"]}["size"] == (6, 1)
     notes = [note for group in data["insights"] for e in group["experiments"] for note in e["notes"]]
     assert "result" in notes and "hypothesis" in notes
-    assert dict(data["loop"])["failed"] == "3 of 9"
+    loop = dict(data["loop"])
+    assert loop["failed"] == "3 of 9" and loop["runs for each experiment"] == "2.00"
+    assert loop["changes of nothing that were kept (selftest)"] == "1 of 3 (95 % interval 1 to 91 %)"
     assert dict(data["time"]["rows"])["measuring, from start to verdict"] == "9 min"
     methods = " ".join(data["methods"])
     for said in ("loss in nats", "bash bench.sh", "policy confirm", "locked split", "memory at most 1000", "landlock"):
@@ -175,6 +177,7 @@ def test_page_report_status_log_show_and_exports_have_the_same_numbers(finished_
         for key in ("value", "gain", "gain_error", "runs", "beside", "metrics"):
             assert shown[key] == detail[key], (n, key)
         assert row["value_text"] in printed[str(n)] and row["gain_text"] in printed[str(n)]
+        assert f"gain over baseline {detail['gain_words']}  noise" in call("show", str(n), cwd=root).out
         if row["status"] is not None:
             assert {key: table[n][key] for key in ("value_text", "gain_text")} == {
                 key: row[key] for key in ("value_text", "gain_text")

@@ -39,6 +39,11 @@ class Look:
     width_in: float = 11.0
     height_in: float = 5.6
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether title and legend do not fit side by side; then the legend is below."""
+        return self.width_in < 10
+
     def card(self) -> Look:
         """Return the same in the shape of a preview card: 1200 x 675 pixels."""
         return replace(self, width_in=8.0, height_in=4.5)
@@ -79,12 +84,17 @@ def picture(look: Look, path: Path) -> Iterator[tuple[Any, Any]]:
         write(figure, path)
 
 
-def title(figure: Any, look: Look, text: str, below: str) -> None:
-    """Write what the picture shows above it, and a line with more."""
+def title(figure: Any, look: Look, text: str, *below: str) -> None:
+    """Write what the picture shows above it, and a line with as many of the parts `below` as there is room for."""
     left, height = 0.935 / look.width_in, look.height_in
     figure.text(left, 1 - 0.308 / height, text, fontsize=13, fontweight="bold", color=look.ink, va="center")
-    figure.text(left, 1 - 0.599 / height, below, fontsize=9.5, color=look.faint, va="center", fontfamily=fonts(),
-                parse_math=False)  # fmt: skip
+    parts = [part for part in below if part]
+    line = figure.text(left, 1 - 0.599 / height, "", fontsize=9.5, color=look.faint, va="center", fontfamily=fonts(),
+                       parse_math=False)  # fmt: skip
+    for many in range(len(parts), 0, -1):
+        line.set_text(" · ".join(parts[:many]))
+        if many == 1 or line.get_window_extent(figure.canvas.get_renderer()).x1 <= 0.976 * figure.bbox.width:
+            break
 
 
 def plain_axes(axes: Any, look: Look) -> None:

@@ -148,20 +148,19 @@ def _titles(figure: Any, axes: Any, session: Session, look: Look) -> None:
     name = safe(metric.name) or "metric"
     unit = f" ({safe(metric.unit)})" if metric.unit and not metric.name.endswith(metric.unit) else ""
     axes.set_ylabel(f"{name}{unit}, {metric.direction} is better", color=look.ink, fontsize=10, parse_math=False)
-    axes.set_xlabel("experiment", color=look.ink, fontsize=10)
+    axes.set_xlabel("experiment", color=look.ink, fontsize=10, loc="left" if look.is_narrow else "center")
     total = sum(counts.values())
     failed = counts["crash"] + counts["checks_failed"]
     parts = [f"{counts['keep']} kept", f"{counts['discard']} discarded"] + ([f"{failed} failed"] if failed else [])
     summary = f"{total} experiment{'' if total == 1 else 's'}: " + ", ".join(parts)
-    subtitle = safe(session.segment.name, 60)
+    below = [safe(session.segment.name, 60)]
     if best is not None and best.reference is not None:
         digits = session.noise.digits()
-        subtitle += (" · " if subtitle else "") + f"best {best.reference:.{digits}f} (#{best.number})"
-        if gain is not None and gain > 0:
-            subtitle += f", {gain:.{digits}f} better than the baseline"
+        better = f", {gain:.{digits}f} better than the baseline" if gain is not None and gain > 0 else ""
+        below.append(f"best {best.reference:.{digits}f} (#{best.number}){better}")
         if session.noise.sd:
-            subtitle += f" · band: ±{session.noise.sd:.2g}, one standard deviation of a run"
-    title(figure, look, summary, subtitle)
+            below.append(f"band: ±{session.noise.sd:.2g}, one standard deviation of a run")
+    title(figure, look, summary, *below)
     if total:
         _legend(figure, axes, session, failed, look)
     else:
@@ -191,7 +190,7 @@ def _legend(figure: Any, axes: Any, session: Session, failed: int, look: Look) -
     figure.legend(
         handles=entries,
         loc="center right",
-        bbox_to_anchor=(0.976, 1 - 0.308 / look.height_in),
+        bbox_to_anchor=(0.976, 0.32 / look.height_in if look.is_narrow else 1 - 0.308 / look.height_in),
         ncols=len(entries),
         frameon=False,
         fontsize=9,

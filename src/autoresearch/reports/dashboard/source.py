@@ -18,7 +18,7 @@ from autoresearch.reports.dashboard.journal_tail import Position, tail_of
 from autoresearch.reports.overview import diff_of, families_of, overview, task_of
 from autoresearch.reports.plot_lines import MOST_CURVES, experiments_with, first_curves
 from autoresearch.reports.policies import policy_view
-from autoresearch.reports.views import View, show_view
+from autoresearch.reports.views import View, gain_words, show_view
 from autoresearch.search.families import family_of
 from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.session_journal import load_session
@@ -108,9 +108,11 @@ class Source:
             beside = first_curves(self.workspace, [parent]) if parent is not None else {}
             figure, names = run_files.curve_view({**curves, **beside})
             tail = tail_of(self.workspace.journal, None)
+            shown = show_view(session, e, task.metric.secondary if task is not None else ())
             return {
+                **shown,
+                "gain_words": gain_words(session, shown["gain"], shown["gain_error"]),
                 "journal": None if tail is None else str(tail.end),
-                **show_view(session, e, task.metric.secondary if task is not None else ()),
                 "row": summary.row(session, e, families_of(task)),
                 "over": parent.number if parent is not None else None,
                 "diff": diff_of(self.workspace, e, 200_000),

@@ -189,7 +189,7 @@ async function experiment(n) {
     main.replaceChildren(
       el("h1", {}, `Experiment ${n}`), el("p", { className: "headline" }, row.description),
       facts([["verdict", status(view)], ["why", view.reason || "-"], [view.metric_name, row.value_text],
-        ["gain over the baseline", row.gain_text], ...beside, ...compare, ["family", row.family],
+        ["gain over the baseline", view.gain_words], ...beside, ...compare, ["family", row.family],
         ["commit", view.commit || "-"]]),
       section("change", "The change", view.diff ? patch(view.diff) : el("p", {}, "none, or its commits are not here")),
       ...[
@@ -238,9 +238,11 @@ async function policy() {
   titled("another policy", link(`/w/${id}`, "session"), ...names);
   const view = await get(`${place}.json${location.search}`), verdict = (word) => el("span", { className: word }, word);
   main.replaceChildren(el("h1", {}, `What ${view.policy} would have kept`),
-    el("p", { className: "headline" }, `Of ${view.judged} experiments ${view.policy} would have kept ${view.would_keep}; ` +
+    el("p", { className: "headline" },
+      `Of ${view.judged} experiments ${view.policy} would have kept ${view.would_keep}; ` +
       `this session kept ${view.kept_by_session}, ${view.kept_by_both} of them the same.`),
-    view.unmeasured ? el("p", {}, `Of ${view.unmeasured} nobody can say: the policy needs runs that were never made.`) : "",
+    el("p", {}, view.unmeasured
+      ? `Of ${view.unmeasured} nobody can say: the policy needs runs that were never made.` : ""),
     table([["n", 1], ["was"], [view.policy], ["why"], ["description"]],
       view.experiments.map((e) => [linkTo(e.experiment), status(e), verdict(e.would), e.reason, e.description]),
       "verdicts"));

@@ -27,7 +27,8 @@ function legend(figure) {
   if (figure.kind === "lines")
     return el("ul", { className: "legend" }, el("li", {}, `${figure.label}:`),
       figure.lines.map((l, i) => el("li", {}, el("b", { className: `c${i % 8}` }, "━ "), l.name)));
-  const parts = [["keep", "● ", "kept, and the best so far"], ["discard", "■ ", "discarded"], ["crash", "✕ ", "failed"]];
+  const kept = "kept, and the best so far";
+  const parts = [["keep", "● ", kept], ["discard", "■ ", "discarded"], ["crash", "✕ ", "failed"]];
   const items = parts.map(([name, shape, text]) => el("li", {}, el("b", { className: name }, shape), text));
   if (figure.band) items.push(el("li", {}, "band: one standard deviation of a run around the best"));
   return el("ul", { className: "legend" }, items, el("li", {}, figure.label));
