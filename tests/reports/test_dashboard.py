@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab import call
 from night import EVIL, SECRET, TRACE, run_files
 from served import Server, serve
 from waiting import PATIENCE_S, wait_for
@@ -351,3 +352,17 @@ def test_it_ends_when_it_is_interrupted_also_with_an_open_stream(a_night: Worksp
     wait_for(lambda: server.process.poll() is not None, "the server to end")
     assert server.process.returncode == 0
     server.process.communicate()
+
+
+def test_what_cannot_be_served_is_said_before_a_port_is_taken(
+    a_night: Workspace, tmp_path: Path, server: Server
+) -> None:
+    assert call("dashboard", str(tmp_path), cwd=a_night.root).code == 3
+    taken = call("dashboard", "--port", str(server.port), "--json", cwd=a_night.root)
+    assert taken.code == 5 and "choose another" in taken.json["error"]["fix"]
+
+
+def test_without_the_extra_the_fix_names_it(a_night: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    done = call("dashboard", "--json", cwd=a_night.root)
+    assert done.code == 5 and "autoresearch[dashboard]" in done.json["error"]["fix"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import random
 import re
 import sys
@@ -18,6 +19,7 @@ from lab import call
 from night import EVIL, TRACE
 from test_house import ROOT
 
+from autoresearch.journal import events
 from autoresearch.journal.session import replay
 from autoresearch.reports import report
 from autoresearch.reports.overview import harmless, overview
@@ -202,3 +204,39 @@ def test_a_curve_is_read_line_by_line_and_goes_on_where_it_was() -> None:
     assert curve.columns["loss"] == [2.0, None, None, 1.0] and curve.over("loss")[1] == [1.0, 2.0, 3.0]
     curve.take(b"".join(b'{"k%d": 1}\n' % n for n in range(100)))
     assert len(curve.columns) == 16
+
+
+def test_a_study_whose_result_is_not_what_it_should_be_does_not_stop_the_report(a_night: Workspace) -> None:
+    deep: Any = "end"
+    for _ in range(200):
+        deep = [deep]
+    first = load_session(a_night).baseline
+    assert first is not None
+    for number, (about, result) in enumerate([
+        ({"baseline": first.number, "best": "x"}, {"interval": 3, "gain": "much", "holds": None}),
+        ({"baseline": first.number}, {"interval": ["a", "b"], "gain": [1]}),
+        ({"incumbent": 9}, {"changes": 3, "stack": {"without": "all"}}),
+        ({"incumbent": 9}, {"changes": [3, {"without": ["x", 4], "worth": "a lot"}], "stack": []}),
+        ({"incumbent": [9]}, {"changes": deep}),
+    ], 3):  # fmt: skip
+        what = "confirm" if "baseline" in about else "ablate"
+        with a_night.journal.open("a") as file:
+            for line in (
+                events.study_line(number, what, about, "search", 1),
+                events.study_end_line(number, "done", result, 2),
+            ):
+                file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(events.note_line(5, {"deep": deep}, 1)) + "\n")
+        page = Page(report.html_report(a_night, load_session(a_night), NOW))
+        assert json.loads(page.text("data"))["status"]["experiments"] == 10
+
+
+def test_a_running_file_that_a_run_has_written_itself_is_not_believed(a_night: Workspace) -> None:
+    me = __import__("psutil").Process()
+    a_night.state.mkdir(exist_ok=True)
+    for more in ({}, {"experiment": "../../x", "seed": 1}, {"experiment": 1, "seed": EVIL}):
+        a_night.running.write_text(json.dumps({"pid": me.pid, "created": me.create_time(), **more}))
+        assert overview(a_night, load_session(a_night), NOW)["state"]["what"] == "stopped"
+    a_night.running.unlink()
+    os.mkfifo(a_night.running)
+    assert overview(a_night, load_session(a_night), NOW)["state"]["what"] == "stopped"

@@ -112,17 +112,19 @@ def diff_of(workspace: Workspace, e: Experiment, most: int = DIFF_CHARS) -> str:
     return ""
 
 
-def harmless(value: Any) -> Any:
+def harmless(value: Any, depth: int = 0) -> Any:
     """Return plain data in which every text can be shown: no terminal sequences, no control or direction characters.
 
-    A number that JSON does not know is None.
+    A number that JSON does not know is None, and what is nested deeper than anybody writes by hand is cut.
     """
+    if depth > 40:
+        return "…"
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {harmless(str(key)): harmless(inner) for key, inner in value.items()}
+        return {harmless(str(key)): harmless(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [harmless(inner) for inner in value]
+        return [harmless(inner, depth + 1) for inner in value]
     return value

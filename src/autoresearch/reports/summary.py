@@ -77,13 +77,14 @@ def confirmation(session: Session) -> View | None:
     if study is None or first is None or study.about.get("baseline") != first.number:
         return None
     best, result, uses = session.best, study.result, len(session.locked)
-    low, high = result.get("interval") or (None, None)
+    interval = result.get("interval")
+    low, high = map(_float, interval) if isinstance(interval, list) and len(interval) == 2 else (None, None)
     return {
         "best": study.about.get("best"),
         "of_the_best": best is not None and best.number == study.about.get("best"),
         **{key: result.get(key) for key in ("claimed", "gain", "interval", "shrinkage", "holds", "seeds")},
         "gain_text": number(session, _float(result.get("gain")), signed=True) + unit(session),
-        "interval_text": f"{number(session, _float(low), signed=True)} to {number(session, _float(high), signed=True)}",
+        "interval_text": f"{number(session, low, signed=True)} to {number(session, high, signed=True)}",
         "split": study.split,
         "locked_uses": uses,
     }
@@ -95,17 +96,25 @@ def ablation(session: Session) -> View | None:
     if study is None or session.find(study.about.get("incumbent", -1)) not in session.current:
         return None
     known = {e.number: one_line(e.description, 120) for e in session.current}
-    stack = study.result.get("stack") or {}
-    variants = [*study.result.get("changes", []), *([stack] if len(stack.get("without", [])) > 1 else [])]
+    stack, made = study.result.get("stack"), study.result.get("changes")
+    variants = [*(made if isinstance(made, list) else []), *([stack] if len(_undone(stack)) > 1 else [])]
     changes = [
         {
-            **{key: variant.get(key) for key in ("without", "verdict", "reason", "worth", "error", "seeds")},
+            **{key: variant.get(key) for key in ("verdict", "reason", "worth", "error", "seeds")},
             "worth_text": gain_words(session, _float(variant.get("worth")), _float(variant.get("error"))),
-            "description": "; ".join(known.get(n, "") for n in variant.get("without", [])),
+            "without": _undone(variant),
+            "description": "; ".join(known.get(n, "") for n in _undone(variant)),
         }
         for variant in variants
+        if _undone(variant)
     ]
     return {"incumbent": study.about.get("incumbent"), "changes": changes, "offered": study.result.get("offered")}
+
+
+def _undone(variant: object) -> list[int]:
+    """Return the experiments that a variant of an ablation is without."""
+    without = variant.get("without") if isinstance(variant, dict) else None
+    return [n for n in without if type(n) is int] if isinstance(without, list) else []
 
 
 def _float(value: object) -> float | None:

@@ -60,7 +60,9 @@ def changing_git(workspace: Workspace) -> Iterator[None]:
 
 def current_run(workspace: Workspace) -> dict[str, Any] | None:
     """Return what `running.json` says, or None when nothing is being measured by a living process."""
-    return _of_the_living(workspace.running)
+    run = _of_the_living(workspace.running)
+    known = run is not None and all(type(run.get(key)) is int for key in ("experiment", "seed"))
+    return run if known else None
 
 
 def is_locked(workspace: Workspace) -> bool:

@@ -168,7 +168,7 @@ class Source:
             run = current_run(self.workspace)
             if run is None:
                 return {"running": None, "figure": None}
-            number, seed = int(run["experiment"]), int(run["seed"])
+            number, seed = run["experiment"], run["seed"]
             curve = run_files.curve_of(self.workspace, number, seed)
             curves = {} if curve is None else {f"experiment {number}, seed {seed}, now": curve}
             incumbent = self.session.incumbent
