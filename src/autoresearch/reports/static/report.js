@@ -27,6 +27,9 @@ async function report() {
     return { rows: found.slice(begin, begin + Rows.PAGE).map(row), total: found.length, begin };
   });
   place.append(rows.element);
+  addEventListener("beforeprint", () => {
+    for (const closed of document.querySelectorAll("details")) closed.open = true; // paper cannot be asked to unfold
+  });
   await rows.show(0);
   document.documentElement.dataset.ready = "yes";
 }
