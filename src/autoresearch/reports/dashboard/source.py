@@ -40,8 +40,8 @@ class Source:
     """One workspace."""
 
     workspace: Workspace
-    _answer: tuple[Any, View] | None = field(default=None, init=False)
-    """The overview and what it was made from."""
+    _made: tuple[Session, Any, View] | None = field(default=None, init=False)
+    """The last overview, behind the session and the state of the workspace that it was made from."""
 
     @property
     def id(self) -> str:
@@ -59,14 +59,13 @@ class Source:
     def overview(self, since: Position | None = None) -> View:
         """Return the first page; with `since`, what has happened behind that place of the journal."""
         with _ONE_AT_A_TIME:
-            session, now = self.session, int(time.time())
-            made_from = (session, current_run(self.workspace), self.workspace.stop_file.exists(), now // 20)
-            if self._answer is None or self._answer[0][0] is not session or self._answer[0][1:] != made_from[1:]:
-                self._answer = (made_from, {**overview(self.workspace, session, now), "id": self.id})
-            view = dict(self._answer[1])
+            # Before the session is read: a line that is written in between is told twice, rather than never.
             tail = tail_of(self.workspace.journal, since)
-            view["journal"] = None if tail is None else str(tail.end)
-            view["since"] = None
+            session, now = self.session, int(time.time())
+            state = (current_run(self.workspace), self.workspace.stop_file.exists(), now // 20)
+            if self._made is None or self._made[0] is not session or self._made[1] != state:
+                self._made = (session, state, {**overview(self.workspace, session, now), "id": self.id})
+            view: View = {**self._made[2], "journal": None if tail is None else str(tail.end), "since": None}
             if since is not None and tail is not None and not tail.reset:
                 changed = [e for n in tail.changed[-RECENT:] if (e := session.find(n)) is not None]
                 known = families_of(task_of(self.workspace))
@@ -96,6 +95,7 @@ class Source:
     def experiment(self, number: int) -> View:
         """Return one experiment in full: what `show --json` has, its change, curves over the parent's, and logs."""
         with _ONE_AT_A_TIME:
+            tail = tail_of(self.workspace.journal, None)
             session, task = self.session, task_of(self.workspace)
             e = _found(session, number)
             parent = next((x for x in session.experiments if x.commit == e.parent and e.parent is not None), None)
@@ -107,7 +107,6 @@ class Source:
             }
             beside = first_curves(self.workspace, [parent]) if parent is not None else {}
             figure, names = run_files.curve_view({**curves, **beside})
-            tail = tail_of(self.workspace.journal, None)
             shown = show_view(session, e, task.metric.secondary if task is not None else ())
             return {
                 **shown,
