@@ -132,13 +132,8 @@ def start_line(
     """Return the line before an experiment's first run; `pairs` is how many were asked for, if that was done."""
     line = {"type": "start", "experiment": experiment, "commit": commit, "parent": parent, "seed": seed,
             "description": description, "asi": dict(asi), "fingerprint": fingerprint}  # fmt: skip
-    if simpler is not None:
-        line["simpler"] = simpler
-    if warnings is not None:
-        line["warnings"] = list(warnings)
-    if pairs is not None:
-        line["pairs"] = pairs
-    return {**line, "timestamp": now}
+    more = {"simpler": simpler, "warnings": None if warnings is None else list(warnings), "pairs": pairs}
+    return {**line, **{key: value for key, value in more.items() if value is not None}, "timestamp": now}
 
 
 def read_start(event: Event, segment: int) -> Experiment:
