@@ -37,7 +37,7 @@ class Live {
   // Server-sent events from a place in the journal on; where they fail or fall silent, a question every 5 seconds.
   constructor(from, on) {
     [this.from, this.on, this.heard] = [from, on, Date.now()];
-    setInterval(() => this.silent() && on("poll", {}), 5000);
+    setInterval(() => this.silent() && this.poll(), 5000);
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
     this.open();
   }
@@ -46,9 +46,17 @@ class Live {
     return !document.hidden && Date.now() - this.heard > 25000;
   }
 
+  poll() {
+    if (this.source && this.source.readyState === EventSource.CLOSED) this.close(); // it does not try again by itself
+    this.open();
+    this.on("poll", {});
+  }
+
   open() {
     if (this.source || document.hidden) return; // a browser has few connections for one server
     this.source = new EventSource(`/w/${id}/events?from=${encodeURIComponent(this.from)}`);
+    this.source.addEventListener("open", () => (this.heard = Date.now()));
+    this.source.addEventListener("error", () => (this.heard = 0));
     for (const name of ["journal", "reset", "running", "points", "alive"])
       this.source.addEventListener(name, (event) => {
         this.heard = Date.now();
@@ -142,12 +150,12 @@ async function workspace() {
     else now.replaceChildren(section("now", "Now", chart(told.figure), legend(told.figure)));
   };
   const refresh = async () => {
-    view = await get(address).catch((error) => ({ ...view, headline: wrong(error).textContent }));
+    const told = get(address).catch((error) => ({ ...view, headline: wrong(error).textContent }));
+    await rows.show().catch(() => null); // what is wrong with the journal, the headline says
+    rows.view = view = await told;
     headline.textContent = view.headline;
     progress.chart.set(view.progress);
-    rows.view = view;
     fill();
-    await rows.show();
   };
   const again = soon(refresh), points = soon(measure, 0, 700);
   new Live(view.journal, (name, data) => {
