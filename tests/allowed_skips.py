@@ -37,6 +37,8 @@ INSTALLABLE = {
     "Codex is not installed": "codex",
     "Gemini CLI is not installed": "gemini",
     "uv is not installed": "uv",
+    "Chromium is not installed": "chromium",
+    "playwright is not installed": "chromium",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

@@ -32,7 +32,7 @@ SHARES = {
     "tests/journal": (6, 4),
     "tests/loop": (24, 2),
     "tests/pretrain": (145, 24),
-    "tests/reports": (8, 6),
+    "tests/reports": (17, 9),
     "tests/runs": (45, 25),
     "tests/search": (6, 5),
     "tests/statistics": (5, 2),

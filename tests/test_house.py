@@ -220,6 +220,34 @@ def test_a_module_that_is_too_long_is_found() -> None:
     assert not too_long(2000, "tests/test_x.py")
 
 
+MAX_CHART_LINES = 250
+"""Of the one module that draws in report and page: it is read in one sitting, and stays ours."""
+
+
+def page_offences(name: str, text: str) -> list[str]:
+    """Return what a script or a style sheet of report and page may not have."""
+    lines = text.splitlines()
+    long = [f"{name}: {len(lines)} lines"] if name == "chart.js" and len(lines) > MAX_CHART_LINES else []
+    wide = [f"{name} line {n} is too long" for n, line in enumerate(lines, 1) if len(line) > 120]
+    markup = re.findall(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|https?://|@import", text
+    )
+    return [*long, *wide, *(f"{name}: {word}" for word in markup)]
+
+
+def test_scripts_of_report_and_page_are_short_make_no_markup_and_fetch_nothing_from_elsewhere() -> None:
+    scripts = {path.name: path.read_text("utf-8") for path in (PACKAGE / "reports" / "static").iterdir()}
+    assert {"chart.js", "sections.js", "page.js", "report.js", "style.css"} == {*scripts}
+    assert [offence for name, text in scripts.items() for offence in page_offences(name, text)] == []
+
+
+def test_a_script_that_may_not_be_is_found() -> None:
+    for name, text in (("chart.js", "\n" * 251), ("x.js", "a.innerHTML = b"), ("x.js", "x" * 121),
+                       ("x.css", "@import 'y'"), ("x.js", "fetch('https://example.org')")):  # fmt: skip
+        assert page_offences(name, text), text
+    assert page_offences("page.js", "\n" * 400) == []
+
+
 METRIC_NAMES = ("peak_vram_mb", "peak_ram_mb", "val_bpb", "num_params_M", "tokens_per_s", "mfu_percent")
 MAY_NAME_A_METRIC = {
     "workspace/task_file.py": "the metric of `max_memory_mb`, an old key",

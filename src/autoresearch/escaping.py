@@ -10,6 +10,8 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?
 
 def printable(text: str) -> str:
     """Return `text` with terminal sequences dropped and other control and direction characters escaped."""
+    if text.isascii() and text.isprintable():
+        return text
     out = []
     for char in _ANSI.sub("", text):
         if char in "\n\t" or (unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")):

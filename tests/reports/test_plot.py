@@ -13,7 +13,7 @@ import pytest
 
 from autoresearch.errors import PreconditionError
 from autoresearch.journal.session import Session, replay
-from autoresearch.reports import plot
+from autoresearch.reports import picture, plot
 from autoresearch.reports.plot import draw
 
 
@@ -55,8 +55,9 @@ def size(png: bytes) -> tuple[int, int]:
     return width, height
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 80, 3000])
-@pytest.mark.parametrize("direction", ["lower", "higher"])
+@pytest.mark.parametrize(
+    ("n", "direction"), [(1, "lower"), (2, "higher"), (5, "lower"), (80, "higher"), (3000, "lower")]
+)
 def test_any_number_of_experiments_makes_a_whole_picture(n: int, direction: str, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -100,12 +101,12 @@ def test_no_text_stops_the_drawing(text: str, tmp_path: Path) -> None:
 def axes_of(the_session: Session) -> Any:
     """Return the figure's axes as `draw` fills them."""
     figures: list[Any] = []
-    real = plot._write
+    real = picture.write
     try:
-        plot._write = lambda figure, path: figures.append(figure)
+        picture.write = lambda figure, path: figures.append(figure)
         draw(the_session, Path("unused.png"))
     finally:
-        plot._write = real
+        picture.write = real
     return figures[0].axes[0]
 
 
@@ -170,7 +171,7 @@ def test_a_failed_write_leaves_the_old_picture_and_no_litter(tmp_path: Path) -> 
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        plot._write(Broken(), path)
+        picture.write(Broken(), path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["p.png"]
     with pytest.raises(OSError):

@@ -25,7 +25,8 @@ COMMANDS = {
     "studies": ("confirm", "replicate", "ablate", "selftest"),
     "history": ("status", "log", "show", "resume", "check", "note"),
     "search": ("next", "ideas"),
-    "exchange": ("export", "import", "plot"),
+    "exchange": ("export", "import"),
+    "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),
     "run": ("run", "pause", "continue", "skip", "steer"),
 }

@@ -1,4 +1,4 @@
-"""Commands that write a session out: `export`, `plot`."""
+"""Commands for tables of a session: `export` writes them, `import` reads those of other tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from autoresearch.workspace.workspace import find
 def register(app: typer.Typer) -> None:
     app.command()(export)
     app.command("import")(import_)
-    app.command()(plot)
 
 
 def export(
@@ -93,21 +92,3 @@ def import_(
     lines += [f"remark  {line}" for line in done.remarks]
     lines += [f"skipped {line}" for line in done.skipped]
     emit(as_json, view, lines)
-
-
-def plot(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "progress.png",
-    as_json: JsonFlag = False,
-) -> None:
-    """Draw the progress as a PNG.
-
-    All experiments, the kept ones, the best so far.
-
-    Example: autoresearch plot -o progress.png
-    """
-    from autoresearch.reports import plot
-
-    session = load_session(find(here()))
-    path: Path = here() / output
-    plot.draw(session, path)
-    emit(as_json, {"file": str(path)}, [f"wrote {path}"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,7 +12,7 @@ from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
-from autoresearch.escaping import excerpt, one_line
+from autoresearch.escaping import one_line
 from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import STATUSES
@@ -104,6 +103,7 @@ def show(
 
     Example: autoresearch show 5 --diff
     """
+    from autoresearch.reports.run_files import last_output
     from autoresearch.workspace.task_file import secondary_of
 
     workspace = find(here())
@@ -114,22 +114,12 @@ def show(
     folder = workspace.run_dir(n, 0).parent
     view = views.show_view(session, experiment, secondary_of(workspace.root))
     view["files"] = str(folder) if folder.is_dir() else None
-    view["output"] = _last_output(folder) if experiment.outcome not in (None, "ok") else []
+    view["output"] = last_output(workspace, n) if experiment.outcome not in (None, "ok") else []
     lines = views.show_lines(session, view)
     if diff:
         view["diff"] = _diff(workspace, experiment.parent, experiment.commit)
         lines += ["", *view["diff"].splitlines()]
     emit(as_json, view, lines)
-
-
-def _last_output(folder: Path) -> list[str]:
-    """Return the end of what the latest run of an experiment printed, escaped and bounded."""
-    logs = sorted(folder.glob("*/*.log"), key=lambda path: path.stat().st_mtime)
-    if not logs:
-        return []
-    with logs[-1].open("rb") as file:
-        file.seek(max(0, logs[-1].stat().st_size - 2**16))
-        return excerpt(file.read().decode("utf-8", "replace"), lines=20)
 
 
 def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:

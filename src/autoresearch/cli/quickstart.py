@@ -70,6 +70,7 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
         *_activation(),
         f"  cd {folder}",
         "  autoresearch show 2 --diff        what an experiment changed, and how it was judged",
+        "  autoresearch report               all of it as one HTML file",
         '  autoresearch try -m "my idea"     after an edit of train.py',
         "  tell your coding agent, started in this folder, to follow program.md",
         "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",

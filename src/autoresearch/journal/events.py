@@ -45,6 +45,11 @@ def type_of(event: Event) -> object:
     return event.get("type", "run" if "run" in event else None)
 
 
+def experiment_of(event: Event) -> int | None:
+    """Return the number of the experiment that a line is about; None where it is about none."""
+    return whole_at(event, "run" if "run" in event else "experiment") if {"run", "experiment"} & {*event} else None
+
+
 # --- config: a segment begins ---
 
 
@@ -75,8 +80,7 @@ def foreign_config_line(name: str, metric: Metric) -> Event:
 
 def import_line(segment: int, name: str, metric: Metric, now: int, origin: str, file: str) -> Event:
     """Return the line before what is imported from another tool's log; `origin` tells that log from others."""
-    line = config_line(segment, name, metric, now)
-    return {**line, "type": "import", "imported": origin, "from": file}
+    return {**config_line(segment, name, metric, now), "type": "import", "imported": origin, "from": file}
 
 
 def _metric(metric: Metric) -> Event:
@@ -130,13 +134,8 @@ def start_line(
     """Return the line before an experiment's first run; `pairs` is how many were asked for, if that was done."""
     line = {"type": "start", "experiment": experiment, "commit": commit, "parent": parent, "seed": seed,
             "description": description, "asi": dict(asi), "fingerprint": fingerprint}  # fmt: skip
-    if simpler is not None:
-        line["simpler"] = simpler
-    if warnings is not None:
-        line["warnings"] = list(warnings)
-    if pairs is not None:
-        line["pairs"] = pairs
-    return {**line, "timestamp": now}
+    more = {"simpler": simpler, "warnings": None if warnings is None else list(warnings), "pairs": pairs}
+    return {**line, **{key: value for key, value in more.items() if value is not None}, "timestamp": now}
 
 
 def read_start(event: Event, segment: int) -> Experiment:

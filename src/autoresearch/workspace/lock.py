@@ -64,7 +64,9 @@ def changing_git(workspace: Workspace) -> Iterator[None]:
 
 def current_run(workspace: Workspace) -> dict[str, Any] | None:
     """Return what `running.json` says, or None when nothing is being measured by a living process."""
-    return _of_the_living(workspace.running)
+    run = _of_the_living(workspace.running)
+    known = run is not None and all(type(run.get(key)) is int for key in ("experiment", "seed"))
+    return run if known else None
 
 
 @contextlib.contextmanager
@@ -97,6 +99,8 @@ def is_locked(workspace: Workspace) -> bool:
 def _of_the_living(path: Path) -> dict[str, Any] | None:
     """Return what a file says about a process, or None when that process is gone."""
     try:
+        if not path.is_file():  # a run without a sandbox may put a FIFO there, which nobody would ever answer
+            return None
         now: dict[str, Any] = json.loads(path.read_text())
         return now if alive(now["pid"], now["created"]) else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -30,7 +30,7 @@ _CARRIED: dict[Path, _Carried] = {}
 """Journal -> its fold, for the journals of this process."""
 
 _MOST_CARRIED = 2
-"""A workspace, and the one of its selftest."""
+"""A workspace, and the one of its selftest; `carry` asks for more."""
 
 
 def load_session(workspace: Workspace) -> Session:
@@ -56,6 +56,12 @@ def session_of(content: bytes) -> Session:
             return replay(journal.read_lines(content))
     except journal.JournalError as error:
         raise IntegrityError(str(error), "it was mirrored like that") from None
+
+
+def carry(workspaces: int) -> None:
+    """Carry the folds of so many workspaces along, and those of their selftests: for a program that shows them all."""
+    global _MOST_CARRIED
+    _MOST_CARRIED = 2 * workspaces
 
 
 def _carry(path: Path) -> Session:

@@ -20,6 +20,7 @@ IGNORED = (
     "results.csv",
     "results.jsonl",
     "progress.png",
+    "report.html",
     "STOP",
 )
 """What a session writes beside the task's files; git is told to ignore it."""

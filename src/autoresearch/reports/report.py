@@ -1,0 +1,98 @@
+"""The report: one HTML file with all of a session, that needs no server, no network and no other file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+import zlib
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from autoresearch.journal.session import Session
+from autoresearch.reports import summary
+from autoresearch.reports.figures import finished
+from autoresearch.reports.overview import diff_of, families_of, harmless, overview, task_of
+from autoresearch.workspace.workspace import Workspace
+
+SCRIPTS = ("chart.js", "sections.js", "report.js")
+
+COLUMNS = ("experiment", "status", "outcome", "value_text", "gain_text", "family", "commit", "secondary", "description")
+"""Of the table, each packed as one list: alike stands beside alike, which packs best."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<a class="skip" href="#experiments">to the table</a>
+<main>
+<h1>{title}</h1>
+<p class="headline" id="headline">{headline}</p>
+<p class="faint">Written {written} UTC from {lines} experiments.</p>
+<noscript><p>Figures and tables are drawn by a script in this file, which is turned off here.</p></noscript>
+<div id="sections"></div>
+<section id="methods" aria-label="Methods"><h2>Methods</h2><p>{methods}</p></section>
+</main>
+<script type="application/json" id="data">{data}</script>
+<script type="text/plain" id="rows">{rows}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def html_report(workspace: Workspace, session: Session, now: int) -> str:
+    """Return the report as HTML; `now` is in seconds since 1970."""
+    view = overview(workspace, session, now)
+    for row in view["top"]:
+        e = session.find(row["experiment"])
+        row["diff"] = diff_of(workspace, e) if e is not None else ""
+    view = harmless(view)
+    style, script = static("style.css"), "\n".join(static(name) for name in SCRIPTS)
+    return PAGE.format(
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'",
+        title=escape(view["name"]),
+        style=style,
+        headline=escape(view["headline"]),
+        written=time.strftime("%Y-%m-%d %H:%M", time.gmtime(now)),
+        lines=len(session.current),
+        methods=escape(" ".join(view["methods"])),
+        data=island(view),
+        rows=base64.b64encode(zlib.compress(_json(harmless(rows(workspace, session))), 9)).decode(),
+        script=script,
+    )
+
+
+def rows(workspace: Workspace, session: Session) -> list[Any]:
+    """Return the whole table of the segment in force: the names of `COLUMNS`, and then a list for each."""
+    task = task_of(workspace)
+    known, secondary = families_of(task), task.metric.secondary if task is not None else ()
+    table = [summary.row(session, e, known, secondary) for e in finished(session)]
+    return [COLUMNS, *([row[name] for row in table] for name in COLUMNS)]
+
+
+def static(name: str) -> str:
+    """Return a file of the folder `static`, which is in the wheel."""
+    return (files("autoresearch.reports") / "static" / name).read_text(encoding="utf-8")
+
+
+def island(view: Any) -> str:
+    """Return data as JSON that may stand inside a `<script>`: nothing in it can end that, or begin a comment."""
+    return _json(view).decode("utf-8").replace("<", "\\u003c")
+
+
+def _json(view: Any) -> bytes:
+    import orjson
+
+    return orjson.dumps(view)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
