@@ -56,14 +56,38 @@ class Known:
     better: tuple[Arm, ...]
 
 
+MUON = (
+    ("    optimizer = torch.optim.AdamW(groups, LEARNING_RATE, (BETA1, BETA2))", """\
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    rest = [p for p in model.parameters() if all(p is not m for m in matrices)]
+    optimizer = torch.optim.Muon(matrices, 0.02, WEIGHT_DECAY, momentum=0.95)
+    second = torch.optim.AdamW(rest, 0.004, (BETA1, BETA2))"""),
+    ("""            group["lr"] = rate_at(progress)""", """            group["lr"] = 20 * rate_at(progress)
+        for group in second.param_groups:
+            group["lr"] = 4 * rate_at(progress)"""),
+    ("        optimizer.step()\n", "        optimizer.step()\n        second.step()\n        second.zero_grad()\n"),
+)  # fmt: skip
+"""Muon (Jordan et al., 2024) where the trainer has AdamW."""
+
 TASKS = {
     "shakespeare": Known(
         ("val_bpb",),
-        (Arm("learning rate 0.004", {"LEARNING_RATE": "0.004"}),),
+        (Arm("Muon on the matrices", {}, MUON),),
     ),
     "images": Known(
         ("error", "cross_entropy"),
-        (),
+        (Arm("width 32", {"WIDTH": "32"}),),
+    ),
+    "mazes": Known(
+        ("route_error", "cell_error", "first_step_error"),
+        (
+            Arm("learning rate 0.012", {"LEARNING_RATE": "0.012"}),
+            Arm(
+                "learning rate 0.012, steps that begin as the identity",
+                {"LEARNING_RATE": "0.012"},
+                (("        self.leave =", "        nn.init.dirac_(self.step.weight)\n        self.leave ="),),
+            ),
+        ),
     ),
 }
 

@@ -1,35 +1,38 @@
-"""The tasks that we ship, in tests: their programs as modules, and workspaces of their real files."""
+"""The tasks that we ship, in tests: their programs as modules, and a grader that asks a model of the test's own."""
 
 from __future__ import annotations
 
 import importlib.util
-import shutil
+import json
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-HARNESS_TASKS = ("images", "mazes", "pretrain", "shakespeare")
+import pytest
+import torch
+from harness.grader import grade
+from model_threads import in_threads
+
+TASKS = Path(__file__).resolve().parents[2] / "assets" / "tasks"
+NAMES = ("images", "mazes", "shakespeare")
+CLOCK = {"seconds": 10.0, "finished_after": 10.5, "steps": 20, "tokens": 20, "load": 0.0}
+"""Of a training so slow that no machine is too busy to score as fast."""
 
 
 def prepare_of(task: str) -> ModuleType:
     """assets/tasks/TASK/prepare.py as a module."""
-    return module(f"{task}_prepare", ASSETS / "tasks" / task / "prepare.py")
+    return module(f"{task}_prepare", TASKS / task / "prepare.py")
 
 
 @contextmanager
 def train_of(task: str, prepare: ModuleType) -> Iterator[ModuleType]:
     """assets/tasks/TASK/train.py as a module, which finds that prepare.py."""
-    held = sys.modules.get("prepare")
-    sys.modules["prepare"] = prepare
-    try:
-        yield module(f"{task}_train", ASSETS / "tasks" / task / "train.py")
-    finally:
-        sys.modules.pop("prepare")
-        if held is not None:
-            sys.modules["prepare"] = held
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "prepare", prepare)
+        yield module(f"{task}_train", TASKS / task / "train.py")
 
 
 def module(name: str, path: Path) -> ModuleType:
@@ -41,8 +44,13 @@ def module(name: str, path: Path) -> ModuleType:
     return made
 
 
-def workspace(folder: Path, task: str, **changes: Any) -> Path:
-    """A copy of a task's files with `harness/`; `changes` are lines of autoresearch.toml."""
-    for origin, target in ((ASSETS / "tasks" / task, folder), (ASSETS / "harness", folder / "harness")):
-        shutil.copytree(origin, target, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
-    return folder
+def graded(
+    patch: pytest.MonkeyPatch, task: Any, model: torch.nn.Module, run: Path, split: str = "search"
+) -> dict[str, float]:
+    """What the real grader makes of this model."""
+    run.mkdir(exist_ok=True)
+    torch.save(model.state_dict(), run / "model.pt")
+    (run / "clock.json").write_text(json.dumps(CLOCK))
+    (run / "summary.json").write_text("{}")
+    in_threads(patch, lambda: model)
+    return grade(task, run, split)

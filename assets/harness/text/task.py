@@ -89,9 +89,7 @@ class TextTask:
         """Where the tokenised text lives; it serves every T."""
         p = self.profile
         sizes = (p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes)
-        return data_path(
-            self.name, "tokens", FORMAT, *self.source_key(), self.options.tokenizer, SPLIT_PATTERN, *sizes
-        )
+        return data_path(self.name, "tokens", FORMAT, *self.source_key(), self.options.tokenizer, SPLIT_PATTERN, *sizes)
 
     def data_folder(self) -> Path:
         p, name = self.profile, self.options.profile

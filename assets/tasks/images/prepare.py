@@ -83,7 +83,9 @@ class Images(BaseTask):
             return {split: named(pair) for split, pair in draw_glyphs().items()}
         train, test = cifar10() if self.options.source == "cifar10" else idx(self.options.source)
         if train[0].shape[1:] != (self.channels, self.size, self.size) or max(train[1].max(), test[1].max()) > 9:
-            raise TaskError(f"{self.options.source} has images {train[0].shape[1:]}; this task takes 28x28, ten classes")
+            raise TaskError(
+                f"{self.options.source} has images {train[0].shape[1:]}; this task takes 28x28, ten classes"
+            )
         return {split: named(pair) for split, pair in (hold_out(train) | {"locked": test}).items()}
 
     def files(self, split: str) -> tuple[str, ...]:
@@ -114,14 +116,22 @@ def named(pair: Pair) -> dict[str, np.ndarray]:
 
 
 def hold_out(pair: Pair) -> dict[str, Pair]:
-    """`search`, `control` and `train` of an official training set, by the hash of an image: equal ones are together."""
+    """`search`, `control` and `train` of an official training set, by the hash of an image: equal ones are together.
+
+    Raises TaskError where too few are left to train on."""
     images, classes = pair
+    if len(images) < 2 * (SEARCH + CONTROL):
+        raise TaskError(
+            f"{len(images)} images to train on are too few; this task takes {2 * (SEARCH + CONTROL)} or more"
+        )
     keys = np.array([hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images])
     order = np.argsort(keys, kind="stable")
     first = np.flatnonzero(np.diff(keys[order].view("<u8"), prepend=0) != 0)  # of those that are equal
     ends = [int(first[np.searchsorted(first, count)]) for count in (SEARCH, SEARCH + CONTROL)]
     parts = np.split(order, ends)
-    return {name: (images[part], classes[part]) for name, part in zip(("search", "control", "train"), parts, strict=True)}
+    return {
+        name: (images[part], classes[part]) for name, part in zip(("search", "control", "train"), parts, strict=True)
+    }
 
 
 def idx(source: str) -> tuple[Pair, Pair]:
@@ -155,7 +165,8 @@ def cifar10() -> tuple[Pair, Pair]:
         names = [f"data_batch_{number}.bin" for number in range(1, 6)] + ["test_batch.bin"]
         parts = [np.frombuffer(archive.extractfile(files[name]).read(), np.uint8) for name in names]
     train, test = (part.reshape(-1, 3073) for part in (np.concatenate(parts[:5]), parts[5]))
-    return tuple((x[:, 1:].reshape(-1, 3, 32, 32), x[:, 0].astype(np.int64)) for x in (train, test))  # type: ignore[return-value]
+    pairs = [(part[:, 1:].reshape(-1, 3, 32, 32), part[:, 0].astype(np.int64)) for part in (train, test)]
+    return pairs[0], pairs[1]
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -174,7 +185,7 @@ def draw_glyphs() -> dict[str, Pair]:
 
 
 def glyphs(rng: np.random.Generator, shapes: np.ndarray, count: int) -> Pair:
-    """Images of the classes `shapes`, each bent, turned and moved in its own way, with a stroke that belongs to none."""
+    """Images of the classes `shapes`, each bent, turned and moved in its own way, and a stroke that belongs to none."""
     classes = rng.integers(0, len(shapes), count)
     images = np.empty((count, 1, 28, 28), np.uint8)
     for start in range(0, count, 1000):

@@ -11,6 +11,7 @@ in seconds (Page, 2018; Jordan, 2024): a first layer that whitens patches, few l
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -89,7 +90,7 @@ class Net(nn.Module):
         whitened = CHANNELS * WHITEN_SIZE**2
         self.whiten = nn.Conv2d(CHANNELS, whitened, WHITEN_SIZE, bias=False).requires_grad_(False)
         channels = [2 * whitened, *(part * size for part in BLOCKS)]
-        self.blocks = nn.Sequential(*(Block(a, b) for a, b in zip(channels, channels[1:], strict=False)))
+        self.blocks = nn.Sequential(*(Block(a, b) for a, b in itertools.pairwise(channels)))
         self.head = nn.Linear(channels[-1], CLASSES)
 
     @torch.no_grad()

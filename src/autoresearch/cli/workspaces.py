@@ -38,7 +38,10 @@ def init(
         str | None, typer.Option(metavar="NAME", help="Name of the session and of its branch.", show_default="today")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="S", help="Where the data comes from: a name that the task knows, or a path.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="S", help="Where the data comes from: a name that the task knows, or a path.", show_default=False
+        ),
     ] = None,
     profile: Annotated[
         str | None, typer.Option(metavar="P", help="auto, full, small or tiny.", show_default=False)
@@ -164,7 +167,9 @@ def tasks(as_json: JsonFlag = False) -> None:
     lines = []
     for row in rows:
         better = f", {row['direction']} is better" if row["direction"] else ""
-        sizes = [f"{size['profile']} {size['budget']}{size['source'] and ' on ' + size['source']}" for size in row["sizes"]]
+        sizes = [
+            f"{size['profile']} {size['budget']}{size['source'] and ' on ' + size['source']}" for size in row["sizes"]
+        ]
         lines += [f"{row['name']:<12} {row['title']}", f"{'':<13}metric {row['metric'] or 'your own'}{better}"]
         lines += [f"{'':<13}sizes  {'; '.join(sizes)}"] if sizes else []
         lines += [f"{'':<13}needs  {row['needs']}"] if row["needs"] else []
