@@ -69,6 +69,19 @@ MUON = (
 )  # fmt: skip
 """Muon (Jordan et al., 2024) where the trainer has AdamW."""
 
+VIEWS = (
+    ("    def forward(self, images: Tensor) -> Tensor:\n", """\
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            return self.one_view(images)
+        views = [images.roll((way, way), (2, 3)) for way in (-1, 0, 1)]
+        return torch.stack([self.one_view(view) for view in views]).mean(0)
+
+    def one_view(self, images: Tensor) -> Tensor:
+"""),
+)  # fmt: skip
+"""The mean logits of an image and of the same moved by a pixel (test-time augmentation)."""
+
 TASKS = {
     "shakespeare": Known(
         ("val_bpb",),
@@ -76,7 +89,7 @@ TASKS = {
     ),
     "images": Known(
         ("error", "cross_entropy"),
-        (Arm("width 32", {"WIDTH": "32"}),),
+        (Arm("width 32", {"WIDTH": "32"}), Arm("three views at scoring", {}, VIEWS)),
     ),
     "mazes": Known(
         ("route_error", "cell_error", "first_step_error"),

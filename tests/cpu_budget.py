@@ -30,13 +30,14 @@ SHARES = {
     "tests/experiments": (250, 34),
     "tests/harness": (50, 10),
     "tests/journal": (6, 4),
-    "tests/pretrain": (157, 24),
+    "tests/pretrain": (153, 15),
     "tests/reports": (8, 6),
     "tests/runs": (45, 28),
     "tests/search": (2, 1),
     "tests/statistics": (5, 3),
     "tests/studies": (40, 22),
     "tests/system": (3, 1),
+    "tests/tasks": (10, 10),
     "tests/workspace": (12, 7),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""

@@ -65,7 +65,7 @@ TASKS = {
         "route_error",
         {
             "train.py": {r"(?m)^WIDTH = .*$": "WIDTH = 8"},
-            "prepare.py": {r"Profile\(21, 31, 10_000, 500, 125": "Profile(11, 17, 2000, 400, 100"},
+            "prepare.py": {r"Profile\(17, 25, 10_000, 500, 125": "Profile(11, 17, 2000, 400, 100"},
         },
     ),
 }

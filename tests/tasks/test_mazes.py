@@ -198,7 +198,7 @@ def test_a_model_of_one_size_is_told_so_before_it_is_measured(mazes: ModuleType)
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
         def forward(self, mazes: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(len(mazes), 4, 21, 21)
+            return torch.zeros(len(mazes), 4, 17, 17)
 
     with pytest.raises(SystemExit, match="for mazes"):
         mazes.finish(Fixed())

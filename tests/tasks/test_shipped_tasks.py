@@ -7,12 +7,15 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import call
 from task_programs import NAMES, TASKS
 
+from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.workspace import task_file
+from autoresearch.workspace.init_options import InitOptions, configured
 
 WITH_HARNESS = (*NAMES, "pretrain")
 RANGE = re.compile(r"\[\S+, \S+\](?: log| pow2)?|\{[^{}]+\}|fixed")
@@ -55,13 +58,16 @@ def test_every_constant_of_a_range_is_of_a_family(name: str) -> None:
     assert len(families) >= 8 and "learning rate" in families and "simplify" in families
 
 
+def made_of(name: str, **options: Any) -> task_file.TaskFile:
+    """The task file that `init` would write."""
+    return task_file.parse(configured(TASKS / name, InitOptions(task=name, **options), None))
+
+
 @pytest.mark.parametrize("name", WITH_HARNESS)
-def test_init_makes_a_workspace_of_each_profile(name: str, tmp_path: Path) -> None:
+def test_a_profile_brings_its_budget_and_its_source(name: str) -> None:
     profiles = tomllib.loads((TASKS / name / "autoresearch.toml").read_text())["profile"]
     for profile, own in profiles.items():
-        done = call("init", profile, "--task", name, "--profile", profile, "--no-setup", "--json", cwd=tmp_path)
-        assert done.code == 0, done
-        made = task_file.load(tmp_path / profile)
+        made = made_of(name, profile=profile)
         assert made.options["profile"] == profile and made.options.get("source", "") == own.get("source", "")
         assert made.run.budget is not None and made.run.budget.seconds == own["budget"]["seconds"]
         assert not made.profile and made.task.harness and not made.run.network
@@ -69,17 +75,24 @@ def test_init_makes_a_workspace_of_each_profile(name: str, tmp_path: Path) -> No
 
 
 def test_a_source_is_a_name_of_the_task_or_a_path(tmp_path: Path) -> None:
-    def init(folder: str, task: str, *more: str) -> str:
-        done = call("init", folder, "--task", task, "--profile", "tiny", "--no-setup", *more, cwd=tmp_path)
-        return done.err if done.code else str(task_file.load(tmp_path / folder).options.get("source"))
+    for name, source in (("images", "cifar10"), ("shakespeare", "shakespeare"), ("pretrain", "climbmix")):
+        assert made_of(name, profile="tiny", source=source).options["source"] == source
+    assert made_of("images", profile="tiny", source=str(tmp_path)).options["source"] == str(tmp_path)
+    with pytest.raises(PreconditionError, match="there is no climbmix"):
+        made_of("images", profile="tiny", source="climbmix")
+    with pytest.raises(UsageError, match="makes its own data"):
+        made_of("mazes", profile="tiny", source="python")
 
-    assert init("a", "images", "--source", "cifar10") == "cifar10"
-    assert "there is no climbmix" in init("b", "images", "--source", "climbmix")
-    (tmp_path / "pictures").mkdir()
-    assert init("c", "images", "--source", str(tmp_path / "pictures")) == str(tmp_path / "pictures")
-    assert init("d", "shakespeare", "--source", "shakespeare") == "shakespeare"
-    assert "makes its own data" in init("e", "mazes", "--source", "python")
-    assert init("f", "pretrain", "--source", "climbmix") == "climbmix"
+
+def test_two_tasks_beside_each_other_have_a_session_each(tmp_path: Path) -> None:
+    for name in ("images", "mazes"):
+        done = call("init", name, "--task", name, "--profile", "tiny", "--no-setup", cwd=tmp_path)
+        assert done.code == 0, done
+        (tmp_path / name / "train.py").write_text(f"# {name}\n")
+    for name in ("images", "mazes"):
+        journal = (tmp_path / name / "autoresearch.jsonl").read_text().splitlines()
+        assert [json.loads(line)["task"]["name"] for line in journal] == [name]
+        assert (tmp_path / name / "train.py").read_text() == f"# {name}\n"
 
 
 def test_tasks_lists_metric_budget_sizes_and_needs(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Profile:
 PROFILES = {
     "full": Profile(41, 61, 20_000, 2000, 250, Allowances(60, 300, 2**31, 180)),
     "small": Profile(31, 45, 20_000, 2000, 250, Allowances(30, 180, 2**30, 120)),
-    "tiny": Profile(21, 31, 10_000, 500, 125, Allowances(15, 60, 2**26, 120)),
+    "tiny": Profile(17, 25, 10_000, 500, 125, Allowances(15, 60, 2**26, 120)),
 }
 
 
