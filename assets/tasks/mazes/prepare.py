@@ -106,6 +106,7 @@ class Mazes(BaseTask):
                 moves[order[part]] = named_moves(logits)
             found.append(moves)
         arrived = [arrives(mazes, moves) for moves in found]
+        check_alone(*(moves[distance > 0] for moves in found))
         check_alone(*(each[far] for each in arrived))
         lost = [~each & far for each in arrived]
         each = np.stack((lost[0].sum((1, 2)), far.sum((1, 2))), 1).astype(float)
@@ -164,8 +165,7 @@ def arrives(mazes: np.ndarray, moves: np.ndarray) -> np.ndarray:
 
 def framed(mazes: np.ndarray, size: int) -> np.ndarray:
     """The same mazes in squares of `size`, with walls below and to the right."""
-    rest = size - mazes.shape[1]
-    return np.pad(mazes, ((0, 0), (0, rest), (0, rest)))
+    return np.pad(mazes, ((0, 0), *[(0, size - mazes.shape[1])] * 2))
 
 
 # ------------------------------------------------------------------------------------------------------------

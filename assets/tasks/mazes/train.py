@@ -36,7 +36,7 @@ BATCH = {"full": 128, "small": 64, "tiny": 16}[PROFILE]  # [8, 256] pow2
 LEARNING_RATE = 0.006  # [0.001, 0.05] log
 BETA1 = 0.9  # [0.8, 0.95]
 BETA2 = 0.99  # [0.9, 0.999]
-WARMUP = 0.05  # [0, 0.2]
+WARMUP = 0.1  # [0, 0.3]
 FINAL_LR = 0.05  # [0, 0.3]
 CLIP = 1.0  # [0.1, 10] log
 LOG_EVERY_S = 3.0  # fixed
@@ -62,9 +62,9 @@ class Net(nn.Module):
             passable = (mazes != WALL).float()[:, None]
             goal = (mazes > OPEN).float()[:, None]
             maze = self.enter(torch.cat((passable, goal), 1))  # [B, W, S, S]
-            state = F.relu(maze) * passable  # nothing in walls, as nothing outside
+            state = F.relu6(maze) * passable  # nothing in walls, as nothing outside
             for _ in range(round(TURNS * mazes.size(1))):
-                state = F.relu(self.step(state) + maze) * passable
+                state = F.relu6(self.step(state) + maze) * passable  # bounded, or it grows from step to step
             return self.leave(state).float()
 
 
