@@ -31,13 +31,14 @@ SHARES = {
     "tests/harness": (45, 10),
     "tests/journal": (6, 4),
     "tests/loop": (24, 2),
-    "tests/pretrain": (145, 24),
+    "tests/pretrain": (145, 15),
     "tests/reports": (17, 9),
     "tests/runs": (45, 25),
     "tests/search": (6, 5),
     "tests/statistics": (5, 2),
     "tests/studies": (40, 22),
     "tests/system": (3, 1),
+    "tests/tasks": (10, 10),
     "tests/workspace": (18, 9),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""

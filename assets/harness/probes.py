@@ -121,22 +121,24 @@ def check_alone(first: np.ndarray, second: np.ndarray) -> None:
         )
 
 
-def check_contamination(split: np.ndarray, control: np.ndarray) -> None:
-    """Raise Verdict tampered when a split is much easier than other held-out text: somebody has seen it.
+def check_contamination(
+    split: np.ndarray, control: np.ndarray, *, data: str = "text", unit: str = "nats a byte"
+) -> None:
+    """Raise Verdict tampered when a split is much easier than other held-out data: somebody has seen it.
 
-    Both are [D, 2], the nats and the bytes of each document.
+    Both are [D, 2], the losses of each document or example and its size: nats and bytes, or another `unit` of `data`.
     """
     if min(len(split), len(control)) < FEWEST_DOCUMENTS:
         return
     means, errors = [], []
-    for nats, size in (split.T, control.T):
-        mean = nats.sum() / size.sum()
+    for losses, size in (split.T, control.T):
+        mean = losses.sum() / size.sum()
         means.append(mean)
-        errors.append(math.sqrt(len(nats) * np.var(nats - mean * size, ddof=1)) / size.sum())
+        errors.append(math.sqrt(len(losses) * np.var(losses - mean * size, ddof=1)) / size.sum())
     lead = (means[1] - means[0]) / max(math.hypot(*errors), 1e-12)
     if lead > CONTAMINATED:
         raise Verdict(
             "tampered",
-            f"the split is easier than other held-out text by {means[1] - means[0]:.3g} nats a byte, {lead:.1f} "
+            f"the split is easier than other held-out {data} by {means[1] - means[0]:.3g} {unit}, {lead:.1f} "
             "standard errors: it is in the training data, or the run has seen it",
         )

@@ -306,6 +306,7 @@ def test_the_file_of_an_evaluator_is_the_result(judged: Lab) -> None:
     attempt(judged, f"printf %s {shlex.quote(result)} > $AUTORESEARCH_RESULT\n", "echo METRIC total_ms=1\n")
     run = judged.events("run")[-1]
     assert (run["metric"], run["metrics"], run["manifest"]) == (50, {"peak": 3}, "abc")
+    assert not any("passed over" in warning for warning in run["warnings"])
 
 
 def test_an_evaluator_without_a_file_is_believed_by_its_own_metric_lines(judged: Lab) -> None:

@@ -16,7 +16,8 @@ from harness.grader import grade, reported
 from harness.models import Models
 from harness.task import Budget
 from harness.text.rows import open_rows
-from small_task import BOS, ROWS, Sizes, SmallTask, T, Table, V, in_threads
+from model_threads import in_threads
+from small_task import BOS, ROWS, Sizes, SmallTask, T, Table, V
 
 CLOCK = {"seconds": 10.0, "finished_after": 10.5, "steps": 20, "tokens": 2000, "load": 0.0}
 

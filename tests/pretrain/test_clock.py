@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness.text.rows import open_rows
 from pretrain_workspace import Workspace, engine_run, evaluation, new_workspace
 
 TRIES = 5
@@ -190,7 +191,7 @@ def test_every_row_comes_once_an_epoch_in_an_order_that_the_seed_decides(
     import torch
 
     [path] = Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("train.bin")
-    rows = prepare.open_rows(path)
+    rows = open_rows(path)
     batches = 2 * (len(rows) // 4) + 2
     seen = []
     for number, seed in enumerate(("3", "3", "4")):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.batches import Batches
+from harness.batches import Batches, flops_of_example
+from harness.text.task import TextTask
 
 if TYPE_CHECKING:
     import torch
@@ -47,3 +49,19 @@ class DataLoader:
         for (rows,), progress in self.batches:
             ids = rows.long()
             yield ids[:, :-1], ids[:, 1:], progress
+
+
+def open_loader(task: TextTask, batch_size: int, seq_len: int, device: torch.device) -> DataLoader:
+    """A loader of the training split. Exits with one line when the data is not prepared or the sizes are impossible."""
+    flops = flops_per_token(task.profile.seq_len) if task.budget.kind == "flops" else None
+    return DataLoader(task.folder, batch_size, seq_len, task.profile.vocab_size, device, flops)
+
+
+def flops_per_token(seq_len: int) -> float:
+    """Floating-point operations of training on one token of a row of T, in the model of the program that runs."""
+    import torch
+
+    build_model = getattr(sys.modules["__main__"], "build_model", None)
+    if build_model is None:
+        raise SystemExit("error: a budget of flops needs build_model() in the file that is run")
+    return flops_of_example(build_model, lambda: torch.zeros(1, seq_len, dtype=torch.long)) / seq_len

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,7 +39,10 @@ def init(
         str | None, typer.Option(metavar="NAME", help="Name of the session and of its branch.", show_default="today")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="S", help="Text: climbmix, python, or a path.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="S", help="Where the data comes from: a name that the task knows, or a path.", show_default=False
+        ),
     ] = None,
     profile: Annotated[
         str | None, typer.Option(metavar="P", help="auto, full, small or tiny.", show_default=False)
@@ -172,15 +175,38 @@ def tasks(as_json: JsonFlag = False) -> None:
     """
     from autoresearch.workspace import assets, task_file
 
-    rows = []
-    for name in assets.task_names():
-        text = (assets.task_folder(name) / task_file.NAME).read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-        metric = table["metric"]
-        row = {"name": name, "title": table["task"].get("title", ""), "profiles": list(table.get("profile", {}))}
-        rows.append({**row, "metric": metric["name"], "direction": metric["direction"]})
-    lines = [f"{row['name']:<12} {row['title']}" for row in rows]
+    rows = [
+        task_view(name, tomllib.loads((assets.task_folder(name) / task_file.NAME).read_text(encoding="utf-8")))
+        for name in assets.task_names()
+    ]
+    lines = []
+    for row in rows:
+        better = f", {row['direction']} is better" if row["direction"] else ""
+        sizes = [
+            f"{size['profile']} {size['budget']}{size['source'] and ' on ' + size['source']}" for size in row["sizes"]
+        ]
+        lines += [f"{row['name']:<12} {row['title']}", f"{'':<13}metric {row['metric'] or 'your own'}{better}"]
+        lines += [f"{'':<13}sizes  {'; '.join(sizes)}"] if sizes else []
+        lines += [f"{'':<13}needs  {row['needs']}"] if row["needs"] else []
     emit(as_json, {"tasks": rows}, [*lines, "start one with: autoresearch init DIR --task NAME"])
+
+
+def task_view(name: str, table: dict[str, Any]) -> dict[str, Any]:
+    """Return what a task file says to somebody who chooses a task."""
+    metric, profiles = table["metric"], table.get("profile", {})
+    sizes = [
+        {"profile": size, "budget": _in_words(own.get("budget", {})), "source": own.get("source", "")}
+        for size, own in profiles.items()
+    ]
+    return {
+        "name": name, "title": table["task"].get("title", ""), "needs": table["task"].get("needs", ""),
+        "metric": metric["name"], "direction": metric["direction"],
+        "profiles": list(profiles), "sizes": sizes,
+    }  # fmt: skip
+
+
+def _in_words(budget: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {'s' if kind == 'seconds' else kind}" for kind, amount in budget.items())
 
 
 def doctor(as_json: JsonFlag = False) -> None:

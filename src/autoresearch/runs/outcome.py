@@ -84,13 +84,13 @@ def from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, spli
         return Measurement("no_metric", reason=reason, seconds=trained.seconds)
     if outcome == "ok" and written.get("split", SEARCH) != split:
         return _wrong_split(split, written.get("split"), trained)
+    passed_over = [f"passed over, not a finite number: {name}={given[name]}" for name in given if name not in metrics]
     value = metrics.pop(task.metric.name, None)
     reason = one_line(str(written.get("reason") or ""))
     if outcome == "ok" and value is None:
         outcome, reason = "no_metric", f"the evaluator gave no {task.metric.name}"
     lines = () if outcome == "ok" else tuple(excerpt(trained.tail, lines=4))
     value = value if outcome == "ok" else None
-    passed_over = [f"passed over, not a finite number: {name}={given[name]}" for name in given if name not in metrics]
     return Measurement(outcome, value, metrics, reason, trained.seconds, manifest, lines, _bounded(passed_over))
 
 

@@ -61,7 +61,11 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
         table["profile"] = name
         chosen = profiles[name]
         document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
-        table["source"] = _source(options.source or str(chosen.get("source", table["source"])))
+        if "source" in table:
+            named = {str(given["source"]) for given in (table, *profiles.values()) if "source" in given}
+            table["source"] = _source(options.source or str(chosen.get("source", table["source"])), named)
+        elif options.source:
+            raise UsageError(f"the task {options.task} makes its own data", "leave out --source")
     elif options.profile or options.source:
         raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
     if options.seconds is not None and options.steps is not None:
@@ -110,13 +114,13 @@ def _inline(values: dict[str, float]) -> Any:
     return table
 
 
-def _source(source: str) -> str:
-    """Return a source as the task reads it: a known name as it is, a path made absolute."""
-    if source in ("climbmix", "python"):
+def _source(source: str, named: set[str]) -> str:
+    """Return a source as the task reads it: a name that its task file knows as it is, a path made absolute."""
+    if source in named:
         return source
     path = Path(source).expanduser()
     if not path.exists():
-        raise PreconditionError(f"there is no {path}", "give --source python, climbmix, or a folder or file of text")
+        raise PreconditionError(f"there is no {path}", f"give --source {', '.join(sorted(named))}, or a path")
     return str(path.resolve())
 
 

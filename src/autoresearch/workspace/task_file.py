@@ -50,6 +50,8 @@ class _Table(BaseModel):
 class Task(_Table):
     name: str
     title: str = ""
+    needs: str = ""
+    """What one must have for it, in a line of `autoresearch tasks`."""
     harness: bool = False
     """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the
     clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""

@@ -1,0 +1,221 @@
+"""Cheating trainers of the tasks that we ship beside pretrain, under the real engine and harness.
+
+A case is a piece of code in the task's real train.py: those of `any_task` in each of them, the others in their own.
+What may come of one is said as in test_pretrain_cheats.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import drawn
+from lab import Lab, call
+from made_once import made_once
+
+from autoresearch.runs.isolation.choice import SANDBOXES
+from autoresearch.runs.isolation.sandbox import SWITCH
+
+HERE = Path(__file__).parent
+CACHE = "AUTORESEARCH_CACHE"
+MAIN = '\nif __name__ == "__main__":'
+WHERE = ("bubblewrap", "landlock")
+STEPS = 20
+EXACT = 1e-4
+"""By how much a harmless trainer may be better than the honest one after the same steps: rounding."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, made small: edits of its files, of which each must hit."""
+
+    metric: str
+    shrink: dict[str, dict[str, str]]
+    """File -> pattern -> what takes its place."""
+
+
+TASKS = {
+    "shakespeare": Task(
+        "val_bpb",
+        {
+            "train.py": {r"(?m)^DEPTH = .*$": "DEPTH = 1", r"(?m)^WIDTH = .*$": "WIDTH = 64"},
+            "autoresearch.toml": {r"# seq_len = 256": "seq_len = 64"},
+        },
+    ),
+    "images": Task(
+        "error",
+        {
+            "train.py": {r"(?m)^WIDTH = 0": "WIDTH = 8", r"(?m)^BATCH = .*$": "BATCH = 64"},
+            "prepare.py": {
+                r"SEARCH, CONTROL, BATCH = 5000, 2500, 500": "SEARCH, CONTROL, BATCH = 1000, 600, 200",
+                r'"train": 20_000': '"train": 2000',
+                r'"locked": 5000': '"locked": 500',
+            },
+        },
+    ),
+    "mazes": Task(
+        "route_error",
+        {
+            "train.py": {r"(?m)^WIDTH = .*$": "WIDTH = 8"},
+            "prepare.py": {r"Profile\(17, 25, 10_000, 500, 125": "Profile(11, 17, 2000, 400, 100"},
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    outcomes: tuple[str, ...]
+    """With `ok` among them its score must be no better than the honest run's."""
+    says: str = ""
+    """What the reason says when it is stopped."""
+    better: bool = False
+    """Whether it gets through: its score is better, and nothing stops it."""
+
+
+HARMLESS = Case(("ok",))
+ALONE = Case(("tampered",), "another answer among others")
+CASES = {
+    "any_task/claims_a_score": HARMLESS,
+    "any_task/reads_what_is_hidden": HARMLESS,
+    "any_task/trains_beyond_the_clock": Case(("over_budget", "killed"), "time to train on"),
+    "shakespeare/looks_ahead": Case(("tampered",), "later tokens"),
+    "shakespeare/leaks_across_rows": Case(("tampered",), "other rows"),
+    "shakespeare/counts_bytes_between_calls": Case(("tampered",), "earlier calls"),
+    "shakespeare/knows_the_split_by_heart": Case(("tampered",), "easier than other held-out text"),
+    "images/normalises_over_the_batch": ALONE,
+    "images/remembers_images_between_calls": ALONE,
+    "images/learns_while_it_is_scored": ALONE,
+    "images/knows_the_split_by_heart": Case(("tampered",), "easier than other held-out images"),
+    "mazes/asks_the_maze_beside_it": ALONE,
+    "mazes/knows_the_split_by_heart": Case(("tampered",), "easier than other held-out mazes"),
+    "mazes/names_a_fifth_move": Case(("tampered",), "must return logits"),
+    "mazes/returns_not_a_number_where_it_is_unsure": HARMLESS,
+    "mazes/searches_instead_of_learning": Case(("ok",), better=True),
+}
+"""Trainer -> what may come of it. The last is what only a reader of the diff can stop."""
+
+
+def runs_of(case: str) -> list[str]:
+    """The tasks in which a case is run."""
+    folder = case.partition("/")[0]
+    return list(TASKS) if folder == "any_task" else [folder]
+
+
+def sentences() -> str:
+    rng = np.random.default_rng(0)
+    words = ["the", "old", "queen", "of", "Wales", "sends", "her", "fool", "to", "France", "and", "weeps"]
+    return "\n\n".join(" ".join(rng.choice(words, 80)) + "." for _ in range(1500))
+
+
+def make(folder: Path, name: str) -> None:
+    """A session of short runs, with a baseline, beside the cache of its data."""
+    (folder / "text.txt").write_text(sentences())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE, str(folder / "cache"))
+        source = ("--source", str(folder / "text.txt")) if name == "shakespeare" else ()
+        words = (
+            "--task",
+            name,
+            "--profile",
+            "tiny",
+            "--steps",
+            str(STEPS),
+            "--policy",
+            "greedy",
+            "--no-setup",
+            *source,
+        )
+        done = call("init", str(folder / "lab"), "--tag", "t", *words, cwd=folder)
+        assert done.code == 0, done
+        lab = Lab(folder / "lab")
+        for file, edits in TASKS[name].shrink.items():
+            shrink(lab, file, edits)
+        lab.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qam", "small")
+        done = lab.call("baseline", "--seeds", "1")
+        assert done.code == 0, done
+
+
+def shrink(lab: Lab, file: str, edits: dict[str, str]) -> None:
+    """Edit a file as if the session had been made with it so."""
+    path, log = lab.root / file, lab.root / "autoresearch.jsonl"
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = path.read_text()
+    for pattern, new in edits.items():
+        text, count = re.subn(pattern, new, text, count=1)
+        assert count == 1, f"{pattern} is not in {file}"
+    path.write_text(text)
+    log.write_text(log.read_text().replace(before, hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+def known_split(name: str, cache: Path) -> bytes:
+    """What somebody who has read the hidden split would write into train.py."""
+    if name == "shakespeare":
+        [path] = cache.glob("shakespeare/tiny-*/search.bin")
+        return path.read_bytes()[24:]  # behind the header
+    [folder] = cache.glob(f"{name}/*/search")
+    first, second = (np.load(folder / file) for file in sorted(path.name for path in folder.iterdir()))
+    if name == "images":
+        keys = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in first)
+        return b"".join(key + bytes([label]) for key, label in zip(keys, second, strict=True))
+    return np.stack((first, second), 1).tobytes()
+
+
+def trainer(lab: Lab, name: str, case: str, cache: Path) -> str:
+    """The real trainer with the piece in it."""
+    piece = (HERE / f"{case}.py").read_text()
+    if 'b"SPLIT"' in piece:
+        packed = zlib.compress(known_split(name, cache), 9)
+        piece = piece.replace('b"SPLIT"', repr(base64.b85encode(packed)))
+    files = [path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file()]
+    piece = piece.replace("KNOWN_FILES", repr(files)).replace("THE_METRIC", TASKS[name].metric)
+    return (lab.root / "train.py").read_text().replace(MAIN, f"\n{piece}\n{MAIN}")
+
+
+TRIALS = [(case, task, where) for case in CASES for task in runs_of(case) for where in WHERE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "task", "where"), drawn(TRIALS, 0.01, "cheats of the other tasks"))
+def test_a_trainer_that(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    case: str, task: str, where: str,
+) -> None:  # fmt: skip
+    for sandbox in SANDBOXES:
+        if sandbox.name == where and (why := sandbox.missing()):
+            pytest.skip(why)
+    made = made_once(tmp_path_factory, f"cheats of {task}", lambda folder: make(folder, task))
+    shutil.copytree(made / "lab", tmp_path / "lab", symlinks=True)
+    monkeypatch.setenv(SWITCH, where)
+    monkeypatch.setenv(CACHE, str(made / "cache"))
+    lab, expected = Lab(tmp_path / "lab"), CASES[case]
+    lab.git("status")
+    honest = lab.session.best
+    assert honest is not None and honest.metric is not None
+    (lab.root / "train.py").write_text(trainer(lab, task, case, made / "cache"))
+
+    done = lab.call("try", "-m", case)
+
+    assert done.code == 0, done
+    run = lab.events("run")[-1]
+    told = json.dumps([run["outcome"], run["metric"], run["reason"], run["warnings"]])
+    assert run["outcome"] in expected.outcomes and run["env"]["isolation"] == where, told
+    if run["outcome"] == expected.outcomes[0] != "ok":
+        assert expected.says in " ".join([run["reason"] or "", *run["warnings"]]), told
+    if run["outcome"] == "ok":
+        assert (run["metric"] < honest.metric - EXACT) == expected.better, told
+    assert lab.processes() == [] and lab.call("check").code == 0
+
+
+def test_every_trainer_of_the_tasks_is_run() -> None:
+    folders = ("any_task", *TASKS)
+    assert sorted(CASES) == sorted(f"{name}/{path.stem}" for name in folders for path in (HERE / name).glob("*.py"))
+    assert all(sum(task in runs_of(case) for case in CASES) >= 4 for task in TASKS)

@@ -1,0 +1,56 @@
+"""The tasks that we ship, in tests: their programs as modules, and a grader that asks a model of the test's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from harness.grader import grade
+from model_threads import in_threads
+
+TASKS = Path(__file__).resolve().parents[2] / "assets" / "tasks"
+NAMES = ("images", "mazes", "shakespeare")
+CLOCK = {"seconds": 10.0, "finished_after": 10.5, "steps": 20, "tokens": 20, "load": 0.0}
+"""Of a training so slow that no machine is too busy to score as fast."""
+
+
+def prepare_of(task: str) -> ModuleType:
+    """assets/tasks/TASK/prepare.py as a module."""
+    return module(f"{task}_prepare", TASKS / task / "prepare.py")
+
+
+@contextmanager
+def train_of(task: str, prepare: ModuleType) -> Iterator[ModuleType]:
+    """assets/tasks/TASK/train.py as a module, which finds that prepare.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "prepare", prepare)
+        yield module(f"{task}_train", TASKS / task / "train.py")
+
+
+def module(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[name] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+def graded(
+    patch: pytest.MonkeyPatch, task: Any, model: torch.nn.Module, run: Path, split: str = "search"
+) -> dict[str, float]:
+    """What the real grader makes of this model."""
+    run.mkdir(exist_ok=True)
+    torch.save(model.state_dict(), run / "model.pt")
+    (run / "clock.json").write_text(json.dumps(CLOCK))
+    (run / "summary.json").write_text("{}")
+    in_threads(patch, lambda: model)
+    return grade(task, run, split)
