@@ -402,7 +402,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.git("switch", "-q", "--detach")
     edit(lab)
     lab.commit("on no branch")
-    edit(lab, 21)
+    lab.write("src/other.txt", "mine\n")
     return Ask(("check",))
 
 
