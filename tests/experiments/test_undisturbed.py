@@ -53,6 +53,7 @@ def made(values: list[float], loads: list[float], paces: list[float]) -> Any:
 def unmeasured(make_lab: Maker) -> Lab:
     lab = make_lab()
     shutil.rmtree(lab.workspace.run_dir(1, 1).parent)
+    lab.git("update-ref", "-d", "refs/autoresearch/t/0-journal")
     (lab.root / "autoresearch.jsonl").write_text(
         "".join(line + "\n" for line in (lab.root / "autoresearch.jsonl").read_text().splitlines()[:1])
     )

@@ -112,6 +112,7 @@ def test_a_fold_that_is_carried_along_equals_one_made_anew(seed: int) -> None:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path)
+    workspace.journal.touch()
     for line in valid(random_session(Random(1), 40)):
         append(workspace, line)
     return workspace

@@ -145,7 +145,7 @@ def _tip(git: Git, session: MirroredSession) -> str | None:
 
 
 def lost_sessions(root: Path, tag: str) -> list[str]:
-    """Return a sentence for each session but `tag` whose journal the repository keeps and that is in no folder."""
+    """Return a sentence for each session, but `tag`, that the repository has a mirror of and that is in no folder."""
     with contextlib.suppress(AutoresearchError):
         git = git_at(root)
         lost = [session for session in mirrored_sessions(git, but=tag) if session.there is None]
