@@ -25,7 +25,7 @@ SHARES = {
     "tests": (70, 17),
     "tests/agents": (42, 12),
     "tests/cheats": (85, 18),
-    "tests/cli": (85, 46),
+    "tests/cli": (85, 45),
     "tests/exchange": (4, 2),
     "tests/experiments": (250, 34),
     "tests/harness": (45, 10),

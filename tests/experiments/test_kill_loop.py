@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import kill_agents
@@ -11,9 +10,8 @@ import kill_lab
 import pytest
 from drawn import EVERY, dice, drawn
 from kill_agents import CALLS, MOST, PRICE
-from kill_hunts import at_work
-from kill_lab import Lab, Maker, kill
-from waiting import wait_for
+from kill_hunts import strike
+from kill_lab import Lab, Maker
 
 from autoresearch.loop.driver import INTERRUPTED
 
@@ -102,16 +100,19 @@ def first_of_each(points: list[str]) -> list[int]:
 def test_kills_at_random_instants_of_the_loop_lose_nothing(lab: Lab) -> None:
     rng, wanted, kills = dice("random kills of run"), 60 if EVERY else 3, 0
     words = [*RUN[:4], str(wanted), *RUN[5:]]
-    while kills < (100 if EVERY else 3):
-        process = lab.start(*words)
-        wait_for(lambda p=process: at_work(lab, p) or p.poll() is not None, "the beginning of the work")
-        time.sleep(rng.random() * 2)
-        if process.poll() is not None:
-            break
-        kill(process, rng.choice(["engine", "group", "tree"]))
+    while kills < (100 if EVERY else 3) and not has_ended(lab):
+        strike(lab, 2.0, rng, rng.choice(["engine", "group", "tree"]), *words)
         kills += 1
         if rng.random() < 0.3:
             lab.resume()
-    done = lab.run(*words, "--json")
-    assert done.returncode in (0, 6), (done.stdout, done.stderr)
+    if not has_ended(lab):
+        done = lab.run(*words, "--json")
+        assert done.returncode in (0, 6), (done.stdout, done.stderr)
+    else:
+        lab.resume()
     check_loop(lab, kills, wanted)
+
+
+def has_ended(lab: Lab) -> bool:
+    """Whether the loop has come to its end, so that the next command would begin another one."""
+    return '"type":"loop_run","event":"end"' in (lab.folder / "autoresearch.jsonl").read_text()
