@@ -17,6 +17,8 @@ from autoresearch.loop.options import Ended, Options
 
 SCRIPT = "src/run.sh"
 
+GREEDY = {"policy": "greedy"}
+
 
 class Scripted:
     """An agent that does what a list says: each time a value to print, an exception, or a function of the brief."""

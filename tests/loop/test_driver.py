@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from lab import INIT, Lab, Maker, Repo
-from loop_lab import Clockwork, Scripted, loop, prints, proposals, writes
+from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, writes
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
 from autoresearch.journal.events import message_line
@@ -17,6 +17,8 @@ from autoresearch.runs.isolation.sandbox import SWITCH
 from autoresearch.workspace.session_journal import append
 
 # --- proposals, and what they become ---
+
+pytestmark = pytest.mark.slow
 
 
 def test_proposals_are_measured_and_decided_on_as_by_try(lab: Lab) -> None:
@@ -179,8 +181,7 @@ def test_known_code_is_said_once_then_sent_elsewhere_then_replaced(lab: Lab) -> 
     assert first.briefs[3].mode == "diversify" and "known already" in first.briefs[3].reason
 
 
-def test_an_edit_that_was_refused_is_not_taken_a_second_time(make_lab: Maker) -> None:
-    lab = make_lab()
+def test_an_edit_that_was_refused_is_not_taken_a_second_time(lab: Lab) -> None:
     with pytest.raises(AutoresearchError, match="5 turns in a row gave nothing to measure"):
         loop(lab, Scripted(*[writes("echo METRIC total_ms=100\n")] * 10))
     assert {e["same"] for e in lab.events("proposal")} == {1}
@@ -309,7 +310,7 @@ def test_the_ledger_reserves_before_and_settles_after(lab: Lab) -> None:
 
 
 def test_a_cap_is_held_by_what_is_reserved_and_across_runs(make_lab: Maker) -> None:
-    lab = make_lab(stop={"max_usd": 1.0})
+    lab = make_lab(keep=GREEDY, stop={"max_usd": 1.0})
 
     def dear(brief: Brief) -> Edit:
         return prints(brief, 100 - len(lab.session.current), 0.25)
@@ -400,6 +401,29 @@ def test_the_file_stop_ends_the_loop_and_what_is_proposed_waits(lab: Lab) -> Non
         loop(lab, Scripted(80))
     lab.workspace.stop_file.unlink()
     assert loop(lab, Scripted(), max_experiments=1).measured == (2,)
+
+
+@pytest.mark.parametrize("done", ["file", "file and index", "file cut short", "file empty", "branch"])
+def test_a_proposal_that_a_killed_git_has_half_put_on_the_branch_is_measured_all_the_same(lab: Lab, done: str) -> None:
+    def stop(brief: Brief) -> Edit:
+        lab.workspace.stop_file.touch()
+        return prints(brief, 90)
+
+    loop(lab, Scripted(stop))
+    lab.workspace.stop_file.unlink()
+    commit = lab.events("proposal")[0]["commit"]
+    theirs = lab.git("show", f"{commit}:src/run.sh") + "\n"
+    lab.workspace.git_marker.touch()
+    if done == "file and index":
+        lab.git("checkout", "-q", commit, "--", "src")
+    elif done == "branch":
+        lab.git("reset", "-q", "--keep", commit)
+    else:
+        lab.edit(theirs[: {"file": None, "file cut short": 9, "file empty": 0}[done]])
+    ended = loop(lab, Scripted(), max_experiments=1)
+    assert ended.measured == (2,) and ended.session.current[1].metric == 90
+    assert len(lab.events("proposal")) == 1
+    lab.assert_clean()
 
 
 def test_what_a_person_says_is_in_every_brief_and_waits_for_nobody_else(lab: Lab) -> None:

@@ -20,6 +20,8 @@ from autoresearch.loop.awake import kept_awake
 
 BETTER = "loop_lab:Better"
 
+pytestmark = pytest.mark.slow
+
 
 def replay(path: Path, *edits: dict[str, object]) -> str:
     path.write_text("".join(json.dumps(edit) + "\n" for edit in edits))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from lab import Lab, Maker
-from loop_lab import Clockwork, Scripted, loop, prints, proposals, writes
+from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, writes
 
 from autoresearch.errors import StopReached
 from autoresearch.journal.loop_events import steer_line
@@ -13,27 +13,29 @@ from autoresearch.loop.driver import Driver
 from autoresearch.loop.options import Options
 from autoresearch.workspace.session_journal import append
 
+pytestmark = pytest.mark.slow
+
 
 def steer(lab: Lab, clock: Clockwork, what: str, text: str = "") -> None:
     append(lab.workspace, steer_line(what, int(clock.now), text))
 
 
 def test_while_it_is_paused_nothing_is_proposed_and_hours_stand_still(make_lab: Maker) -> None:
-    lab, said = make_lab(stop={"max_hours": 2}), list[str]()
+    lab, said = make_lab(keep=GREEDY, stop={"max_hours": 0.2}), list[str]()
     begun = lab.session.current[0].started
     assert begun is not None
     clock = Clockwork(begun)
 
     def pause(brief: Brief) -> Edit:
         steer(lab, clock, "pause")
-        clock.at.append((36_000, lambda: steer(lab, clock, "continue")))
+        clock.at.append((1200, lambda: steer(lab, clock, "continue")))
         return prints(brief, 90)
 
     def later(brief: Brief) -> Edit:
-        assert clock.passed >= 36_000
+        assert clock.passed >= 1200
         return prints(brief, 80)
 
-    ended = loop(lab, Scripted(pause, later), clock=clock, said=said, max_experiments=2, max_hours=1)
+    ended = loop(lab, Scripted(pause, later), clock=clock, said=said, max_experiments=2, max_hours=0.2)
     assert ended.measured == (2, 3) and "paused; it goes on after: autoresearch continue" in said
     assert [e["experiment"] for e in lab.events("reserve") if e.get("agent")] == [2, 3]
 

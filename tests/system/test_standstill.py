@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from lab import Lab, Maker
 
 from autoresearch.system import standstill
+
+REAL_STEADY, REAL_AWAKE = standstill.steady_clock, standstill.monotonic
 
 
 class Clocks:
@@ -18,10 +18,10 @@ class Clocks:
 
     def steady_clock(self) -> float:
         self.looks += 1
-        return time.monotonic() + (self.steady if self.looks > 5 else 0.0)
+        return REAL_STEADY() + (self.steady if self.looks > 5 else 0.0)
 
     def monotonic(self) -> float:
-        return time.monotonic() + (self.awake if self.looks > 5 else 0.0)
+        return REAL_AWAKE() + (self.awake if self.looks > 5 else 0.0)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""What next? History of the search, strategies, ideas, the sampler."""
+"""What next? History of the search, strategies, ideas, the search space and its sampler."""
