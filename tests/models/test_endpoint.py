@@ -156,6 +156,13 @@ def test_a_call_that_hangs_is_left_alone() -> None:
     never.set()
 
 
+def test_nothing_is_sent_that_would_not_be_awaited() -> None:
+    asked = Asked([])
+    with pytest.raises(EndpointFailed) as failed:
+        asked(limit_s=0.0)
+    assert type(failed.value) is EndpointFailed and asked.calls == 0
+
+
 def test_a_mistake_of_ours_is_no_refusal() -> None:
     def call(_: float) -> None:
         raise KeyError("mine")

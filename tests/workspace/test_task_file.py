@@ -23,6 +23,7 @@ ALSO_CALLED = {
     ("keep", "statistics/decision.py"): "rules",
     ("keep", "statistics/alpha.py"): "rules",
     ("guard", "workspace/task_file.py"): "bounds",
+    ("prices", "models/prices.py"): "own",
 }
 """(table, file) -> what a table is called in a file that takes it under another name."""
 

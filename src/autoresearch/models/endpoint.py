@@ -135,8 +135,11 @@ class Endpoint:
         """
         ends = time.monotonic() + limit_s
         for attempt in range(1, ATTEMPTS + 1):
+            left_s = ends - time.monotonic()
+            if left_s <= 0:  # what is not awaited must not be sent
+                raise EndpointFailed(f"no time was left to ask {self.name}")
             try:
-                return within(ends - time.monotonic(), call)
+                return within(left_s, call)
             except TimeoutError:
                 raise EndpointSilent(f"{self.name} did not answer within {limit_s:.3g} s") from None
             except Exception as error:

@@ -324,6 +324,20 @@ def test_without_a_price_nothing_is_spent_under_a_limit(lab: Lab) -> None:
     assert (edit.usage.usd, edit.usage.input) == (None, 1000)
 
 
+def test_free_answers_to_a_question_that_is_too_dear(one_lab: Lab) -> None:
+    free = {"prices": {"a-model": {"input": 300, "output": 0}}}
+    assert "can cost" in one_lab.fails(AgentGone, task=free, limit_usd=0.01).message
+    free["prices"]["a-model"]["input"] = 0
+    edit = one_lab.propose(Said(one_lab.language.call(GOOD)), task=free, limit_usd=0.01)
+    assert edit.usage.usd == 0
+
+
+def test_no_money_for_a_correction_is_a_failed_turn(one_lab: Lab) -> None:
+    failed = one_lab.fails(ProposalFailed, Said(one_lab.language.call(BAD)), limit_usd=0.05)
+    assert "no money is left to correct it" in failed.message and failed.usage.usd > 0
+    assert len(one_lab.server.requests) == 1
+
+
 def test_what_is_missing_is_said_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)

@@ -16,11 +16,15 @@ import pytest
 from briefs import brief
 from waiting import wait_for
 
-from autoresearch.loop.agents.base import AgentGone, Edit, ProposalFailed
+from autoresearch.loop.agents.base import AgentGone, AgentResting, Edit, ProposalFailed
 from autoresearch.loop.agents.claude_code import ClaudeCode
 from autoresearch.loop.agents.client import seconds_in
 from autoresearch.loop.agents.codex import Codex
 from autoresearch.loop.agents.gemini import Gemini
+
+NOW = 1_790_000_000.0
+NOON = 1_789_992_000.0
+"""12:00 UTC of that day, which is at 14:13."""
 
 RESULT = {"type": "result", "subtype": "success", "is_error": False, "total_cost_usd": 0.5, "num_turns": 2,
           "structured_output": {"description": "LR 1 to 2", "hypothesis": "why", "family": "rate"},
@@ -117,6 +121,88 @@ def test_what_is_no_answer_has_failed(claude: Path, tmp_path: Path, script: str,
     write(claude, script + "\n")
     with pytest.raises(ProposalFailed, match=what):
         propose(tmp_path / "folder")
+
+
+def claude_says(said: str, status: int | None, kind: str, info: object = None) -> list[dict[str, object]]:
+    """The lines of Claude Code 2.1.197 when the model's server has refused."""
+    limit = [{"type": "rate_limit_event", "rate_limit_info": info}] if info else []
+    message = {"model": "<synthetic>", "usage": {"input_tokens": 0, "output_tokens": 0}}
+    return [*limit, {"type": "assistant", "message": message, "error": kind},
+            {"type": "result", "subtype": "success", "is_error": True, "api_error_status": status, "result": said,
+             "total_cost_usd": 0, "modelUsage": {}}]  # fmt: skip
+
+
+def codex_says(said: str) -> list[dict[str, object]]:
+    """The lines of Codex 0.169.0 likewise."""
+    return [{"type": "thread.started"}, {"type": "turn.started"}, {"type": "error", "message": said},
+            {"type": "turn.failed", "error": {"message": said}}]  # fmt: skip
+
+
+def gemini_says(said: str, code: int) -> list[dict[str, object]]:
+    """The last object of Gemini CLI 0.61.0 likewise, which it prints on standard error."""
+    return [{"session_id": "x", "error": {"type": "Error", "message": said, "code": code}}]
+
+
+FULL = {"utilization": 1.0, "resetsAt": NOW + 900}
+WINDOWS = {"5h": FULL, "7d": {"utilization": 1.02, "resetsAt": NOW + 9000}, "x": {"utilization": 0.9, "resetsAt": 9e12}}
+
+
+@pytest.mark.parametrize(
+    ("agent", "lines", "kind", "told"),
+    [
+        (ClaudeCode, claude_says("Not logged in", None, "authentication_failed"), AgentGone, "/login"),
+        (ClaudeCode, claude_says("Credit balance is too low", 400, "billing_error"), AgentGone, "credit"),
+        (ClaudeCode, claude_says("no such model", 404, "model_not_found"), AgentGone, "claude:MODEL"),
+        (ClaudeCode, claude_says("API Error: 500 oops", 500, "server_error"), ProposalFailed, "log"),
+        (ClaudeCode, claude_says("Unable to connect to API", None, "server_error"), AgentResting, NOW + 300),
+        (ClaudeCode, claude_says("429", 429, "rate_limit"), AgentResting, NOW + 3600),
+        (ClaudeCode, claude_says("429", 429, "rate_limit", {"status": "allowed", "overageStatus": "rejected"}),
+         AgentResting, NOW + 3600),
+        (ClaudeCode, claude_says("429", 429, "rate_limit", {"status": "rejected", "unifiedWindows": WINDOWS}),
+         AgentResting, NOW + 9000),
+        (ClaudeCode, claude_says("429", 429, "rate_limit", {"status": "rejected", "resetsAt": NOW + 9e9}),
+         AgentResting, NOW + 8 * 86400),
+        (ClaudeCode, claude_says("429", 429, "rate_limit", {"status": "rejected", "resetsAt": "soon"}),
+         AgentResting, NOW + 3600),
+        (Codex, codex_says("You've hit your usage limit. Try again at 3:05 PM."), AgentResting, NOON + 11100),
+        (Codex, codex_says("You've hit your usage limit. Try again at 2:05 PM."), AgentResting, NOW),
+        (Codex, codex_says("You've hit your usage limit. Try again at 8:05 AM."), AgentResting, NOON + 72300),
+        (Codex, codex_says("You've hit your usage limit. Try again at Sep 23rd, 2026 12:00 AM."),
+         AgentResting, NOON + 129600),
+        (Codex, codex_says("You've hit your usage limit. Try again in 2 days 3 hours."), AgentResting, NOW + 183600),
+        (Codex, codex_says("You've hit your usage limit."), AgentResting, NOW + 3600),
+        (Codex, codex_says("exceeded retry limit, last status: 429 Too Many Requests"), AgentResting, NOW + 3600),
+        (Codex, codex_says("unexpected status 503 Service Unavailable: overloaded, url: x"), AgentResting, NOW + 300),
+        (Codex, codex_says("Connection failed: error sending request"), AgentResting, NOW + 300),
+        (Codex, codex_says("Quota exceeded. Check your plan and billing details."), AgentGone, "credit"),
+        (Codex, codex_says("Your access token could not be refreshed. Please log out and sign in again."), AgentGone,
+         "codex login"),
+        (Codex, codex_says("The model `x` does not exist"), AgentGone, "codex:MODEL"),
+        (Codex, codex_says('{"error": {"message": "bad"}}'), ProposalFailed, "log"),
+        (Gemini, gemini_says("exception TypeError: fetch failed sending request", 1), AgentResting, NOW + 300),
+        (Gemini, gemini_says("You have exhausted your capacity. Your quota will reset after 2h30m1s.", 429),
+         AgentResting, NOW + 9001),
+        (Gemini, gemini_says("you must specify the GEMINI_API_KEY environment variable", 41), AgentGone, "GEMINI_API"),
+        (Gemini, gemini_says('{"error":{"code":400,"message":"API key not valid."}}', 400), AgentGone, "GEMINI_API"),
+        (Gemini, gemini_says("models/x is not found for API version v1beta", 1), AgentGone, "gemini:MODEL"),
+        (Gemini, gemini_says("Reached max session turns", 53), ProposalFailed, "log"),
+    ],
+)  # fmt: skip
+def test_what_a_program_says_of_a_refusal_is_understood(
+    agent: type[ClaudeCode | Codex | Gemini], lines: list[object], kind: type[Exception], told: str | float,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    script = tmp_path / "program"
+    monkeypatch.setenv(f"AUTORESEARCH_{agent.name.upper()}", str(script))
+    (tmp_path / "lines").write_text("Warning: {\n" + "\n".join(json.dumps(line) for line in lines) + "\n")
+    write(script, f"cat {tmp_path}/lines {'>&2' if agent is Gemini else ''}; exit 1\n")
+    with pytest.raises(Exception) as refused:
+        agent(now=lambda: NOW).propose(brief(tmp_path / "folder"))
+    assert type(refused.value) is kind, refused.value
+    if isinstance(told, str):
+        assert told in refused.value.fix  # type: ignore[attr-defined]
+    else:
+        assert refused.value.until == told  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [ClaudeCode, Codex, Gemini])

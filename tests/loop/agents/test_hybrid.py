@@ -69,7 +69,8 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(
-        tmp_path, {name: Scripted(name) for name in ("sampler", "claude", "codex", "gemini", "anthropic", "openai")}
+        tmp_path / "folder",
+        {name: Scripted(name) for name in ("sampler", "claude", "codex", "gemini", "anthropic", "openai")},
     )
 
 
@@ -89,7 +90,7 @@ def test_the_model_is_told_what_the_sampler_would_do(lab: Lab) -> None:
     (told,) = lab.agents["claude"].briefs
     assert told.ideas == ("the sampler, which turns single numbers, would try now: by sampler", "mine")
     (asked,) = lab.agents["sampler"].briefs
-    assert asked.folder != lab.folder and not asked.folder.exists()
+    assert asked.folder != lab.folder and asked.folder.parent == lab.folder.parent and not asked.folder.exists()
     lab.agents["sampler"].errors = [ProposalFailed("nothing to turn")]
     lab.turn(3, ideas=("mine",))
     assert lab.agents["claude"].briefs[1].ideas == ("mine",)

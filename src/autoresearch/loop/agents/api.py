@@ -121,7 +121,7 @@ class Bill:
         left = self.limit_usd - self.total.usd
         if most <= left:
             return OUTPUT
-        possible = int((left - least) / (most - least) * OUTPUT)
+        possible = int((left - least) / (most - least) * OUTPUT) if most > least else 0
         return possible if possible >= LEAST_OUTPUT else 0
 
     def add(self, usage: Usage) -> None:
@@ -147,11 +147,11 @@ def converse(brief: Brief, conversation: Conversation, bill: Bill) -> Edit:
     Raises as `Agent.propose` does, with what was spent until then.
     """
     ends = time.monotonic() + brief.limit_s
-    complaint = ""
+    complaint = why = ""
     for turn in (0, 1):
         output = bill.output(turn)
         if not output:
-            raise _too_dear(brief, bill, turn, complaint)
+            raise _too_dear(brief, bill, turn, why)
         answer = _ask(conversation, complaint, output, ends - time.monotonic(), bill)
         bill.add(answer.usage)
         if answer.cut:
@@ -163,10 +163,11 @@ def converse(brief: Brief, conversation: Conversation, bill: Bill) -> Edit:
             apply(brief.folder, brief.task.files.mutable, changes)
             return edit
         except EditRefused as error:
-            complaint = f"Nothing was changed: {error}. Call the tool again with all changes, corrected."
+            why = str(error)
         except ProposalFailed as error:
-            complaint = f"Nothing was changed: {error.message}. Call the tool again."
-    raise ProposalFailed(f"the edit did not fit, nor did its correction: {complaint[21:]}", bill.total)
+            why = error.message
+        complaint = f"Nothing was changed: {why}. Call the tool again, with everything in it."
+    raise ProposalFailed(f"the edit did not fit, nor did its correction: {why}", bill.total)
 
 
 def changes_of(arguments: object) -> list[Change]:
@@ -230,13 +231,13 @@ def _ask(conversation: Conversation, complaint: str, output: int, limit_s: float
         raise ProposalFailed(error.message, bill.total) from None
 
 
-def _too_dear(brief: Brief, bill: Bill, turn: int, complaint: str) -> Exception:
+def _too_dear(brief: Brief, bill: Bill, turn: int, why: str) -> Exception:
     """Return why no request may be sent within the proposal's limit of dollars."""
     if bill.prices.at_most(bill.model, 0, 1) is None:
         fix = f'give its price in autoresearch.toml: [prices] "{bill.model}" = {{ input = 3, output = 15 }}'
         return AgentGone(f"nobody knows what {bill.model} costs, and dollars are limited", fix, bill.total)
     if turn:
-        return ProposalFailed(f"no money is left for a correction. {complaint}", bill.total)
+        return ProposalFailed(f"the edit did not fit, and no money is left to correct it: {why}", bill.total)
     return AgentGone(
         f"a proposal of {bill.model} can cost {bill.at_most() or 0:.2f} USD, and {brief.limit_usd or 0:.2f} are left",
         "raise the limit of dollars, or name a cheaper model or another agent",

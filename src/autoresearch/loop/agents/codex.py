@@ -166,7 +166,7 @@ def _message(failed: dict[str, Any]) -> str:
 def _reset(said: str, now: float) -> float | None:
     """Return the time of `try again at 8:05 AM` or `... at Nov 29th, 2026 8:05 AM` (UTC), since 1970; None without one.
 
-    A time without a date is the next one.
+    A time without a date is the next one; one of the last hour is now, since clocks differ.
     """
     found = re.search(r"try again at (?:(\w{3})\w* (\d{1,2})\w*,? (\d{4}),? )?(\d{1,2}):(\d\d) ?([AP]M)?", said, re.I)
     if found is None:
@@ -179,4 +179,4 @@ def _reset(said: str, now: float) -> float | None:
         return float(timegm((int(year), _MONTHS.index(month.lower()) + 1, int(day), hours, int(minute), 0, 0, 0, 0)))
     today = now - now % 86400
     at = today + 3600 * hours + 60 * int(minute)
-    return at if at > now - 60 else at + 86400
+    return at if at > now - 3600 else at + 86400

@@ -130,7 +130,8 @@ class Hybrid:
 
     def _with_sampler(self, brief: Brief) -> Brief:
         """Return the brief with the sampler's proposal among the ideas, made in a copy of the mutable files."""
-        with tempfile.TemporaryDirectory(prefix="autoresearch-hybrid-") as name:
+        # Beside the folder: the sampler looks for the workspace that it is in.
+        with tempfile.TemporaryDirectory(prefix="sampled-", dir=brief.folder.parent) as name:
             for path in brief.task.files.mutable:
                 source, target = brief.folder / path, Path(name) / path
                 target.parent.mkdir(parents=True, exist_ok=True)
