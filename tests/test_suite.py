@@ -23,6 +23,7 @@ TESTS = Path(__file__).parent
 CLOCKS = {"sleep", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
 MAY_LOOK_AT_THE_CLOCK = {
     "tests/waiting.py": "waits for events, with the one bound of the suite",
+    "tests/cheats/any_task/trains_beyond_the_clock.py": "a trainer, which is what it is about",
     "tests/experiments/kill_hunts.py": "kills at random instants of the time that a command takes",
     "tests/experiments/test_kill.py": "sets a lock's time back by an hour",
 }
@@ -73,7 +74,7 @@ def test_tests_of_the_engine_never_import_torch() -> None:
     # What trains for real does so in processes of its own; the tests of the tasks are where torch is at home.
     found = []
     for path in tracked("tests/*.py"):
-        if not {"pretrain", "harness", "trainers"} & set(path.parts):
+        if not {"pretrain", "harness", "trainers", "tasks", "any_task", "model_threads.py"} & set(path.parts):
             tree = ast.walk(ast.parse(path.read_text("utf-8")))
             names = [a.name for node in tree if isinstance(node, ast.Import) for a in node.names]
             tree = ast.walk(ast.parse(path.read_text("utf-8")))

@@ -49,16 +49,14 @@ MORE_WIDTH = 0  # D beyond that, in units of HEAD_DIM; [-1, 6]
 SIZES = ((2, 128), (4, 256), (6, 384), (6, 512), (8, 512), (9, 640), (11, 768))  # (layers, D) to choose from
 HEAD_DIM = {"full": 128, "small": 64, "tiny": 64}[PROFILE]  # K; {32, 64, 128}
 MLP_RATIO = 4  # hidden width of the MLP / D; [1, 8]
-# Attention of the layers in turn, S short or L long; the last layer is always long.
-WINDOW_PATTERN = "SSSL"  # {"L", "SL", "SSSL"}
+WINDOW_PATTERN = "SSSL"  # attention of the layers in turn, short or long, the last long; {"L", "SL", "SSSL"}
 SHORT_WINDOW = 0.125  # short window / T; [0.03, 0.5] log
 ROPE_BASE = 10000.0  # longest wavelength of the rotary embedding, in tokens / 2 pi; [300, 300000] log
 QK_SCALE = 1.15  # factor on the normalised queries and keys, each; [0.6, 2.2] log
 VALUE_EMBEDDINGS = True  # a second embedding, added to the values of every other layer; {True, False}
 X0_INIT = 0.05  # part of the embedding that each layer adds to the stream, at the start; [0, 0.3]
 BACKOUT_INIT = 0.0  # part of the middle layer's stream taken away before the head, at the start; [0, 0.5]
-# Smooth limit of logits (Gemma 2); 0: none.
-LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # {0, 8, 15, 30}
+LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # smooth limit (Gemma 2), or 0; {0, 8, 15, 30}
 INIT_SCALE = 1.0  # factor on the uniform init, whose standard deviation is then D ** -0.5; [0.3, 3] log
 
 # Optimisation
@@ -264,19 +262,14 @@ class GPT(nn.Module):
         path, needs = attention.PATHS["sdpa" if meta else attention.choose_attention(own, MAX_SEQ_LEN, HEAD_DIM)]
         made = [needs(*ids.shape, window, ids.device) for window in self.windows]
         trunk = compiled(GPT.trunk) if self.training and not meta else GPT.trunk
-        with torch.autocast(own.device.type, own.dtype, enabled=self.in_half()):
+        with torch.autocast(own.device.type, own.dtype, enabled=own.half(self.training)):
             return trunk(self, ids, path, made)
-
-    def in_half(self) -> bool:
-        """Whether products are in 16 bits; not where a CPU evaluates: kernels then differ by less than matters."""
-        return machine().dtype != torch.float32 and (self.training or machine().device.type != "cpu")
 
     def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
         """int64 [B, T] -> logits [B, T, V]; with `places`, int64 [B], those at one place of each row, [B, V]."""
-        h = self.features(ids)
-        if places is not None:
-            h = h[torch.arange(len(h)), places]
-        with torch.autocast(machine().device.type, machine().dtype, enabled=self.in_half()):
+        own, h = machine(), self.features(ids)
+        h = h if places is None else h[torch.arange(len(h)), places]
+        with torch.autocast(own.device.type, own.dtype, enabled=own.half(self.training)):
             logits = self.head(h).float()
         return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
 

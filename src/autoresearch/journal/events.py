@@ -306,8 +306,7 @@ def read_disturbed(event: Event, e: Experiment, newest: int) -> Experiment:
     if "study" in event:
         return e
     made = speed(event.get("speed"))
-    run = Run(whole_at(event, "seed"), number_at(event, "value"), "disturbed", e.hardware, newest, made)
-    return e.with_run(run)
+    return e.with_run(Run(whole_at(event, "seed"), number_at(event, "value"), "disturbed", e.hardware, newest, made))
 
 
 # --- note: what was learned later ---
