@@ -132,6 +132,7 @@ ARMS = [
     Arm("the sampler, up to three", partial(ours, at_once=3)),
     Arm("the sampler, up to five", partial(ours, at_once=5)),
     Arm("the sampler, up to all", partial(ours, at_once=99)),
+    Arm("up to three, no box", partial(ours, at_once=3, half=1.0)),
     Arm("up to five, no box", partial(ours, at_once=5, half=1.0)),
 ]
 
