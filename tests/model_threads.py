@@ -7,14 +7,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-import torch
 from harness import model_process, models
 from harness.channel import Channel
 
 
-def in_threads(monkeypatch: pytest.MonkeyPatch, build_model: Callable[[], torch.nn.Module]) -> None:
+def in_threads(monkeypatch: pytest.MonkeyPatch, build_model: Callable[[], Any]) -> None:
     """Have the grader's model processes be threads that serve `build_model`: the protocol without its start."""
     train = ModuleType("train")
     train.build_model = build_model  # type: ignore[attr-defined]
