@@ -21,6 +21,7 @@ from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.loop_events import loop_begin_line, loop_end_line, proposal_line
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Agent
+from autoresearch.loop.agents.client import sweep
 from autoresearch.loop.awake import Times, kept_awake
 from autoresearch.loop.guarded import Skipped, interrupts, watch_for_skip
 from autoresearch.loop.ledger import Accounts
@@ -28,8 +29,10 @@ from autoresearch.loop.options import Ended, Options
 from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
 from autoresearch.loop.roster import Roster
+from autoresearch.loop.scratch import Scratch
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.system.git import git_at
 from autoresearch.workspace.lock import lock, only_loop
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import Stop, load
@@ -127,6 +130,7 @@ class Driver:
             begun, last = run.begun or now, session.loop.latest or now
             self._hours_before = max(0.0, last - begun - session.loop.steering.paused_s(begun, last)) / 3600
             self.say("going on after an interruption")
+            sweep(Scratch(self.workspace, git_at(self.workspace.root), load(self.workspace.root)).folder)
         else:
             names = [agent.name for agent in self.roster.agents]
             append(self.workspace, loop_begin_line(names, self.options.told, session.next_number, now))
