@@ -70,11 +70,15 @@ def test_a_wait_with_the_common_bound_passes(source: str) -> None:
     assert not [*clock_calls(source)]
 
 
+AT_HOME = {"pretrain", "harness", "trainers", "tasks", "any_task", "model_threads.py"}
+"""Folders and files of tests that may import torch."""
+
+
 def test_tests_of_the_engine_never_import_torch() -> None:
     # What trains for real does so in processes of its own; the tests of the tasks are where torch is at home.
     found = []
     for path in tracked("tests/*.py"):
-        if not {"pretrain", "harness", "trainers", "tasks", "any_task", "model_threads.py"} & set(path.relative_to(TESTS).parts):
+        if not AT_HOME & set(path.relative_to(TESTS).parts):
             tree = ast.walk(ast.parse(path.read_text("utf-8")))
             names = [a.name for node in tree if isinstance(node, ast.Import) for a in node.names]
             tree = ast.walk(ast.parse(path.read_text("utf-8")))
