@@ -86,7 +86,7 @@ def test_equal_images_are_in_one_split_and_the_official_test_set_is_locked(image
     )
 
 
-@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"\0\0\x08\3" + bytes(3))])
+@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"\0\0\x08\3" + bytes(3), mtime=0)])
 def test_a_file_that_is_no_idx_is_named(images: ModuleType, tmp_path: Path, damage: bytes) -> None:
     write_mnist(images, tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(damage)
