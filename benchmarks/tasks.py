@@ -89,18 +89,15 @@ TASKS = {
     ),
     "images": Known(
         ("error", "cross_entropy"),
-        (Arm("width 32", {"WIDTH": "32"}), Arm("three views at scoring", {}, VIEWS)),
+        (
+            Arm("batches of 256", {"BATCH": "256"}),
+            Arm("width 32", {"WIDTH": "32"}),
+            Arm("three views at scoring", {}, VIEWS),
+        ),
     ),
     "mazes": Known(
         ("route_error", "cell_error", "first_step_error"),
-        (
-            Arm("learning rate 0.012", {"LEARNING_RATE": "0.012"}),
-            Arm(
-                "learning rate 0.012, steps that begin as the identity",
-                {"LEARNING_RATE": "0.012"},
-                (("        self.leave =", "        nn.init.dirac_(self.step.weight)\n        self.leave ="),),
-            ),
-        ),
+        (Arm("batches of 32", {"BATCH": "32"}),),
     ),
 }
 

@@ -181,11 +181,9 @@ def tasks(as_json: JsonFlag = False) -> None:
     ]
     lines = []
     for row in rows:
-        better = f", {row['direction']} is better" if row["direction"] else ""
-        sizes = [
-            f"{size['profile']} {size['budget']}{size['source'] and ' on ' + size['source']}" for size in row["sizes"]
-        ]
-        lines += [f"{row['name']:<12} {row['title']}", f"{'':<13}metric {row['metric'] or 'your own'}{better}"]
+        sizes = [f"{s['profile']} {s['budget']}{s['source'] and ' on ' + s['source']}" for s in row["sizes"]]
+        lines.append(f"{row['name']:<12} {row['title']}")
+        lines += [f"{'':<13}metric {row['metric']}, {row['direction']} is better"] if sizes else []
         lines += [f"{'':<13}sizes  {'; '.join(sizes)}"] if sizes else []
         lines += [f"{'':<13}needs  {row['needs']}"] if row["needs"] else []
     emit(as_json, {"tasks": rows}, [*lines, "start one with: autoresearch init DIR --task NAME"])
