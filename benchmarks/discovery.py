@@ -30,7 +30,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--agent", default="sampler")
-    parser.add_argument("--strategy", default="balanced")
     parser.add_argument("--seed", type=int, default=1, help="of the proposals")
     parser.add_argument("--minutes", type=float, default=60, help="of `run`")
     parser.add_argument("--seconds", type=float, default=20, help="training budget of one run")
@@ -44,7 +43,7 @@ def main() -> None:
     os.environ.setdefault("AUTORESEARCH_CACHE", str(args.folder.resolve() / "cache"))
     kind, _, rest = args.agent.partition(":")
     agent = f"{kind}:{Path(rest).resolve()}" if kind == "replay" else args.agent
-    name = f"{kind}-{args.strategy}-{args.seed}"
+    name = f"{kind}-{args.seed}"
     figures = session(args.folder.resolve() / name, agent, args)
     with results.open("a") as file:
         file.write(json.dumps({"name": name, **figures}) + "\n")
@@ -60,7 +59,7 @@ def session(folder: Path, agent: str, args: argparse.Namespace) -> dict[str, Any
     if load_session(Workspace(folder)).baseline is None:
         call(folder, "baseline")
     hours = ["--max-hours", f"{args.minutes / 60:g}"]
-    call(folder, "run", "--agent", agent, "--strategy", args.strategy, "--seed", str(args.seed), *hours, ok=(0, 1, 6))
+    call(folder, "run", "--agent", agent, "--seed", str(args.seed), *hours, ok=(0, 1, 6))
     ran = time.monotonic() - began
     found = load_session(Workspace(folder))
     confirmed, ablated = None, None

@@ -21,7 +21,7 @@ from autoresearch.journal.session import Session
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "autoresearch"
 
 ERRORS = {"AutoresearchError", "MachineError", "UsageError", "NoSession", "IntegrityError", "PreconditionError",
-          "StillRunning", "StopReached", "GitError"}  # fmt: skip
+          "StillRunning", "StopReached", "GitError", "Busy"}  # fmt: skip
 
 
 @dataclass(frozen=True)

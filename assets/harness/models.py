@@ -195,6 +195,8 @@ class Models:
         if inputs.ndim > 1:
             length = inputs.shape[1]
             count *= self.inputs.shape[1] // length
+        if self.by_place and places is not None:
+            count = min(count, len(inputs) - start)  # there one place is the same in any company
         chosen = np.arange(start, start + count) % len(inputs)
         examples(self.inputs, count, length)[:] = inputs[chosen]
         if places is not None:

@@ -20,6 +20,8 @@ from lab import INIT, TAG, Lab, new_repo, task_file
 from made_once import made_once
 from refusals import Follower, Recorder, Site, sites, sites_in
 
+from autoresearch.journal.refs import mirror_ref
+
 TRY = ("try", "-m", "a change")
 Words = Sequence[str]
 
@@ -790,7 +792,16 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.git("switch", "-q", "main")
     lab.git("branch", "-q", "-m", f"autoresearch/{TAG}", "elsewhere")
     lab.workspace.journal.unlink()
+    lab.git("update-ref", "-d", mirror_ref(TAG))
     return Ask(INIT, lambda: (*INIT, "--tag", "another"))
+
+
+@walk("workspace/lost_session.py taken: {}, or bring it back: {}")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.git("switch", "-q", "main")
+    lab.git("branch", "-q", "-m", f"autoresearch/{TAG}", "elsewhere")
+    lab.workspace.journal.unlink()
+    return Ask(INIT, lambda: None)
 
 
 WRONG_WORDS: dict[str, tuple[Words, Words]] = {
@@ -848,7 +859,7 @@ BROKEN: dict[str, bytes] = {
 """Place -> what a task file is."""
 
 
-@walk("workspace/workspace.py no_session: no autoresearch.jsonl in {} or above it", "plain")
+@walk("workspace/lost_session.py no_session: {}start with: {}", "plain")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("status",), fill={"--task pretrain": "--task pretrain --profile tiny --no-setup"})
 
@@ -869,6 +880,9 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 
 # --- the rest, with reasons ---
 
+LOST = "typed as it is printed in tests/workspace/test_lost_journal.py, or in prose there"
+SHOWN = "a picture or a page that cannot be had; nothing is lost, and nothing follows but other words"
+
 NOT_WALKED = {
     "cli/jobs.py wait: {} is still running{}": "waits for a run; tests/cli/test_jobs.py",
     "cli/jobs.py _job_output: {} ended without a word": "a kill before the first word; tests/cli/test_jobs.py",
@@ -880,7 +894,8 @@ NOT_WALKED = {
     "experiments/recovery.py interruptible: measure it with: {}": "a signal; tests/experiments/test_kill.py",
     "experiments/recovery.py interruptible: when the machine is well again: autoresearch resume":
         "a disk that is full; tests/experiments/test_disk_full.py",
-    "reports/plot.py draw: matplotlib is not installed": "nothing is installed by tests",
+    "reports/picture.py picture: matplotlib is not installed": "nothing is installed by tests",
+    "reports/dashboard/server.py application: FastAPI is not installed": "nothing is installed by tests",
     "runs/feeder.py feeding: the feeder could not be started: {}": "no more processes",
     "runs/isolation/choice.py choose: {}={}, and {}": "depends on the sandboxes of the machine; tests/runs",
     "runs/isolation/policy.py _model_prefix: [files] readable names too many files one by one": "thousands of files",
@@ -907,6 +922,43 @@ NOT_WALKED = {
     "system/git_plumbing.py files_of: a file of commit {} cannot be read from the repository": "a broken disk",
     "system/git_plumbing.py _tree: the tree {} cannot be read from the repository": "a broken disk",
     "system/process.py run_limited: the run could not be started or logged: {}": "no more processes",
+    "experiments/restore.py _check_place: the branch of the session, {}, is not checked out": LOST,
+    "experiments/restore.py _check_place: the journal of the session {} is in {}": LOST,
+    "experiments/restore.py _check_place: {} is not in the folder": LOST,
+    "experiments/restore.py _check_place: {} is there and has all that its mirror has": LOST,
+    "experiments/restore.py _differs: {} is there and has other lines than the mirror of {}; it is left as it is": LOST,
+    "experiments/restore.py restore: the repository keeps no journal of a session {}": LOST,
+    "workspace/journal_mirror.py _read: the mirror of the journal is damaged: the git object {}": LOST,
+    "workspace/journal_mirror.py check_mirror: if that was not meant, go back to the mirror: {}": LOST,
+    "workspace/journal_mirror.py check_mirror: write it anew: autoresearch resume": LOST,
+    "workspace/journal_mirror.py check_mirror: write it anew: git update-ref -d {} && {}": LOST,
+    "workspace/journal_mirror.py folder: the mirror of a journal names the folder {}": LOST,
+    "workspace/journal_mirror.py lost_lines: bring them back: autoresearch resume --restore {}": LOST,
+    "workspace/lost_session.py lost_beside: bring it back: {}": LOST,
+    "workspace/lost_session.py no_session: {}, {}": LOST,
+    "workspace/lost_session.py no_session: {}; the session {} is in {}": LOST,
+    "workspace/lost_session.py taken: the session {} is in {}": LOST,
+    "workspace/session_journal.py session_of: it was mirrored like that": LOST,
+    "cli/pages.py _numbers: {} is no list of experiments": SHOWN,
+    "cli/pages.py plot: --curves and --speed are two pictures": SHOWN,
+    "cli/pages.py plot: --key is about curves": SHOWN,
+    "reports/dashboard/server.py _numbers: {} is no list of experiments": SHOWN,
+    "reports/dashboard/server.py listen: port {}: {}": SHOWN,
+    "reports/dashboard/source.py _found: there is no experiment {}": SHOWN,
+    "reports/dashboard/source.py compare: one experiment cannot be compared": SHOWN,
+    "reports/dashboard/source.py policy: {} experiments are too many to judge anew while a page waits": SHOWN,
+    "reports/dashboard/source.py session: {} is no regular file": SHOWN,
+    "reports/picture.py picture: {} has no format that can be drawn": SHOWN,
+    "reports/plot_lines.py draw_curves: no curve has {}": SHOWN,
+    "reports/plot_lines.py draw_curves: none of these experiments left a learning curve": SHOWN,
+    "reports/plot_lines.py draw_speed: no experiment has both a value and a speed": SHOWN,
+    "reports/plot_lines.py experiments_with: there is no experiment {}": SHOWN,
+    "reports/plot_lines.py experiments_with: {} experiments are too many to tell apart": SHOWN,
+    "cli/run.py steer: the goal has more than {} characters": "prose; tests/loop/test_steering.py",
+    "cli/run.py steer: there is no family {} in this task": "not walked yet",
+    "studies/ablate.py _content: the git object {} cannot be read from the repository": "a broken disk",
+    "workspace/init_options.py configured: the task {} makes its own data": "not walked yet",
+    "workspace/lock.py only_loop: see how it goes: autoresearch status; end it: touch STOP": "waits for a loop",
     "workspace/init.py new_repository: no repository could be made in {}: {}": "root is refused nothing",
     "workspace/lock.py lock: {} is running here": "waits for a run; tests/cli/test_jobs.py",
     "workspace/lock.py lock: no permission to write in {}": "root is refused nothing",

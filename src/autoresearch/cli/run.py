@@ -50,8 +50,13 @@ def run(
         typer.Option(min=0, metavar="X", help="Spend no more US dollars.", show_default="as [stop] says"),
     ] = None,
     strategy: Annotated[
-        str, typer.Option(metavar="NAME", help=f"One of {', '.join(strategies.STRATEGIES)}, or module:Class.")
-    ] = "balanced",
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(strategies.STRATEGIES)}, or module:Class.",
+            show_default="best for the sampler, else balanced",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other proposals.")] = 0,
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
@@ -70,7 +75,7 @@ def run(
     """
     workspace = find(here())
     if detach:
-        line = jobs.words("run", agent=agent, strategy=strategy, seed=seed or None)
+        line = jobs.words("run", agent=agent, strategy=strategy or None, seed=seed or None)
         line += jobs.words("", **{"max-experiments": max_experiments, "max-hours": max_hours, "max-usd": max_usd})[1:]
         jobs.detach(workspace, line, as_json)
         return
@@ -78,7 +83,8 @@ def run(
     from autoresearch.loop.options import Options
     from autoresearch.loop.registry import agents_of
 
-    strategies.load(strategy)
+    if strategy:
+        strategies.load(strategy)
     options = Options(max_experiments, max_hours, max_usd, strategy, seed)
     agents = agents_of(agent)
     with Display() as display:

@@ -15,7 +15,8 @@ class Options:
     """To be measured, those since the beginning included when it goes on after a kill."""
     max_hours: float | None = None
     max_usd: float | None = None
-    strategy: str = "balanced"
+    strategy: str = ""
+    """By name; empty leaves it to each agent."""
     seed: int = 0
     """Another one draws other proposals, where an agent draws."""
 

@@ -23,6 +23,7 @@ from autoresearch.loop.roster import Roster, rest_until
 from autoresearch.loop.scratch import Refused, Scratch
 from autoresearch.runs.spec import RunContext
 from autoresearch.search.ideas import families_of
+from autoresearch.search.strategies import DEFAULT
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -60,7 +61,8 @@ class Turns:
     def make(self, context: RunContext, session: Session, agent: Agent) -> None:
         """Have an agent propose an edit, and repair it once if it is refused."""
         scratch = Scratch(self.workspace, context.git, context.task)
-        asked = plan(session, self.options.strategy, families_of(self.workspace))
+        strategy = self.options.strategy or getattr(agent, "strategy", DEFAULT)
+        asked = plan(session, strategy, families_of(self.workspace))
         scratch.begin(asked.parent.commit or "")
         repair = ""
         for number in (1, 2):

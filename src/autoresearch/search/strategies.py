@@ -21,6 +21,8 @@ STRATEGIES = {
 }
 """Name -> "module:Class"; any other such path can be given instead of a name."""
 
+DEFAULT = "balanced"
+
 TOP = (0.7, 0.2, 0.1)
 """How often the best, the second and the third are built on."""
 

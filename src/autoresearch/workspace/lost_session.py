@@ -57,7 +57,8 @@ def no_session(start: Path) -> NoSession:
             fetch = f"the journal of the session of {branch} may be had with: {fetch_command(git)}; else "
     if known:
         place = shlex.quote(str(known[-1].there))
-        return NoSession(f"{what}; the session {known[-1].tag} is in {place}", f"cd {place}, or begin another: {begin}")
+        there = f"begin another with {begin}, or go on there: cd {place}"
+        return NoSession(f"{what}; the session {known[-1].tag} is in {place}", there)
     return NoSession(what, f"{fetch}start with: {begin}")
 
 
@@ -68,12 +69,12 @@ def taken(git: Git, tag: str) -> PreconditionError | None:
     session = next((session for session in mirrored_sessions(git) if session.tag == tag), None)
     if session is None:
         return None
-    other = "or choose another name with: --tag NAME"
+    other = "choose another name with --tag NAME"
     if session.there is not None:
         place = shlex.quote(str(session.there))
-        return PreconditionError(f"the session {tag} is in {place}", f"go on there: cd {place}, {other}")
+        return PreconditionError(f"the session {tag} is in {place}", f"{other}, or go on there: cd {place}")
     what = f"the repository keeps the journal of a session {tag}"
-    return PreconditionError(what, f"bring it back: {way_back(git, session)}, {other}")
+    return PreconditionError(what, f"{other}, or bring it back: {way_back(git, session)}")
 
 
 def fetch_command(git: Git) -> str:

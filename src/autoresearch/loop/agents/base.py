@@ -67,7 +67,10 @@ class Edit:
 
 
 class Agent(Protocol):
-    """Proposes edits. Found by name, or at a path "module:Class"; its constructor takes no argument it must have."""
+    """Proposes edits. Found by name, or at a path "module:Class"; its constructor takes no argument it must have.
+
+    One with an attribute `strategy` is asked by that of `search.strategies`, unless a person names another.
+    """
 
     name: str
 

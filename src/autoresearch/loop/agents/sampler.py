@@ -20,6 +20,8 @@ class Sampler:
     one that it is given, else the one that the brief's folder or the current one is in."""
 
     name = "sampler"
+    strategy = "best"
+    """Its points are told from the incumbent; from near misses, which noise makes many, it would wander."""
 
     def __init__(self, *, workspace: Workspace | None = None) -> None:
         self._workspace = workspace
