@@ -67,6 +67,26 @@ def test_there_and_back_nothing_is_lost(tmp_path: Path, seed: int) -> None:
     assert again.added == 0 and known(load_session(there), done.segments[0]) == known(before, 0)
 
 
+def test_what_was_imported_goes_out_again(tmp_path: Path) -> None:
+    here, there, again = (Workspace(tmp_path / name) for name in ("here", "there", "again"))
+    for workspace in (here, there, again):
+        workspace.root.mkdir()
+    for line in generated(Random(5)):
+        journal.append(here.journal, line)
+    (tmp_path / "out.jsonl").write_text(to_jsonl(load_session(here)))
+    journal.append(there.journal, {"type": "config", "name": "own", "metricName": "ms", "bestDirection": "lower"})
+    journal.append(there.journal, {"run": 1, "commit": "a", "metric": 7.0, "metrics": {}, "status": "keep",
+                                   "description": "own", "timestamp": 1_700_000_000, "segment": 0, "asi": {}})  # fmt: skip
+    (segment,) = import_log(there.root, tmp_path / "out.jsonl", None, 1).segments
+    (tmp_path / "both.jsonl").write_text(to_jsonl(load_session(there)))
+    done = import_log(again.root, tmp_path / "both.jsonl", None, 1)
+    assert len(done.segments) == 2 and segment != 0
+    found = load_session(again)
+    assert [known(found, number) for number in done.segments] == [
+        known(load_session(there), 0), known(load_session(here), 0),
+    ]  # fmt: skip
+
+
 def test_an_import_that_was_cut_anywhere_loses_no_later_run(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     here = Workspace(tmp_path / "here")

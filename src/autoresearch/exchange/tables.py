@@ -48,14 +48,14 @@ def to_tsv(session: Session, secondary: Sequence[str] = ()) -> str:
 
 
 def to_jsonl(session: Session, secondary: Sequence[str] = ()) -> str:
-    """Return all segments as the `config` and `run` lines that other tools of the field read.
+    """Return all segments, imported ones too, as the `config` and `run` lines that other tools of the field read.
 
     These expect a number for every experiment, so what has none is 0 (its status says crash), and milliseconds. They
     have all metrics already: `secondary` chooses none. What only `import` reads is in further keys, and in the lines of
     runs that were made after a verdict: nothing that was measured is lost on the way there and back.
     """
     lines: list[dict[str, object]] = []
-    for segment in {s.number: s for s in session.segments}.values():
+    for _, segment in sorted({s.number: s for s in (*session.imported, *session.segments)}.items()):
         mine = [e for e in session.experiments if e.segment == segment.number and e.status is not None]
         lines.append(foreign_config_line(segment.name, segment.metric))
         for e in mine:

@@ -54,6 +54,8 @@ class Session:
     """What agents proposed without a person."""
     ledger: Ledger = field(default_factory=Ledger)
     """What that has cost."""
+    imported: tuple[Segment, ...] = ()
+    """The segments that were read from other tools' logs beside those that are measured here."""
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What other rooms have worked out of this session, by their own keys: it never changes."""
 
@@ -221,6 +223,7 @@ class Fold:
         self._segments: list[Segment] = []
         self._segment = 0
         """The number of the one in force."""
+        self._imported: list[Segment] = []
         self._experiments: dict[tuple[int, int], Experiment] = {}
         """(segment, number) -> experiment, in the order of their beginnings."""
         self._newest: dict[int, tuple[int, int]] = {}
@@ -235,7 +238,9 @@ class Fold:
         segments = tuple(self._segments) or (Segment(0, "", Metric("metric", "lower")),)
         experiments, studies = tuple(self._experiments.values()), tuple(self._studies.values())
         loop, ledger = self._loop.state()
-        return Session(segments, experiments, hardware_of(self._env), studies, self._mailbox, loop, ledger)
+        return Session(
+            segments, experiments, hardware_of(self._env), studies, self._mailbox, loop, ledger, tuple(self._imported)
+        )
 
     def take(self, events: Iterable[tuple[int, Event]]) -> None:
         """Take in more lines. Raises as `replay` does; then the fold is of no more use."""
@@ -274,6 +279,8 @@ class Fold:
         elif kind == "note":
             key = self._key_of(event)
             self._experiments[key] = read_note(event, self._experiments[key])
+        elif kind == "import":
+            self._imported.append(read_config(event, len(self._segments)))
         elif kind == "config":
             self._segments.append(read_config(event, len(self._segments)))
             self._segment = self._segments[-1].number
