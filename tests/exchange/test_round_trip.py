@@ -75,8 +75,8 @@ def test_what_was_imported_goes_out_again(tmp_path: Path) -> None:
         journal.append(here.journal, line)
     (tmp_path / "out.jsonl").write_text(to_jsonl(load_session(here)))
     journal.append(there.journal, {"type": "config", "name": "own", "metricName": "ms", "bestDirection": "lower"})
-    journal.append(there.journal, {"run": 1, "commit": "a", "metric": 7.0, "metrics": {}, "status": "keep",
-                                   "description": "own", "timestamp": 1_700_000_000, "segment": 0, "asi": {}})  # fmt: skip
+    own = {"run": 1, "commit": "a", "metric": 7.0, "metrics": {}, "status": "keep", "description": "own"}
+    journal.append(there.journal, {**own, "timestamp": 1_700_000_000, "segment": 0, "asi": {}})
     (segment,) = import_log(there.root, tmp_path / "out.jsonl", None, 1).segments
     (tmp_path / "both.jsonl").write_text(to_jsonl(load_session(there)))
     done = import_log(again.root, tmp_path / "both.jsonl", None, 1)

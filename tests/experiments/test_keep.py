@@ -190,14 +190,26 @@ class TestConfirm:
 
     def test_more_pairs_of_a_close_call_can_change_the_verdict(self, noisy: Lab) -> None:
         set_base(noisy, 99.9)
-        noisy.attempt()
+        noisy.call("try", "-m", "less", "--asi", "family=size", "--asi", "result=nothing")
         assert (run_of(noisy)["status"], run_of(noisy)["seeds"]) == ("discard", [1])
         assert noisy.call("try", "-m", "x", "--pairs", "4").code == 2
         done = noisy.call("try", "--again", "2", "--pairs", "4", "--json")
         assert done.json["status"] == "keep" and "over 3 pairs" in done.json["reason"], done
         assert noisy.events("start")[-1]["pairs"] == 4 and run_of(noisy)["alpha"] > 0
+        assert run_of(noisy)["asi"] == {"family": "size"}, "what it is comes along, what came out does not"
         assert [r["seed"] for r in noisy.events("repeat")] == run_of(noisy)["seeds"][1:]
         noisy.assert_clean()
+
+    def test_weights_are_kept_of_one_seed_of_what_is_kept(self, make_lab: Maker) -> None:
+        lab = make_lab(run={"command": f'echo w > "$AUTORESEARCH_RUN_DIR/w.bin"\n{NOISY}', "weights": "w.bin"})
+        set_base(lab, 101)
+        lab.attempt()
+        set_base(lab, 95)
+        lab.attempt()
+        assert run_of(lab)["status"] == "keep" and len(run_of(lab)["seeds"]) > 1 and lab.events("repeat")
+        assert [p.parent.name for p in lab.workspace.run_dir(1, 0).parent.glob("*/w.bin")] == ["1"]
+        assert not [*lab.workspace.run_dir(2, 0).parent.glob("*/w.bin")]
+        assert [p.parent.name for p in lab.workspace.run_dir(3, 0).parent.glob("*/w.bin")] == ["1"]
 
     def test_what_a_night_has_spent_is_told(self, make_lab: Maker) -> None:
         lab = make_lab(run={"command": NOISY}, keep={"night_alpha": 0.05})

@@ -35,6 +35,9 @@ from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
+INHERITED = ("hypothesis", "family", "parent")
+"""What `try --again` takes over of the earlier experiment's side information; results and next steps are its own."""
+
 
 def attempt(
     root: Workspace,
@@ -63,7 +66,8 @@ def attempt(
         git, task = context.git, context.task
         if again is not None:
             earlier = restore(root, git, session, task, again)
-            description = description or f"again {again}: {earlier}"
+            description = description or f"again {again}: {earlier.description}"
+            asi = {key: earlier.asi[key] for key in INHERITED if key in earlier.asi} | dict(asi)
         candidate = find_candidate(git, session, task, description, same=same or again is not None)
         number = session.next_number
         about = {

@@ -83,8 +83,8 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
 
 
-def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> str:
-    """Write the mutable files of experiment `number` into the folder and return its description.
+def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> Experiment:
+    """Write the mutable files of experiment `number` into the folder and return it.
 
     They may be there already, or in a commit that waits: a kill can come before the commit and behind it.
     """
@@ -104,7 +104,7 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
         with changing_git(root):
             git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in version)])
             git.move_submodules("HEAD", commit)
-    return experiment.description
+    return experiment
 
 
 def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequence[str], *, empty: bool) -> list[str]:

@@ -32,14 +32,27 @@ def conclude(context: RunContext, runs: SeedRuns, remarks: list[str]) -> Experim
     root, session = context.workspace, load_session(context.workspace)
     experiment = session.find(runs.number)
     assert experiment is not None
-    remarks += keep_up(
-        root, context.git, session
-    )  # before git moves: a mirror with a verdict tells what git owes to it
+    # Before git moves: a mirror with a verdict tells what git owes to it.
+    remarks += keep_up(root, context.git, session)
     remarks += apply_verdict(root, context.git, session, experiment)
-    weights = context.task.run.weights
-    if weights is not None and experiment.status != "keep":
-        for path in root.run_dir(runs.number, 0).parent.glob(f"*/{weights}"):
-            path.unlink()
+    thin_weights(context, session, experiment)
     last = runs.failed or runs.last
     assert last is not None
     return ExperimentResult(experiment, session, last, tuple(remarks))
+
+
+def thin_weights(context: RunContext, session: Session, experiment: Experiment) -> None:
+    """Delete the weights of an experiment and of its parent, but for those of the first seed of a kept one: what
+    the other seeds left would fill a disk in a night."""
+    name = context.task.run.weights
+    if name is None:
+        return
+    for e in [experiment, *(e for e in session.current if e.commit is not None and e.commit == experiment.parent)]:
+        found = sorted(
+            context.workspace.run_dir(e.number, 0).parent.glob(f"*/{name}"), key=lambda path: path.parent.name
+        )
+        own = context.workspace.run_dir(e.number, next(iter(e.seeds), 0)) / name
+        kept = own if own in found else next(iter(found), None)
+        for path in found:
+            if e.status != "keep" or path != kept:
+                path.unlink()
