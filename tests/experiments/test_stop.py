@@ -54,6 +54,11 @@ def test_brief_and_hook_and_try_say_the_same(make_lab: Maker) -> None:
     assert done == resumed["stop"] == hook["stop"] == "1 experiments are done, max_experiments is 1"
     lab.write("STOP", "")
     assert lab.call("resume", "--json").json["stop"] == "the file STOP is here"
+    status = lab.call("status")
+    assert "stopped      the file STOP is here" in status.out and "autoresearch try" not in status.out
+    assert lab.call("status", "--json").json["next"] == lab.call("resume", "--json").json["next"]
+    refusal = lab.call("next", "--json")
+    assert refusal.code == 6 and refusal.json["error"]["message"] == "the file STOP is here"
 
 
 def test_hours_are_counted_by_the_clock_that_is_passed_in(make_lab: Maker) -> None:

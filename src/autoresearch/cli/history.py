@@ -36,8 +36,9 @@ def status(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch status --json
     """
-    from autoresearch.reports.brief import problem
-    from autoresearch.workspace.task_file import night_alpha_of
+    from autoresearch.reports.brief import NOTHING, problem, stop_now
+    from autoresearch.system.clock import wall_clock
+    from autoresearch.workspace.task_file import TaskFile, load, night_alpha_of
 
     workspace = find(here())
     session = load_session(workspace)
@@ -52,8 +53,15 @@ def status(as_json: JsonFlag = False) -> None:
         view["loop"]["running"] = loop_runs(workspace)
     if view["loop"] is not None and view["loop"]["running"] and running is None and wrong is None:
         view["next"] = "autoresearch log"
+    task: TaskFile | None = None
+    with contextlib.suppress(AutoresearchError):  # a journal alone is enough
+        task = load(workspace.root)
+    view["stop"] = stop_now(workspace, session, task, wall_clock())
+    if view["stop"] and idle and wrong is None:
+        view["next"] = NOTHING
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
+    lines[-1:-1] = [f"stopped      {view['stop']}"] if view["stop"] else []
     emit_with_messages(workspace, session, as_json, view, lines)
 
 

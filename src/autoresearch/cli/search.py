@@ -49,12 +49,15 @@ def next_(
 
     Example: autoresearch next --knobs
     """
+    from autoresearch.experiments.preflight import check_stop
+    from autoresearch.system.clock import wall_clock
     from autoresearch.workspace.task_file import load
 
     workspace = find(here())
     session = load_session(workspace)
     if session.incumbent is None:
         raise PreconditionError("there is no baseline yet", "measure it first: autoresearch baseline")
+    check_stop(workspace, session, load(workspace.root).stop, wall_clock())
     if knobs:
         view = _knobs(workspace, session)
         emit(as_json, view, _knob_lines(session, view))

@@ -40,6 +40,9 @@ NEAR_MISSES = 3
 LIMIT = 6800
 """Characters of the whole text: about 2,000 tokens, as tables of numbers have 3.4 characters in each."""
 
+NOTHING = "nothing, until the user wants more"
+"""What is next where a stop condition holds."""
+
 LIMIT_BRIEF = 4000
 """The same for `--brief`."""
 
@@ -64,7 +67,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
-        "stop": _stop(workspace, session, task, now),
+        "stop": stop_now(workspace, session, task, now),
         "unmeasured": _unmeasured(workspace, session, task) if running is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
@@ -193,8 +196,8 @@ def problem(workspace: Workspace, session: Session) -> AutoresearchError | None:
     return None
 
 
-def _stop(workspace: Workspace, session: Session, task: TaskFile | None, now: int) -> str | None:
-    """Return the stop condition that holds, or None."""
+def stop_now(workspace: Workspace, session: Session, task: TaskFile | None, now: int) -> str | None:
+    """Return the stop condition that holds, or None; without a `task` the file STOP alone is looked for."""
     if workspace.stop_file.exists():
         return STOP_FILE
     return stop_reason(task.stop, session, now) if task is not None else None
@@ -216,7 +219,7 @@ def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -
 def _next(session: Session, view: View) -> str:
     """Return the next command, in the light of what is in the folder."""
     if view["stop"] and not view["running"]:
-        return "nothing, until the user wants more"
+        return NOTHING
     command: str = view["next"]
     if command.startswith("autoresearch try -m") and not view["unmeasured"]:
         may = view["files"].get("mutable", ["the mutable files"])
