@@ -36,7 +36,7 @@ def status(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch status --json
     """
-    from autoresearch.reports.brief import NOTHING, problem, stop_now
+    from autoresearch.reports.brief import problem, tell_stop
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace.task_file import TaskFile, load, night_alpha_of
 
@@ -56,9 +56,7 @@ def status(as_json: JsonFlag = False) -> None:
     task: TaskFile | None = None
     with contextlib.suppress(AutoresearchError):  # a journal alone is enough
         task = load(workspace.root)
-    view["stop"] = stop_now(workspace, session, task, wall_clock())
-    if view["stop"] and idle and wrong is None:
-        view["next"] = NOTHING
+    tell_stop(view, workspace, session, task, wall_clock(), idle=idle and wrong is None)
     lines = views.status_lines(session, view)
     lines[-1:-1] = [f"wrong        {wrong}"] if wrong is not None else []
     lines[-1:-1] = [f"stopped      {view['stop']}"] if view["stop"] else []

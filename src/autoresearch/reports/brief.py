@@ -203,6 +203,15 @@ def stop_now(workspace: Workspace, session: Session, task: TaskFile | None, now:
     return stop_reason(task.stop, session, now) if task is not None else None
 
 
+def tell_stop(
+    view: View, workspace: Workspace, session: Session, task: TaskFile | None, now: int, *, idle: bool
+) -> None:
+    """Add to a view of the status the stop condition that holds, and that nothing is next then while all is `idle`."""
+    view["stop"] = stop_now(workspace, session, task, now)
+    if view["stop"] and idle:
+        view["next"] = NOTHING
+
+
 def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -> list[str]:
     """Return what was edited in the folder, or committed by hand, and not measured yet."""
     if task is None or session.incumbent is None:

@@ -12,6 +12,7 @@ from autoresearch.experiments.stop import STOP_FILE, stop_reason
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.session import Session
 from autoresearch.reports import figures, summary
+from autoresearch.reports.brief import tell_stop
 from autoresearch.reports.methods import methods
 from autoresearch.reports.views import View, status_view
 from autoresearch.search import ideas
@@ -34,6 +35,8 @@ def overview(workspace: Workspace, session: Session, now: int) -> View:
     task = task_of(workspace)
     known = families_of(task)
     status = status_view(session, current_run(workspace), task.keep.night_alpha if task is not None else None)
+    idle = status["running"] is None and not is_locked(workspace)
+    tell_stop(status, workspace, session, task, now, idle=idle)
     state = state_of(workspace, session, task, now)
     return {
         "name": one_line(session.segment.name, 80) or workspace.root.name,

@@ -68,6 +68,7 @@ def brief_view(session: Session, e: Experiment) -> View:
         "outcome": e.outcome,
         "metric": e.metric,
         "value": value(e),
+        "run_count": len(e.noise_runs),
         "gain": gain(session, e),
         "commit": (e.commit or "")[:7],
         "description": e.description,
@@ -259,7 +260,8 @@ def log_lines(session: Session, rows: list[View]) -> list[str]:
     """Return `log` as text, a line each; the secondary metrics of the rows are columns before the description."""
     names = list(rows[-1].get("secondary", ())) if rows else []
     also = "".join(f"  {one_line(name, 24):>10}" for name in names) + costs.columns(rows)
-    lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}  {'gain':>10}  {'commit':<7}{also}  description"]
+    lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}   {'gain':>10}  {'commit':<7}{also}  description"]
+    told = any(row["run_count"] > 1 for row in rows) and any(row["run_count"] == 1 for row in rows)
     for row in rows:
         status = row["status"] or "unfinished"
         if row["outcome"] not in (None, "ok", status):
@@ -267,10 +269,13 @@ def log_lines(session: Session, rows: list[View]) -> list[str]:
         also = "".join(f"  {_plain(row['secondary'][name]):>{max(10, len(one_line(name, 24)))}}" for name in names)
         also += costs.columns(rows, row)
         lines.append(
-            f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}  "
+            f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}"
+            f"{'*' if told and row['run_count'] == 1 else ' '}  "
             f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}{also}  "
             f"{one_line(row['description'], 90)}"
         )
+    if told:
+        lines.append(f"{'':>5}  * one run, whose seed may be an easy one; autoresearch show N compares the same seeds")
     if session.noise.sd:
         lines.append(f"{'':>5}  noise {noise_words(session)}; a gain is over the baseline")
     return lines
