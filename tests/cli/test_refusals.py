@@ -365,7 +365,7 @@ class TestInit:
         lab.git("switch", "-q", "main")
         lab.git("branch", "-q", "-D", "autoresearch/t")
         lab.workspace.journal.unlink()
-        init(lab, PRECONDITION, "resume --restore t, or choose another name")
+        init(lab, PRECONDITION, "choose another name with --tag NAME, or bring it back: ")
         lab.git("update-ref", "-d", "refs/autoresearch/t/0-journal")
         init(lab, PRECONDITION, "refs/autoresearch/t")
         assert lab.ref(1) == kept

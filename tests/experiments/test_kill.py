@@ -70,7 +70,7 @@ def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, name
     restore = lab.saved()
     points = lab.drive(0, *args)
     lab.check()
-    for at in drawn(where(points)[part], 0.25, f"{name} {part}"):
+    for at in drawn(where(points)[part], 0.2, f"{name} {part}"):
         restore()
         assert lab.drive(at, *args)[-1] == points[at - 1]
         lab.resume()

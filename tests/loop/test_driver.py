@@ -131,7 +131,7 @@ def test_an_edit_that_cannot_be_committed_is_refused_and_may_be_repaired(lab: La
     lab.assert_clean()
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads every folder")
 def test_a_file_that_cannot_be_read_is_refused(lab: Lab) -> None:
     loop(lab, Scripted(closed, 90), max_experiments=1)
     assert "no permission" in proposals(lab)[0][1]

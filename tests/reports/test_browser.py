@@ -63,6 +63,7 @@ def server(finished_night: Workspace, tmp_path_factory: pytest.TempPathFactory) 
 
 def opened(page: Any, server: Server, rest: str = "") -> None:
     page.goto(f"http://127.0.0.1:{server.port}/?token={server.token}")
+    page.wait_for_selector("html[data-ready=yes]")  # it goes on to the only workspace by itself
     page.goto(f"http://127.0.0.1:{server.port}{server.at(rest)}")
     page.wait_for_selector("html[data-ready=yes]")
 

@@ -181,7 +181,8 @@ def test_beginning_beside_a_lost_session_says_so_and_takes_none_of_its_names(not
     deleted(noted)
     assert f"resume --restore {TAG}" in noted.call("doctor").out
     refused = noted.call(*INIT)
-    assert refused.code == 5 and f"resume --restore {TAG}, or choose another name" in refused.err
+    way = f"choose another name with --tag NAME, or bring it back: autoresearch resume --restore {TAG}"
+    assert refused.code == 5 and way in refused.err
     begun = noted.call(*INIT[:-1], "other")
     assert begun.code == 0 and f"the session {TAG} of this repository is in no folder" in begun.err
 
