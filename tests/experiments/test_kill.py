@@ -32,18 +32,18 @@ bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 @pytest.mark.slow
 def test_a_few_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker) -> None:
-    hunt_try(make_lab("exact"), 24 if EVERY else 4, dice("kills of try"))
+    hunt_try(make_lab("exact"), 24 if EVERY else 3, dice("kills of try"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["noisy", "evaluated"])
 def test_more_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
-    hunt_try(make_lab(variant), 24 if EVERY else 4, dice(f"kills of try, {variant}"))
+    hunt_try(make_lab(variant), 24 if EVERY else 3, dice(f"kills of try, {variant}"))
 
 
 @pytest.mark.slow
 def test_an_import_that_is_killed_again_and_again_is_whole_in_the_end(make_lab: Maker) -> None:
-    hunt_import(make_lab(), 20 if EVERY else 4, dice("kills of import"))
+    hunt_import(make_lab(), 20 if EVERY else 3, dice("kills of import"))
 
 
 # --- named instants ---
@@ -70,7 +70,7 @@ def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, name
     restore = lab.saved()
     points = lab.drive(0, *args)
     lab.check()
-    for at in drawn(where(points)[part], 0.2, f"{name} {part}"):
+    for at in drawn(where(points)[part], 0.12, f"{name} {part}"):
         restore()
         assert lab.drive(at, *args)[-1] == points[at - 1]
         lab.resume()

@@ -79,8 +79,9 @@ def test_a_proposal_that_waits_is_skipped_by_the_next_run(lab: Lab) -> None:
         return prints(brief, 90)
 
     loop(lab, Scripted(stop))
-    assert lab.session.proposed is not None and lab.call("status", "--json").json["next"] == "autoresearch run"
+    assert lab.session.proposed is not None
     lab.workspace.stop_file.unlink()
+    assert lab.call("status", "--json").json["next"] == "autoresearch run"
     assert lab.call("skip").code == 0
     ended = loop(lab, Scripted(80), max_experiments=1)
     assert [e.metric for e in ended.session.current] == [100, 80]
