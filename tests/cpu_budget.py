@@ -21,27 +21,27 @@ QUICK = 250
 
 START = "start and collection"
 SHARES = {
-    START: (24, 14),
-    "tests": (47, 17),
+    START: (22, 14),
+    "tests": (44, 17),
     "tests/agents": (42, 12),
-    "tests/cheats": (60, 16),
+    "tests/cheats": (70, 16),
     "tests/cli": (104, 38),
-    "tests/exchange": (4, 2),
-    "tests/experiments": (255, 34),
+    "tests/exchange": (3, 2),
+    "tests/experiments": (264, 34),
     "tests/harness": (16, 10),
-    "tests/journal": (6, 4),
-    "tests/loop": (28, 3),
+    "tests/journal": (5, 4),
+    "tests/loop": (27, 3),
     "tests/loop/agents": (30, 6),
     "tests/models": (1, 1),
-    "tests/pretrain": (140, 15),
-    "tests/reports": (16, 9),
+    "tests/pretrain": (132, 15),
+    "tests/reports": (15, 9),
     "tests/runs": (38, 22),
     "tests/search": (4, 4),
     "tests/statistics": (6, 2),
     "tests/studies": (35, 20),
-    "tests/system": (4, 1),
+    "tests/system": (3, 1),
     "tests/tasks": (11, 10),
-    "tests/workspace": (29, 9),
+    "tests/workspace": (28, 9),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import INIT, TAG, Lab, new_repo, task_file
 from made_once import made_once
 from refusals import Follower, Recorder, Site, sites, sites_in
@@ -1095,7 +1096,7 @@ def go(lab: Lab, site: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [w for w in WALKS if w.site not in {*IDEAS, *BROKEN}],
+@pytest.mark.parametrize("way", drawn([w for w in WALKS if w.site not in {*IDEAS, *BROKEN}], 0.6, "walks"),
                          ids=lambda way: f"{way.base}: {way.site}")  # fmt: skip
 def test_a_refusal_leads_on(at: Callable[[str], Lab], way: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = at(way.base)
