@@ -40,6 +40,8 @@ class Tooth:
     new: str
     test: str
     """What pytest is given, of which something must fail: files, folders or nodes."""
+    every: bool = False
+    """Whether it bites for certain only where all is tried, and not the sample of a commit."""
 
 
 def main() -> None:
@@ -102,10 +104,10 @@ def tried(copy: Path, tooth: Tooth, *, find: bool) -> dict[str, Any]:
     path = copy / tooth.file
     whole = path.read_text(encoding="utf-8")
     began = time.monotonic()
-    green = None if find else passed(copy, tooth.test)
+    green = None if find else passed(copy, tooth.test, tooth.every)
     try:
         path.write_text(whole.replace(tooth.old, tooth.new), encoding="utf-8")
-        done = pytest(copy, ["-m", "not slow"] if find else ["-x", *tooth.test.split()])
+        done = pytest(copy, ["-m", "not slow"] if find else ["-x", *tooth.test.split()], every=tooth.every)
     finally:
         path.write_text(whole, encoding="utf-8")
     failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.M)
@@ -117,15 +119,16 @@ def tried(copy: Path, tooth: Tooth, *, find: bool) -> dict[str, Any]:
 
 
 @functools.cache
-def passed(copy: Path, test: str) -> bool:
+def passed(copy: Path, test: str, every: bool) -> bool:
     """Whether these tests pass as the code is; asked once for the breakages that share them."""
-    done = pytest(copy, test.split())
+    done = pytest(copy, test.split(), every=every)
     return done.returncode == 0 and " passed" in done.stdout
 
 
-def pytest(copy: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+def pytest(copy: Path, words: list[str], *, every: bool) -> subprocess.CompletedProcess[str]:
     # The copy's package comes before the installed one, in every process that a test starts, too.
     env = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {"AUTORESEARCH_EVERY": "1"} if every else {}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
     return subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True)
 

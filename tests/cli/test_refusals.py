@@ -365,7 +365,8 @@ class TestInit:
         lab.git("switch", "-q", "main")
         lab.git("branch", "-q", "-D", "autoresearch/t")
         lab.workspace.journal.unlink()
-        init(lab, PRECONDITION, "choose another name with --tag NAME, or bring it back: ")
+        line = init(lab, PRECONDITION, "choose another name with --tag NAME, or bring it back: ")
+        assert line.endswith("autoresearch resume --restore t")
         lab.git("update-ref", "-d", "refs/autoresearch/t/0-journal")
         init(lab, PRECONDITION, "refs/autoresearch/t")
         assert lab.ref(1) == kept

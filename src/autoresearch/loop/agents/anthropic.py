@@ -8,7 +8,7 @@ from typing import Any
 
 from autoresearch.journal.ledger import Usage
 from autoresearch.loop.agents import api
-from autoresearch.loop.agents.base import AgentGone, Brief, Edit
+from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
 from autoresearch.models.endpoint import Endpoint, Patience, Refusal
@@ -43,10 +43,7 @@ class Anthropic:
         return self._bill(brief, self._prompt(brief)).at_most()
 
     def propose(self, brief: Brief) -> Edit:
-        why = self.ready()
-        if why is not None:
-            said, _, fix = why.partition(": ")
-            raise AgentGone(said, fix)
+        api.check_ready(self.ready())
         told = self._prompt(brief)
         bill = self._bill(brief, told)
         return api.converse(brief, _Messages(self._endpoint, self.model, told, brief, bill.prices), bill)

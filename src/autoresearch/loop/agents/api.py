@@ -72,6 +72,13 @@ class Conversation(Protocol):
         ...
 
 
+def check_ready(why: str | None) -> None:
+    """Raise `AgentGone` for what `Agent.ready` says; None is nothing."""
+    if why is not None:
+        said, _, fix = why.rpartition(": ")
+        raise AgentGone(said, fix)
+
+
 def whole_files(brief: Brief) -> bool:
     """Whether the code is small enough that a model may give files whole."""
     return sum(len(text or "") for text in code_files(brief).values()) <= SMALL

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from autoresearch.journal.ledger import Usage
 from autoresearch.loop.agents import api
-from autoresearch.loop.agents.base import AgentGone, Brief, Edit
+from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
 from autoresearch.models.endpoint import Endpoint, Patience, Refusal
@@ -55,10 +55,7 @@ class OpenAI:
         return self._bill(brief, self._prompt(brief)).at_most()
 
     def propose(self, brief: Brief) -> Edit:
-        why = self.ready()
-        if why is not None:
-            said, _, fix = why.rpartition(": ")
-            raise AgentGone(said, fix)
+        api.check_ready(self.ready())
         told = self._prompt(brief)
         bill = self._bill(brief, told)
         kind = _Responses if self._responses else _Completions
