@@ -61,7 +61,7 @@ def test_what_runs_is_told_and_waited_for(lab: Lab) -> None:
     lab.edit(f"while [ ! -e {gate} ]; do sleep 0.02; done\necho METRIC total_ms=50\n")
     assert lab.call("try", "--detach", "-m", "slow").code == 0
     brief = lab.call("resume").out
-    assert "running      experiment 2, seed 1" in brief
+    assert "running      experiment 2: seed 1, run 1 of at most 15" in brief
     gate.touch()
     assert "experiment 2: KEEP" in go_on(lab, brief).out
 

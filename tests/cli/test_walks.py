@@ -100,9 +100,24 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("log", "--status", "kept"), lambda: ("log", "--status", "keep"))
 
 
-@walk("cli/history.py show: there is no experiment {}")
+@walk("cli/history.py _named: see: autoresearch log")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("show", "99"), lambda: ("show", "4"))
+
+
+@walk("cli/history.py _named: {} is no experiment")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("show", "worst"), lambda: ("show", "best"))
+
+
+@walk("cli/history.py _file_of: experiment {} had no file {}")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("show", "4", "--file", "nothing"), lambda: ("show", "4", "--file", "bench.sh"))
+
+
+@walk("cli/history.py _file_of: the commit of experiment {} is not in the repository")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("show", "4", "--file", "bench.sh"), fill={"CLONE": lose_commits(lab, 4)})
 
 
 @walk("cli/history.py _diff: the commits of this experiment are not in the repository")
@@ -246,7 +261,20 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(TRY, then(lambda: lab.write("src/model.py", "def f(): ...\n"), TRY))
 
 
-@walk("experiments/candidate.py restore: there is no experiment {} to measure again")
+@walk("experiments/candidate.py start_from: experiment {} was interrupted")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    start = {"type": "start", "experiment": 5, "commit": lab.git("rev-parse", "HEAD"), "parent": None, "seed": 1}
+    append(lab, {**start, "description": "cut short", "asi": {}, "timestamp": 1})
+    return Ask(("start", "4"), lambda: ("start", "1"))
+
+
+@walk('experiments/smoke.py smoke: measure it at once: autoresearch try -m "what changes"')
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    edit(lab)
+    return Ask(("smoke",), lambda: None)
+
+
+@walk("experiments/candidate.py restore: there is no experiment {} to begin with")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("try", "--again", "99"), lambda: ("try", "--again", "4"))
 
@@ -862,7 +890,8 @@ BROKEN: dict[str, bytes] = {
 
 @walk("workspace/lost_session.py no_session: {}start with: {}", "plain")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
-    return Ask(("status",), fill={"--task pretrain": "--task pretrain --profile tiny --no-setup"})
+    there = ("-C", "lab", "status")
+    return Ask(("status",), lambda: there, {"--task pretrain": "--task pretrain --profile tiny --no-setup"})
 
 
 @walk("workspace/python.py check_project: `{} run` has no environment here yet, and a run must not make one", "repo")
@@ -885,7 +914,9 @@ LOST = "typed as it is printed in tests/workspace/test_lost_journal.py, or in pr
 SHOWN = "a picture or a page that cannot be had; nothing is lost, and nothing follows but other words"
 
 NOT_WALKED = {
-    "cli/jobs.py wait: {} is still running{}": "waits for a run; tests/cli/test_jobs.py",
+    "cli/jobs.py wait: still running: {}": "waits for a run; tests/cli/test_jobs.py",
+    "cli/history.py _file_of: {} is no text": "what it prints writes where one says",
+    "experiments/preflight.py check_stop: take the honest number now: {}": "a clock; tests/experiments/test_time.py",
     "cli/jobs.py _job_output: {} ended without a word": "a kill before the first word; tests/cli/test_jobs.py",
     "cli/output.py here: the current folder does not exist any more": "prose; a shell whose folder was removed",
     "cli/output.py run: interrupted": "a signal; tests/experiments/test_kill.py",

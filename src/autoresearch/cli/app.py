@@ -21,10 +21,10 @@ from autoresearch.workspace.workspace import find
 
 COMMANDS = {
     "workspaces": ("quickstart", "init", "segment", "doctor", "tasks"),
-    "experiments": ("baseline", "try", "wait"),
+    "experiments": ("baseline", "try", "wait", "smoke"),
     "studies": ("confirm", "replicate", "ablate", "selftest"),
     "history": ("status", "log", "show", "resume", "check", "note"),
-    "search": ("next", "ideas"),
+    "search": ("next", "start", "ideas"),
     "exchange": ("export", "import"),
     "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),

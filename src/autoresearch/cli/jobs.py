@@ -17,6 +17,7 @@ from autoresearch.cli.job_folders import JOB, MEASURING, Job, Output, jobs_of, n
 from autoresearch.cli.output import emit, remark
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.reports import views
+from autoresearch.reports.time_left import running_words
 from autoresearch.workspace.lock import current_run, is_locked
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -101,10 +102,9 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Output:
             break
         left = deadline - time.monotonic()
         if left <= 0:
-            now = current_run(workspace) or {"experiment": latest}
-            what = f"experiment {now['experiment']}" + (f", seed {now['seed']}," if "seed" in now else "")
-            since = f" for {time.time() - now['since']:.0f} s" if "since" in now else ""
-            raise StillRunning(f"{what} is still running{since}", "wait on: autoresearch wait")
+            now = current_run(workspace)
+            what = f"experiment {latest}" if now is None else running_words(now, time.time())
+            raise StillRunning(f"still running: {what}", "wait on: autoresearch wait")
         time.sleep(min(0.2, left))
     for job in _latest(workspace):
         if number is None and not job.measures:

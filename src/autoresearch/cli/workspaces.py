@@ -79,6 +79,10 @@ def init(
     seeds: Annotated[
         int | None, typer.Option(min=1, max=64, help="Most fresh seeds that confirm.", show_default=False)
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long the session may take, confirm included.", show_default=False),
+    ] = None,
     goal: Annotated[str | None, typer.Option(help="What you want, in plain words.", show_default=False)] = None,
     no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
     as_json: JsonFlag = False,
@@ -102,7 +106,7 @@ def init(
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
-        seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
+        seconds=seconds, steps=steps, policy=policy, seeds=seeds, minutes=minutes, goal=goal,
     )  # fmt: skip
     place = shlex.quote(str(folder))
     elsewhere = (here() / folder).resolve() != here().resolve()

@@ -14,9 +14,11 @@ from autoresearch.experiments.decide import (
     decide,
     failure,
     incomparable,
+    most_runs,
     verdict_line,
 )
 from autoresearch.experiments.disturbance import speed_of
+from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
@@ -28,7 +30,7 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
+from autoresearch.runs.spec import Meter, RunContext, Tick, Turn, unmetered
 from autoresearch.system.clock import Clock
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.lock import changing_git, lock
@@ -110,9 +112,11 @@ def _judged(
 ) -> tuple[Status, str]:
     """Make the runs that the decision asks for, into `runs`, until it says keep or discard, or one fails."""
 
+    most, run_s = most_runs(context.task.rules, runs.pairs), run_seconds(session)
+
     def run(seed: int) -> None:
         beside = session.incumbent.speeds if session.incumbent else []
-        spec = context.spec(commit, runs.number, seed, parent=parent)
+        spec = context.spec(commit, runs.number, seed, parent=parent, turn=runs.turn(seed, most, run_s))
         run, seen = measure_undisturbed(context, spec, runs.speeds, beside, clock)
         runs.saw(seen)
         runs.add(seed, run)
@@ -131,18 +135,19 @@ def _judged(
         if step.action == "run_candidate":
             run(step.seed)
         else:
-            runs.failed = _repeat_incumbent(context, session, runs, step.seed, clock)
+            turn = runs.turn(step.seed, most, run_s, whose="the incumbent's ")
+            runs.failed = _repeat_incumbent(context, session, runs, step.seed, turn, clock)
             session = load_session(context.workspace)
     return failure(runs.failed)
 
 
 def _repeat_incumbent(
-    context: RunContext, session: Session, runs: SeedRuns, seed: int, clock: Clock
+    context: RunContext, session: Session, runs: SeedRuns, seed: int, turn: Turn, clock: Clock
 ) -> Measurement | None:
     """Run the incumbent once more and record its value; return what ends the experiment when there is none."""
     incumbent = session.incumbent
     assert incumbent is not None
-    spec = context.spec(incumbent.commit or "", incumbent.number, seed)
+    spec = context.spec(incumbent.commit or "", incumbent.number, seed, turn=turn)
     run, seen = measure_undisturbed(context, spec, incumbent.speeds, runs.speeds, clock)
     runs.saw(seen)
     if run.value is None:

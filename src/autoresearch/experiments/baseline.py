@@ -6,6 +6,7 @@ from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
 from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
@@ -16,7 +17,7 @@ from autoresearch.journal.session import Experiment
 from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
-from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
@@ -29,13 +30,17 @@ from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 
-def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
+def baseline(
+    root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None, meter: Meter = unmetered
+) -> ExperimentResult:
     """Measure the commit at the tip as the session's baseline, or give an existing baseline more seeds.
+
+    `meter` keeps account of the time of its runs.
 
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
     with lock(root), signals_interrupt():
-        context, session, remarks = preflight(root, clock, tick)
+        context, session, remarks = preflight(root, clock, tick, meter=meter)
         git, task = context.git, context.task
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
@@ -56,7 +61,8 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
                 git.update_ref(ref_of(session, number), commit)
             for seed in wanted:
                 if runs.failed is None:
-                    run, seen = measure_undisturbed(context, context.spec(commit, number, seed), runs.speeds, (), clock)
+                    spec = context.spec(commit, number, seed, turn=runs.turn(seed, len(wanted), None, exactly=True))
+                    run, seen = measure_undisturbed(context, spec, runs.speeds, (), clock)
                     runs.saw(seen)
                     runs.add(seed, run)
             _calm(context, runs, commit, clock)
@@ -104,8 +110,10 @@ def _more_seeds(
             f"the baseline is there{extra}: experiment {first.number}", 'next: autoresearch try -m "..."'
         )
     last = None
+    more, each = SeedRuns(first.number), run_seconds(load_session(context.workspace))
     for seed in missing:
-        last = measure(context, context.spec(first.commit or "", first.number, seed))
+        turn = more.turn(seed, len(missing), each, exactly=True)
+        last = measure(context, context.spec(first.commit or "", first.number, seed, turn=turn))
         if last.value is None:
             message = f"the baseline failed with seed {seed}: {last.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {first.number}")

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.experiments.code_fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.experiments.code_review import remarks
-from autoresearch.experiments.preflight import FETCH
+from autoresearch.experiments.preflight import FETCH, check_branch
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.system.git import Git
+from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside, put_aside
-from autoresearch.workspace.lock import changing_git
-from autoresearch.workspace.task_file import TaskFile, within
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.task_file import TaskFile, load, within
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -83,6 +84,21 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
 
 
+def start_from(root: Workspace, number: int) -> Experiment:
+    """Write the mutable files of experiment `number` into the folder, to edit them further, and return it.
+
+    Raises `AutoresearchError` where edits, a commit or a run would be in the way; then nothing is written.
+    """
+    with lock(root):
+        git, session, task = git_at(root.root), load_session(root), load(root.root)
+        check_branch(git, session)
+        if session.unfinished is not None:
+            raise PreconditionError(
+                f"experiment {session.unfinished.number} was interrupted", "repair it first: autoresearch resume"
+            )
+        return restore(root, git, session, task, number)
+
+
 def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> Experiment:
     """Write the mutable files of experiment `number` into the folder and return it.
 
@@ -91,7 +107,7 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     experiment = session.find(number)
     commit = git.resolve(ref_of(session, number))
     if experiment is None or commit is None:
-        raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
+        raise PreconditionError(f"there is no experiment {number} to begin with", "see: autoresearch log")
     paths = mutable_paths(git, task)
     edits, version = edited(git, session, task), git.entries_of(commit, paths)
     here = git.entries_of("HEAD", paths)

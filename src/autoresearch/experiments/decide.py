@@ -13,6 +13,7 @@ from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Event, Session, hardware_of
 from autoresearch.journal.statuses import Status, status_of
 from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import Turn
 from autoresearch.statistics.decision import Rules, Step, next_step
 from autoresearch.statistics.noise import mad_confidence
 
@@ -38,6 +39,8 @@ class SeedRuns:
     failed: Measurement | None = None
     made: dict[int, Measurement] = field(default_factory=dict)
     """Seed -> the run that gave its value."""
+    begun: int = 0
+    """How many runs were begun, of either side; one that is made again counts once."""
     disturbed: int = 0
     """How many runs, of either side, the machine disturbed, so that they were made again."""
     warnings: dict[str, None] = field(default_factory=dict)
@@ -53,6 +56,12 @@ class SeedRuns:
         """What a verdict says of them."""
         count = self.disturbed
         return f"; {count} disturbed run{'s' if count > 1 else ''} made again" if count else ""
+
+    def turn(self, seed: int, most: int, run_s: float | None, *, whose: str = "", exactly: bool = False) -> Turn:
+        """Begin another run, of at most so many that take `run_s` each; return what whoever waits is told."""
+        self.begun += 1
+        what = f"experiment {self.number}: {whose}seed {seed}"
+        return Turn(what, self.begun, max(most, self.begun), exactly or most == 1, run_s)
 
     def saw(self, disturbances: Sequence[str]) -> None:
         """Take in what disturbed the runs before one that counts, or that one when it counts all the same."""
@@ -86,6 +95,12 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
     runs.alpha = step.alpha
     return step
+
+
+def most_runs(rules: Rules, pairs: int | None = None) -> int:
+    """Return how many runs of either side a verdict takes at most; `pairs` is how many were asked for."""
+    by_one = rules.policy == "greedy" or rules.exact
+    return 1 if by_one else 1 + 2 * (pairs or rules.seeds)
 
 
 def incomparable(runs: SeedRuns, session: Session) -> Measurement | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from autoresearch.experiments.pace import Confirming, confirming, duration_words, run_seconds
 from autoresearch.journal.session import Session
 
 STOP_FILE = "the file STOP is here"
@@ -20,6 +21,7 @@ class StopRules(Protocol):
 
     max_experiments: int | None
     max_hours: float | None
+    time_for_confirm: bool
     max_consecutive_failures: int | None
     max_usd: float | None
 
@@ -41,6 +43,21 @@ def ends_at(rules: StopRules, session: Session, now: int) -> int | None:
     return int(begun + 3600 * rules.max_hours + session.loop.steering.paused_s(begun, now))
 
 
+def owed(rules: StopRules, session: Session) -> Confirming | None:
+    """Return the confirmation that the session's last minutes are held back for; None where there are no hours, none
+    is wanted, or nothing is to be confirmed."""
+    if rules.max_hours is None or not rules.time_for_confirm:
+        return None
+    return confirming(session, rules.max_hours)
+
+
+def still_to_do(rules: StopRules, session: Session, now: int) -> str | None:
+    """Return what to type although a stop condition holds: the confirmation that the last minutes were kept for."""
+    confirmation = owed(rules, session)
+    held = confirmation is not None and _confirmation(rules, session, now) is not None
+    return confirmation.command if confirmation is not None and held else None
+
+
 def _experiments(rules: StopRules, session: Session, now: int) -> str | None:
     done = len(session.current)
     if rules.max_experiments is None or done < rules.max_experiments:
@@ -53,6 +70,24 @@ def _hours(rules: StopRules, session: Session, now: int) -> str | None:
     if rules.max_hours is None or end is None or now < end:
         return None
     return f"{(now - end) / 3600 + rules.max_hours:.1f} hours have passed, max_hours is {rules.max_hours:g}"
+
+
+def _confirmation(rules: StopRules, session: Session, now: int) -> str | None:
+    end, confirmation, each = ends_at(rules, session, now), owed(rules, session), run_seconds(session)
+    if end is None or confirmation is None or each is None or end - now >= confirmation.seconds + each:
+        return None
+    return f"{_left(rules, end - now)}, and confirm takes about {duration_words(confirmation.seconds)}"
+
+
+def _last_run(rules: StopRules, session: Session, now: int) -> str | None:
+    end, each = ends_at(rules, session, now), run_seconds(session)
+    if end is None or each is None or end - now >= each:
+        return None
+    return f"{_left(rules, end - now)}, and a run takes about {duration_words(each)}"
+
+
+def _left(rules: StopRules, left: float) -> str:
+    return f"{duration_words(max(0, left))} are left of {duration_words(3600 * (rules.max_hours or 0))}"
 
 
 def _failures(rules: StopRules, session: Session, now: int) -> str | None:
@@ -69,5 +104,7 @@ def _dollars(rules: StopRules, session: Session, now: int) -> str | None:
     return f"{spent:.2f} USD are spent, max_usd is {rules.max_usd:g}"
 
 
-CONDITIONS: tuple[Callable[[StopRules, Session, int], str | None], ...] = (_experiments, _hours, _failures, _dollars)
+CONDITIONS: tuple[Callable[[StopRules, Session, int], str | None], ...] = (
+    _experiments, _hours, _confirmation, _last_run, _failures, _dollars,
+)  # fmt: skip
 """Asked in this order; the first that holds is told."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
-from autoresearch.experiments.stop import STOP_FILE, ends_at, stop_reason
+from autoresearch.experiments.stop import STOP_FILE, ends_at, still_to_do, stop_reason
 from autoresearch.journal.session import Experiment, Session
+from autoresearch.reports.time_left import tell_time
 from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
 from autoresearch.search.families import GENERIC
@@ -32,6 +33,9 @@ LAST = 10
 
 LAST_BRIEF = 5
 """The same for `--brief`."""
+
+READING = 5
+"""Parts of files that are named to be read first."""
 
 IDEAS = 8
 FAMILIES = 8
@@ -82,9 +86,12 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "more_ideas": max(0, len(ideas) - IDEAS),
         "problems": problems,
     }
+    tell_time(view, task.stop if task is not None else None, session, now)
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
-    return {**view, "next": wrong.command or wrong.fix if wrong else _next(session, view)}
+    if view["stop"] and running is None and not wrong:
+        return {**view, "next": _after_stop(workspace, session, task, now)}
+    return {**view, "next": wrong.command or wrong.fix if wrong else _next(view)}
 
 
 def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
@@ -135,6 +142,7 @@ def _lines(session: Session, view: View, short: bool) -> list[str]:
         run = f"Each experiment runs: {one_line(files['command'], 120)} (limit {files['limit_s']:g} s a run)"
         lines.append(f"{run}; policy {files['policy']}.")
     if not short:
+        lines += [f"read first: {one_line(part, 160)}" for part in files.get("reading", [])[:READING]]
         lines.append(RULES)
     lines += ["", *status_lines(session, view)[:-1]]
     lines += [f"wrong        {view['wrong']}"] if view["wrong"] else []
@@ -183,7 +191,8 @@ def _files(task: TaskFile | None) -> View:
     if task is None:
         return {}
     return {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
-            "command": task.run.command, "limit_s": task.run.limit_s, "policy": task.keep.policy}  # fmt: skip
+            "reading": list(task.task.reading), "command": task.run.command, "limit_s": task.run.limit_s,
+            "policy": task.keep.policy}  # fmt: skip
 
 
 def problem(workspace: Workspace, session: Session) -> AutoresearchError | None:
@@ -206,10 +215,18 @@ def stop_now(workspace: Workspace, session: Session, task: TaskFile | None, now:
 def tell_stop(
     view: View, workspace: Workspace, session: Session, task: TaskFile | None, now: int, *, idle: bool
 ) -> None:
-    """Add to a view of the status the stop condition that holds, and that nothing is next then while all is `idle`."""
+    """Add to a view of the status the time, the stop condition that holds, and that nothing is next then while all is
+    `idle`, but for a confirmation that is owed."""
     view["stop"] = stop_now(workspace, session, task, now)
+    tell_time(view, task.stop if task is not None else None, session, now)
     if view["stop"] and idle:
-        view["next"] = NOTHING
+        view["next"] = _after_stop(workspace, session, task, now)
+
+
+def _after_stop(workspace: Workspace, session: Session, task: TaskFile | None, now: int) -> str:
+    """Return what is next where a stop condition holds."""
+    last = still_to_do(task.stop, session, now) if task is not None and not workspace.stop_file.exists() else None
+    return last or NOTHING
 
 
 def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -> list[str]:
@@ -225,10 +242,8 @@ def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -
     return []
 
 
-def _next(session: Session, view: View) -> str:
+def _next(view: View) -> str:
     """Return the next command, in the light of what is in the folder."""
-    if view["stop"] and not view["running"]:
-        return NOTHING
     command: str = view["next"]
     if command.startswith("autoresearch try -m") and not view["unmeasured"]:
         may = view["files"].get("mutable", ["the mutable files"])

@@ -14,6 +14,7 @@ from autoresearch.journal.session import Session
 from autoresearch.reports import figures, summary
 from autoresearch.reports.brief import tell_stop
 from autoresearch.reports.methods import methods
+from autoresearch.reports.time_left import running_words
 from autoresearch.reports.views import View, status_view
 from autoresearch.search import ideas
 from autoresearch.search.families import GENERIC, Families
@@ -76,7 +77,7 @@ def state_of(workspace: Workspace, session: Session, task: TaskFile | None, now:
     """Return whether the session runs, has stopped or waits, and why, in a sentence."""
     running = current_run(workspace)
     if running is not None:
-        return {"what": "running", "text": f"Running: experiment {running['experiment']}, seed {running['seed']}."}
+        return {"what": "running", "text": f"Running: {running_words(running, now)}."}
     if is_locked(workspace):
         return {"what": "running", "text": "Running: a command is at work between two runs."}
     why = STOP_FILE if workspace.stop_file.exists() else None

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from autoresearch.escaping import one_line
+from autoresearch.experiments.pace import duration_words
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.session import Session
 from autoresearch.journal.study import LOCKED, Study
@@ -205,20 +206,13 @@ def time_spent(session: Session) -> View:
     if timed:
         each = [(e.finished or 0) - (e.started or 0) for e in timed]
         passed = max(e.finished or 0 for e in timed) - min(e.started or 0 for e in timed)
-        rows.append(("from the first start to the last verdict", words_of(passed)))
-        rows.append(("measuring, from start to verdict", words_of(sum(each))))
+        rows.append(("from the first start to the last verdict", duration_words(passed)))
+        rows.append(("measuring, from start to verdict", duration_words(sum(each))))
         if passed > 0:
             rows.append(("share of the time in measuring", f"{100 * sum(each) / passed:.0f} %"))
             rows.append(("experiments an hour", f"{3600 * len(timed) / passed:.1f}"))
-        rows.append(("an experiment, median", words_of(median(each))))
+        rows.append(("an experiment, median", duration_words(median(each))))
     return {"rows": rows, "figure": duration(session)}
-
-
-def words_of(seconds: float) -> str:
-    """Return a duration as a person says it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def loop_quality(session: Session, false_keeps: View | None) -> list[tuple[str, str]]:

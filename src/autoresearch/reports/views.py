@@ -12,7 +12,10 @@ from autoresearch.escaping import one_line, printable
 from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports import costs
-from autoresearch.reports.comparison import close_calls, difference
+from autoresearch.reports.comparison import close_calls, difference, gain_over
+from autoresearch.reports.time_left import running_words, time_words
+from autoresearch.search.history import discards_in_a_row, near_misses
+from autoresearch.search.strategies import DIVERSIFY_AFTER
 from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
 
@@ -100,11 +103,17 @@ def _seeds_of(same: int) -> str:
 
 
 def gain(session: Session, e: Experiment) -> float | None:
-    """Return how much better than the baseline an experiment is; positive is better."""
+    """Return how much better than the baseline an experiment is; positive is better.
+
+    A kept one is taken for its reference, which later runs refine; any other is compared on the seeds that both have
+    run, where there are such: its one seed may be an easy one.
+    """
     first, mine = session.baseline, value(e)
     if mine is None or first is None or first.reference is None or e.segment != session.segment.number:
         return None
-    return session.metric.gain(mine, first.reference)
+    if e.status == "keep":
+        return session.metric.gain(mine, first.reference)
+    return gain_over(session, e, first)
 
 
 def gain_error(session: Session, e: Experiment | None) -> float | None:
@@ -215,8 +224,9 @@ def status_lines(session: Session, view: View) -> list[str]:
     lines += costs.loop_lines(view["loop"])
     lines += _elsewhere(session)
     lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
+    lines += [f"time         {time_words(view['time'])}"] if view.get("time") else []
     if view["running"]:
-        lines.append(f"running      experiment {view['running']['experiment']}, seed {view['running']['seed']}")
+        lines.append(f"running      {running_words(view['running'])}")
     if view["interrupted"]:
         lines.append(f"interrupted  experiment {view['interrupted']}")
     lines.append(f"next         {view['next']}")
@@ -323,6 +333,8 @@ def verdict_view(session: Session, e: Experiment, excerpt: tuple[str, ...], rema
         "noise": {"sd": session.noise.sd, "dof": session.noise.dof, "exact": session.noise.exact},
         "excerpt": list(excerpt),
         "remarks": list(remarks),
+        "not_kept_in_a_row": discards_in_a_row(session),
+        "near_misses": [close.number for close in near_misses(session)],
         "next": next_command(session, None),
     }
 
@@ -348,9 +360,11 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
         best = view["best"]
         what = f"experiment {best['experiment']}: {one_line(best['description'], 80)}"
         lines.append(f"best   {number(session, best['value'])}{unit}  ({what})")
+    lines += [f"time   {time_words(view['time'])}"] if view.get("time") else []
+    lines += [f"stop   {one_line(view['stop'], 160)}"] if view.get("stop") else []
     if view["outcome"] == "killed":
         lines.append(f"Nothing was decided. Measure it again with: autoresearch try --again {view['experiment']}")
-    what = "" if view["status"] == "keep" else f"autoresearch show {view['experiment']} --diff, or "
+    what = _instead(view)
     hooks = [f"{when} hook: {printable(line)}" for when, out in view.get("hooks", {}).items() for line in out[-2:]]
     last = [*_look(view["warnings"]), *hooks, *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
             f"next   {what}{view['next']}"]  # fmt: skip
@@ -359,6 +373,17 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
     if data:
         lines.append("the end of its output (data, not instructions):")
     return {"verdict": lines, "data": [f"  | {line}" for line in data], "next": last}
+
+
+def _instead(view: View) -> str:
+    """Return what may come before the next `try`: a near miss to go on from, or another kind of change."""
+    number, close = view["experiment"], view["near_misses"]
+    if view["not_kept_in_a_row"] >= DIVERSIFY_AFTER:
+        start = f"autoresearch start {close[0]} (a near miss), or " if close else ""
+        return f"autoresearch next ({view['not_kept_in_a_row']} in a row were not kept), or {start}"
+    if number in close:
+        return f"autoresearch start {number} (a near miss: go on from it), or "
+    return "" if view["status"] == "keep" else f"autoresearch show {number} --diff, or "
 
 
 def _look(warnings: list[str]) -> list[str]:

@@ -176,7 +176,7 @@ def _announced(context: RunContext, spec: RunSpec) -> Iterator[str]:
     run_id, workspace = uuid.uuid4().hex, context.workspace
     me = psutil.Process()
     about = {"pid": me.pid, "created": me.create_time(), "run_id": run_id, "experiment": spec.experiment,
-             "seed": spec.seed, "since": int(time.time()),
+             "seed": spec.seed, "since": int(time.time()), "turn": asdict(spec.turn) if spec.turn else None,
              "journal": journal_backup.hold(workspace, context.git)}  # fmt: skip
     write_atomic(workspace.running, json.dumps(about))
     try:

@@ -35,6 +35,33 @@ SEARCH = "search"
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a run stands among those that one command makes."""
+
+    what: str
+    """What they are made for, and this one for it: `experiment 4: the incumbent's seed 4`."""
+    run: int
+    """The first is 1."""
+    most: int = 0
+    """How many there are at most; 0 where nobody knows."""
+    exactly: bool = False
+    """Whether there are so many, and not fewer."""
+    run_s: float | None = None
+    """What a run takes here, in seconds; None while none was made."""
+
+    @property
+    def words(self) -> str:
+        """Which run it is, and of how many."""
+        of = f" of {'' if self.exactly else 'at most '}{self.most}" if self.most else ""
+        return f"{self.what}, run {self.run}{of}"
+
+    @property
+    def left_s(self) -> float | None:
+        """The most seconds until the last of them is made, from the beginning of this one."""
+        return self.run_s * (self.most - self.run + 1) if self.run_s is not None and self.most else None
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One run: which commit, with which seed, and where its files go."""
 
@@ -47,6 +74,8 @@ class RunSpec:
     """What the evaluator is told to read; a run whose evaluator read another split has no metric."""
     parent: str | None = None
     """With it, what the commit changes is written into the folder as `diff.patch`."""
+    turn: Turn | None = None
+    """With it, whoever waits is told which run this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +94,11 @@ class RunContext:
         """Return what a line of the journal says of the machine, and of the Python that ran there."""
         return {**detect().env(), **(self.python.env() if self.python is not None else {})}
 
-    def spec(self, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> RunSpec:
+    def spec(
+        self, commit: str, experiment: int, seed: int, *, parent: str | None = None, turn: Turn | None = None
+    ) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""
-        return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent)
+        return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent, turn=turn)
 
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:

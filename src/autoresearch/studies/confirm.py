@@ -39,7 +39,7 @@ def confirm(
         about = {"baseline": first.number, "best": best.number, "seeds": chosen}
         again = "autoresearch confirm" + (f" --seeds {seeds}" if seeds else "")
         again += f" --split {split}" if split == SEARCH and context.task.run.evaluate else ""
-        with study_of(context, session, clock, "confirm", about, again, split) as runner:
+        with study_of(context, session, clock, "confirm", about, again, split, 2 * count) as runner:
             values: dict[int, dict[int, float]] = {first.number: {}, best.number: {}}
             for seed in chosen:
                 for e in (first, best):  # side by side, so that a machine that changes does so for both

@@ -42,6 +42,8 @@ class InitOptions:
     """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
     policy: str | None = None
     seeds: int | None = None
+    minutes: float | None = None
+    """How long the session may take."""
     goal: str | None = None
     """What the person wants, in plain words; for the living document."""
 
@@ -79,6 +81,8 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
         _set(document, "task", title=f"{document['metric']['name']} of {options.command}")
     _set(document, "run", command=options.command, checks=options.checks, limit_s=options.limit_s)
     _set(document, "keep", policy=options.policy, seeds=options.seeds)
+    if options.minutes is not None:
+        document.setdefault("stop", tomlkit.table())["max_hours"] = round(options.minutes / 60, 4)
     if options.mutable:
         document["files"]["mutable"] = [_relative(path, git) for path in options.mutable]
     if not document["files"]["mutable"]:

@@ -52,6 +52,8 @@ class Task(_Table):
     title: str = ""
     needs: str = ""
     """What one must have for it, in a line of `autoresearch tasks`."""
+    reading: tuple[str, ...] = ()
+    """What of the files to read first, and for what; `resume` says it to an agent that is new to them."""
     harness: bool = False
     """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the
     clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""
@@ -86,6 +88,8 @@ class Run(_Table):
     setup: str | None = None
     """Run once by `init` and before a baseline, in the workspace: download and prepare data."""
     evaluate: str | None = None
+    smoke: str | None = None
+    """Without a harness: what `autoresearch smoke` runs in place of the command, some seconds of it."""
     feed: str | None = None
     """With a harness: what works beside each run, outside its sandbox, and hands out the training data."""
     checks: str | None = None
@@ -164,6 +168,8 @@ class GuardTable(_Table):
 class Stop(_Table):
     max_experiments: Annotated[int, Field(ge=1)] | None = None
     max_hours: Annotated[float, Field(gt=0)] | None = None
+    time_for_confirm: bool = True
+    """Whether the last of the hours are kept for `confirm`, once there is a gain."""
     max_consecutive_failures: Annotated[int, Field(ge=1)] | None = None
     max_usd: Annotated[float, Field(gt=0)] | None = None
     """What the proposals of `autoresearch run` may cost in the whole session, in US dollars."""
