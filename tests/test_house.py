@@ -20,6 +20,8 @@ PURE_ROOMS = {"errors", "escaping", "metrics", "statistics", "journal"}
 PURE_MODULES = {
     "experiments.stop",
     "runs.measurement",
+    "runs.turn",
+    "experiments.pace",
     "experiments.decide",
     "experiments.disturbance",
     "experiments.evidence",

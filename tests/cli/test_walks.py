@@ -105,7 +105,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("show", "99"), lambda: ("show", "4"))
 
 
-@walk("cli/history.py _named: {} is no experiment")
+@walk("cli/history.py _named: N is {}, which is no experiment")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("show", "worst"), lambda: ("show", "best"))
 

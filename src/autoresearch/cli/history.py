@@ -148,7 +148,7 @@ def show(
 def _named(session: Session, which: str) -> Experiment:
     """Return the experiment of a number, or the best one; raise `UsageError` where there is none."""
     if which != "best" and not which.isdecimal():
-        raise UsageError(f"{which!r} is no experiment", "give its number, or best; see: autoresearch log")
+        raise UsageError(f"N is {which!r}, which is no experiment", "give its number, or best; see: autoresearch log")
     experiment = session.best if which == "best" else session.find(int(which))
     if experiment is None:
         what = "nothing was kept yet" if which == "best" else f"there is no experiment {which}"

@@ -30,7 +30,8 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import Meter, RunContext, Tick, Turn, unmetered
+from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
+from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.lock import changing_git, lock

@@ -13,7 +13,7 @@ from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Event, Session, hardware_of
 from autoresearch.journal.statuses import Status, status_of
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import Turn
+from autoresearch.runs.turn import Turn
 from autoresearch.statistics.decision import Rules, Step, next_step
 from autoresearch.statistics.noise import mad_confidence
 

@@ -11,7 +11,8 @@ from autoresearch.experiments.candidate import find_candidate
 from autoresearch.experiments.preflight import preflight
 from autoresearch.runs.measure import measure
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import RunSpec, Tick, Turn
+from autoresearch.runs.spec import RunSpec, Tick
+from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git

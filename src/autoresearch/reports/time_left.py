@@ -7,7 +7,7 @@ from typing import Any
 from autoresearch.experiments.pace import duration_words, run_seconds
 from autoresearch.experiments.stop import StopRules, ends_at, owed
 from autoresearch.journal.session import Session
-from autoresearch.runs.spec import Turn
+from autoresearch.runs.turn import Turn
 
 View = dict[str, Any]
 

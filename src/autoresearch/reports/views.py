@@ -14,8 +14,7 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
 from autoresearch.reports.time_left import running_words, time_words
-from autoresearch.search.history import discards_in_a_row, near_misses
-from autoresearch.search.strategies import DIVERSIFY_AFTER
+from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
 from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
 

@@ -22,7 +22,8 @@ from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Session
 from autoresearch.journal.study import Study
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import SEARCH, RunContext, RunSpec, Turn
+from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
+from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import append, load_session
