@@ -50,11 +50,12 @@ def top(session: Session) -> list[View]:
     by_commit = {e.commit: e for e in session.current if e.status == "keep" and e.commit is not None}
     # The gain on shared seeds, which is shown, takes longer to find than that of the means, by which most fall out.
     likely = sorted(kept, key=lambda e: -(step(session, e) or 0.0))[: 4 * TOP]
-    rows = [_top_row(session, e, by_commit.get(e.parent or "")) for e in likely]
+    rows = [kept_row(session, e, by_commit.get(e.parent or "")) for e in likely]
     return sorted(rows, key=lambda row: -row["step"])[:TOP]
 
 
-def _top_row(session: Session, e: Experiment, parent: Experiment | None) -> View:
+def kept_row(session: Session, e: Experiment, parent: Experiment | None) -> View:
+    """Return a kept experiment with what it brought over `parent`, on its seeds, and its hypothesis."""
     gap = difference(session, e, parent) if parent is not None else None
     gained, error = (gap.gain, gap.error) if gap is not None else (step(session, e), None)
     return {
