@@ -885,6 +885,7 @@ LOST = "typed as it is printed in tests/workspace/test_lost_journal.py, or in pr
 SHOWN = "a picture or a page that cannot be had; nothing is lost, and nothing follows but other words"
 
 NOT_WALKED = {
+    "cli/exchange.py export: {} cannot be written to standard output": "prose; tests/exchange/test_table_files.py",
     "cli/jobs.py wait: {} is still running{}": "waits for a run; tests/cli/test_jobs.py",
     "cli/jobs.py _job_output: {} ended without a word": "a kill before the first word; tests/cli/test_jobs.py",
     "cli/output.py here: the current folder does not exist any more": "prose; a shell whose folder was removed",
@@ -908,6 +909,7 @@ NOT_WALKED = {
     "studies/ablate.py apply: there is no smaller stack to apply": "prose; nothing follows",
     "studies/ablate.py apply: there are edits that were not measured": "edits while a study runs",
     "studies/ablate.py apply: there is a commit that was not measured": "a commit while a study runs",
+    "studies/confirm.py confirm_stack: nothing was kept since the baseline": "finalize has refused before",
     "studies/selftest.py selftest: a run of the unchanged code failed ({})": "not walked yet",
     "studies/study.py study_of: go on with: {}": "a signal; tests/experiments/test_kill_studies.py",
     "studies/study.py fail: go on with: {}": "a machine that fails during a study; not walked yet",

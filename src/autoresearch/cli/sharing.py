@@ -1,4 +1,4 @@
-"""Commands that hand a session on: `finalize` makes branches for review, `bundle` an archive, `replay` runs one again."""
+"""Commands that hand a session on: `finalize` for review, `bundle` as an archive, `replay` of one."""
 
 from __future__ import annotations
 

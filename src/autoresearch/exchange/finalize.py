@@ -223,7 +223,7 @@ def _without(git: Git, session: Session, numbers: Sequence[int]) -> str:
 
 
 def _entries(git: Git, here: str, e: Experiment, undo: Sequence[Experiment]) -> dict[str, Entry | None] | str:
-    """Return what leads from the commit `here` to an experiment without some changes; or in words what is in the way."""
+    """Return what leads from the commit `here` to an experiment without some changes, or what is in the way."""
     commit = e.commit or ""
     undone = undo_all(git, commit, undo)
     if isinstance(undone, str):
