@@ -117,10 +117,11 @@ def bundle(
     Example: autoresearch bundle -o night.zip
     """
     from autoresearch.exchange.bundle import bundle
+    from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
     path: Path = here() / output
-    done = bundle(workspace, path, logs=logs, trust=trust)
+    done = bundle(workspace, path, wall_clock(), logs=logs, trust=trust)
     view: dict[str, Any] = {"file": str(path), "bytes": done.size, "files": done.files, "taken_out": done.taken_out,
                             "remarks": list(done.remarks)}  # fmt: skip
     lines = [f"wrote {path}: {done.files} files, {done.size} bytes"]

@@ -60,6 +60,11 @@ def earlier_mirror_ref(tag: str | None, tree: str) -> str:
     return f"{tag_folder(tag or 'session')}/{_MIRROR}-earlier/{tree[:12]}"
 
 
+def is_mirror(ref: str) -> bool:
+    """Whether a ref keeps a copy of a journal, the present or an earlier one."""
+    return f"/{_MIRROR}" in ref
+
+
 def tag_of_mirror(ref: str) -> str:
     """Return the tag of the session whose journal this ref keeps."""
     return ref.removeprefix(f"{EXPERIMENTS}/").removesuffix(f"/{_MIRROR}")

@@ -1,0 +1,184 @@
+"""`bundle` and `replay`: the same session makes the same file, without secrets, and it runs again for somebody else."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from lab import Lab, call
+
+from autoresearch.exchange.bundle import fold_digest
+from autoresearch.exchange.redaction import Redaction
+from autoresearch.workspace.session_journal import load_session, session_of
+from autoresearch.workspace.workspace import Workspace
+
+VALUE = "Zx93-unguessable-value"
+# Put together here, so that nobody who looks for secrets in this file finds one.
+KEY = "sk-" + "ant-" + "a1" * 20
+TOKENS = {
+    "key of a model's API": KEY,
+    "token of GitHub": "ghp_" + "A1b2" * 9,
+    "token of GitLab": "glpat-" + "x1" * 10,
+    "token of Hugging Face": "hf_" + "Ab1" * 11,
+    "key of AWS": "AKIA" + "ABCDEFGH12345678",
+    "key of Google": "AIza" + "b" * 35,
+    "token of Slack": "xoxb-" + "123456789012",
+    "web token": "eyJ" + "a" * 12 + ".eyJ" + "b" * 12 + "." + "c" * 12,
+    "password in an address": "https://me:" + "hunter2" + "@example.org/x",
+    "authorization": "Authorization: Bearer " + "t" * 24,
+    "private key": "-----BEGIN " + "RSA PRIVATE KEY-----\nabc\n-----END " + "RSA PRIVATE KEY-----",
+}
+
+
+def unpacked(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder of our own, and a secret in the environment."""
+    home = tmp_path / "homes" / "mine"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SOME_API_KEY", VALUE)
+    return home
+
+
+def test_a_bundle_is_the_same_each_time_and_has_no_secret_and_no_home(stack: Lab, at_home: Path, tmp_path: Path) -> None:
+    said = f"{VALUE} and {KEY} in {at_home}/data"
+    assert stack.call("note", "2", "--asi", f"where={said}").code == 0
+    stack.write("autoresearch.md", f"# learned\n{said}\n")
+    folder = stack.workspace.run_dir(2, 1)
+    (folder / "curve.jsonl").write_text('{"step": 1, "loss": 2.0}\n')
+    (folder / "run.log").write_text(f"{said}\n\udcff\n".encode("utf-8", "surrogateescape").decode("latin-1"))
+    done = stack.call("bundle", "-o", str(tmp_path / "a.zip"), "--logs", "--json")
+    assert done.code == 0, done
+    assert stack.call("bundle", "-o", str(tmp_path / "b.zip"), "--logs").code == 0
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    taken = done.json["taken_out"]
+    assert taken["value of SOME_API_KEY"] >= 3 and taken["key of a model's API"] >= 3
+    assert taken["path of a home folder"] >= 3 and done.json["remarks"] == []
+    files = unpacked(tmp_path / "a.zip")
+    for name, content in files.items():
+        for hidden in (VALUE, KEY, str(at_home)):
+            assert hidden.encode() not in content, (name, hidden)
+    assert b"[taken out: value of SOME_API_KEY] and [taken out: key of a model's API] in ~/data" in files["autoresearch.jsonl"]
+    assert b"in ~/data" in files["beside/autoresearch.md"] and b"in ~/data" in files["runs/2/1/run.log"]
+    assert files["runs/2/1/curve.jsonl"] == b'{"step": 1, "loss": 2.0}\n'
+    # What is in no line with a secret is byte for byte what it was, and what is told is the same.
+    raw = stack.workspace.journal.read_bytes()
+    assert [*files["autoresearch.jsonl"].splitlines()][:-1] == [*raw.splitlines()][:-1]
+    bundled, mine = session_of(files["autoresearch.jsonl"]), stack.session
+    assert [e._replace(asi={}) for e in bundled.experiments] == [e._replace(asi={}) for e in mine.experiments]
+    manifest = json.loads(files["manifest.json"])
+    assert manifest["fold"] == fold_digest(bundled) and manifest["taken_out"] == taken
+    assert {*manifest["files"]} == {*files} - {"manifest.json"}
+    crate = {part["@id"]: part for part in json.loads(files["ro-crate-metadata.json"])["@graph"]}
+    assert {part["@id"] for part in crate["./"]["hasPart"]} == {*files} - {"manifest.json", "ro-crate-metadata.json"}
+    assert crate["ro-crate-metadata.json"]["conformsTo"]["@id"].endswith("ro/crate/1.1")
+    assert [crate[f"#experiment-{n}"]["identifier"] for n in (1, 2, 3, 5)] == [stack.ref(n) for n in (1, 2, 3, 5)]
+    assert json.loads(files["data.json"])["immutable"] == dict(mine.segment.sha256)
+    assert json.loads(files["hardware.json"])[0]["cores"] == mine.experiments[0].env["cores"]
+    assert "pytest" in json.loads(files["environment.json"])["runs"]["packages"]
+    (tmp_path / "repo.bundle").write_bytes(files["repo.bundle"])
+    clone = tmp_path / "clone.git"
+    subprocess.run(["git", "clone", "-q", "--mirror", str(tmp_path / "repo.bundle"), str(clone)], check=True)
+    subprocess.run(["git", "-C", str(clone), "fsck", "--strict"], check=True, capture_output=True)
+    listed = subprocess.run(["git", "-C", str(clone), "for-each-ref", "--format=%(refname) %(objectname)"],
+                            capture_output=True, text=True, check=True).stdout.split("\n")[:-1]  # fmt: skip
+    refs = [f"refs/autoresearch/t/{n} {stack.ref(n)}" for n in range(1, 6)]
+    assert listed == [*refs, f"refs/heads/autoresearch/t {stack.ref(5)}"]
+
+
+def test_it_runs_again_in_an_empty_folder_of_somebody_else(
+    stack: Lab, at_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.write("autoresearch.checks.sh", "true\n", 0o755)
+    assert stack.call("confirm", "--seeds", "2").code == 0
+    assert stack.call("bundle", "-o", str(tmp_path / "night.zip")).code == 0
+    before = stack.session
+    other = tmp_path / "homes" / "theirs"
+    other.mkdir()
+    monkeypatch.setenv("HOME", str(other))
+    checked = call("replay", str(tmp_path / "night.zip"), "--verify-only", "--json", cwd=other)
+    assert checked.json["workspace"] is None and checked.json["claimed"] == 650 and [*other.iterdir()] == []
+    done = call("replay", str(tmp_path / "night.zip"), "--seeds", "2", "--json", cwd=other)
+    assert done.code == 0, done
+    view, there = done.json, Lab(other / "night")
+    assert view["workspace"] == str(there.root) and view["experiments"] == 5
+    assert view["confirmed_there"]["gain"] == 650 and view["confirmed_here"]["gain"] == 650
+    assert view["confirmed_here"]["holds"] and not {*view["confirmed_here"]["seeds"]} & {*before.studies[0].about["seeds"]}
+    journal = unpacked(tmp_path / "night.zip")["autoresearch.jsonl"]
+    assert there.workspace.journal.read_bytes().startswith(journal)
+    session = session_of(journal)
+    assert (session.segments, session.experiments, session.studies) == (
+        before.segments, before.experiments, before.studies,
+    )  # fmt: skip
+    after = load_session(Workspace(there.root))
+    assert after.experiments == before.experiments and [s.what for s in after.studies] == ["confirm", "confirm"]
+    assert (there.root / "autoresearch.checks.sh").stat().st_mode & 0o100
+    assert there.git("status", "--porcelain") == "" and there.call("check").code == 0
+    there.assert_clean()
+    again = call("replay", str(tmp_path / "night.zip"), cwd=other)
+    assert again.code == 5 and "is not empty" in again.err
+    lines = call("replay", str(tmp_path / "night.zip"), "2nd", "--seeds", "2", cwd=other).out.splitlines()
+    told = {line[:15].strip(): line[17:] for line in lines}
+    assert told["claimed"] == "+650" and told["confirmed there"].startswith("+650  (95 % interval +650 to +650, search")
+    assert re.fullmatch(r"\+650  \(.*2 fresh seeds\): the gain holds", told["confirmed here"])
+
+
+def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab: Lab, tmp_path: Path) -> None:
+    assert lab.call("bundle", "-o", str(tmp_path / "a.zip")).code == 0
+    done = call("replay", str(tmp_path / "a.zip"), "again", cwd=tmp_path)
+    assert done.code == 0 and "claimed          nothing: no change was kept" in done.out, done
+    assert Lab(tmp_path / "again").call("check").code == 0
+
+
+def test_a_secret_in_a_commit_is_refused_and_a_home_path_in_one_is_told(stack: Lab, at_home: Path, tmp_path: Path) -> None:
+    stack.git("switch", "-q", "--detach", "autoresearch/t")
+    stack.write("src/key", f"{KEY}\n{at_home}/x\n")
+    stack.git("add", "src/key")
+    stack.git("commit", "-qm", "a key")
+    stack.git("update-ref", "refs/autoresearch/t/0-ablate/1", "HEAD")
+    stack.git("switch", "-q", "autoresearch/t")
+    refused = stack.call("bundle", "-o", str(tmp_path / "a.zip"))
+    assert refused.code == 5 and "src/key in the repository has what looks like a secret" in refused.err
+    assert not (tmp_path / "a.zip").exists()
+    done = stack.call("bundle", "-o", str(tmp_path / "a.zip"), "--trust-repository", "--json")
+    assert done.code == 0
+    assert done.json["remarks"] == ["commits stay as they are: src/key in them has the path of a home folder"]
+
+
+@pytest.mark.parametrize("what", TOKENS)
+def test_what_looks_like_a_secret_is_taken_out_wherever_it_stands(what: str) -> None:
+    redaction = Redaction({}, Path("/none"))
+    secret = TOKENS[what]
+    for text in (secret, f"a {secret}\nb", f'{{"x": "{secret}"}}'):
+        assert [*redaction.secrets_in(text)] and f"[taken out: {what}]" in redaction.text(text)
+    assert redaction.taken[what] == 3
+
+
+def test_what_is_no_secret_stays() -> None:
+    env = {"MAX_TOKENS": "100000000000000", "A_TOKEN": "short", "TOKEN_KIND": "abcdefghijklmnop", "PATH": "/usr/local/binary"}
+    redaction = Redaction(env, Path("/"))
+    for text in ("max_tokens = 100000000000000", "task-of-something-very-long-indeed", "abcdefghijklmnop", "sk-learn",
+                 "/usr/local/binary", "https://example.org:8080/a@b", "tokenizer.encode(text)", "~/x", "a/home/me/x",
+                 "the commit " + "0f" * 20, "bearer of news"):  # fmt: skip
+        assert redaction.text(text) == text and not [*redaction.secrets_in(text)], text
+    assert +redaction.taken == {}
+
+
+def test_home_folders_of_anybody_are_taken_out() -> None:
+    folder = "home"
+    redaction = Redaction({}, Path("/root"))
+    for text, clean in (
+        (f"/{folder}/ada/x.py", "~/x.py"), (f'"/{folder}/ada"', '"~"'), (f"see /{folder}/ada, and", "see ~, and"),
+        ("/Users/" + "ada/x", "~/x"), ("C:\\Users\\" + "ada\\x", "~\\x"), ("/root/x", "~/x"), ("/rooted/x", "/rooted/x"),
+        ("cd /root", "cd ~"), ("PATH=/root/bin:/bin", "PATH=~/bin:/bin"),
+    ):  # fmt: skip
+        assert redaction.text(text) == clean
