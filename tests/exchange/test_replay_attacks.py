@@ -91,7 +91,7 @@ TRICKS: dict[str, tuple[Change, str]] = {
     **{
         f"name {name!r}": (named(name), "is no name of a file in a bundle")
         for name in ("../evil", "/etc/evil", "a/../../evil", "a\\evil", "C:evil", ".git/hooks/post-checkout", "a//b",
-                     "runs/../x", "", "x/", "a\nb", "ｅvil", "a/b/c/d/e/f/g")
+                     "runs/../x", "x/", "a\nb", "ｅvil", "a/b/c/d/e/f/g")
     },
     "a link": (named("link", stat.S_IFLNK), "is a link"),
     "a device": (named("device", stat.S_IFCHR), "is a link, or no file at all"),
@@ -145,15 +145,15 @@ def test_a_torn_or_damaged_file_is_refused_and_never_a_traceback(made: Path, tmp
         path.write_bytes(content[:size])
         assert_refused(verified(path), "")
     passed = 0
-    for _ in range(150):
+    for _ in range(60):
         damaged = bytearray(content)
         for _ in range(rng.choice([1, 1, 4])):
             damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         done = verified(path)
         passed += done.code == 0
-        assert done.code == 0 or done.code == 4 and done.err.count("\n") == 1, done
-    assert passed < 75  # only what nobody reads may differ: times, and the names before the files
+        assert done.code == 0 or (done.code == 4 and done.err.count("\n") == 1), done
+    assert passed < 30  # only what nobody reads may differ: times, and the names before the files
 
 
 def test_what_is_no_bundle_is_told(tmp_path: Path) -> None:
