@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lab import call
 
-from autoresearch.journal import events
+from autoresearch.journal import events, import_events
 from autoresearch.metrics import Metric
 
 ODD = 'half \ud83d, a nul \0, "quoted", \u202e\n'
@@ -22,8 +22,8 @@ def written(folder: Path) -> Path:
     ms, env = Metric("total_ms", "lower", "ms"), {"cpu": "a cpu", "cores": 4}
     verdict: Any = {"values": [9.0, 8.0], "seeds": [1, 2], "screened": True, "env": env, "reason": ODD}
     lines = [
-        events.import_line(0, "theirs", Metric("acc", "higher"), 1, "abc", "results.tsv"),
-        events.run_line(1, "aaaaaaa", 0.1 + 0.2, {}, "keep", "imported", 0, {}, None),
+        import_events.import_line(0, "theirs", Metric("acc", "higher"), 1, "abc", "results.tsv"),
+        import_events.imported_line(events.run_line(1, "aaaaaaa", 0.1 + 0.2, {}, "keep", "imported", 0, {}, None)),
         events.config_line(1, "first", ms, 10, {"tag": "t", "branch": "autoresearch/t"}),
         events.start_line(2, "c" * 40, None, 1, "baseline", {}, "f2", 11),
         events.run_line(2, "c" * 7, 10.0, {"heat": 1.5}, "keep", "baseline", 1, {}, 12,

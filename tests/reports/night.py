@@ -10,7 +10,7 @@ from typing import Any
 
 from lab import Repo, new_repo, task_file
 
-from autoresearch.journal import events
+from autoresearch.journal import events, import_events
 from autoresearch.journal.experiment import Speed
 from autoresearch.metrics import Metric
 from autoresearch.workspace.workspace import Workspace
@@ -33,8 +33,8 @@ def lines(commits: list[str]) -> list[dict[str, Any]]:
     first, second, third = commits
     metric = Metric("loss", "lower", "nats")
     found: list[dict[str, Any]] = [
-        events.import_line(0, "old", Metric("acc", "higher", ""), BEGAN, "abc", "results.tsv"),
-        events.run_line(1, "aaaaaaa", 0.5, {}, "keep", "imported", 0, {}, None),
+        import_events.import_line(0, "old", Metric("acc", "higher", ""), BEGAN, "abc", "results.tsv"),
+        import_events.imported_line(events.run_line(1, "aaaaaaa", 0.5, {}, "keep", "imported", 0, {}, None)),
         events.config_line(1, "earlier", metric, BEGAN, {"tag": "t", "branch": "autoresearch/t"}),
         events.run_line(2, "bbbbbbb", 9.0, {}, "keep", "baseline", 1, {}, BEGAN, details={"values": [9.0]}),
         events.config_line(2, f"night {EVIL}", metric, BEGAN, {"tag": "t", "branch": "autoresearch/t",

@@ -78,11 +78,6 @@ def foreign_config_line(name: str, metric: Metric) -> Event:
     return {"type": "config", "name": name, **_metric(metric)}
 
 
-def import_line(segment: int, name: str, metric: Metric, now: int, origin: str, file: str) -> Event:
-    """Return the line before what is imported from another tool's log; `origin` tells that log from others."""
-    return {**config_line(segment, name, metric, now), "type": "import", "imported": origin, "from": file}
-
-
 def _metric(metric: Metric) -> Event:
     return {"metricName": metric.name, "metricUnit": metric.unit, "bestDirection": metric.direction}
 

@@ -24,6 +24,7 @@ from autoresearch.journal.events import (
 )
 from autoresearch.journal.experiment import Experiment, Run, hardware_of
 from autoresearch.journal.fields import Event, whole_at
+from autoresearch.journal.import_events import IMPORT, IMPORTED, entry_of
 from autoresearch.journal.ledger import Ledger
 from autoresearch.journal.loop import MADE, Loop, LoopProposal
 from autoresearch.journal.loop_events import LOOP_TYPES
@@ -279,7 +280,11 @@ class Fold:
         elif kind == "note":
             key = self._key_of(event)
             self._experiments[key] = read_note(event, self._experiments[key])
-        elif kind == "import":
+        elif kind == IMPORTED:  # the machine that it was measured on is none of ours
+            entry = entry_of(event) or {}
+            key = (segment_of(entry, self._segment), whole_at(entry, "run"))
+            self._experiments[key], self._newest[key[1]] = read_run(entry, self._experiments.get(key), key), key
+        elif kind == IMPORT:
             self._imported.append(read_config(event, len(self._segments)))
         elif kind == "config":
             self._segments.append(read_config(event, len(self._segments)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.journal.events import experiment_of
+from autoresearch.journal.import_events import entry_of
 from autoresearch.journal.fields import Event
 from autoresearch.journal.file import parsed
 
@@ -70,7 +71,7 @@ def tail_of(path: Path, since: Position | None) -> Tail | None:
 
 def _number(event: Event) -> int | None:
     try:
-        return experiment_of(event)
+        return experiment_of(entry_of(event) or event)
     except ValueError:  # the session cannot be folded either, and the page says which line it is
         return None
 
