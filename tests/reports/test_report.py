@@ -110,6 +110,9 @@ def test_each_section_tells_what_happened(written: str) -> None:
     assert "result" in notes and "hypothesis" in notes
     loop = dict(data["loop"])
     assert loop["failed"] == "3 of 9" and loop["runs for each experiment"] == "2.00"
+    assert loop["duplicates that were refused"] == "1"
+    # The baseline alone says it: three runs of 10 s in the 60 s from its start to its verdict.
+    assert loop["share of an experiment in its own runs"] == "50 %"
     assert loop["changes of nothing that were kept (selftest)"] == "1 of 3 (95 % interval 1 to 91 %)"
     assert dict(data["time"]["rows"])["measuring, from start to verdict"] == "9 min"
     methods = " ".join(data["methods"])

@@ -45,7 +45,7 @@ def tables(workspace: Workspace, session: Session, families: Families, secondary
         **_named("text", "family commit parent description reason"),
         **_named("bool", "screened simpler"),
         **_named("text", "metrics asi warnings fingerprint manifest env hardware"),
-        "alpha": "real",
+        **_named("real", "alpha seconds"),
         **_named("int", "started finished"),
     }
     experiments |= {name if name not in experiments else f"metrics.{name}": "real" for name in secondary}
@@ -58,7 +58,7 @@ def tables(workspace: Workspace, session: Session, families: Families, secondary
         "experiments": Table(experiments, lambda: _experiments(session, families, secondary)),
         "runs": Table(
             {**_named("int", "segment experiment place seed"), "value": "real", **_named("text", "purpose hardware"),
-             "after": "int", **_named("real", "pace share")},
+             "after": "int", **_named("real", "pace share seconds")},
             lambda: _runs(session),
         ),
         "asi": Table({**_named("int", "segment experiment"), **_named("text", "key value")}, lambda: _asi(session)),
@@ -98,7 +98,7 @@ def _experiments(session: Session, families: Families, secondary: Sequence[str])
             *(view["run_count"], text(family_of(e.description, e.asi, families)), text(e.commit), text(e.parent)),
             *(text(e.description), text(e.reason), e.screened, e.simpler, packed(e.metrics), packed(e.asi)),
             *(packed(e.warnings), text(e.fingerprint), text(e.manifest), packed(e.env), text(e.hardware)),
-            *(e.alpha, whole(e.started), whole(e.finished), *(e.metrics.get(name) for name in secondary)),
+            *(e.alpha, e.command_seconds, whole(e.started), whole(e.finished), *(e.metrics.get(name) for name in secondary)),
         )
 
 
