@@ -1,8 +1,8 @@
 """`import`: the logs of other tools of the field, as a segment of their own in a session.
 
-Every entry becomes one line of the journal that says from where it is. An entry that is there already is passed over, so a
-second call, also after a kill, adds what is missing and nothing twice. The segment in force stays in force: nothing
-that was imported becomes the incumbent.
+Every entry becomes one line of the journal that says from where it is. An entry that is there already is passed over,
+so a second call, also after a kill, adds what is missing and nothing twice. The segment in force stays in force:
+nothing that was imported becomes the incumbent.
 """
 
 from __future__ import annotations

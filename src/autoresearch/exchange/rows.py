@@ -98,7 +98,8 @@ def _experiments(session: Session, families: Families, secondary: Sequence[str])
             *(view["run_count"], text(family_of(e.description, e.asi, families)), text(e.commit), text(e.parent)),
             *(text(e.description), text(e.reason), e.screened, e.simpler, packed(e.metrics), packed(e.asi)),
             *(packed(e.warnings), text(e.fingerprint), text(e.manifest), packed(e.env), text(e.hardware)),
-            *(e.alpha, e.command_seconds, whole(e.started), whole(e.finished), *(e.metrics.get(name) for name in secondary)),
+            *(e.alpha, e.command_seconds, whole(e.started), whole(e.finished)),
+            *(e.metrics.get(name) for name in secondary),
         )
 
 

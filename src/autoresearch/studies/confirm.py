@@ -52,8 +52,8 @@ def confirm_stack(
 ) -> tuple[Confirmation, Session]:
     """Measure baseline and `commit`, the incumbent `without` some kept changes, as `confirm` does with the best.
 
-    The study, a `finalize`, has the name of the commit's tree in `about`. What is claimed is the gain of the best. A gain
-    that does not hold is an end of the study, too. Raises `AutoresearchError` when a run fails.
+    The study, a `finalize`, has the name of the commit's tree in `about`. What is claimed is the gain of the best. A
+    gain that does not hold is an end of the study, too. Raises `AutoresearchError` when a run fails.
     """
     with lock(root), signals_interrupt():
         context, session, _ = preflight(root, clock, tick, stops=False)
