@@ -184,5 +184,8 @@ def test_home_folders_of_anybody_are_taken_out() -> None:
         (f"/{folder}/ada/x.py", "~/x.py"), (f'"/{folder}/ada"', '"~"'), (f"see /{folder}/ada, and", "see ~, and"),
         (f"/{users}/ada/x", "~/x"), (f"C:\\{users}\\ada\\x", "~\\x"), (f"/{own}/x", "~/x"),
         (f"/{own}ed/x", f"/{own}ed/x"), (f"cd /{own}", "cd ~"), (f"PATH=/{own}/bin:/bin", "PATH=~/bin:/bin"),
+        (f"file:///{folder}/ada/x", "file://~/x"), (f"/data/{own}/x", f"/data/{own}/x"),
     ):  # fmt: skip
         assert redaction.text(text) == clean
+    longer = Redaction({}, Path("/srv/people/ada"))
+    assert longer.text("-I/srv/people/ada/x /srv/people/adam") == "-I~/x /srv/people/adam"

@@ -36,6 +36,10 @@ def export(
         Literal["experiments", "runs", "asi", "segments", "studies", "study_runs", "curves"],
         typer.Option("--table", help="Which table, with parquet."),
     ] = "experiments",
+    to: Annotated[
+        Literal["tensorboard"] | None,
+        typer.Option("--to", help="Instead: the runs for this tracker, into the folder FILE.", show_default=False),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the experiments as a table.
@@ -51,6 +55,9 @@ def export(
 
     workspace = find(here())
     session = load_session(workspace)
+    if to is not None:
+        _to_tracker(workspace, session, here() / output if output else workspace.root / to, as_json)
+        return
     path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
     if format == "sqlite" or format == "parquet":
         if output == "-":
@@ -69,6 +76,16 @@ def export(
         return
     write_atomic(path, text)
     emit(as_json, {"file": str(path), "experiments": len(session.experiments)}, [f"wrote {path}"])
+
+
+def _to_tracker(workspace: Workspace, session: Session, folder: Path, as_json: bool) -> None:
+    """Write the runs of the segment in force for a tracker."""
+    from autoresearch.exchange.to_tensorboard import to_tensorboard
+    from autoresearch.exchange.trackers import tracked_runs
+    from autoresearch.reports.overview import families_of, task_of
+
+    count = to_tensorboard(folder, tracked_runs(workspace, session, families_of(task_of(workspace))))
+    emit(as_json, {"folder": str(folder), "runs": count}, [f"wrote {folder}: {count} runs"])
 
 
 def _to_database(workspace: Workspace, session: Session, path: Path, table: str | None) -> dict[str, int]:

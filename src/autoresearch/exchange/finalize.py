@@ -157,7 +157,8 @@ def planned(
             remarks.append(f"experiment {e.number} changes nothing here")
             members.remove(e)
             continue
-        subject = stack_message.subject_of(members, families[at])
+        of = {families[kept.index(member)] for member in members}
+        subject = stack_message.subject_of(members, of.pop() if len(of) == 1 else "several families")
         ending = _ending(session, tip, measured, sorted(out)) if last else []
         text = stack_message.message_of(session, members, subject, out, ending)
         here = commit_on(git, here, entries, text)

@@ -35,7 +35,8 @@ _PLAIN = re.compile(r"[a-z]+|[\d.]+")
 
 HOME_PATH = "path of a home folder"
 
-_ANY_HOME = r"(?<![\w.~/-])/(?:home|Users)/[^/\s\"'`:;,<>|()\[\]{}\\]+"
+_BEGINS = r"(?<![\w.~-])"
+_ANY_HOME = _BEGINS + r"/(?:home|Users)/[^/\s\"'`:;,<>|()\[\]{}\\]+"
 _HOME_OF_WINDOWS = r"\b[A-Za-z]:\\+Users\\+[^\\\s\"'`:;,<>|/]+"
 _ENDS = r"(?=[/\s\"'`:;,<>|()\[\]{}\\]|$)"
 
@@ -54,8 +55,10 @@ class Redaction:
         longest_first = sorted(named, key=len, reverse=True)
         self._secrets = [(re.compile(re.escape(value)), f"value of {named[value]}") for value in longest_first]
         self._secrets += [(re.compile(shape, re.DOTALL), what) for what, shape in SHAPES.items()]
-        own = {os.fspath(home), os.path.realpath(home)} - {"/", ""}
-        homes = [*(re.escape(path) + _ENDS for path in sorted(own, key=len, reverse=True)), _ANY_HOME, _HOME_OF_WINDOWS]
+        own = sorted({os.fspath(home), os.path.realpath(home)} - {"/", ""}, key=len, reverse=True)
+        # A longer path is nobody else's, wherever it stands (`-I/home/me/x`); `/root` may be part of one.
+        homes = [("" if path.count("/") > 1 else _BEGINS) + re.escape(path) + _ENDS for path in own]
+        homes += [_ANY_HOME, _HOME_OF_WINDOWS]
         self._homes = re.compile("|".join(homes))
 
     def text(self, text: str) -> str:

@@ -21,6 +21,7 @@ IGNORED = (
     "results.jsonl",
     "results.sqlite",
     "results.parquet",
+    "tensorboard/",
     "bundle.zip",
     "progress.png",
     "report.html",
