@@ -164,6 +164,38 @@ def test_a_stack_that_is_no_better_than_the_baseline_is_not_made(stack: Lab, mon
     assert refused.err.endswith("autoresearch finalize --apply --leave-out nothing\n")
 
 
+def test_a_measurement_that_was_interrupted_goes_on_and_makes_no_run_twice(
+    stack: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablated(stack, _3="hurts")
+    asked: list[tuple[str, int]] = []
+
+    def measure(_: RunContext, spec: RunSpec) -> Measurement:
+        if len(asked) == 3:
+            asked.append(("interrupted", 0))
+            raise KeyboardInterrupt
+        asked.append((spec.commit, spec.seed))
+        return Measurement("ok", 1000.0 if spec.experiment == 1 else 300.0)
+
+    monkeypatch.setattr(undisturbed, "measure", measure)
+    cut = stack.call("finalize", "--apply", "--seeds", "2")
+    assert cut.code == 1 and heads(stack) == {}
+    assert cut.err.endswith("go on with: autoresearch finalize --apply --seeds 2\n"), cut
+    done = stack.call(*APPLY, "--seeds", "2")
+    assert done.code == 0 and len(heads(stack)) == 2, done
+    made = [one for one in asked if one[0] != "interrupted"]
+    assert len(made) == len({*made}) == 4
+    assert [(s.outcome, s.continues) for s in stack.session.studies[1:]] == [("interrupted", None), ("done", 2)]
+
+
+def test_the_branches_come_all_at_once_or_not_at_all(stack: Lab) -> None:
+    lock = stack.write(".git/refs/heads/finalize/t/02-deeper.lock", "")
+    refused = stack.call("finalize", "--apply")
+    assert refused.code == 5 and "another git process holds a lock" in refused.err and heads(stack) == {}
+    lock.unlink()
+    assert stack.call("finalize", "--apply").code == 0 and len(heads(stack)) == 3
+
+
 def test_of_a_session_with_segments_an_import_and_a_restored_journal(stack: Lab, tmp_path: Path) -> None:
     log = tmp_path / "results.tsv"
     log.write_text("commit\ttotal_ms\tmemory_gb\tstatus\tdescription\naaaaaaa\t5.0\t0\tkeep\ttheirs\n")
