@@ -75,9 +75,9 @@ def test_tensorboard_reads_what_was_written_once_however_often_it_was(workspace:
     )
     for _ in range(2):
         done = call("export", "--to", "tensorboard", "--json", cwd=workspace.root)
-        assert done.code == 0 and done.json == {"folder": str(workspace.root / "tensorboard"), "runs": 4}, done
+        assert done.code == 0 and done.json == {"folder": str(workspace.root / "results.tensorboard"), "runs": 4}, done
     for name, run in runs_of(workspace).items():
-        (path,) = (workspace.root / "tensorboard" / name).iterdir()
+        (path,) = (workspace.root / "results.tensorboard" / name).iterdir()
         found = reading.EventAccumulator(str(path))
         found.Reload()
         scalars = {tag: found.Scalars(tag) for tag in found.Tags()["scalars"]}
@@ -92,7 +92,7 @@ def test_tensorboard_reads_what_was_written_once_however_often_it_was(workspace:
             assert event.value == pytest.approx(point.values["train"], rel=1e-6)
         text = found.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
         assert run.title in text and all(f"{key}: {value}" in text for key, value in run.config.items())
-    assert [path.name for path in workspace.root.iterdir() if path.name.startswith(".tensorboard")] == []
+    assert [path.name for path in workspace.root.iterdir() if path.name.startswith(".results")] == []
 
 
 def test_a_folder_of_a_persons_is_left_alone(workspace: Workspace) -> None:

@@ -56,7 +56,7 @@ def export(
     workspace = find(here())
     session = load_session(workspace)
     if to is not None:
-        _to_tracker(workspace, session, here() / output if output else workspace.root / to, as_json)
+        _to_tracker(workspace, session, here() / output if output else workspace.root / f"results.{to}", as_json)
         return
     path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
     if format == "sqlite" or format == "parquet":

@@ -101,7 +101,7 @@ def finalize(
 
 
 def bundle(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "bundle.zip",
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "autoresearch.zip",
     logs: Annotated[bool, typer.Option("--logs", help="With what the runs printed.")] = False,
     trust: Annotated[
         bool, typer.Option("--trust-repository", help="What looks like a secret in its files is known to be none.")
