@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import call
+from lab import Lab, call
 
 from autoresearch.journal import events, import_events
 from autoresearch.metrics import Metric
@@ -122,3 +122,13 @@ def test_parquet_has_one_table_with_its_types(tmp_path: Path) -> None:
     types = {field.name: str(field.type) for field in parquet.read_schema(tmp_path / "experiments.parquet")}
     assert (types["metric"], types["experiment"], types["screened"]) == ("double", "int64", "bool")
     assert types["gain_error"] == "double" and types["description"] == "string"
+
+
+def test_an_export_is_no_part_of_an_experiment_where_an_older_session_does_not_know_its_name(lab: Lab) -> None:
+    exclude = lab.root / ".git" / "info" / "exclude"
+    exclude.write_text("".join(line for line in exclude.read_text().splitlines(True) if "results.sqlite" not in line))
+    for _ in range(2):
+        assert lab.call("export", "-f", "sqlite").code == 0
+    assert lab.git("status", "--porcelain") == "" and exclude.read_text().count("results.sqlite") == 1
+    assert lab.call("export", "-f", "sqlite", "-o", "mine.db").code == 0
+    assert lab.git("status", "--porcelain") == "?? mine.db"

@@ -83,7 +83,9 @@ def _to_tracker(workspace: Workspace, session: Session, folder: Path, as_json: b
     from autoresearch.exchange.to_tensorboard import to_tensorboard
     from autoresearch.exchange.trackers import tracked_runs
     from autoresearch.reports.overview import families_of, task_of
+    from autoresearch.workspace.agent_files import keep_from_git
 
+    keep_from_git(workspace, folder)
     count = to_tensorboard(folder, tracked_runs(workspace, session, families_of(task_of(workspace))))
     emit(as_json, {"folder": str(folder), "runs": count}, [f"wrote {folder}: {count} runs"])
 
@@ -92,8 +94,10 @@ def _to_database(workspace: Workspace, session: Session, path: Path, table: str 
     """Write all tables as SQLite, or one as Parquet; return the number of rows by table."""
     from autoresearch.exchange import rows, table_files
     from autoresearch.reports.overview import families_of, task_of
+    from autoresearch.workspace.agent_files import keep_from_git
     from autoresearch.workspace.task_file import secondary_of
 
+    keep_from_git(workspace, path)
     all_of_them = rows.tables(workspace, session, families_of(task_of(workspace)), secondary_of(workspace.root))
     if table is None:
         return table_files.to_sqlite(path, all_of_them)

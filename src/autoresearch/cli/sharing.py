@@ -118,9 +118,11 @@ def bundle(
     """
     from autoresearch.exchange.bundle import bundle
     from autoresearch.system.clock import wall_clock
+    from autoresearch.workspace.agent_files import keep_from_git
 
     workspace = find(here())
     path: Path = here() / output
+    keep_from_git(workspace, path)
     done = bundle(workspace, path, wall_clock(), logs=logs, trust=trust)
     view: dict[str, Any] = {"file": str(path), "bytes": done.size, "files": done.files, "taken_out": done.taken_out,
                             "remarks": list(done.remarks)}  # fmt: skip
