@@ -93,7 +93,7 @@ def test_the_stack_has_the_incumbents_files_and_nothing_of_a_persons_is_touched(
     assert stack.call(*APPLY).json["branches"] == view["branches"] and a_persons(stack) == before
 
 
-def test_a_row_of_changes_of_one_family_is_one_branch(stack: Lab) -> None:
+def test_the_changes_of_a_family_are_one_branch(stack: Lab) -> None:
     view = stack.call(*APPLY, "--by", "family").json
     assert [b["experiments"] for b in view["branches"]] == [[2, 3], [5]]
     first = view["branches"][0]
@@ -102,6 +102,31 @@ def test_a_row_of_changes_of_one_family_is_one_branch(stack: Lab) -> None:
     assert text.startswith("size: 2 changes\n\nExperiment: 2 (") and "+100 over experiment 2" in text
     assert tree(stack, first["name"]) == tree(stack, "refs/autoresearch/t/3")
     assert tree(stack, view["branches"][1]["name"]) == tree(stack, "autoresearch/t")
+    # Not side by side: what lies between them is taken out below, and comes with its own family.
+    for number, family in (("3", "cache"), ("5", "size")):
+        assert stack.call("note", number, "--asi", f"family={family}").code == 0
+    view = stack.call(*APPLY, "--by", "family", "--name", "other").json
+    assert [(b["experiments"], b["files"]) for b in view["branches"]] == [
+        ([2, 5], ["src/a.part", "src/c.part"]), ([3], ["src/b.part"]),
+    ]  # fmt: skip
+    assert tree(stack, "finalize/other/02-deeper") == tree(stack, "autoresearch/t")
+    assert stack.git("diff", "--name-status", "finalize/other/01-size-2-changes", "autoresearch/t") == "A\tsrc/b.part"
+
+
+def test_what_cannot_be_taken_apart_stays_with_what_follows_it(stack: Lab) -> None:
+    part(stack, "b", -110, "more of b", "size")  # on top of what would be left out
+    ablated(stack, _3="hurts")
+    refused = stack.call("finalize")
+    assert refused.code == 5
+    assert "3 cannot be left out of experiment 6: src/b.part of experiment 3 was changed later on" in refused.err
+    assert stack.call("note", "3", "--asi", "family=cache").code == 0
+    view = stack.call(*APPLY, "--by", "family", "--leave-out", "nothing").json
+    (branch,) = view["branches"]
+    assert (branch["experiments"], branch["subject"]) == ([2, 6, 3, 5], "several families: 4 changes")
+    assert view["remarks"] == [
+        "2, 6 is in one commit with what follows: src/b.part of experiment 3 was changed later on"
+    ]
+    assert tree(stack, branch["name"]) == tree(stack, "autoresearch/t")
 
 
 def test_a_branch_that_is_there_is_left_and_the_stack_made_under_another_name(stack: Lab) -> None:

@@ -24,7 +24,7 @@ def finalize(
     apply: Annotated[bool, typer.Option("--apply", help="Make the branches; without it they are only shown.")] = False,
     by: Annotated[
         Literal["keep", "family"],
-        typer.Option(help="A branch for each kept change, or for each row of kept changes of one family."),
+        typer.Option(help="A branch for each kept change, or for those of each family together."),
     ] = "keep",
     leave_out: Annotated[
         Literal["hurts", "unclear", "nothing"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,42 +133,51 @@ def planned(
     out = {n for n, _ in left}
     if out and out >= {e.number for e in kept[1:]}:
         raise PreconditionError("without what does not pay nothing is left of the stack", ALL_OF_THEM)
-    known = families_of(task_of(root))
-    families = [family_of(e.description, e.asi, known) for e in kept]
+    families = families_of(task_of(root))
+    named = {e.number: family_of(e.description, e.asi, families) for e in kept}
     measured = _measured(git, session, [*out])
+    groups = _groups([e for e in kept[1:] if e.number not in out], named if by == "family" else {})
     branches: list[Branch] = []
     members: list[Experiment] = []
-    here = base.commit or ""
-    steps = [(at, e) for at, e in enumerate(kept) if at and e.number not in out]
-    for step, (at, e) in enumerate(steps):
-        members.append(e)
-        last = step == len(steps) - 1
-        if by == "family" and not last and families[steps[step + 1][0]] == families[at]:
-            continue
-        # What is left out below the last kept change is taken out of it, so that the last commit has what was measured.
-        top = tip if last else e
-        entries = _entries(git, here, top, [x for x in kept[1:] if x.number in out and x.number <= top.number])
+    here, below = base.commit or "", set[int]()
+    for group in groups:
+        last = group is groups[-1]
+        members += group
+        below |= {e.number for e in group}
+        # A kept change alone is there as it was measured; otherwise what is not there yet is taken out of the last one.
+        top = tip if last or by == "family" else group[0]
+        entries = _entries(git, here, top, [e for e in kept[1:] if e.number not in below and e.number <= top.number])
+        numbers = _list([e.number for e in group])
         if isinstance(entries, str):
             if last:
                 raise PreconditionError(f"{_list(sorted(out))} cannot be left out: {entries}", ALL_OF_THEM)
-            remarks.append(f"experiment {e.number} is in one commit with the next: {entries}")
+            remarks.append(f"{numbers} is in one commit with what follows: {entries}")
             continue
         if not entries and not last:
-            remarks.append(f"experiment {e.number} changes nothing here")
-            members.remove(e)
+            remarks.append(f"{numbers} changes nothing here")
+            members = members[: -len(group)]
             continue
-        of = {families[kept.index(member)] for member in members}
+        of = {named[e.number] for e in members}
         subject = stack_message.subject_of(members, of.pop() if len(of) == 1 else "several families")
         ending = _ending(session, tip, measured, sorted(out)) if last else []
         text = stack_message.message_of(session, members, subject, out, ending)
         here = commit_on(git, here, entries, text)
-        branch = final_branch(folder, len(branches) + 1, _slug(subject) or f"experiment-{e.number}")
-        gains = tuple(stack_message.gain_of(session, m)["step_text"] for m in members)
+        branch = final_branch(folder, len(branches) + 1, _slug(subject) or f"experiment-{members[-1].number}")
+        gains = tuple(stack_message.gain_of(session, e)["step_text"] for e in members)
         there = git.resolve(branch_ref(branch)) == here
-        numbers = tuple(m.number for m in members)
-        branches.append(Branch(branch, numbers, subject, gains, tuple(sorted(entries)), here, there))
+        branches.append(
+            Branch(branch, tuple(e.number for e in members), subject, gains, tuple(sorted(entries)), here, there)
+        )
         members = []
     return Stack(base, tip, tuple(branches), tuple(left), measured, tuple(remarks))
+
+
+def _groups(kept: Sequence[Experiment], named: Mapping[int, str]) -> list[list[Experiment]]:
+    """Return each kept change by itself; or, where families are named, those of each family, by its first one."""
+    groups: dict[object, list[Experiment]] = {}
+    for e in kept:
+        groups.setdefault(named.get(e.number, e.number), []).append(e)
+    return [*groups.values()]
 
 
 def _kept(git: Git, session: Session) -> list[Experiment]:
