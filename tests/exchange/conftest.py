@@ -10,6 +10,14 @@ import stacked
 from lab import Lab
 from made_once import made_once
 
+from autoresearch.runs.isolation.sandbox import SWITCH
+
+
+@pytest.fixture(autouse=True)
+def _without_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs may reach is not what these tests are about, and holding them to it costs more than they do."""
+    monkeypatch.setenv(SWITCH, "off")
+
 
 @pytest.fixture
 def stack(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:

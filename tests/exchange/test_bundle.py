@@ -99,6 +99,7 @@ def test_a_bundle_is_the_same_each_time_without_secrets_and_homes(stack: Lab, at
     assert listed == [*refs, f"refs/heads/autoresearch/t {stack.ref(5)}"]
 
 
+@pytest.mark.slow
 def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     stack: Lab, at_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

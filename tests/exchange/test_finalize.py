@@ -113,6 +113,7 @@ def test_the_changes_of_a_family_are_one_branch(stack: Lab) -> None:
     assert stack.git("diff", "--name-status", "finalize/other/01-size-2-changes", "autoresearch/t") == "A\tsrc/b.part"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_taken_apart_stays_with_what_follows_it(stack: Lab) -> None:
     part(stack, "b", -110, "more of b", "size")  # on top of what would be left out
     ablated(stack, _3="hurts")
@@ -148,6 +149,7 @@ def test_a_branch_that_is_there_is_left_and_the_stack_made_under_another_name(st
     assert stack.call("finalize", "--name", "a..b").code == 2
 
 
+@pytest.mark.slow
 def test_what_hurts_is_left_out_and_the_stack_is_measured_once(stack: Lab) -> None:
     ablated(stack, _2="pays", _3="hurts", _5="unclear")
     head = stack.git("rev-parse", "HEAD")
@@ -189,6 +191,7 @@ def test_a_stack_that_is_no_better_than_the_baseline_is_not_made(stack: Lab, mon
     assert refused.err.endswith("autoresearch finalize --apply --leave-out nothing\n")
 
 
+@pytest.mark.slow
 def test_a_measurement_that_was_interrupted_goes_on_and_makes_no_run_twice(
     stack: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +224,7 @@ def test_the_branches_come_all_at_once_or_not_at_all(stack: Lab) -> None:
     assert stack.call("finalize", "--apply").code == 0 and len(heads(stack)) == 3
 
 
+@pytest.mark.slow
 def test_of_a_session_with_segments_an_import_and_a_restored_journal(stack: Lab, tmp_path: Path) -> None:
     log = tmp_path / "results.tsv"
     log.write_text("commit\ttotal_ms\tmemory_gb\tstatus\tdescription\naaaaaaa\t5.0\t0\tkeep\ttheirs\n")
