@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lab import INIT, Lab, new_repo
 
 from autoresearch.journal import events
+from autoresearch.runs.isolation.sandbox import SWITCH
 
 SUM = """total=1000
 for part in src/*.part; do [ -f $part ] && total=$((total + $(cat $part))); done
@@ -23,13 +25,15 @@ def make(folder: Path) -> None:
     lab = Lab(folder / "lab")
     lab.edit(SUM)
     lab.commit("a sum")
-    for words in ((*INIT, "--policy", "greedy"), ("baseline",)):
-        done = lab.call(*words)
-        assert done.code == 0, done
-    part(lab, "a", -500, "Wider: äöü & more", "size", hypothesis="capacity pays")
-    part(lab, "b", -100, "deeper", "size")
-    part(lab, "d", 700, "not it", "data", kept=False)
-    part(lab, "c", -200, "cache it", "cache")
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv(SWITCH, "off")
+        for words in ((*INIT, "--policy", "greedy"), ("baseline",)):
+            done = lab.call(*words)
+            assert done.code == 0, done
+        part(lab, "a", -500, "Wider: äöü & more", "size", hypothesis="capacity pays")
+        part(lab, "b", -100, "deeper", "size")
+        part(lab, "d", 700, "not it", "data", kept=False)
+        part(lab, "c", -200, "cache it", "cache")
 
 
 def part(lab: Lab, name: str, value: int, text: str, family: str, *, kept: bool = True, **asi: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -23,16 +24,17 @@ Entry = tuple[zipfile.ZipInfo, bytes]
 Change = Callable[[list[Entry]], None]
 
 
-def _make(folder: Path) -> None:
-    stacked.make(folder)
-    done = Lab(folder / "lab").call("bundle", "-o", str(folder / "good.zip"))
-    assert done.code == 0, done
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a session, `lab`, and its bundle, `good.zip`; for reading."""
-    return made_once(tmp_path_factory, "bundled", _make)
+    session = made_once(tmp_path_factory, "stacked", stacked.make) / "lab"
+
+    def make(folder: Path) -> None:
+        shutil.copytree(session, folder / "lab", symlinks=True)
+        done = Lab(folder / "lab").call("bundle", "-o", str(folder / "good.zip"))
+        assert done.code == 0, done
+
+    return made_once(tmp_path_factory, "bundled", make)
 
 
 def verified(path: Path) -> Called:
