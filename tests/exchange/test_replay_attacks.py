@@ -182,7 +182,11 @@ def test_a_journal_that_was_changed_is_refused_though_its_hash_is_right(made: Pa
         journal = archive.read("autoresearch.jsonl")
     better = journal.replace(b'"metric":350.0', b'"metric":35.0')
     assert better != journal
-    for content, why in ((better, "folds to another session"), (b"{}\nx\n", "is not JSON"), (b"", "folds to another")):
+    deep = b'{"type":"note","experiment":2,"asi":{"a":' + b"[" * 900 + b"]" * 900 + b"}}\n"
+    for content, why in (
+        *((better, "folds to another session"), (b"{}\nx\n", "is not JSON"), (b"", "folds to another")),
+        (journal + deep, "its journal "),
+    ):
         bad = forged(made / "good.zip", tmp_path / "bad.zip", {}, {"autoresearch.jsonl": content})
         assert_refused(verified(bad), why)
 
@@ -211,6 +215,8 @@ def test_refs_of_others_and_commits_that_are_not_there_are_refused(made: Path, t
     for content in (b"", b"# v2 git bundle\n", git_bundle(git, heads)[:-40]):
         forged(made / "good.zip", tmp_path / "bad.zip", {}, {"repo.bundle": content})
         assert_refused(call("replay", "bad.zip", "place", cwd=tmp_path), "repo.bundle ")
+    forged(made / "good.zip", tmp_path / "bad.zip", {"heads": ["x"]}, {})
+    assert_refused(call("replay", "bad.zip", "place", cwd=tmp_path), "its manifest names no commits")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]
 
 

@@ -97,8 +97,8 @@ class Replayed:
         lines.append(f"claimed          {claimed}")
         if there is not None:
             verdict = "the gain holds" if there["holds"] else "not confirmed"
-            found = f"{there['gain_text']}  (95 % interval {there['interval_text']}, {there['split']} split): {verdict}"
-            lines.append(f"confirmed there  {found}")
+            within = f"95 % interval {there['interval_text']}, {one_line(there['split'], 20)} split"
+            lines.append(f"confirmed there  {there['gain_text']}  ({within}): {verdict}")
         elif gain is not None and _kept(session):
             lines.append("confirmed there  no")
         if here is not None:
@@ -145,9 +145,12 @@ def _session(archive: Archive) -> Session:
     """Return the session of a bundle; raise `IntegrityError` where its journal folds to another than was bundled."""
     try:
         session = session_of(archive.read(JOURNAL))
+        fold = fold_digest(session)
     except IntegrityError as error:
         raise refused(archive.path, error.message) from None
-    if fold_digest(session) != archive.manifest.get("fold"):
+    except RecursionError:
+        raise refused(archive.path, "its journal is nested deeper than anybody writes") from None
+    if fold != archive.manifest.get("fold"):
         raise refused(archive.path, "its journal folds to another session than its manifest says")
     if session.segment.branch is None or session.baseline is None:
         raise refused(archive.path, "its journal has no experiment that could be run again")
@@ -160,9 +163,12 @@ def _laid_out(archive: Archive, session: Session, place: Path) -> Workspace:
     inside = _inside(archive)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as building:
         top = Path(building, "it")
-        sha256 = any(len(str(name)) == 64 for name in dict(archive.manifest.get("heads") or {}).values())
+        heads = archive.manifest.get("heads")
+        if not isinstance(heads, dict):
+            raise refused(archive.path, "its manifest names no commits")
+        sha256 = any(len(str(name)) == 64 for name in heads.values())
         git = new_repository(top, *(["--object-format=sha256"] if sha256 else []))
-        _fetch(archive, session, git)
+        _fetch(archive, session, git, heads)
         git.run("switch", "-q", session.segment.branch or "")
         _check_links(archive.path, top)
         root = top / inside
@@ -187,7 +193,7 @@ def _inside(archive: Archive) -> str:
     return "/".join(parts)
 
 
-def _fetch(archive: Archive, session: Session, git: Git) -> None:
+def _fetch(archive: Archive, session: Session, git: Git, told: Mapping[str, Any]) -> None:
     """Bring the commits and refs of the bundle into a new repository; no ref but those of the session."""
     tag, branch = session.segment.tag or "session", session.segment.branch or ""
     file = git.git_dir / REPOSITORY
@@ -196,7 +202,7 @@ def _fetch(archive: Archive, session: Session, git: Git) -> None:
     lines = (line.partition(" ") for line in listed.stdout.decode("utf-8", "replace").splitlines())
     heads = {ref: name for name, _, ref in lines}
     ours = re.compile(rf"{re.escape(branch_ref(branch))}|{re.escape(tag_folder(tag))}/[\w./-]+")
-    if listed.returncode or not heads or heads != archive.manifest.get("heads") or branch != branch_of(tag):
+    if listed.returncode or not heads or heads != told or branch != branch_of(tag):
         raise refused(archive.path, f"{REPOSITORY} is not that of its session")
     for ref in heads:
         if not ours.fullmatch(ref) or git.process(["check-ref-format", ref]).returncode:
