@@ -226,7 +226,8 @@ def test_a_link_of_the_repository_that_leads_out_is_refused_and_nothing_is_writt
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    for target in (str(outside), "../outside", ".git/hooks" if "/" not in link else "../.git/hooks"):
+    up = "../" * link.count("/")
+    for target in (str(outside), f"{up}../outside", f"{up}.git/hooks"):
         stack.git("switch", "-q", "--detach", "autoresearch/t")
         place = stack.root / link
         aside = tmp_path / "aside"

@@ -239,7 +239,7 @@ as they were.
 def _last_time(session: Session) -> int:
     """Return the time of the latest line that has one, in seconds since 1970."""
     times = [t for e in session.experiments for t in (e.started, e.finished)]
-    times += [s.timestamp for s in (*session.segments, *session.studies)]
+    times += [*(s.timestamp for s in session.segments), *(s.timestamp for s in session.studies)]
     return max([t for t in times if t is not None], default=0)
 
 

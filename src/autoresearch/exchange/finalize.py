@@ -122,9 +122,7 @@ def finalize(
     return stack, session
 
 
-def planned(
-    root: Workspace, git: Git, session: Session, by: By, leave_out: LeaveOut, name: str | None = None
-) -> Stack:
+def planned(root: Workspace, git: Git, session: Session, by: By, leave_out: LeaveOut, name: str | None = None) -> Stack:
     """Return the stack; its commits are in the repository then, and no ref names them."""
     folder = _folder(git, session, name)
     kept = _kept(git, session)

@@ -59,6 +59,8 @@ def to_parquet(path: Path, table: Table) -> int:
         left = table.rows()
         while rows := [*islice(left, GROUP)]:
             count += len(rows)
-            columns = [pyarrow.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
+            columns = [
+                pyarrow.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+            ]
             writer.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
     return count

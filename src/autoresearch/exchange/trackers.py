@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from autoresearch.escaping import one_line
 from autoresearch.journal.experiment import Experiment
@@ -50,7 +51,8 @@ def tracked_runs(workspace: Workspace, session: Session, families: Families) -> 
     tag = session.segment.tag or "session"
     for e in session.current:
         values = {run.seed: run.value for run in e.runs if run.seed is not None and run.purpose != "disturbed"}
-        for seed in [*values] or [None]:
+        seeds: list[int | None] = [*values]
+        for seed in seeds or [None]:
             name = f"{tag}-{e.segment}-{e.number}" + ("" if seed is None else f"-{seed}")
             summary = _summary(session, e, None if seed is None else values[seed])
             curve = None if seed is None else curve_of(workspace, e.number, seed)
@@ -113,5 +115,5 @@ def _history(e: Experiment, curve: Curve) -> Iterator[Point]:
 def _whole(column: Sequence[float | None]) -> list[int] | None:
     """Return a column of whole numbers that never fall; None for any other."""
     numbers = [int(x) for x in column if x is not None and math.isfinite(x) and x == int(x)]
-    rising = all(a <= b for a, b in zip(numbers, numbers[1:], strict=False))
+    rising = all(a <= b for a, b in pairwise(numbers))
     return numbers if column and len(numbers) == len(column) and rising and numbers[-1] < 2**63 else None

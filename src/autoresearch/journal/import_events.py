@@ -2,8 +2,8 @@
 
 `import` begins a segment of another tool's log, `imported` has one of its experiments. Other readers of the journal
 take each line with a `run` for one of the session that the last `config` line began, so an imported one is inside a
-line of another type, which they pass over. Where the journal itself was begun by an import it has a `config` line of its own,
-and plain `run` lines behind it.
+line of another type, which they pass over. Where the journal itself was begun by an import it has a `config` line of
+its own, and plain `run` lines behind it.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.journal.events import experiment_of
-from autoresearch.journal.import_events import entry_of
 from autoresearch.journal.fields import Event
 from autoresearch.journal.file import parsed
+from autoresearch.journal.import_events import entry_of
 
 MOST_BYTES = 64 * 2**20
 """Read at once; a journal of 20,000 experiments has 27 MB."""
