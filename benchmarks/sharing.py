@@ -20,7 +20,6 @@ COMMANDS = {
     "export, CSV": (("export", "-f", "csv", "-o", "out.csv"), "out.csv"),
     "export, SQLite": (("export", "-f", "sqlite", "-o", "out.sqlite"), "out.sqlite"),
     "export, Parquet": (("export", "-f", "parquet", "-o", "out.parquet"), "out.parquet"),
-    "finalize, the plan": (("finalize", "--json"), None),
     "bundle": (("bundle", "-o", "out.zip"), "out.zip"),
     "replay --verify-only": (("replay", "out.zip", "--verify-only"), None),
 }

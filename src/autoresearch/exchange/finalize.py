@@ -187,7 +187,10 @@ def _kept(git: Git, session: Session) -> list[Experiment]:
         raise PreconditionError("nothing was kept since the baseline", "there is nothing to make branches of yet")
     gone = [e.number for e in kept if e.commit is None]
     if gone:
-        raise PreconditionError(f"the commits of experiments {_list(gone)} are gone from the repository", FETCH)
+        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+        raise PreconditionError(
+            f"the commits of experiments {_list(gone[:5])}{more} are gone from the repository", FETCH
+        )
     return kept
 
 

@@ -16,6 +16,10 @@ SUBJECT = 72
 """Characters of a first line: what git and web pages show of it."""
 
 
+_PARENTS = "kept experiments by their commits"
+"""What is remembered of a session, for each of a long one's kept changes asks for it."""
+
+
 def subject_of(members: Sequence[Experiment], family: str) -> str:
     """Return the first line of a commit of these experiments, which are of one family where they are several."""
     if len(members) == 1:
@@ -43,7 +47,10 @@ def message_of(
 
 def gain_of(session: Session, e: Experiment) -> View:
     """Return what a kept experiment brought over the one that it was made on."""
-    parents = {x.commit: x for x in session.current if x.status == "keep" and x.commit is not None}
+    parents: dict[str, Experiment] | None = session.memo.get(_PARENTS)
+    if parents is None:
+        parents = {x.commit: x for x in session.current if x.status == "keep" and x.commit is not None}
+        session.memo[_PARENTS] = parents
     return summary.kept_row(session, e, parents.get(e.parent or ""))
 
 
