@@ -104,7 +104,8 @@ class Replayed:
         if here is not None:
             verdict = "the gain holds" if here.holds else "not confirmed: the interval includes no gain"
             seeds = f"{len(here.seeds)} fresh seeds"
-            interval = f"95 % interval {amount(here.low)} to {amount(here.high)}, {seeds}"
+            low, high = (number(session, end, signed=True) for end in (here.low, here.high))
+            interval = f"95 % interval {low} to {high}, {seeds}"
             lines.append(f"confirmed here   {amount(here.gain)}  ({interval}): {verdict}")
         return lines
 

@@ -38,11 +38,12 @@ def message_of(
     """Return the message of a commit of these experiments; `gone` are those below it that were left out.
 
     `ending` is what is known of the whole stack, and stands in the message of its last commit. Each experiment is a
-    paragraph of `Key: value` lines, which git reads as trailers in the last one.
+    paragraph of `Key: value` lines; what is known of the stack ends the last one, which git reads as trailers.
     """
     kept = [e for e in session.current if e.status == "keep"]
-    paragraphs = [subject, *("\n".join(_lines(session, kept, e, gone, named=len(members) > 1)) for e in members)]
-    return "\n\n".join([*paragraphs, *(["\n".join(ending)] if ending else [])]) + "\n"
+    paragraphs = [_lines(session, kept, e, gone, named=len(members) > 1) for e in members]
+    paragraphs[-1] += ending
+    return "\n\n".join([subject, *("\n".join(lines) for lines in paragraphs)]) + "\n"
 
 
 def gain_of(session: Session, e: Experiment) -> View:
