@@ -206,10 +206,10 @@ def test_a_measurement_that_was_interrupted_goes_on_and_makes_no_run_twice(
         return Measurement("ok", 1000.0 if spec.experiment == 1 else 300.0)
 
     monkeypatch.setattr(undisturbed, "measure", measure)
-    cut = stack.call("finalize", "--apply", "--seeds", "2")
+    cut = stack.call("finalize", "--apply", "--seeds", "2", "--name", "two")
     assert cut.code == 1 and heads(stack) == {}
-    assert cut.err.endswith("go on with: autoresearch finalize --apply --seeds 2\n"), cut
-    done = stack.call(*APPLY, "--seeds", "2")
+    assert cut.err.endswith("go on with: autoresearch finalize --apply --name two --seeds 2\n"), cut
+    done = stack.call(*APPLY, "--seeds", "2", "--name", "two")
     assert done.code == 0 and len(heads(stack)) == 2, done
     made = [one for one in asked if one[0] != "interrupted"]
     assert len(made) == len({*made}) == 4

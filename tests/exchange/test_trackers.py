@@ -11,6 +11,7 @@ from lab import call
 
 from autoresearch.exchange.trackers import TrackedRun, tracked_runs
 from autoresearch.journal import events
+from autoresearch.journal.experiment import Speed
 from autoresearch.metrics import Metric
 from autoresearch.search.families import GENERIC
 from autoresearch.workspace.session_journal import load_session
@@ -31,6 +32,7 @@ def workspace(tmp_path: Path) -> Workspace:
         events.start_line(2, "b" * 40, "a" * 40, 1, "wider", {"hypothesis": "it\npays"}, "f2", 120),
         events.run_line(2, "b" * 7, 2.0, {"memory": 7.0}, "keep", "wider", 0, {}, 140, details={
             "values": [2.0], "seeds": [1], "env": ENV, "parent": "a" * 40, "outcome": "ok"}),
+        events.disturbed_line(2, 5, 9.0, "a load", Speed(1.0, 0.1), 141),
         events.start_line(3, "c" * 40, "b" * 40, 1, "too big", {}, "f3", 150),
         events.run_line(3, "c" * 7, None, {}, "crash", "too big", 0, {}, 160, details={"outcome": "oom"}),
     ]  # fmt: skip

@@ -102,7 +102,10 @@ def finalize(
     _refuse_others(git, session, stack, name)
     if stack.unmeasured:
         commit = _without(git, session, stack.without)
-        _, session = confirm_stack(root, commit, stack.without, seeds, clock, tick=tick)
+        again = "autoresearch finalize --apply" + (f" --by {by}" if by != "keep" else "")
+        again += (f" --leave-out {leave_out}" if leave_out != "hurts" else "") + (f" --name {name}" if name else "")
+        again += f" --seeds {seeds}" if seeds else ""
+        _, session = confirm_stack(root, commit, stack.without, seeds, clock, again, tick=tick)
     with lock(root):
         session = load_session(root)
         stack = planned(root, git, session, by, leave_out, name)

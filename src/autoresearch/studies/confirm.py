@@ -48,12 +48,20 @@ def confirm(
 
 
 def confirm_stack(
-    root: Workspace, commit: str, without: Sequence[int], seeds: int | None, clock: Clock, *, tick: Tick | None = None
+    root: Workspace,
+    commit: str,
+    without: Sequence[int],
+    seeds: int | None,
+    clock: Clock,
+    again: str,
+    *,
+    tick: Tick | None = None,
 ) -> tuple[Confirmation, Session]:
     """Measure baseline and `commit`, the incumbent `without` some kept changes, as `confirm` does with the best.
 
     The study, a `finalize`, has the name of the commit's tree in `about`. What is claimed is the gain of the best. A
-    gain that does not hold is an end of the study, too. Raises `AutoresearchError` when a run fails.
+    gain that does not hold is an end of the study, too. `again` is what to type after an interruption. Raises
+    `AutoresearchError` when a run fails.
     """
     with lock(root), signals_interrupt():
         context, session, _ = preflight(root, clock, tick, stops=False)
@@ -64,7 +72,6 @@ def confirm_stack(
         count = max(2, seeds or context.task.keep.seeds)
         chosen = _seeds_of_stack(session, tree.name, count, split)
         about = {"baseline": first.number, "without": list(without), "tree": tree.name, "seeds": chosen}
-        again = "autoresearch finalize --apply" + (f" --seeds {seeds}" if seeds else "")
         with study_of(context, session, clock, FINALIZE, about, again, split) as runner:
             named = f"the stack without {', '.join(map(str, without))}"
             result = _beside(runner, session, first, commit, incumbent.number, named, chosen, session.gain)
