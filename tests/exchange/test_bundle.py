@@ -137,6 +137,7 @@ def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     assert re.fullmatch(r"\+650  \(.*2 fresh seeds\): the gain holds", told["confirmed here"])
 
 
+@pytest.mark.slow
 def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab: Lab, tmp_path: Path) -> None:
     assert lab.call("bundle", "-o", str(tmp_path / "a.zip")).code == 0
     done = call("replay", str(tmp_path / "a.zip"), "again", cwd=tmp_path)

@@ -93,6 +93,7 @@ def test_the_stack_has_the_incumbents_files_and_nothing_of_a_persons_is_touched(
     assert stack.call(*APPLY).json["branches"] == view["branches"] and a_persons(stack) == before
 
 
+@pytest.mark.slow
 def test_the_changes_of_a_family_are_one_branch(stack: Lab) -> None:
     view = stack.call(*APPLY, "--by", "family").json
     assert [b["experiments"] for b in view["branches"]] == [[2, 3], [5]]
@@ -130,6 +131,7 @@ def test_what_cannot_be_taken_apart_stays_with_what_follows_it(stack: Lab) -> No
     assert tree(stack, branch["name"]) == tree(stack, "autoresearch/t")
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_there_is_left_and_the_stack_made_under_another_name(stack: Lab) -> None:
     stack.git("branch", "finalize/t/02-deeper", "main")
     refused = stack.call("finalize", "--apply")
@@ -216,6 +218,7 @@ def test_a_measurement_that_was_interrupted_goes_on_and_makes_no_run_twice(
     assert [(s.outcome, s.continues) for s in stack.session.studies[1:]] == [("interrupted", None), ("done", 2)]
 
 
+@pytest.mark.slow
 def test_the_branches_come_all_at_once_or_not_at_all(stack: Lab) -> None:
     lock = stack.write(".git/refs/heads/finalize/t/02-deeper.lock", "")
     refused = stack.call("finalize", "--apply")

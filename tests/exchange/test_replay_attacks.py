@@ -141,6 +141,7 @@ def test_a_file_that_holds_more_than_it_says_is_refused(made: Path, tmp_path: Pa
     assert_refused(verified(bad), "REPLAY.md is not what its manifest says")
 
 
+@pytest.mark.slow
 def test_a_torn_or_damaged_file_is_refused_and_never_a_traceback(made: Path, tmp_path: Path) -> None:
     content, rng, path = (made / "good.zip").read_bytes(), Random(5), tmp_path / "torn.zip"
     for size in (0, 1, 100, len(content) // 2, len(content) - 30, len(content) - 1):
@@ -220,7 +221,9 @@ def test_refs_of_others_and_commits_that_are_not_there_are_refused(made: Path, t
     assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]
 
 
-@pytest.mark.parametrize("link", [".claude", ".autoresearch", "src/out", "autoresearch.md"])
+@pytest.mark.parametrize(
+    "link", [".claude", *(pytest.param(name, marks=pytest.mark.slow) for name in (".autoresearch", "src/out", "x.md"))]
+)
 def test_a_link_of_the_repository_that_leads_out_is_refused_and_nothing_is_written_there(
     stack: Lab, made: Path, tmp_path: Path, link: str
 ) -> None:
