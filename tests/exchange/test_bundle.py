@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from lab import Lab, call
+from lab import Lab, Maker, call
+from stacked import ablated
 
 from autoresearch.exchange.bundle import fold_digest
 from autoresearch.exchange.redaction import Redaction
@@ -143,6 +144,36 @@ def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab:
     done = call("replay", str(tmp_path / "a.zip"), "again", cwd=tmp_path)
     assert done.code == 0 and "claimed          nothing: no change was kept" in done.out, done
     assert Lab(tmp_path / "again").call("check").code == 0
+
+
+JUDGE = r"""level=$(cat "$AUTORESEARCH_RUN_DIR/weights")
+value=$(awk -v l=$level -v s=$AUTORESEARCH_SEED 'BEGIN { print (l + s * 37 % 11) / 100 }')
+exec > "$AUTORESEARCH_RESULT"
+echo "{\"outcome\": \"ok\", \"manifest\": \"${WHICH_DATA:-as-ever}\", \"metrics\": {\"total_ms\": $value},"
+echo "\"split\": \"$AUTORESEARCH_SPLIT\"}"
+"""
+"""An evaluator with a locked split, which says what data it has read."""
+
+
+@pytest.mark.slow
+def test_with_an_evaluator_the_locked_split_is_used_and_the_data_is_compared(
+    make_lab: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_lab(run={"command": 'cat src/base > "$AUTORESEARCH_RUN_DIR/weights"', "evaluate": JUDGE})
+    for level in (9000, 8000):
+        lab.write("src/base", f"{level}\n")
+        lab.write(f"src/{level}", "")
+        assert lab.call("try", "-m", f"to {level}", "--json").json["status"] == "keep"
+    ablated(lab, _3="hurts")
+    done = lab.call("finalize", "--apply", "--seeds", "2", "--json").json
+    assert done["measured"]["split"] == "locked" and len(lab.session.locked) == 1
+    assert lab.git("show", f"{done['branches'][-1]['name']}:src/base") == "9000"
+    assert lab.call("bundle", "-o", str(tmp_path / "a.zip")).code == 0
+    same = call("replay", "a.zip", "same", "--seeds", "2", "--json", cwd=tmp_path).json
+    assert same["data"] == "the same as there" and same["confirmed_here"]["gain"] == pytest.approx(20)
+    monkeypatch.setenv("WHICH_DATA", "another")
+    other = call("replay", "a.zip", "other", "--seeds", "2", "--json", cwd=tmp_path).json
+    assert other["data"] == "other data than there: the numbers cannot be compared"
 
 
 def test_a_secret_in_a_commit_is_refused_and_a_home_path_is_told(stack: Lab, at_home: Path, tmp_path: Path) -> None:
