@@ -99,7 +99,7 @@ def test_the_skill_names_the_commands_of_the_loop() -> None:
 def test_what_the_skill_says_of_exit_codes_and_limits_is_what_the_program_does() -> None:
     text = " ".join((ROOT / "skills/autoresearch/SKILL.md").read_text("utf-8").split())
     assert f"Exit code {NoSession.exit_code}: there is none" in text
-    assert f"refused, exit {PreconditionError.exit_code} | nothing was recorded" in text
+    assert f"refused, exit {PreconditionError.exit_code} | nothing was measured" in text
     assert f"refused, exit {IntegrityError.exit_code} | something immutable" in text
     assert f"exit code {StopReached.exit_code}, a stop condition" in text
     assert f"leaves with exit code {PreconditionError.exit_code} and says that it is still running" in text

@@ -26,6 +26,7 @@ from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.experiments.user_hooks import run_hook
 from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of
+from autoresearch.journal.refused_events import refused_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
@@ -71,7 +72,10 @@ def attempt(
             earlier = restore(root, git, session, task, again)
             description = description or f"again {again}: {earlier.description}"
             asi = {key: earlier.asi[key] for key in INHERITED if key in earlier.asi} | dict(asi)
-        candidate = find_candidate(git, session, task, description, same=same or again is not None)
+        candidate = find_candidate(
+            git, session, task, description, same=same or again is not None,
+            repeats=lambda known: append(root, refused_line(known, clock())),
+        )  # fmt: skip
         number = session.next_number
         about = {
             "experiment": number,

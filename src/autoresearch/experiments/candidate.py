@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autoresearch.errors import IntegrityError, PreconditionError
@@ -39,10 +39,19 @@ class Candidate:
     """What in the change deserves a second look."""
 
 
-def find_candidate(git: Git, session: Session, task: TaskFile, description: str, *, same: bool) -> Candidate:
+def find_candidate(
+    git: Git,
+    session: Session,
+    task: TaskFile,
+    description: str,
+    *,
+    same: bool,
+    repeats: Callable[[int], None] = lambda number: None,
+) -> Candidate:
     """Return the change on top of the incumbent; raise `PreconditionError` when there is none that may be measured.
 
-    With `same` the code may have been measured before, and a commit may change nothing.
+    With `same` the code may have been measured before, and a commit may change nothing. `repeats` is called with the
+    number of the experiment that the change is, before it is refused for that.
     """
     incumbent = session.incumbent
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
@@ -79,7 +88,7 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     known = [*([incumbent] if code == fingerprint(before) else []), *session.tried(code)]
     if known and not same:
         mine = git.entries_of(commit, roots) if commit else git.entries_with(paths, roots)
-        alike = _refuse_repetition(git, session, task, mine, known)
+        alike = _refuse_repetition(git, session, task, mine, known, repeats)
         warnings = (alike, *warnings) if alike else warnings
     return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
 
@@ -166,7 +175,12 @@ def _refuse_edits_in_submodules(git: Git, task: TaskFile) -> None:
 
 
 def _refuse_repetition(
-    git: Git, session: Session, task: TaskFile, mine: dict[str, tuple[str, str]], known: Sequence[Experiment]
+    git: Git,
+    session: Session,
+    task: TaskFile,
+    mine: dict[str, tuple[str, str]],
+    known: Sequence[Experiment],
+    repeats: Callable[[int], None],
 ) -> str | None:
     """Refuse what was measured already; return what to say of a change that differs in no code, and may count.
 
@@ -180,6 +194,7 @@ def _refuse_repetition(
         theirs = git.entries_of(commit, roots) if commit else {}
         same = mine == theirs
         if same or (task.task.harness and _shape(mine) == _shape(theirs)):
+            repeats(e.number)
             if e == session.incumbent:
                 what = "nothing has changed since" if same else "only comments or spacing differ from"
                 raise PreconditionError(f"{what} the best so far", f"change what the code does, or {again}")

@@ -78,11 +78,6 @@ def foreign_config_line(name: str, metric: Metric) -> Event:
     return {"type": "config", "name": name, **_metric(metric)}
 
 
-def import_line(segment: int, name: str, metric: Metric, now: int, origin: str, file: str) -> Event:
-    """Return the line before what is imported from another tool's log; `origin` tells that log from others."""
-    return {**config_line(segment, name, metric, now), "type": "import", "imported": origin, "from": file}
-
-
 def _metric(metric: Metric) -> Event:
     return {"metricName": metric.name, "metricUnit": metric.unit, "bestDirection": metric.direction}
 
@@ -248,6 +243,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         before.started,
         seconds_at(event),
         number_at(event, "alpha") if "alpha" in event else 0.0,
+        None if event.get("seconds") is None else number_at(event, "seconds"),
     )
 
 
@@ -285,9 +281,9 @@ def read_repeat(event: Event, e: Experiment, newest: int) -> tuple[Experiment, M
 
 
 def speed(pair: Any) -> Speed:
-    """Return how fast a run was, from a list of two numbers, each of which may be null."""
-    pace, share = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
-    return Speed(*(float(x) if isinstance(x, (int, float)) else None for x in (pace, share)))
+    """Return how fast a run was, from a list of two numbers or three, each of which may be null."""
+    known = pair if isinstance(pair, list) and len(pair) in (2, 3) else ()
+    return Speed(*(float(x) if isinstance(x, (int, float)) else None for x in known))
 
 
 # --- disturbed: a run that the machine disturbed, and that was made again ---

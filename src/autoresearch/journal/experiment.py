@@ -22,6 +22,8 @@ class Speed(NamedTuple):
     """Steps in a second, where the task reports them."""
     share: float | None = None
     """Processor time in a second."""
+    seconds: float | None = None
+    """Wall clock of the command, without its evaluation."""
 
 
 class Run(NamedTuple):
@@ -96,6 +98,8 @@ class Experiment(NamedTuple):
     finished: int | None = None
     alpha: float = 0.0
     """What its looks spent of the session's budget of alpha."""
+    seconds: float | None = None
+    """Wall clock of the command of its first run, which may have failed."""
 
     def with_run(self, run: Run) -> Experiment:
         """Return this experiment with one more run."""
@@ -172,6 +176,13 @@ class Experiment(NamedTuple):
         """What a candidate is compared with: the mean of its runs, of `comparison_runs` alone if there are any."""
         runs = tuple(self.comparison_runs.values()) or self.noise_runs
         return math.fsum(runs) / len(runs) if runs else self.metric
+
+    @property
+    def command_seconds(self) -> float | None:
+        """The wall clock of the commands of its own runs, those of later repeats left out; None where it is unknown."""
+        own = [run.speed.seconds for run in self.runs if run.purpose in ("screening", "verdict", "disturbed")]
+        known = [seconds for seconds in own if seconds is not None]
+        return math.fsum(known) if known else self.seconds
 
     @property
     def measured_at(self) -> int:

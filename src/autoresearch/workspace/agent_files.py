@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoresearch.errors import AutoresearchError
 from autoresearch.journal.refs import EXPERIMENTS
 from autoresearch.system.files import write_atomic
-from autoresearch.system.git import Git
+from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.assets import bundle_folder
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.workspace import IGNORED, Workspace
 
 HOOK = ".agents/hooks/autoresearch_hook.py"
 
@@ -41,6 +42,17 @@ def exclude(git: Git, names: Iterable[str], patterns: Sequence[str] = ()) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             file.write("\n".join(["# autoresearch", *missing, ""]))
+
+
+def keep_from_git(workspace: Workspace, path: Path) -> None:
+    """See to it that git ignores what is about to be written in the workspace by one of our own names.
+
+    A session that an earlier version has begun does not know the newer ones; where a whole repository may be changed,
+    an export would be part of the next experiment.
+    """
+    if path.parent.resolve() == workspace.root and ({path.name, f"{path.name}/"} & {*IGNORED}):
+        with contextlib.suppress(AutoresearchError, OSError):
+            exclude(git_at(workspace.root), [path.name])
 
 
 def write_helpers(workspace: Workspace, task: TaskFile, goal: str | None) -> None:

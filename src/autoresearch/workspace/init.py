@@ -231,9 +231,9 @@ def _add(git: Git, path: str) -> str:
     return f"git add {forced}-- {shlex.quote(path)}"
 
 
-def new_repository(folder: Path) -> Git:
+def new_repository(folder: Path, *options: str) -> Git:
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(["git", "init", "-q", "-b", "main", *options, str(folder)], capture_output=True, text=True)
     if done.returncode:
         raise PreconditionError(f"no repository could be made in {folder}: {done.stderr.strip()}", "check who owns it")
     return Git(folder)

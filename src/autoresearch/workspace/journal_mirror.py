@@ -18,6 +18,7 @@ from typing import Literal
 from autoresearch.errors import AutoresearchError, IntegrityError
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import type_of
+from autoresearch.journal.import_events import IMPORTED
 from autoresearch.journal.refs import earlier_mirror_ref, mirror_ref
 from autoresearch.journal.session import Session
 from autoresearch.system.git import Git
@@ -39,7 +40,7 @@ HOOKS = "autoresearch.hooks"
 MOST_OF_A_PAGE = 2**18
 """Bytes; a longer page is not mirrored."""
 
-MIRRORED_AT_ONCE = ("run", "config", "study_end")
+MIRRORED_AT_ONCE = ("run", IMPORTED, "config", "study_end")
 """Lines after which the mirror is brought up; the others are in it with the next of these, or with a note."""
 
 Relation = Literal["same", "goes on", "shorter", "differs"]
