@@ -23,19 +23,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from autoresearch.errors import AutoresearchError
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.anthropic import Anthropic
-from autoresearch.loop.agents.base import AgentGone, Brief, Edit, ProposalFailed
+from autoresearch.loop.agents.base import Agent, AgentGone, Brief, Edit, ProposalFailed
 from autoresearch.loop.agents.sampler import Sampler
 from autoresearch.loop.awake import Times
 from autoresearch.loop.driver import Driver
 from autoresearch.loop.ledger import Accounts
 from autoresearch.loop.options import Options
+from autoresearch.loop.turn import Turns
 from autoresearch.models.endpoint import Patience
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -176,22 +178,27 @@ class Timed(Accounts):
             self.ours.forward(RUN_S, busy=True)
 
 
+@dataclass(slots=True)
+class Watched(Turns):
+    """Turns whose cap somebody raises, half an hour after it was reached."""
+
+    clock: Clock
+
+    def _is_gone(self, agent: Agent, why: AutoresearchError) -> None:
+        if "left of the cap" in str(why) and self.clock.person_at is None:
+            say("fault: cap")
+            self.clock.person_at = self.clock.now() + PERSON_S
+        Turns._is_gone(self, agent, why)
+
+
 def loop(folder: Path) -> None:
     """Be one process of the loop."""
     clock, workspace = Clock(folder / "clock.json"), Workspace(folder / "lab")
     os.chdir(workspace.root)
     agents = [Paced(clock), Sampler(workspace=workspace)]
     driver = Driver(workspace, agents, Options(max_usd=CAP_USD), times=clock.times, say=say)
-    driver.accounts = driver.turns.accounts = Timed(workspace, clock)
-    gone = driver.turns._is_gone
-
-    def is_gone(agent: Any, why: Any) -> None:
-        if "left of the cap" in str(why) and clock.person_at is None:
-            say("fault: cap")
-            clock.person_at = clock.now() + PERSON_S
-        gone(agent, why)
-
-    driver.turns._is_gone = is_gone  # type: ignore[method-assign]
+    driver.accounts = Timed(workspace, clock)
+    driver.turns = Watched(workspace, driver.roster, driver.accounts, driver.options, clock.times, say, clock)
     say(driver.run().reason)
 
 
@@ -343,6 +350,8 @@ def night(folder: Path, hours: float, count: int, seed: int) -> dict[str, Any]:
             if time.monotonic() - began > 3600:
                 raise SystemExit(f"this takes too long; see {folder / 'loop.log'}")
             people += child.returncode >= 0
+            if child.returncode == 1 and not (folder / "lab" / "autoresearch.jsonl").exists():
+                raise SystemExit(f"the loop does not begin; see {folder / 'loop.log'}")
             clock.forward(RESTART_S)
     clock = Clock(folder / "clock.json")
     return {
