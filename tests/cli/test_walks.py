@@ -920,6 +920,7 @@ NOT_WALKED = {
     "models/params.py read_yaml: {} has no table of parameters": ASKED,
     "models/params.py read_yaml: {} is no YAML: {}": ASKED,
     "models/served.py key_of: there is no key for {}": ASKED,
+    "models/served.py key_of: what {} has is no key": ASKED,
     "models/served.py resolved: {} is no address of a server": ASKED,
     "models/together.py _end: correct that, and type the same again: what was answered is kept": ASKED,
     "reports/picture.py picture: matplotlib is not installed": "nothing is installed by tests",

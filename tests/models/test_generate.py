@@ -143,6 +143,15 @@ def test_answers_that_cannot_be_used_are_left_out_and_said(desk: Desk) -> None:
         assert server.requests[-1]["max_tokens"] == 4096 and len(examples(desk)) == 6
 
 
+def test_half_a_character_is_replaced_and_escapes_stay_data(desk: Desk) -> None:
+    odd = "half \ud83d, whole \U0001f600, \x1b[31m, \x00"
+    with desk.asking(lambda body: writer(body) if wanted(body) else completion(odd)):
+        assert desk.call(*SMALL, "--turns", "1").code == 0
+    assert {row["messages"][1]["content"] for row in examples(desk)} == {odd.replace("\ud83d", "\ufffd")}
+    (desk.folder / "out/examples.jsonl").read_bytes().decode("utf-8")
+    assert "\x1b" not in (desk.folder / "out/examples.jsonl").read_text()
+
+
 def test_subtypes_that_are_no_list_end_it_with_what_to_type(desk: Desk) -> None:
     with desk.asking(lambda body: completion('{"subtypes": "many"}') if wanted(body) == "subtypes" else writer(body)):
         done = desk.call(*ABOUT)
@@ -187,6 +196,19 @@ def test_tokens_of_a_model_without_a_price_are_counted_and_the_price_is_said_to_
     with desk.asking(writer):
         done = desk.call(*SMALL)
     assert "cost     unknown" in done.out and f"{8 * READ:,} tokens read" in done.out and "8 calls" in done.out
+
+
+def test_an_answer_that_does_not_say_its_tokens_counts_with_the_most_that_it_may_have_cost(desk: Desk) -> None:
+    def silent(body: Body) -> Said:
+        said = writer(body)
+        assert isinstance(said.body, dict)
+        return Said({**said.body, "usage": None})
+
+    with desk.asking(silent):
+        done = desk.call(*SMALL, "--price", f"m={PRICE}")
+    most = sum(line["usd"] for line in desk.lines("ask"))
+    assert f"cost     {most:.4f} USD" in done.out and "8 calls count with the most that they can cost" in done.out
+    assert desk.call("generate", "out", "--json").json["cost"]["assumed"] == 8
 
 
 # --- servers that fail ---
@@ -419,10 +441,10 @@ def test_a_key_comes_from_the_environment_or_a_file_and_goes_into_none(desk: Des
         assert desk.call(*SMALL).code == 0
         assert {*server.keys} == {f"Bearer {KEY}"}
     with desk.asking(writer) as server:
-        desk.monkeypatch.setenv("OPENAI_API_KEY", "of the environment")
+        desk.monkeypatch.setenv("OPENAI_API_KEY", "of-the-environment")
         second = ("generate", "second", *SMALL[2:])
         assert desk.call(*second).code == 0
-        assert {*server.keys} == {"Bearer of the environment"}
+        assert {*server.keys} == {"Bearer of-the-environment"}
         assert desk.call(*second, "--seed", "2", "--key", "OTHER_KEY").code == 0
         assert server.keys[-1] == "Bearer x"
     written = {name: text for name, text in desk.files.items() if name != ".env"}
@@ -452,6 +474,15 @@ def test_a_key_that_is_missing_is_said_before_anything_is_written(desk: Desk) ->
     desk.monkeypatch.setenv("OPENAI_BASE_URL", "http://me:hunter2@there/v1")
     done = desk.call(*SMALL)
     assert done.code == 5 and "OPENAI_BASE_URL is no address" in done.err and "hunter2" not in done.err
+
+
+@pytest.mark.parametrize("key", ["two\nlines-0123456789", "ключ-0123456789", "a blank-0123456789"])
+def test_a_key_that_is_none_is_not_sent_and_not_shown(desk: Desk, key: str) -> None:
+    desk.monkeypatch.setenv("MY_KEY", key)
+    with desk.asking(writer) as server:
+        done = desk.call(*SMALL, "--key", "MY_KEY")
+    assert done.code == 5 and "what MY_KEY has is no key" in done.err and "0123456789" not in done.err
+    assert server.requests == [] and not (desk.folder / "out").exists()
 
 
 def test_openai_itself_is_asked_in_its_later_words(tmp_path: Path) -> None:

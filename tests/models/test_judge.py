@@ -109,34 +109,34 @@ def test_turns_are_answered_one_after_the_other_each_model_with_its_own(desk: De
 # --- the judge's own preferences ---
 
 
-def thirty(desk: Desk) -> None:
-    desk.write_rows("prompts.jsonl", [{"prompt": f"question {n}"} for n in range(30)])
+def eight(desk: Desk) -> None:
+    desk.write_rows("prompts.jsonl", [{"prompt": f"question {n}"} for n in range(8)])
 
 
 def test_a_judge_that_takes_the_first_decides_nothing_and_is_found_out(desk: Desk) -> None:
-    thirty(desk)
+    eight(desk)
     with desk.asking(by_model(b=says("bad"), t=says("good"), j=judging(takes_first))):
         view = desk.call(*JUDGE, "--json").json
-    assert (view["all"]["won"], view["all"]["tied"], view["all"]["lost"]) == (0, 30, 0)
+    assert (view["all"]["won"], view["all"]["tied"], view["all"]["lost"]) == (0, 8, 0)
     judge = view["judge"]
     assert judge["takes_first"]["value"] == 1 and judge["swap_consistency"]["value"] == 0
     assert any("shown first in 100 %" in line for line in view["warnings"])
 
 
 def test_a_judge_that_takes_the_longer_is_found_out_beside_people(desk: Desk) -> None:
-    thirty(desk)
+    eight(desk)
     # People prefer the short answer to every other question; the judge never does.
-    labels = [label("a" if n % 2 else "b", "short", f"long {'x' * n}", prompt=f"{n}") for n in range(1, 61)]
+    labels = [label("a" if n % 2 else "b", "short", f"long {'x' * n}", prompt=f"{n}") for n in range(1, 17)]
     desk.write_rows("labels.jsonl", labels)
     with desk.asking(by_model(b=says("bad"), t=says("good and wordy"), j=judging(takes_longer))):
         view = desk.call(*JUDGE, "--labels", "labels.jsonl", "--json").json
         without = desk.call("judge", "other", *JUDGE[2:], "--json").json
-    assert view["all"]["won"] == 30 and view["all"]["longer_by"]["value"] == 11
-    assert view["where_tuned_is_longer"]["prompts"] == 30 and view["where_it_is_not"]["prompts"] == 0
+    assert view["all"]["won"] == 8 and view["all"]["longer_by"]["value"] == 11
+    assert view["where_tuned_is_longer"]["prompts"] == 8 and view["where_it_is_not"]["prompts"] == 0
     labelled = view["labelled"]
     assert labelled["takes_longer"]["judge"]["value"] == 1 and labelled["takes_longer"]["people"]["value"] == 0.5
     low, high = labelled["takes_longer"]["excess"]["interval"]
-    assert labelled["takes_longer"]["excess"]["value"] == 0.5 and 0.3 < low < 0.5 < high < 0.7
+    assert labelled["takes_longer"]["excess"]["value"] == 0.5 and 0.2 < low < 0.5 < high < 0.8
     assert labelled["swap_consistency"]["value"] == 1 and labelled["takes_first"]["value"] == 0.5
     # It agrees with people on half of the pairs, which is what chance gives to one who always says the same.
     assert labelled["agreement"]["value"] == 0.5 and labelled["kappa"]["value"] == 0
@@ -146,9 +146,9 @@ def test_a_judge_that_takes_the_longer_is_found_out_beside_people(desk: Desk) ->
 
 
 def test_a_judge_that_takes_its_own_is_found_out(desk: Desk) -> None:
-    thirty(desk)
+    eight(desk)
     mine = {"a_by": "t", "b_by": "x"}
-    labels = [label("a" if n % 2 else "b", f"mine {n}", f"hers {n}", **mine) for n in range(60)]
+    labels = [label("a" if n % 2 else "b", f"mine {n}", f"hers {n}", **mine) for n in range(16)]
     desk.write_rows("labels.jsonl", labels)
 
     def tuned(body: Body) -> Said:
@@ -168,8 +168,8 @@ def test_a_judge_that_takes_its_own_is_found_out(desk: Desk) -> None:
 
 
 def test_a_judge_that_says_what_people_say_is_not_blamed(desk: Desk) -> None:
-    thirty(desk)
-    labels = [label("ab"[n % 2], *((f"good {n}", "bad") if n % 2 == 0 else ("bad", f"good {n}"))) for n in range(60)]
+    eight(desk)
+    labels = [label("ab"[n % 2], *((f"good {n}", "bad") if n % 2 == 0 else ("bad", f"good {n}"))) for n in range(16)]
     labels += [label("tie", "good", "good too")] * 2
     desk.write_rows("labels.jsonl", labels)
     # Which of both models is right, and longer, differs from prompt to prompt.
@@ -180,7 +180,7 @@ def test_a_judge_that_says_what_people_say_is_not_blamed(desk: Desk) -> None:
     with desk.asking(by_model(**play, j=judging(by_mark("good")))):
         done = desk.call(*JUDGE, "--labels", "labels.jsonl", "--json")
     view = done.json
-    assert view["warnings"] == []
+    assert view["warnings"] == ["18 labelled pairs are few: from 50 on the agreement is known well enough"]
     assert view["labelled"]["kappa"]["value"] == 1 and view["labelled"]["agreement"]["value"] == 1
     assert view["all"]["win_rate"]["value"] == 0.5
 
@@ -229,7 +229,7 @@ def test_the_same_model_twice_is_no_comparison(desk: Desk) -> None:
 
 
 def test_a_verdict_that_is_none_is_left_out_and_no_tie(desk: Desk) -> None:
-    thirty(desk)
+    eight(desk)
     replies = iter([completion('{"better": "A"}'), completion("A is better"), completion('{"reasoning', "length")])
 
     def judge(body: Body) -> Said:
@@ -238,12 +238,12 @@ def test_a_verdict_that_is_none_is_left_out_and_no_tie(desk: Desk) -> None:
     with desk.asking(by_model(b=says("bad"), t=says("good"), j=judge)):
         view = desk.call(*JUDGE, "--concurrency", "1", "--json").json
     # Both orders of the first pair and one of the second.
-    assert view["all"]["prompts"] == view["all"]["won"] == 28
+    assert view["all"]["prompts"] == view["all"]["won"] == 6
     assert view["left_out"] == {"a verdict is not of the schema": 2, "a verdict was cut off at 1024 tokens": 1}
 
 
 def test_nothing_that_could_be_judged_is_a_failure(desk: Desk) -> None:
-    thirty(desk)
+    eight(desk)
     with desk.asking(by_model(b=says("bad"), t=says("good"), j=says("neither"))):
         done = desk.call(*JUDGE)
     assert done.code == 1 and "no prompt has a verdict in both orders" in done.err
@@ -251,7 +251,7 @@ def test_nothing_that_could_be_judged_is_a_failure(desk: Desk) -> None:
 
 
 def test_a_prompt_that_one_model_does_not_answer_is_left_out_for_both(desk: Desk) -> None:
-    thirty(desk)
+    eight(desk)
     good, rest = says("good"), by_model(b=says("bad"), j=judging(by_mark("good")))
 
     def play(body: Body) -> Said:
@@ -261,7 +261,7 @@ def test_a_prompt_that_one_model_does_not_answer_is_left_out_for_both(desk: Desk
 
     with desk.asking(play):
         view = desk.call(*JUDGE, "--json").json
-    assert view["all"]["prompts"] == 29
+    assert view["all"]["prompts"] == 7
     (why,) = view["left_out"]
     assert "a prompt was not answered" in why and "too long for me" in why
 
@@ -291,6 +291,12 @@ def test_a_file_of_prompts_that_is_wrong_is_named_with_the_line(desk: Desk, text
     with desk.asking([]) as server:
         done = desk.call(*JUDGE)
     assert done.code == 5 and says_ in done.err and "prompts.jsonl" in done.err and server.requests == [], done
+
+
+def test_a_file_from_elsewhere_is_read_all_the_same(desk: Desk) -> None:
+    (desk.folder / "prompts.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "q 1"}\r\n\r\n{"prompt": "q 2"}\r\n')
+    with desk.asking(by_model(b=says("bad"), t=says("good"), j=judging(by_mark("good")))):
+        assert desk.call(*JUDGE, "--json").json["all"]["won"] == 2
 
 
 def test_files_that_are_missing_or_wrong_are_named(desk: Desk) -> None:

@@ -116,11 +116,11 @@ def generate(
     again = f"autoresearch generate {shlex.quote(str(folder))}"
     view = {"folder": str(folder), "subtypes": made.subtypes, "prompts": made.prompts, "held_out": made.held_out,
             "examples": made.examples, "left_out": dict(made.left_out), "complete": made.whole, "next": again,
-            **judged.calls_view(calls.cost, calls.asked, calls.before)}  # fmt: skip
+            **judged.calls_view(calls)}  # fmt: skip
     of = f"of {len(made.subtypes)} subtypes and {made.prompts} prompts"
     lines = [f"examples {made.examples} in {folder / work.EXAMPLES}, {of}"]
     lines += [f"held out {made.held_out} prompts in {folder / work.HELD_OUT}"] if made.held_out else []
-    lines += judged.calls_lines(calls.cost, calls.asked, calls.before)
+    lines += judged.calls_lines(calls)
     lines += judged.left_out_lines(made.left_out)
     lines += [] if made.whole else [f"again    what came to nothing is asked again by: {again}"]
     emit(as_json, view, lines)
@@ -200,9 +200,9 @@ def judge(
         compared = work.Comparison(here() / folder, params, models, calls, tick).run(asked, labelled)
     hashes = {name: sha256_of(path.read_bytes()) for name, path in files.items()}
     view = {"params": params.model_dump(mode="json"), "version": __version__, "sha256": hashes,
-            **judged.compared_view(compared), **judged.calls_view(calls.cost, calls.asked, calls.before)}  # fmt: skip
+            **judged.compared_view(compared), **judged.calls_view(calls)}  # fmt: skip
     write_atomic(here() / folder / work.REPORT, _pretty(view))
-    lines = judged.compared_lines(compared) + judged.calls_lines(calls.cost, calls.asked, calls.before)
+    lines = judged.compared_lines(compared) + judged.calls_lines(calls)
     emit(as_json, view, [*lines, f"wrote    {folder / work.REPORT}, {folder / work.JUDGMENTS}"])
 
 

@@ -103,6 +103,13 @@ class Calls:
         with self._changed:
             return total(self._entries.values())
 
+    @property
+    def assumed(self) -> int:
+        """How many calls count with the most that they may have cost, since nobody knows what they did cost."""
+        with self._changed:
+            unknown = [e for e in self._entries.values() if not e.settled or e.usage.usd is None]
+            return sum(entry.usd is not None for entry in unknown)
+
     def once(self, call: Call, limit_s: float) -> Reply:
         """Return the reply to a call, from the file where it has one.
 

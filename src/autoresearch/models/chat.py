@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ AROUND = 2000
 
 HIDDEN = "***"
 """What stands in the place of a key that a server has repeated."""
+
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a character of two, which a cut can leave: no file of UTF-8 has it, and no tokenizer takes it."""
 
 SHORTEST_KEY = 16
 """A shorter one is no secret but a word like EMPTY, for servers that want any, and may be meant in an answer."""
@@ -97,7 +101,7 @@ class ChatModel:
             raise EndpointSilent(f"{self.served.address} answered in another language: there is no message")
         text = fields(choice, "message", "content")
         return Reply(
-            self._without_key(text) if isinstance(text, str) else "",
+            self._without_key(_HALF.sub("\ufffd", text)) if isinstance(text, str) else "",
             str(fields(choice, "finish_reason") or ""),
             self._usage(fields(data, "usage")),
         )

@@ -82,7 +82,7 @@ def answered(script: Sequence[Message], ask: Callable[[list[Message]], Reply]) -
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Return the objects of a JSONL file; raise `PreconditionError` that names the line that is none."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise PreconditionError(f"{path} cannot be read: {why}", "name another file") from None

@@ -117,7 +117,8 @@ class Generator:
         self._answer([plan for plan in planned if plan not in {*held_out}])
         if not self.made.examples:
             why = ", ".join(self.made.left_out) or "the model wrote no prompts"
-            raise AutoresearchError(f"no example was made: {why}", "ask in another way: --about, --model or --format")
+            other = "ask in another way: --about, --model or --format"
+            raise AutoresearchError(f"no example was made: {why}", other if self.made.whole else "type the same again")
         return self.made
 
     def _subtypes(self) -> list[str]:

@@ -23,6 +23,7 @@ DOTENV = ".env"
 
 _WORD = re.compile(r"^(?P<name>.+?)@(?P<address>https?://.+)$")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^\n]*?))(?:\s+#.*)?\s*")
+_SENDABLE = re.compile(r"[!-~]+")
 _UNDATED = re.compile(r"([-@:](latest|\d{4}-?\d{2}-?\d{2}))+$")
 
 
@@ -73,6 +74,8 @@ class Served(BaseModel):
         if not key:
             fix = f"set {self.key}, in the environment or in a file {DOTENV} of the current folder"
             raise PreconditionError(f"there is no key for {self.address}", fix)
+        if not _SENDABLE.fullmatch(key):  # not shown, and not left to a client that would show it
+            raise PreconditionError(f"what {self.key} has is no key", f"set {self.key} anew: letters, digits and signs")
         return key
 
 
@@ -113,5 +116,5 @@ def _dotenv(folder: Path) -> dict[str, str]:
     path = folder / DOTENV
     if not path.is_file():
         return {}
-    found = map(_LINE.fullmatch, path.read_text("utf-8", "replace").splitlines())
+    found = map(_LINE.fullmatch, path.read_text("utf-8-sig", "replace").splitlines())
     return {m[1]: next((v for v in m.groups()[1:] if v is not None), "") for m in found if m}

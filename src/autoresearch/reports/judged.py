@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from autoresearch.escaping import one_line
-from autoresearch.journal.ledger import Cost
+from autoresearch.models.calls import Calls
 from autoresearch.models.judge import Compared
 from autoresearch.models.verdicts import Judge, Tally, percent, warnings
 from autoresearch.reports.costs import View, cost_view
@@ -58,18 +58,25 @@ def left_out_lines(left_out: Counter[str]) -> list[str]:
     return [f"left out {count}: {one_line(why, 150)}" for why, count in left_out.most_common(6)]
 
 
-def calls_view(cost: Cost, asked: int, before: int) -> View:
+def calls_view(calls: Calls) -> View:
     """Return what the calls of a folder have cost in all, and how many were sent now."""
-    return {"calls": {"sent": asked, "answered_before": before}, "cost": cost_view(cost)}
+    cost = cost_view(calls.cost) or {}
+    cost.pop("device_s", None)
+    return {
+        "calls": {"sent": calls.asked, "answered_before": calls.before},
+        "cost": {**cost, "assumed": calls.assumed} if cost else None,
+    }
 
 
-def calls_lines(cost: Cost, asked: int, before: int) -> list[str]:
+def calls_lines(calls: Calls) -> list[str]:
+    cost = calls.cost
     told = f"{cost.usd:.4f} USD" if cost.usd or not cost.unpriced else "unknown"
     unknown = f"; of {cost.unpriced} calls nobody knows the price" if cost.unpriced else ""
-    kept = f"; {cost.open} of it counted whole, since a kill has left it open" if cost.open else ""
+    whole = f"; {calls.assumed} calls count with the most that they can cost: how they ended is not known"
+    kept = whole if calls.assumed else ""
     cached = f" ({cost.cached:,} from the cache)" if cost.cached else ""
     return [
-        f"calls    {asked} sent now, {before} answered before",
+        f"calls    {calls.asked} sent now, {calls.before} answered before",
         f"cost     {told} in this folder: {cost.input:,} tokens read{cached}, {cost.output:,} written{unknown}{kept}",
     ]
 
