@@ -70,6 +70,7 @@ def test_subtypes_prompts_and_answers_become_chat_lines_and_some_prompts_are_hel
         assert shape["schema"]["required"] == [*shape["schema"]["properties"]]
 
 
+@pytest.mark.slow
 def test_a_prompt_of_several_turns_is_answered_turn_by_turn(desk: Desk) -> None:
     with desk.asking(writer):
         desk.call(*ABOUT, "--subtype", "lengths", "--prompts", "1", "--turns", "2")
@@ -79,6 +80,7 @@ def test_a_prompt_of_several_turns_is_answered_turn_by_turn(desk: Desk) -> None:
     assert second[:1] == first and second[1] == row["messages"][1]
 
 
+@pytest.mark.slow
 def test_the_same_again_asks_nothing_and_more_asks_for_the_rest(desk: Desk) -> None:
     with desk.asking(writer) as server:
         desk.call(*SMALL)
@@ -94,6 +96,7 @@ def test_the_same_again_asks_nothing_and_more_asks_for_the_rest(desk: Desk) -> N
     assert [line["params"]["examples"] for line in desk.lines("begin")] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_long_list_of_prompts_is_asked_for_in_parts_and_none_comes_twice(desk: Desk) -> None:
     def repeats(body: Body) -> Said:
         if wanted(body) == "prompts":
@@ -109,6 +112,7 @@ def test_a_long_list_of_prompts_is_asked_for_in_parts_and_none_comes_twice(desk:
     assert view["prompts"] == 22 and view["left_out"]["a prompt was there already"] > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["json_object", "none"])
 def test_a_server_without_schemas_is_told_in_words_and_its_prose_is_passed_over(desk: Desk, shape: str) -> None:
     def chatty(body: Body) -> Said:
@@ -126,6 +130,7 @@ def test_a_server_without_schemas_is_told_in_words_and_its_prose_is_passed_over(
 # --- what cannot be used ---
 
 
+@pytest.mark.slow
 def test_answers_that_cannot_be_used_are_left_out_and_said(desk: Desk) -> None:
     bad = iter([completion("half", "length"), completion("  "), completion(None, "content_filter")])
 
@@ -143,6 +148,7 @@ def test_answers_that_cannot_be_used_are_left_out_and_said(desk: Desk) -> None:
         assert server.requests[-1]["max_tokens"] == 4096 and len(examples(desk)) == 6
 
 
+@pytest.mark.slow
 def test_half_a_character_is_replaced_and_escapes_stay_data(desk: Desk) -> None:
     odd = "half \ud83d, whole \U0001f600, \x1b[31m, \x00"
     with desk.asking(lambda body: writer(body) if wanted(body) else completion(odd)):
@@ -152,6 +158,7 @@ def test_half_a_character_is_replaced_and_escapes_stay_data(desk: Desk) -> None:
     assert "\x1b" not in (desk.folder / "out/examples.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_subtypes_that_are_no_list_end_it_with_what_to_type(desk: Desk) -> None:
     with desk.asking(lambda body: completion('{"subtypes": "many"}') if wanted(body) == "subtypes" else writer(body)):
         done = desk.call(*ABOUT)
@@ -159,6 +166,7 @@ def test_subtypes_that_are_no_list_end_it_with_what_to_type(desk: Desk) -> None:
         assert desk.call("generate", "out", "--subtype", "lengths").code == 0
 
 
+@pytest.mark.slow
 def test_no_example_at_all_is_a_failure(desk: Desk) -> None:
     with desk.asking(lambda body: writer(body) if wanted(body) else completion("")):
         done = desk.call(*SMALL)
@@ -168,6 +176,7 @@ def test_no_example_at_all_is_a_failure(desk: Desk) -> None:
 # --- what it costs ---
 
 
+@pytest.mark.slow
 def test_a_cap_of_dollars_holds_also_for_what_is_under_way(desk: Desk) -> None:
     cap = 0.2  # a call may cost 0.034, so that five fit at a time, and does cost 0.00375
     with desk.asking(writer) as server:
@@ -192,12 +201,14 @@ def test_without_a_price_nothing_is_spent_under_a_cap(desk: Desk) -> None:
     assert desk.call(*SMALL, "--price", "m=cheap").code == 2
 
 
+@pytest.mark.slow
 def test_tokens_of_a_model_without_a_price_are_counted_and_the_price_is_said_to_be_unknown(desk: Desk) -> None:
     with desk.asking(writer):
         done = desk.call(*SMALL)
     assert "cost     unknown" in done.out and f"{8 * READ:,} tokens read" in done.out and "8 calls" in done.out
 
 
+@pytest.mark.slow
 def test_an_answer_that_does_not_say_its_tokens_counts_with_the_most_that_it_may_have_cost(desk: Desk) -> None:
     def silent(body: Body) -> Said:
         said = writer(body)
@@ -214,6 +225,7 @@ def test_an_answer_that_does_not_say_its_tokens_counts_with_the_most_that_it_may
 # --- servers that fail ---
 
 
+@pytest.mark.slow
 def test_no_more_requests_are_under_way_than_were_allowed(desk: Desk) -> None:
     together = threading.Barrier(3, timeout=PATIENCE_S)
 
@@ -228,6 +240,7 @@ def test_no_more_requests_are_under_way_than_were_allowed(desk: Desk) -> None:
     assert counted.most == 3
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_in_every_way_loses_nothing_and_is_asked_nothing_twice(desk: Desk) -> None:
     rng, lock = dice("a hostile server"), threading.Lock()
     whole: Counter[str] = Counter()
@@ -265,6 +278,7 @@ def test_a_server_that_fails_in_every_way_loses_nothing_and_is_asked_nothing_twi
     assert done.json["cost"]["usd"] == pytest.approx(whole.total() * COST + sum(unknown), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_requests_that_are_the_same_are_asked_once_also_at_the_same_time(desk: Desk) -> None:
     desk.write_rows("prompts.jsonl", [{"prompt": "how far?"}] * 6)
     counted = Counted(writer)
@@ -275,6 +289,7 @@ def test_requests_that_are_the_same_are_asked_once_also_at_the_same_time(desk: D
     assert Counter(json.loads(asked)["model"] for asked in counted.asked) == {"b": 1, "t": 1}
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_everything_is_not_asked_for_all(desk: Desk) -> None:
     with desk.asking(lambda body: writer(body) if wanted(body) else refused(400, "no such field")) as server:
         done = desk.call(*SMALL, "--prompts", "20", "--concurrency", "1")
@@ -282,6 +297,7 @@ def test_a_server_that_refuses_everything_is_not_asked_for_all(desk: Desk) -> No
         assert len(server.requests) == 2 + 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "says"),
     [
@@ -301,6 +317,7 @@ def test_what_every_call_would_meet_ends_it_at_once_and_says_how_to_go_on(desk: 
     assert len(desk.lines("answer")) == 2 and desk.lines("failed")[0]["usage"]["usd"] == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_said(desk: Desk) -> None:
     with desk.asking([]):
         pass
@@ -311,6 +328,7 @@ def test_a_server_that_is_not_there_is_said(desk: Desk) -> None:
 # --- the file of calls ---
 
 
+@pytest.mark.slow
 def test_a_torn_line_is_passed_over_and_a_damaged_one_is_named(desk: Desk) -> None:
     path = desk.folder / "out/calls.jsonl"
     with desk.asking(writer):
@@ -329,6 +347,7 @@ def test_a_torn_line_is_passed_over_and_a_damaged_one_is_named(desk: Desk) -> No
         assert desk.call("generate", "out", "--json").json["calls"] == {"sent": 1, "answered_before": 7}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["3", '{"type": "answer"}', '{"type": "ask", "id": 3, "usd": 0}', '{"a": 1}'])
 def test_a_line_that_is_no_call_is_named(desk: Desk, line: str) -> None:
     with desk.asking(writer):
@@ -339,6 +358,7 @@ def test_a_line_that_is_no_call_is_named(desk: Desk, line: str) -> None:
     assert done.code == 4 and "is damaged" in done.err
 
 
+@pytest.mark.slow
 def test_two_commands_do_not_work_in_one_folder(desk: Desk) -> None:
     (desk.folder / "out").mkdir()
     with desk.asking(writer), held_by_us(desk.folder / "out/.lock"):
@@ -352,6 +372,7 @@ def test_two_commands_do_not_work_in_one_folder(desk: Desk) -> None:
 # --- parameters ---
 
 
+@pytest.mark.slow
 def test_parameters_are_saved_before_anything_is_asked_and_a_file_of_them_gives_the_same_again(desk: Desk) -> None:
     def play(body: Body) -> Said:
         seen.append((desk.folder / "out/generate.yaml").read_text())
@@ -377,6 +398,7 @@ def test_parameters_are_saved_before_anything_is_asked_and_a_file_of_them_gives_
     assert other == {**saved, **changed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -404,6 +426,7 @@ def test_a_file_of_parameters_that_is_wrong_is_named_with_the_key(desk: Desk, te
     assert "sk-0123" not in done.err and server.requests == [] and not (desk.folder / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -434,6 +457,7 @@ def test_every_parameter_has_an_option(name: str, kind: type[GenerateParams | Ju
 # --- keys ---
 
 
+@pytest.mark.slow
 def test_a_key_comes_from_the_environment_or_a_file_and_goes_into_none(desk: Desk) -> None:
     echo = lambda body: writer(body) if wanted(body) else completion(f"your key is {KEY}")  # noqa: E731
     (desk.folder / ".env").write_text(f"# mine\nexport OTHER_KEY = 'x'\nOPENAI_API_KEY=\"{KEY}\" # of ours\n")
@@ -465,6 +489,7 @@ def test_a_key_does_not_go_with_a_model_to_another_server(desk: Desk) -> None:
             assert elsewhere.keys[-1] == f"Bearer {KEY}"
 
 
+@pytest.mark.slow
 def test_a_key_that_is_missing_is_said_before_anything_is_written(desk: Desk) -> None:
     done = desk.call(*SMALL, "--key", "MY_KEY")
     assert done.code == 5 and "set MY_KEY" in done.err and not (desk.folder / "out").exists()
@@ -476,6 +501,7 @@ def test_a_key_that_is_missing_is_said_before_anything_is_written(desk: Desk) ->
     assert done.code == 5 and "OPENAI_BASE_URL is no address" in done.err and "hunter2" not in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["two\nlines-0123456789", "ключ-0123456789", "a blank-0123456789"])
 def test_a_key_that_is_none_is_not_sent_and_not_shown(desk: Desk, key: str) -> None:
     desk.monkeypatch.setenv("MY_KEY", key)

@@ -43,6 +43,7 @@ def number(body: Body) -> int:
 # --- who wins ---
 
 
+@pytest.mark.slow
 def test_a_judge_without_preferences_finds_who_is_better_by_property(desk: Desk) -> None:
     # The tuned model is right about the first 9 of 12 sums and 2 of 6 names; the base about 3 of 12 and all names.
     def play(sums: int, names: int) -> Play:
@@ -80,6 +81,7 @@ def test_a_judge_without_preferences_finds_who_is_better_by_property(desk: Desk)
     assert len(desk.rows("out/judgments.jsonl")) == 18
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_report_has(desk: Desk) -> None:
     desk.write_rows("prompts.jsonl", [{"prompt": f"{n}", "property": f"p{n % 2}"} for n in range(6)])
     with desk.asking(by_model(b=says("bad {asked}"), t=says("good"), j=judging(by_mark("good")))):
@@ -90,6 +92,7 @@ def test_the_table_says_what_the_report_has(desk: Desk) -> None:
     assert "cost     unknown" in out
 
 
+@pytest.mark.slow
 def test_turns_are_answered_one_after_the_other_each_model_with_its_own(desk: Desk) -> None:
     turns = ["one", "two"]
     scripted = [("user", "zero"), ("assistant", "given"), *(("user", turn) for turn in turns)]
@@ -123,6 +126,7 @@ def test_a_judge_that_takes_the_first_decides_nothing_and_is_found_out(desk: Des
     assert any("shown first in 100 %" in line for line in view["warnings"])
 
 
+@pytest.mark.slow
 def test_a_judge_that_takes_the_longer_is_found_out_beside_people(desk: Desk) -> None:
     eight(desk)
     # People prefer the short answer to every other question; the judge never does.
@@ -145,6 +149,7 @@ def test_a_judge_that_takes_the_longer_is_found_out_beside_people(desk: Desk) ->
     assert any("the longer answer in 100 %" in line and "--labels" in line for line in without["warnings"])
 
 
+@pytest.mark.slow
 def test_a_judge_that_takes_its_own_is_found_out(desk: Desk) -> None:
     eight(desk)
     mine = {"a_by": "t", "b_by": "x"}
@@ -167,6 +172,7 @@ def test_a_judge_that_takes_its_own_is_found_out(desk: Desk) -> None:
     assert any("its own answer in 100 % of its verdicts, people in 50 %" in line for line in view["warnings"])
 
 
+@pytest.mark.slow
 def test_a_judge_that_says_what_people_say_is_not_blamed(desk: Desk) -> None:
     eight(desk)
     labels = [label("ab"[n % 2], *((f"good {n}", "bad") if n % 2 == 0 else ("bad", f"good {n}"))) for n in range(16)]
@@ -185,6 +191,7 @@ def test_a_judge_that_says_what_people_say_is_not_blamed(desk: Desk) -> None:
     assert view["all"]["win_rate"]["value"] == 0.5
 
 
+@pytest.mark.slow
 def test_few_labels_are_said_to_be_few(desk: Desk) -> None:
     desk.write_rows("prompts.jsonl", [{"prompt": "q 1"}])
     desk.write_rows("labels.jsonl", [label("a", "good", "bad")] * 3)
@@ -196,6 +203,7 @@ def test_few_labels_are_said_to_be_few(desk: Desk) -> None:
 # --- who may judge ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("judge", "prompt", "words", "says_"),
     [
@@ -218,6 +226,7 @@ def test_a_judge_of_its_own_work_is_refused(
         assert desk.call(*JUDGE[:-1], judge, *words, "--same-judge").code == 0
 
 
+@pytest.mark.slow
 def test_the_same_model_twice_is_no_comparison(desk: Desk) -> None:
     desk.write_rows("prompts.jsonl", [{"prompt": "q"}])
     with desk.asking([]) as server:
@@ -228,6 +237,7 @@ def test_the_same_model_twice_is_no_comparison(desk: Desk) -> None:
 # --- what cannot be judged ---
 
 
+@pytest.mark.slow
 def test_a_verdict_that_is_none_is_left_out_and_no_tie(desk: Desk) -> None:
     eight(desk)
     replies = iter([completion('{"better": "A"}'), completion("A is better"), completion('{"reasoning', "length")])
@@ -242,6 +252,7 @@ def test_a_verdict_that_is_none_is_left_out_and_no_tie(desk: Desk) -> None:
     assert view["left_out"] == {"a verdict is not of the schema": 2, "a verdict was cut off at 1024 tokens": 1}
 
 
+@pytest.mark.slow
 def test_nothing_that_could_be_judged_is_a_failure(desk: Desk) -> None:
     eight(desk)
     with desk.asking(by_model(b=says("bad"), t=says("good"), j=says("neither"))):
@@ -250,6 +261,7 @@ def test_nothing_that_could_be_judged_is_a_failure(desk: Desk) -> None:
     assert not (desk.folder / "out/report.json").exists()
 
 
+@pytest.mark.slow
 def test_a_prompt_that_one_model_does_not_answer_is_left_out_for_both(desk: Desk) -> None:
     eight(desk)
     good, rest = says("good"), by_model(b=says("bad"), j=judging(by_mark("good")))
@@ -266,6 +278,7 @@ def test_a_prompt_that_one_model_does_not_answer_is_left_out_for_both(desk: Desk
     assert "a prompt was not answered" in why and "too long for me" in why
 
 
+@pytest.mark.slow
 def test_answers_that_were_cut_off_are_judged_and_counted(desk: Desk) -> None:
     desk.write_rows("prompts.jsonl", [{"prompt": "q 1"}])
     play = by_model(b=lambda _: completion("bad", "length"), t=says("good"), j=judging(by_mark("good")))
@@ -274,6 +287,7 @@ def test_answers_that_were_cut_off_are_judged_and_counted(desk: Desk) -> None:
     assert "answers of the base to 1 prompts, of the tuned model to 0" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says_"),
     [
@@ -293,12 +307,14 @@ def test_a_file_of_prompts_that_is_wrong_is_named_with_the_line(desk: Desk, text
     assert done.code == 5 and says_ in done.err and "prompts.jsonl" in done.err and server.requests == [], done
 
 
+@pytest.mark.slow
 def test_a_file_from_elsewhere_is_read_all_the_same(desk: Desk) -> None:
     (desk.folder / "prompts.jsonl").write_bytes(b'\xef\xbb\xbf{"prompt": "q 1"}\r\n\r\n{"prompt": "q 2"}\r\n')
     with desk.asking(by_model(b=says("bad"), t=says("good"), j=judging(by_mark("good")))):
         assert desk.call(*JUDGE, "--json").json["all"]["won"] == 2
 
 
+@pytest.mark.slow
 def test_files_that_are_missing_or_wrong_are_named(desk: Desk) -> None:
     with desk.asking([]):
         done = desk.call(*JUDGE)

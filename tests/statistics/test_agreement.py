@@ -32,6 +32,7 @@ def test_kappa_is_what_its_definition_gives() -> None:
     assert kappa(pairs({("a", "a"): 5})) is None and kappa([]) is None
 
 
+@pytest.mark.slow
 def test_the_interval_of_kappa_is_as_wide_as_its_large_sample_error_says() -> None:
     # Fleiss, Cohen and Everitt (1969), where both use two words equally often: se = sqrt(po (1 - po) / n) / (1 - pe).
     found = kappa_estimate(pairs({("a", "a"): 80, ("a", "b"): 20, ("b", "a"): 20, ("b", "b"): 80}), dice())
@@ -41,6 +42,7 @@ def test_the_interval_of_kappa_is_as_wide_as_its_large_sample_error_says() -> No
     assert agreement([("a", "a")] * 8 + [("a", "b")] * 2, dice()).value == 0.8
 
 
+@pytest.mark.slow
 def test_at_few_labels_a_kappa_is_hardly_known() -> None:
     quarter = FEW // 10
     counts = {("a", "a"): 4 * quarter, ("a", "b"): quarter, ("b", "a"): quarter, ("b", "b"): 4 * quarter}
@@ -49,6 +51,7 @@ def test_at_few_labels_a_kappa_is_hardly_known() -> None:
     assert found.high - found.low > 0.4
 
 
+@pytest.mark.slow
 def test_the_bootstrap_of_a_mean_is_that_of_scipy() -> None:
     rng = random.Random(3)
     values = [rng.gauss(5, 2) ** 2 for _ in range(40)]
@@ -68,6 +71,7 @@ def test_a_tie_counts_half_and_the_interval_is_reproducible() -> None:
     assert win_rate(0, 0, 0, dice()).value is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3, 30])
 def test_prompts_that_all_say_the_same_leave_the_doubt_of_so_few(n: int) -> None:
     won, lost, tied = (share([Part(value, 1)] * n, dice()) for value in (1, 0, 0.5))
@@ -84,6 +88,7 @@ def test_prompts_with_nothing_to_count_have_no_part_in_a_share() -> None:
     assert share([Part(0, 0)], dice()).value is None and not share([], dice())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wins", "losses"), [(6, 0), (9, 4), (4, 9), (5, 5), (40, 25), (1, 0), (300, 250)])
 def test_the_sign_test_is_the_binomial_one(wins: int, losses: int) -> None:
     assert sign_test(wins, losses) == pytest.approx(stats.binomtest(wins, wins + losses).pvalue, rel=1e-9)
@@ -93,6 +98,7 @@ def test_without_a_decided_prompt_there_is_no_sign_test() -> None:
     assert sign_test(0, 0) is None
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_win_rate_holds_the_true_one_about_as_often_as_it_says() -> None:
     rng, held = random.Random(5), 0
     for _ in range(60):
