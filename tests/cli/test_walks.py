@@ -898,6 +898,7 @@ NOT_WALKED = {
     "experiments/recovery.py interruptible: when the machine is well again: autoresearch resume":
         "a disk that is full; tests/experiments/test_disk_full.py",
     "cli/posttraining.py _working: interrupted; what was answered is kept": "a signal; tests/models/test_kills.py",
+    "cli/posttraining.py _working: make room, or correct that; what was answered is kept; then: {}": ASKED,
     "models/chat.py check_installed: the package openai is not installed": "nothing is installed by tests",
     "models/calls.py only_one: another command is at work in {}": "waits for a command; tests/models/test_generate.py",
     "models/calls.py _affordable: type the same with a higher --max-usd": ASKED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import threading
 from collections import Counter
@@ -30,6 +31,7 @@ from chat_server import (
 )
 from drawn import dice
 from json_server import Said
+from lab import cli
 from waiting import PATIENCE_S
 
 from autoresearch.cli.app import program
@@ -356,6 +358,22 @@ def test_a_line_that_is_no_call_is_named(desk: Desk, line: str) -> None:
     path.write_text(path.read_text() + line + "\n")
     done = desk.call("generate", "out")
     assert done.code == 4 and "is damaged" in done.err
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_grow_ends_it_and_what_was_answered_is_kept(desk: Desk) -> None:
+    most = 12_000
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    with desk.asking(writer) as server:
+        done = cli(*SMALL, "--prompts", "20", "--concurrency", "2", cwd=desk.folder, preexec_fn=small_files)
+        assert done.code == 1 and "out/calls.jsonl; make room" in done.err, done
+        assert done.err.rstrip().endswith("what was answered is kept; then: autoresearch generate out")
+        sent, kept = len(server.requests), len(desk.lines("answer"))
+        assert 0 < sent - kept <= 2  # what was under way
+        assert desk.call("generate", "out", "--json").json["calls"] == {"sent": 42 - kept, "answered_before": kept}
 
 
 @pytest.mark.slow

@@ -94,6 +94,11 @@ def test_the_sign_test_is_the_binomial_one(wins: int, losses: int) -> None:
     assert sign_test(wins, losses) == pytest.approx(stats.binomtest(wins, wins + losses).pvalue, rel=1e-9)
 
 
+def test_one_value_has_no_interval() -> None:
+    found = bootstrap([3.0], lambda values: sum(values) / len(values), dice())
+    assert (found.value, found.low, found.high) == (3.0, None, None)
+
+
 def test_without_a_decided_prompt_there_is_no_sign_test() -> None:
     assert sign_test(0, 0) is None
 

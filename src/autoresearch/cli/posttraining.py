@@ -15,7 +15,7 @@ import typer
 from autoresearch import __version__
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.cli.progress import Display
-from autoresearch.errors import AutoresearchError, StopReached
+from autoresearch.errors import AutoresearchError, MachineError, StopReached
 
 if TYPE_CHECKING:
     from autoresearch.models.calls import Calls
@@ -250,6 +250,9 @@ def _working(command: str, folder: Path, params: Params) -> Iterator[tuple[dict[
             yield models, calls, tick
         except KeyboardInterrupt:
             raise AutoresearchError("interrupted; what was answered is kept", f"go on: {again}") from None
+        except OSError as error:
+            why = f"{error.strerror or error}: {error.filename or place}"
+            raise MachineError(why, f"make room, or correct that; what was answered is kept; then: {again}") from None
         except StopReached as error:
             error.fix = f"what was answered is kept; go on: {again} --max-usd {_more(params.max_usd)}"
             raise

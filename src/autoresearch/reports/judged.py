@@ -83,7 +83,8 @@ def calls_lines(calls: Calls) -> list[str]:
 
 def _row(tally: Tally) -> str:
     n = tally.won + tally.tied + tally.lost
-    longer = "-" if tally.longer.value is None else f"{tally.longer.value:+.0f} ({_ends(tally.longer, '+.0f')})"
+    ends = "" if tally.longer.low is None else f" ({_ends(tally.longer, '+.0f')})"
+    longer = "-" if tally.longer.value is None else f"{tally.longer.value:+.0f}{ends}"
     return f"{n:>5}  {tally.won:>5}  {tally.tied:>5}  {tally.lost:>5}  {_number(tally.rate):<22}  {longer}"
 
 

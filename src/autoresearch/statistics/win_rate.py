@@ -43,11 +43,12 @@ class Estimate:
 def bootstrap(units: Sequence[T], statistic: Callable[[Sequence[T]], float | None], dice: Dice) -> Estimate:
     """Return a statistic of some units and the percentile interval of its bootstrap over them.
 
-    Resamples for which the statistic does not exist are left out (Efron and Tibshirani, 1993, chapter 13).
+    Resamples for which the statistic does not exist are left out (Efron and Tibshirani, 1993, chapter 13). One unit
+    alone has no interval.
     """
     value = statistic(units) if units else None
-    if value is None:
-        return Estimate(None, n=len(units))
+    if value is None or len(units) < 2:
+        return Estimate(value, n=len(units))
     drawn = (statistic(dice.choices(units, k=len(units))) for _ in range(RESAMPLES))
     found = sorted(v for v in drawn if v is not None)
     if not found:
