@@ -372,7 +372,7 @@ def test_a_file_that_cannot_grow_ends_it_and_what_was_answered_is_kept(desk: Des
         assert done.code == 1 and "out/calls.jsonl; make room" in done.err, done
         assert done.err.rstrip().endswith("what was answered is kept; then: autoresearch generate out")
         sent, kept = len(server.requests), len(desk.lines("answer"))
-        assert 0 < sent - kept <= 2  # what was under way
+        assert 0 < kept < 42 and sent - kept in (0, 1, 2)  # at most what was under way
         assert desk.call("generate", "out", "--json").json["calls"] == {"sent": 42 - kept, "answered_before": kept}
 
 
