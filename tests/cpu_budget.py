@@ -21,18 +21,18 @@ QUICK = 250
 
 START = "start and collection"
 SHARES = {
-    START: (22, 14),
+    START: (18, 14),
     "tests": (44, 17),
     "tests/agents": (42, 12),
     "tests/cheats": (70, 16),
     "tests/cli": (104, 38),
     "tests/exchange": (3, 2),
-    "tests/experiments": (261, 34),
+    "tests/experiments": (251, 34),
     "tests/harness": (16, 10),
     "tests/journal": (5, 4),
     "tests/loop": (30, 3),
     "tests/loop/agents": (30, 6),
-    "tests/models": (1, 1),
+    "tests/models": (15, 2),
     "tests/pretrain": (132, 15),
     "tests/reports": (15, 9),
     "tests/runs": (38, 22),

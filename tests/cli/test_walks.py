@@ -913,6 +913,8 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 LOST = "typed as it is printed in tests/workspace/test_lost_journal.py, or in prose there"
 SHOWN = "a picture or a page that cannot be had; nothing is lost, and nothing follows but other words"
 
+ASKED = "words or a server that are put right, and asked again, in tests/models/test_generate.py"
+JUDGED = "likewise in tests/models/test_judge.py"
 NOT_WALKED = {
     "cli/jobs.py wait: still running: {}": "waits for a run; tests/cli/test_jobs.py",
     "cli/history.py _file_of: {} is no text": "what it prints writes where one says",
@@ -927,6 +929,33 @@ NOT_WALKED = {
     "experiments/recovery.py interruptible: measure it with: {}": "a signal; tests/experiments/test_kill.py",
     "experiments/recovery.py interruptible: when the machine is well again: autoresearch resume":
         "a disk that is full; tests/experiments/test_disk_full.py",
+    "cli/posttraining.py _working: interrupted; what was answered is kept": "a signal; tests/models/test_kills.py",
+    "cli/posttraining.py _working: make room, or correct that; what was answered is kept; then: {}": ASKED,
+    "models/chat.py check_installed: the package openai is not installed": "nothing is installed by tests",
+    "models/calls.py only_one: another command is at work in {}": "waits for a command; tests/models/test_generate.py",
+    "models/calls.py _affordable: type the same with a higher --max-usd": ASKED,
+    "models/calls.py _damaged: {} line {} is damaged": ASKED,
+    "models/calls.py only_one: {} is no folder": ASKED,
+    "models/conversation.py _wrong: {} line {}: {}": JUDGED,
+    "models/conversation.py read_rows: {} cannot be read: {}": JUDGED,
+    "models/conversation.py read_rows: {} is empty": JUDGED,
+    "models/generate.py _subtypes: name them yourself with --subtype, or ask anew: --seed 1": ASKED,
+    "models/generate.py run: no example was made: {}": ASKED,
+    "models/judge.py check_apart: base and tuned are the same model at one address": JUDGED,
+    "models/judge.py check_apart: the judge {} is {}, and models prefer what they have written": JUDGED,
+    "models/judge.py run: ask in another way: --judge or --format": JUDGED,
+    "models/params.py _wrong: {} is missing": ASKED,
+    "models/params.py _wrong: {}: there is no parameter {}": ASKED,
+    "models/params.py _wrong: {}{}{}": ASKED,
+    "models/params.py check_capped: give its price: --price {}=IN,OUT (US dollars a million tokens)": ASKED,
+    "models/params.py prices_of: --price {} is not MODEL=IN,OUT": ASKED,
+    "models/params.py read_yaml: {} cannot be read: {}": ASKED,
+    "models/params.py read_yaml: {} has no table of parameters": ASKED,
+    "models/params.py read_yaml: {} is no YAML: {}": ASKED,
+    "models/served.py key_of: there is no key for {}": ASKED,
+    "models/served.py key_of: what {} has is no key": ASKED,
+    "models/served.py resolved: {} is no address of a server": ASKED,
+    "models/together.py _end: correct that, and type the same again: what was answered is kept": ASKED,
     "reports/picture.py picture: matplotlib is not installed": "nothing is installed by tests",
     "reports/dashboard/server.py application: FastAPI is not installed": "nothing is installed by tests",
     "runs/feeder.py feeding: the feeder could not be started: {}": "no more processes",

@@ -30,6 +30,7 @@ COMMANDS = {
     "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),
     "run": ("run", "pause", "continue", "skip", "steer"),
+    "posttraining": ("generate", "judge"),
 }
 """Module of this folder -> the commands that it registers."""
 
