@@ -30,6 +30,9 @@ def unmetered(_limit_s: float) -> AbstractContextManager[None]:
 OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN_", "FEED", "STARTED", "MODEL_PREFIX"))
 """Beginnings of variables that an outer run may have set, and that this one must not inherit."""
 
+SEED = "{seed}"
+"""Stands in a command for the seed of the run."""
+
 SEARCH = "search"
 """The split that keep or discard is decided on."""
 
@@ -68,6 +71,11 @@ class RunContext:
     def spec(self, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""
         return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent)
+
+
+def seeded(command: str, seed: int) -> str:
+    """Return the command of a run: nothing but these six characters is replaced, for braces mean much in a shell."""
+    return command.replace(SEED, str(seed))
 
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:
