@@ -30,6 +30,31 @@ net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Line
 """
 
 
+TRAINER = f"""
+{NET}
+import sys
+from transformers import Trainer, TrainingArguments
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net
+    def forward(self, inputs=None, labels=None):
+        out = self.net(inputs)
+        return {{"loss": torch.nn.functional.cross_entropy(out, labels), "logits": out}}
+rows = [{{"inputs": a, "labels": b}} for a, b in zip(x, y)]
+accuracy = lambda p: {{"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())}}
+args = TrainingArguments("out", num_train_epochs=3, eval_strategy="epoch", logging_strategy="epoch",
+                         save_strategy="no", report_to=[], use_cpu=True, learning_rate=1e-2,
+                         per_device_train_batch_size=64)
+trainer = Trainer(Model(), args, train_dataset=rows[:384], eval_dataset=rows[384:], compute_metrics=accuracy)
+if "quiet" in sys.argv:
+    for each in [*trainer.callback_handler.callbacks]:
+        if type(each).__name__ in ("PrinterCallback", "ProgressCallback"):
+            trainer.remove_callback(each)
+trainer.train()
+"""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one output is made."""
@@ -81,7 +106,7 @@ import lightgbm
 from sklearn.datasets import load_breast_cancer
 x, y = load_breast_cancer(return_X_y=True)
 train, valid = lightgbm.Dataset(x[:426], y[:426]), lightgbm.Dataset(x[426:], y[426:])
-lightgbm.train({"objective": "binary", "metric": ["auc", "binary_logloss"], "num_threads": 1, "seed": 1}, train, 60,
+lightgbm.train({"objective": "binary", "metric": ["auc", "binary_logloss"], "num_leaves": 4, "seed": 1}, train, 60,
                valid_sets=[valid], callbacks=[lightgbm.log_evaluation(20), lightgbm.early_stopping(30)])
 """),
     "pytest-benchmark": Recipe(("pytest_benchmark",), """
@@ -96,7 +121,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 keras.utils.set_random_seed(1)
 model = keras.Sequential([keras.layers.Dense(16, activation="relu"), keras.layers.Dense(2)])
-model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 model.fit(x.numpy(), y.numpy(), batch_size=64, epochs=3, validation_split=0.25)
 """),
     "lightning": Recipe(("lightning", "torch"), f"""
@@ -123,31 +148,20 @@ trainer = lightning.Trainer(max_epochs=2, logger=CSVLogger(".", name="lightning_
                             accelerator="cpu", enable_checkpointing=False)
 trainer.fit(Model(), load(range(384)), load(range(384, 512)))
 """, ("lightning_logs/version_0/metrics.csv",)),
-    "hf-trainer": Recipe(("transformers", "accelerate", "torch"), f"""
-{NET}
-from transformers import Trainer, TrainingArguments
-class Model(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = net
-    def forward(self, inputs=None, labels=None):
-        out = self.net(inputs)
-        return {{"loss": torch.nn.functional.cross_entropy(out, labels), "logits": out}}
-rows = [{{"inputs": a, "labels": b}} for a, b in zip(x, y)]
-accuracy = lambda p: {{"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())}}
-args = TrainingArguments("out", num_train_epochs=3, eval_strategy="epoch", logging_strategy="epoch",
-                         save_strategy="no", report_to=[], use_cpu=True, learning_rate=1e-2,
-                         per_device_train_batch_size=64)
-trainer = Trainer(Model(), args, train_dataset=rows[:384], eval_dataset=rows[384:], compute_metrics=accuracy)
-trainer.train()
+    "hf-trainer": Recipe(("transformers", "accelerate", "torch"), TRAINER),
+    "hf-trainer-state": Recipe(("transformers", "accelerate", "torch"), TRAINER + """
 trainer.save_state()
-""", ("out/trainer_state.json",)),
-    "tensorboard": Recipe(("tensorboard", "torch"), """
-from torch.utils.tensorboard import SummaryWriter
-writer = SummaryWriter("runs/now")
+""", ("out/trainer_state.json",), ("{python}", "main.py", "quiet")),
+
+    "tensorboard": Recipe(("tensorboard",), """
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+writer = EventFileWriter("runs/now")
 for step in range(5):
-    writer.add_scalar("loss/train", 1 / (step + 1), step)
-    writer.add_scalar("loss/val", 2 / (step + 1), step)
+    for tag, value in (("loss/train", 1 / (step + 1)), ("loss/val", 2 / (step + 1))):
+        scalar = Summary.Value(tag=tag, simple_value=value)
+        writer.add_event(Event(step=step, wall_time=step, summary=Summary(value=[scalar])))
 writer.close()
 print("done")
 """, ("runs/now/events.out.tfevents.*",)),
@@ -189,11 +203,15 @@ def record(name: str, recipe: Recipe) -> None:
                 (target / stream).write_bytes(content)
         for pattern in recipe.files:
             for file in place.glob(pattern):
-                (target / file.relative_to(place)).parent.mkdir(parents=True, exist_ok=True)
-                (target / file.relative_to(place)).write_bytes(file.read_bytes())
+                kept = target / file.relative_to(place)
+                kept = kept.with_name(re.sub(r"(tfevents\.\d+)\..*", r"\1.host.1.0", kept.name))
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_bytes(file.read_bytes())
         bench = target / "bench.json"
-        if bench.is_file():  # names of the machine, of its processor and of the commit
+        if bench.is_file():  # names of the machine, of its processor and of the commit; thousands of single times
             kept = json.loads(bench.read_text())
+            for each in kept["benchmarks"]:
+                each["stats"].pop("data", None)
             bench.write_text(json.dumps({**kept, "machine_info": {}, "commit_info": {}}, indent=4))
         print(f"{name}: exit {done.returncode}, {sorted(p.name for p in target.rglob('*') if p.is_file())}")
 
@@ -202,6 +220,7 @@ def scrubbed(content: bytes, place: Path) -> bytes:
     """Return an output without the folders of this machine."""
     for folder in (place, Path(sys.prefix).resolve(), Path(sys.prefix)):
         content = content.replace(os.fsencode(folder), b".")
+    content = re.sub(rb"https?://[^\s)]+", b"URL", content)
     return re.sub(rb"(?<![\w.])/(?:root|home/\w+|Users/\w+|work|tmp|var|usr)/[^\s'\"]*", b"PATH", content)
 
 

@@ -39,6 +39,8 @@ INSTALLABLE = {
     "uv is not installed": "uv",
     "Chromium is not installed": "chromium",
     "playwright is not installed": "chromium",
+    "tensorboard is not installed": "tensorboard",
+    "wandb is not installed": "wandb",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from autoresearch.metrics import MetricError
+
+HEAD, BLOCK, FULL, LAST = b":W&B", 2**15, 1, 4
+"""Of the files of W&B: their first bytes, the size of a block, kinds of pieces of records."""
 
 
 def tensorboard(path: Path, told: str) -> list[dict[str, float]]:
@@ -40,22 +46,21 @@ def tensorboard(path: Path, told: str) -> list[dict[str, float]]:
 
 
 def wandb(path: Path, told: str) -> dict[str, Any]:
-    """Return the summary of a run of W&B that was kept offline, from its `run-*.wandb`.
+    """Return the summary of a run of W&B that was kept offline, from its `run-*.wandb`: records in the framing of
+    LevelDB's log, which the package's own messages read.
 
     Raises `MetricError` when the package wandb is not installed, or the file is not whole.
     """
     try:
-        store = import_module("wandb.sdk.internal.datastore").DataStore()
-        records = import_module("wandb.proto.wandb_internal_pb2")
+        messages = import_module("wandb.proto.wandb_internal_pb2")
     except ImportError:
         raise _needs("wandb", told) from None
     logged: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     try:
-        store.open_for_scan(str(path))
-        while (data := store.scan_data()) is not None:
-            record = records.Record()
-            record.ParseFromString(data)
+        for content in _records(path.read_bytes()):
+            record = messages.Record()
+            record.ParseFromString(content)
             for item in record.history.item:
                 logged[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
             for item in record.summary.update:
@@ -63,6 +68,29 @@ def wandb(path: Path, told: str) -> dict[str, Any]:
     except Exception as error:  # likewise
         raise MetricError(f"{told} cannot be read by wandb: {error or type(error).__name__}") from None
     return {**logged, **summary}
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a W&B file. Raises `ValueError` where it is not whole."""
+    if content[:4] != HEAD:
+        raise ValueError("it does not begin as W&B's files do")
+    at, pieces = 7, []
+    while at < len(content):
+        left = BLOCK - at % BLOCK
+        if left < 7:  # what is too short for a head is filled with zeros
+            at += left
+            continue
+        checksum, length, kind = struct.unpack_from("<IHB", content, at)
+        piece = content[at + 7 : at + 7 + length]
+        if len(piece) < length or zlib.crc32(piece, zlib.crc32(bytes([kind]))) != checksum:
+            raise ValueError("a record is not whole")
+        pieces.append(piece)
+        at += 7 + length
+        if kind in (FULL, LAST):
+            yield b"".join(pieces)
+            pieces = []
+    if pieces:
+        raise ValueError("its last record is not whole")
 
 
 def _needs(package: str, told: str) -> MetricError:
