@@ -68,8 +68,8 @@ def told(root: Path, task: TaskFile, count: int) -> list[str]:
         better = f"{better} {option} {SEED}"
     if better != task.run.command:
         lines.append(f"the command can have it: command = {json.dumps(one_line(better, 160))} in {NAME}")
-    again = "commit that, and begin again with: autoresearch segment"
-    lines.append(f"{again}; where equal runs are right (bytes, counts), say exact = true in [metric]")
+    again = f"let it use AUTORESEARCH_SEED, or {SEED} in the command; commit that, then: autoresearch segment"
+    lines.append(f"{again}. Where equal runs are right (bytes, counts), say exact = true in [metric]")
     return lines
 
 
