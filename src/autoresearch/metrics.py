@@ -78,7 +78,7 @@ def parse_number(text: str, unit: str = "", thousands: bool = False) -> float:
         bare = bare.replace(",", "")
     if _ALONE.fullmatch(bare):
         value = float(bare)
-        if not math.isfinite(value):
+        if math.isinf(value):
             raise MetricError(f"{told} is not a finite number")
         return value
     if bare.lower().lstrip("+-") in ("nan", "inf", "infinity"):
