@@ -41,6 +41,7 @@ INSTALLABLE = {
     "playwright is not installed": "chromium",
     "tensorboard is not installed": "trackers",
     "tensorboardX is not installed": "trackers",
+    "wandb is not installed": "wandb",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

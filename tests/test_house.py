@@ -31,6 +31,7 @@ PURE_MODULES = {
     "reports.comparison",
     "search.families",
     "search.history",
+    "workspace.metric_names",
 }
 """Pure by name, in rooms that are not."""
 NOT_PURE = {"autoresearch.journal.file"}

@@ -379,7 +379,7 @@ class TestInit:
     def test_words_that_are_missing_or_wrong(self, repo: Repo) -> None:
         base = ("init", ".", "--task", "command", "--tag", "t")
         init(repo, USAGE, "mutable", words=base)
-        init(repo, USAGE, "--command, --metric, --direction are missing", "--mutable", "src", words=base)
+        init(repo, USAGE, "--command, --metric are missing", "--mutable", "src", words=base)
         init(repo, USAGE, "nope", words=("init", ".", "--task", "nope"))
         init(repo, USAGE, "direction", "--direction", "sideways")
         init(repo, PRECONDITION, "gone does not exist", "--mutable", "gone")

@@ -584,6 +584,12 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("baseline",))
 
 
+@walk("workspace/editable.py check_immutable: {}", "bare")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("autoresearch.toml", (lab.root / "autoresearch.toml").read_text() + "# mine\n")
+    return Ask(("check",))
+
+
 # --- the journal ---
 
 
@@ -805,6 +811,47 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask((*INIT, "--mutable", "empty"), then(lambda: lab.write("empty/x", ""), (*INIT, "--mutable", "empty")))
 
 
+TRIAL = tuple(word for word in INIT if word != "--no-probe")
+
+
+@walk("runs/metric_choice.py chosen: the trial run failed: {}", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("src/run.sh", "exit 3\n")
+    lab.commit()
+    return Ask(TRIAL, lambda: None)
+
+
+@walk("runs/metric_choice.py chosen: choose one: {}", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    without = [word for word in TRIAL if word not in ("--metric", "total_ms")]
+    return Ask(without, lambda: None, {"NAME": "total_ms"})
+
+
+@walk("runs/metric_choice.py chosen: the command printed and wrote nothing that is called {}{}{}", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask((*TRIAL, "--metric", "peak_ms"), lambda: None, {"REGEX": "'total_ms=(.*)'"})
+
+
+@walk("runs/metric_choice.py chosen: say which, as this does for the first: {}", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("src/run.sh", "echo epoch 1: loss 3; echo best: loss 2\n")
+    lab.commit()
+    return Ask((*TRIAL, "--metric", "loss"), lambda: None)
+
+
+@walk("runs/metric_choice.py _check: {} cannot be told from other lines: {}", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("src/run.sh", "echo took 15ms\n")
+    lab.commit()
+    return Ask((*TRIAL, "--metric", "took", "--unit", "s"), lambda: None, {"REGEX": "'took (.*)ms'"})
+
+
+@walk("workspace/init_options.py configured: say --direction lower, or --direction higher", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    words = [word for word in INIT if word not in ("--direction", "lower")]
+    return Ask((*words, "--metric", "score"), lambda: (*words, "--metric", "score", "--direction", "higher"))
+
+
 @walk("workspace/init.py _check_tag: {} cannot be part of a branch name", "repo")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask((*INIT, "--tag", "a b"), lambda: (*INIT, "--tag", "a-b"))
@@ -838,6 +885,7 @@ WRONG_WORDS: dict[str, tuple[Words, Words]] = {
     "workspace/init_options.py configured: both --seconds and --steps are given": (
         ("--seconds", "1", "--steps", "1"), ("--seconds", "1")),
     "workspace/init_options.py configured: the task {} has no profiles and no source": (("--profile", "tiny"), ()),
+    "workspace/init_options.py configured: there is no {} to link": (("--link", "gone"), ("--link", "README.md")),
     "workspace/init_options.py _relative: {} is outside {}": (("--mutable", "../x"), ("--mutable", "src")),
     "workspace/init_options.py parsed: {}": (("--metric", "total ms"), ("--metric", "total_ms")),
     "workspace/init_options.py parsed: name what experiments may change: {}": (

@@ -408,7 +408,7 @@ def new_lab(folder: Path, bytecode: Path, variant: str = "exact", *, baseline: b
     lab.edit(100)
     lab.git("add", ".")
     lab.git("commit", "-q", "-m", "start")
-    lab.json("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "loss",
+    lab.json("init", ".", "--no-probe", "--command", "bash bench.sh", "--metric", "loss",
              "--direction", "lower", "--mutable", FILE, "--tag", "t")  # fmt: skip
     if variant == "evaluated":
         _add_evaluator(lab)

@@ -114,7 +114,7 @@ def test_selftest_works_in_a_folder_of_a_larger_repository(lab: Lab) -> None:
     lab.git("switch", "-q", "main")
     lab.commit("a task in a folder")
     repo = Lab(inner)
-    done = repo.call("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms",
+    done = repo.call("init", ".", "--no-probe", "--command", "bash bench.sh", "--metric", "total_ms",
                      "--direction", "lower", "--mutable", "src", "--tag", "inner")  # fmt: skip
     assert done.code == 0, done
     assert repo.call("baseline").code == 0

@@ -24,6 +24,10 @@ ALSO_CALLED = {
     ("keep", "statistics/alpha.py"): "rules",
     ("guard", "workspace/task_file.py"): "bounds",
     ("prices", "models/prices.py"): "own",
+    ("metric", "runs/reported.py"): "source",
+    ("metric", "runs/result_files.py"): "source",
+    ("metric.sources", "runs/reported.py"): "source",
+    ("metric.sources", "runs/result_files.py"): "source",
 }
 """(table, file) -> what a table is called in a file that takes it under another name."""
 

@@ -6,10 +6,12 @@ from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
 from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.experiments.new_segment import take_edited_task
 from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
+from autoresearch.experiments.seed_use import told, without_seed
 from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
 from autoresearch.journal.events import disturbed_line, repeat_line, start_line
 from autoresearch.journal.refs import ref_of
@@ -40,7 +42,9 @@ def baseline(
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
     with lock(root), signals_interrupt():
+        taken = take_edited_task(root, clock())
         context, session, remarks = preflight(root, clock, tick, meter=meter)
+        remarks = [*taken, *remarks]
         git, task = context.git, context.task
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
@@ -69,6 +73,8 @@ def baseline(
             if runs.failed is None:
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
+            if runs.failed is None and without_seed(task, runs.values):
+                runs.warnings |= dict.fromkeys(told(root.root, task, len(runs.values)))
             status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
             append(root, verdict_line(runs, session, start, status, reason, context.env(), clock()))
         result = conclude(context, runs, remarks)

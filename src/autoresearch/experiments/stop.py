@@ -11,6 +11,7 @@ from typing import Protocol
 
 from autoresearch.experiments.pace import Confirming, confirming, duration_words, run_seconds
 from autoresearch.journal.session import Session
+from autoresearch.workspace.metric_names import best_possible
 
 STOP_FILE = "the file STOP is here"
 """The condition that a person sets with a file, in words, wherever it is told."""
@@ -24,6 +25,7 @@ class StopRules(Protocol):
     time_for_confirm: bool
     max_consecutive_failures: int | None
     max_usd: float | None
+    target: float | None
 
 
 def stop_reason(rules: StopRules, session: Session, now: int) -> str | None:
@@ -104,7 +106,25 @@ def _dollars(rules: StopRules, session: Session, now: int) -> str | None:
     return f"{spent:.2f} USD are spent, max_usd is {rules.max_usd:g}"
 
 
+def _target(rules: StopRules, session: Session, now: int) -> str | None:
+    best = session.best
+    value = best.reference if best is not None else None
+    if rules.target is None or best is None or value is None or session.metric.better(rules.target, value):
+        return None
+    return f"experiment {best.number} has {value:.6g}, and the target is {rules.target:.6g}"
+
+
+def _nothing_better(rules: StopRules, session: Session, now: int) -> str | None:
+    """Say that a count is 0, or a part the whole: whatever is tried, no number can be better."""
+    best, metric = session.best, session.metric
+    value = best.reference if best is not None else None
+    small = all(e.metric is None or e.metric <= 1 for e in session.current)
+    if value is None or value != best_possible(metric.name, metric.direction, metric.unit, small):
+        return None
+    return f"{metric.name} is {value:g}{metric.unit if metric.unit == '%' else ''}, and cannot be better"
+
+
 CONDITIONS: tuple[Callable[[StopRules, Session, int], str | None], ...] = (
-    _experiments, _hours, _confirmation, _last_run, _failures, _dollars,
+    _target, _nothing_better, _experiments, _hours, _confirmation, _last_run, _failures, _dollars,
 )  # fmt: skip
 """Asked in this order; the first that holds is told."""

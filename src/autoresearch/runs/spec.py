@@ -31,6 +31,9 @@ def unmetered(_limit_s: float) -> AbstractContextManager[None]:
 OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN_", "FEED", "STARTED", "MODEL_PREFIX"))
 """Beginnings of variables that an outer run may have set, and that this one must not inherit."""
 
+SEED = "{seed}"
+"""Stands in a command for the seed of the run."""
+
 SEARCH = "search"
 """The split that keep or discard is decided on."""
 
@@ -73,6 +76,11 @@ class RunContext:
     ) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""
         return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent, turn=turn)
+
+
+def seeded(command: str, seed: int) -> str:
+    """Return the command of a run: nothing but these six characters is replaced, for braces mean much in a shell."""
+    return command.replace(SEED, str(seed))
 
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:

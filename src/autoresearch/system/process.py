@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from autoresearch.errors import MachineError
-from autoresearch.system.command_output import CommandOutput
+from autoresearch.system.command_output import CommandOutput, KeptStream
 from autoresearch.system.limits import Limits, Meter
 from autoresearch.system.standstill import Standstill
 
@@ -53,6 +53,8 @@ class Exit:
     """Processor time of it and of its children, seconds."""
     standstill: str = ""
     """That it was ended because the machine, or all of it, stood still meanwhile, in words."""
+    kept: Mapping[str, KeptStream] = field(default_factory=dict, compare=False, repr=False)
+    """`stdout` and `stderr`, each by itself, where that was asked for."""
 
     @property
     def timed_out(self) -> bool:
@@ -70,10 +72,11 @@ def run_limited(
     limits: Limits | None = None,
     prefix: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
+    keep: Path | None = None,
 ) -> Exit:
     """Run a shell command behind the words of `prefix`; every process it started is dead afterwards.
 
-    It inherits the descriptors in `pass_fds`.
+    It inherits the descriptors in `pass_fds`. With `keep`, a folder, the end of each stream is kept by itself.
 
     Standard output and standard error go to `log` as they arrive; only the first is looked at for METRIC lines, since
     what is drawn on the other without a line end would hide one. Past `limit_s` seconds of wall clock all is killed.
@@ -83,13 +86,13 @@ def run_limited(
     _adopt_orphans()
     before = {child.pid for child in psutil.Process().children()}
     oom_kills, cpu_s = _oom_kills(), _cpu_of_children()
-    output = CommandOutput()
     limits = limits or Limits()
     meter = Meter(limits, before)
     started = time.monotonic()
     code: int | None = None
     standstill = ""
     try:
+        output = CommandOutput(keep)
         with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
                 [*prefix, "bash", "-c", command],
@@ -132,6 +135,7 @@ def run_limited(
         over=meter.over,
         cpu_s=_cpu_of_children() - cpu_s,
         standstill=standstill,
+        kept=output.kept,
     )
 
 

@@ -75,7 +75,7 @@ Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
 # The benchmark by hand. An experiment is: autoresearch try -m "what changes"
 set -euo pipefail
 cd "$(dirname "$0")"
-{task.run.command}
+{task.run.command.replace("{seed}", "${AUTORESEARCH_SEED:-1}")}
 """
     for name, content in (("autoresearch.md", document), ("autoresearch.sh", script)):
         if not (workspace.root / name).exists() and name not in task.run.command:

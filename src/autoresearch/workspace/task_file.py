@@ -8,11 +8,12 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from autoresearch.errors import PreconditionError
-from autoresearch.metrics import NAMES, Metric, is_name
+from autoresearch.metrics import Metric
 from autoresearch.statistics.rules import Guard, Rules
+from autoresearch.workspace.metric_source import MetricName, MetricTable, Table
 
 NAME = "autoresearch.toml"
 
@@ -25,16 +26,6 @@ FamilyName = Annotated[str, Field(min_length=1, max_length=24)]
 
 _RULES = Rules()
 
-
-def _metric_name(name: str) -> str:
-    if not is_name(name):
-        raise ValueError(f"{name!r} is no name of a metric, which is made of {NAMES}")
-    return name
-
-
-MetricName = Annotated[str, AfterValidator(_metric_name)]
-"""What a METRIC line can be named."""
-
 BANNED = ("input", "breakpoint", "os.system", "os.popen", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os._exit",
           "os.abort", "os.setsid", "pty.spawn", "signal.pause")  # fmt: skip
 """Calls that no training needs: they wait for a person, or leave what holds a run."""
@@ -43,11 +34,7 @@ OLD_MEMORY_GUARD = "peak_vram_mb"
 """The metric that `max_memory_mb`, an old key of `[keep]`, is about."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Task(_Table):
+class Task(Table):
     name: str
     title: str = ""
     needs: str = ""
@@ -59,16 +46,7 @@ class Task(_Table):
     clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""
 
 
-class MetricTable(_Table):
-    name: MetricName
-    direction: Literal["lower", "higher"]
-    unit: str = ""
-    exact: bool = False
-    """Whether the same code gives the same value, always. Where this is not said, equal values prove nothing."""
-    secondary: tuple[str, ...] = ()
-
-
-class Budget(_Table):
+class Budget(Table):
     """What one training may spend; exactly one of them."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
@@ -83,7 +61,7 @@ class Budget(_Table):
         return self
 
 
-class Run(_Table):
+class Run(Table):
     command: Annotated[str, Field(min_length=1)]
     setup: str | None = None
     """Run once by `init` and before a baseline, in the workspace: download and prepare data."""
@@ -111,7 +89,7 @@ class Run(_Table):
     """Environment variables that look like a key or a password and that runs get all the same."""
 
 
-class Files(_Table):
+class Files(Table):
     mutable: Annotated[tuple[str, ...], Field(min_length=1)]
     immutable: tuple[str, ...] = (NAME,)
     link: tuple[str, ...] = ()
@@ -135,7 +113,7 @@ class Files(_Table):
         return tuple(str(PurePosixPath(path)) for path in paths)
 
 
-class Keep(_Table):
+class Keep(Table):
     policy: Literal["confirm", "greedy"] = "confirm"
     seeds: Annotated[int, Field(ge=1, le=64)] = _RULES.seeds
     """Most pairs behind a verdict, each of them a fresh seed."""
@@ -150,7 +128,7 @@ class Keep(_Table):
     """The old spelling of a guard: `peak_vram_mb = { max = ... }` in `[guard]`."""
 
 
-class GuardTable(_Table):
+class GuardTable(Table):
     """Bounds of one metric beside the one that is optimised; what is beyond them is discarded however good."""
 
     max: float | None = None
@@ -165,7 +143,7 @@ class GuardTable(_Table):
         return self
 
 
-class Stop(_Table):
+class Stop(Table):
     max_experiments: Annotated[int, Field(ge=1)] | None = None
     max_hours: Annotated[float, Field(gt=0)] | None = None
     time_for_confirm: bool = True
@@ -173,9 +151,11 @@ class Stop(_Table):
     max_consecutive_failures: Annotated[int, Field(ge=1)] | None = None
     max_usd: Annotated[float, Field(gt=0)] | None = None
     """What the proposals of `autoresearch run` may cost in the whole session, in US dollars."""
+    target: float | None = None
+    """The session ends when what was kept is as good as this."""
 
 
-class Search(_Table):
+class Search(Table):
     families: dict[FamilyName, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Families of changes that experiments and ideas are sorted by: name -> words of a description that point to it."""
     required: tuple[str, ...] = ()
@@ -193,7 +173,7 @@ class Search(_Table):
         return families
 
 
-class PriceTable(_Table):
+class PriceTable(Table):
     """What a model costs, in US dollars for a million tokens."""
 
     input: Annotated[float, Field(ge=0)]
@@ -204,7 +184,7 @@ class PriceTable(_Table):
     """Of input that is written to the cache; likewise."""
 
 
-class Profile(_Table):
+class Profile(Table):
     """A size of the task: what `init --profile` puts in place of the task's own values."""
 
     budget: Budget | None = None
@@ -212,7 +192,7 @@ class Profile(_Table):
     source: str | None = None
 
 
-class TaskFile(_Table):
+class TaskFile(Table):
     """One `autoresearch.toml`."""
 
     task: Task
@@ -236,6 +216,16 @@ class TaskFile(_Table):
             for fixed in (*self.files.immutable, NAME):
                 if within(fixed, (path,)):
                     raise ValueError(f"{fixed} is immutable and lies in the mutable path {path}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TaskFile:
+        if self.run.evaluate is not None and self.metric.places:
+            raise ValueError("[run] evaluate decides on the number; leave it out, or pattern and file in [metric]")
+        for source in self.metric.places.values():
+            fixed = next((path for path in self.files.link if within(source.file or "", (path,))), None)
+            if fixed is not None:
+                raise ValueError(f"[metric] file {source.file} lies in {fixed}, which is linked and not to be written")
         return self
 
     @model_validator(mode="after")
