@@ -48,8 +48,11 @@ RUN_S, ANSWER_S, HANG_S, PERSON_S, RESTART_S = 60.0, 30.0, 900.0, 1800.0, 10.0
 REAL_HANG_S = 5.0
 """What a proposal that hangs is given of real time."""
 
-CAP_USD = 0.6
-"""Of one `run`, some twenty answers: reached in the middle again and again."""
+EVERY = 1.15
+"""Requests for each fault: between two faults hardly one is answered as it should be."""
+
+CAP_USD = 3.0
+"""Of one `run`: reached in the middle now and then, as what nobody knows the cost of counts whole."""
 
 ANSWERS = ("better", "worse", "crash", "refused edit", "malformed answer", "429 with a reset time", "529", "hang",
            "broken connection", "login ended", "spending limit")  # fmt: skip
@@ -233,7 +236,7 @@ class Model:
         kind = self.draw()
         self.done[kind] += 1
         if kind == "429 with a reset time":
-            return 429, {"retry-after": str(self.rng.choice([20, 600, 2400]))}, error("rate_limit_error", "slow down")
+            return 429, {"retry-after": str(self.rng.choice([20, 120, 600]))}, error("rate_limit_error", "slow down")
         if kind == "529":
             return 529, {}, error("overloaded_error", "overloaded")
         if kind == "login ended":
@@ -323,13 +326,14 @@ def serving(model: Model) -> Iterator[str]:
 def night(folder: Path, hours: float, count: int, seed: int) -> dict[str, Any]:
     """Make the session and let it run to its end; return what came of it."""
     rng = random.Random(seed)
-    kinds = [rng.choice([*ANSWERS[2:], KILL]) for _ in range(count)]
+    kinds = [rng.choice([*ANSWERS[2:-2], KILL]) for _ in range(count)]
+    kinds[: count // 12] = [rng.choice(ANSWERS[-2:]) for _ in range(count // 12)]  # each of these costs half an hour
+    rng.shuffle(kinds)
     kills, faults = kinds.count(KILL), [kind for kind in kinds if kind != KILL]
     lab = make(folder, hours)
     begun = Clock(folder / "clock.json").now()
     kill_at = sorted(rng.uniform(0, 0.95 * 3600 * hours) for _ in range(kills))
-    # Requests that fit into the night, were every turn the model's, and each thing drawn one of them.
-    model = Model(faults, every=max(1.0, 3600 * hours / (3 * RUN_S + ANSWER_S) / max(1, len(faults)) * 0.6), rng=rng)
+    model = Model(faults, every=EVERY, rng=rng)
     killed, people, began = 0, 0, time.monotonic()
     log = (folder / "loop.log").open("a")
     with serving(model) as url:
