@@ -3,7 +3,7 @@
     python compare.py                                    all methods, both budgets, the valid set of the preset tiny
     python compare.py --methods gcg,tao --set train --settings candidates=128
     python compare.py --methods optimizer                optimizer.py as it stands
-    python compare.py --smoke                            two targets, a fiftieth of the budget, into a folder of its own
+    python compare.py --smoke                            two targets, a tenth of the budget, into a folder of its own
 
 A result is a file of JSON lines whose name has a hash of all that it depends on: settings, set, budget, model, and the
 programs. What is there is not run again, so a call that was cut off goes on. Each line is a target, with a log of
@@ -33,7 +33,7 @@ from oracle.bases import Base
 from oracle.evaluator import Terms
 from prepare import HERE, PROGRAMS, Options, Prompt, searches
 
-SMOKE_TARGETS, SMOKE_PART = 2, 1 / 50
+SMOKE_TARGETS, SMOKE_PART = 2, 1 / 10
 BAR = 24
 OWN = "optimizer"
 """The name under which optimizer.py takes part."""

@@ -24,7 +24,9 @@ def beam(
     oracle: Oracle, rng: np.random.Generator, *, width: int = 8, branch: int = 8, temperature: float = 1.0
 ) -> None:
     """From left to right: each of `width` beginnings is continued by `branch` tokens that the model itself would say,
-    and the beginnings with the lowest loss so far go on. Again from the start while the budget lasts."""
+    and the beginnings with the lowest loss so far go on. Again from the start while the budget lasts. A string by
+    chance comes first, since a small budget may not reach the end of one."""
+    oracle.loss(rng.choice(oracle.allowed, (1, oracle.length)))
     while True:
         strings = np.empty((1, 0), np.int64)
         for length in range(oracle.length):

@@ -17,6 +17,7 @@ from harness.device import pick_device, prepare_cpu
 from harness.errors import TaskError
 from harness.files import Progress, read_json, write_json
 from harness.task import Allowances, Budget
+from harness.text import documents
 from harness.text.rows import open_rows
 from harness.text.task import Profile as TextProfile
 from harness.text.task import TextTask
@@ -74,9 +75,12 @@ class TextOptions:
 
 
 class ModelText(TextTask):
-    """Python's own text, for the models that set-up trains."""
+    """Python's own text, for the models that set-up trains; of it nothing has to be held out."""
 
     name = "prompt"
+
+    def share(self, total: int) -> documents.Share:
+        return lambda path: (0.1, True)
 
 
 def make(folder: Path, workspace: Path, source: str, sizes: Sizes, workers: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def embedded(table: Tensor, ids: Tensor, x: Tensor | None) -> Tensor:
-    """[B, S, D] of ids [B, S]; with x [B, L, V], the L tokens behind the first are sums of embeddings by its weights."""
+    """[B, S, D] of ids [B, S]; with x [B, L, V], the L behind the first are sums of embeddings by its weights."""
     e = F.embedding(ids, table)
     return e if x is None else torch.cat((e[:, :1], x @ table, e[:, 1 + x.size(1) :]), 1)
 
