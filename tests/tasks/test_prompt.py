@@ -288,22 +288,22 @@ def test_what_an_optimiser_prints_is_shown_by_hand_alone(
 
 
 @pytest.fixture(scope="module")
-def cache(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache in which the task is prepared in a size of its own."""
     sizes = parts.bases.Sizes(1, 16, 2, 260, 32, 100_000, 3, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTORESEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(parts.prepare.PROFILES, "tiny", parts.prepare.Profile(sizes, 15, 6, 2, 2, 60.0))
-        made(parts, Path()).prepare()
-        yield Path()
+        made(parts).prepare()
+        yield
 
 
-def made(parts: Any, folder: Path, flops: float = 2e7) -> Any:
+def made(parts: Any, folder: Path = Path(), flops: float = 2e7) -> Any:
     return parts.prepare.Prompt(folder, parts.prepare.Options(), Budget("flops", flops))
 
 
-def test_targets_are_the_same_for_a_seed_and_others_for_another_one(parts: Any, cache: Path) -> None:
-    task = made(parts, cache)
+def test_targets_are_the_same_for_a_seed_and_others_for_another_one(parts: Any, cache: None) -> None:
+    task = made(parts)
     base, locked = task.base("search"), task.base("locked")
     drawn = {
         (split, label, seed, number): task.drawn(base, split, label, seed, number)
@@ -323,7 +323,7 @@ def test_targets_are_the_same_for_a_seed_and_others_for_another_one(parts: Any, 
 
 
 def test_an_evaluation_is_the_mean_of_its_searches_and_the_same_again(
-    parts: Any, cache: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parts: Any, cache: None, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTORESEARCH_RESULT", "somewhere")
     task = made(parts, workspace)
@@ -342,8 +342,8 @@ def test_an_evaluation_is_the_mean_of_its_searches_and_the_same_again(
     assert parts.prepare.grade(task, tmp_path / "run", "search")["target_loss"] != metrics["target_loss"]
 
 
-def test_a_model_that_was_changed_is_tampering(parts: Any, cache: Path) -> None:
-    task = made(parts, cache)
+def test_a_model_that_was_changed_is_tampering(parts: Any, cache: None) -> None:
+    task = made(parts)
     path = task.prepared() / "search.pt"
     honest = path.read_bytes()
     path.write_bytes(honest[:-1])
@@ -374,7 +374,7 @@ def test_a_budget_that_is_not_of_flops_says_what_it_should_be(parts: Any) -> Non
 
 
 @pytest.fixture
-def compare(parts: Any, cache: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def compare(parts: Any, cache: None, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:  # fmt: skip
     """Run compare.py in this process; return its results."""
     monkeypatch.setitem(sys.modules, "prepare", parts.prepare)
@@ -469,3 +469,53 @@ def test_a_sample_without_replacement_follows_the_chances(parts: Any) -> None:
     assert np.bincount(drawn, minlength=4) / 4000 == pytest.approx(chances, abs=0.03)
     pairs = free.sampled(np.tile(np.log(chances), (100, 1)), 2, np.random.default_rng(0))
     assert (pairs[:, 0] != pairs[:, 1]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Other models
+# ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_kept_model_of_pretrain_is_asked_like_one_of_our_own(
+    parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopted = importlib.import_module("oracle.adopted")
+    monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
+    lab = tmp_path / "lab"
+    shutil.copytree(TASKS / "pretrain", lab)
+    (tmp_path / "text.txt").write_text("\n\n".join(f"{n} times {n * n % 97}, said the clerk." for n in range(3000)))
+    told = (lab / "autoresearch.toml").read_text().partition("\n# What `init --profile NAME` applies")[0]
+    own = f'[options]\ntokenizer = "byte"\nseq_len = 64\nprofile = "tiny"\nsource = "{tmp_path / "text.txt"}"\n'
+    (lab / "autoresearch.toml").write_text(told.partition("[options]")[0] + own)
+    weights = lab / ".autoresearch" / "runs" / "1" / "1" / "model.pt"
+    weights.parent.mkdir(parents=True)
+    with adopted.imported(lab, "prepare") as prepare:
+        prepare.TASK.prepare()
+    with adopted.imported(lab, "train") as train:
+        torch.manual_seed(0)
+        model = train.build_model()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        torch.save(model.state_dict(), weights)
+
+    task = parts.prepare.Prompt(Path(), parts.prepare.Options(source=str(weights)), Budget("flops", 1e9))
+    task.prepare()
+    shutil.rmtree(lab)  # nothing is read from there any more
+    base = task.base("search")
+    target, _ = task.drawn(base, "search", "search", 1, 0)
+    ids = np.random.default_rng(0).choice(base.allowed, (3, 15))
+    row = torch.tensor([[256, *each, *target] for each in ids.tolist()])
+    with torch.no_grad():
+        logits = model.eval()(row[:, :-1])[:, 15:].transpose(1, 2)
+    nats = torch.nn.functional.cross_entropy(logits, row[:, 16:], reduction="none").mean(1)
+    np.testing.assert_allclose(base.frozen.losses(ids, target), nats, atol=1e-4)
+    assert counted(lambda: base.frozen.losses(ids, target)) == 3 * base.frozen.price("LOSS", 15)
+    assert counted(lambda: base.frozen.gradients(ids, target)) == 3 * base.frozen.price("GRAD", 15)
+    loss, _, slope = base.frozen.gradients(ids[:1], target)
+    x = np.eye(260, dtype=np.float32)[ids[:1]]
+    x[0, 4, 80] += 0.02
+    assert base.frozen.gradients(x, target)[0][0] - loss[0] == pytest.approx(0.02 * slope[0, 4, 80], rel=0.2, abs=1e-4)
+    assert np.abs(base.frozen.gradients(ids[:1], target, 0.5)[2] - slope).max() > 1e-4
+    with pytest.raises(TaskError, match="not in a workspace of pretrain"):
+        adopted.make(tmp_path, str(tmp_path / "model.pt"))

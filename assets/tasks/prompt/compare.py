@@ -120,7 +120,8 @@ def finished(task: Prompt, base: Base, job: Job, path: Path) -> list[dict[str, A
     """A line for each target of the job: what the file has, then what is run now."""
     lines = known_lines(path)
     module, settings = (OWN, {}) if job.method == OWN else ("methods", {"method": job.method, **job.settings})
-    terms = Terms(HERE, job.flops, task.profile.own_s, module, settings)
+    # What optimizer.py prints may be seen: no session is measured on these targets.
+    terms = Terms(HERE, job.flops, task.profile.own_s, module, settings, shown=job.method == OWN)
     missing = range(len(lines), job.targets)
     pairs = [task.drawn(base, "search", job.set, job.seed, number) for number in missing]
     began = time.monotonic()

@@ -89,6 +89,7 @@ class Oracle:
         backward. Raises Spent."""
         x = np.asarray(x)
         soft = x.dtype.kind == "f"
+        x = x.astype(np.float32) if soft else x
         one = x.ndim == 1 + soft
         x = x[None] if one else x
         if soft:
