@@ -9,7 +9,6 @@ evaluation, and count for nothing: targets that are much easier than these were 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import math
@@ -128,7 +127,7 @@ class Prompt(BaseTask):
     def drawn(self, base: Base, split: str, label: str, seed: int, number: int) -> tuple[np.ndarray, int]:
         """(target [T], seed of the optimiser's random numbers); `label` tells sets of targets of one key apart."""
         key = (self.prepared() / f"{split}.key").read_bytes()
-        told = hmac.digest(key, json.dumps([label, seed, number]).encode(), hashlib.sha512)
+        told = hmac.digest(key, json.dumps([label, seed, number]).encode(), "sha512")
         return self._from(base, told)
 
     def by_chance(self, base: Base) -> tuple[np.ndarray, int]:
