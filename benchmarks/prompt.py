@@ -60,7 +60,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     """The best first. The difference from GCG is by target, with its standard error."""
     by_target = {row["method"]: {line["number"]: line for line in row["results"]} for row in rows}
     reference = by_target.get(REFERENCE, {})
-    print("| method | targets | loss ± spread | minus GCG ± error | better than GCG | match | requests | own s, worst |")
+    print(
+        "| method | targets | loss ± spread | minus GCG ± error | better than GCG | match | requests | own s, worst |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: statistics.fmean(line["loss"] for line in row["results"])):
         lines = row["results"]
@@ -70,8 +72,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         difference = f"{statistics.fmean(pairs):+.3f} ± {error(pairs):.3f}" if beside else ""
         wins = f"{sum(pair < 0 for pair in pairs)} of {len(pairs)}" if beside else ""
         print(
-            f"| {row['method']} | {len(lines)} | {statistics.fmean(losses):.3f} ± {spread(losses):.2f} | {difference} | "
-            f"{wins} | {statistics.fmean(line['match'] for line in lines):.2f} | "
+            f"| {row['method']} | {len(lines)} | {statistics.fmean(losses):.3f} ± {spread(losses):.2f} | "
+            f"{difference} | {wins} | {statistics.fmean(line['match'] for line in lines):.2f} | "
             f"{statistics.fmean(line['requests'] for line in lines):.0f} | {max(line['own_s'] for line in lines):.1f} |"
         )
 

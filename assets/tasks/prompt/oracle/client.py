@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,8 @@ def main() -> None:
         channel.send("WAIT")
         message = channel.receive()
         oracle, about = Oracle(channel, message), message.json()
-        try:
+        with suppress(Spent):
             optimize(oracle, np.random.default_rng(about["seed"]), **about["settings"])
-        except Spent:
-            pass
         channel.send("DONE")
     except Gone:  # the evaluator has ended this search
         os._exit(0)
