@@ -77,7 +77,7 @@ TASKS = {
     "prompt": Task(
         "target_loss",
         {
-            "autoresearch.toml": {r"flops = [\d.e+]+": "flops = 1.2e8"},
+            "autoresearch.toml": {r"flops = [\d.e+]+": "flops = 7e8"},
             "prepare.py": {
                 r'"tiny": Profile\(.*\)': '"tiny": Profile(Sizes(2, 64, 2, 260, 32, 300_000, 250, 16), 12, 4, 8, 6, 8)'
             },

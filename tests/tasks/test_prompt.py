@@ -334,7 +334,7 @@ def test_an_evaluation_is_the_mean_of_its_searches_and_the_same_again(
     lines = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines]
     assert len(lines) == 4 and metrics["target_loss"] == pytest.approx(np.mean(losses[:2]))
-    assert metrics["fresh_loss"] == pytest.approx(np.mean(losses[2:])) and lines[-1]["progress"] == 1
+    assert lines[-1]["progress"] == 1 and metrics["gain"] > 0 and metrics["fresh_gain"] > 0
     assert 0.5 < metrics["flops_used"] <= 1 and 0 <= metrics["match_rate"] <= 1
     base = task.base("search")
     pairs = [task.drawn(base, "search", "search", 1, number) for number in range(2)]
@@ -360,9 +360,10 @@ def test_a_model_that_was_changed_is_tampering(parts: Any, cache: None) -> None:
 def test_targets_that_somebody_has_known_are_found(parts: Any) -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):  # honest ones
-        parts.prepare.check_known(rng.normal(4, 0.5, 16), rng.normal(4, 0.5, 4))
+        parts.prepare.check_known(rng.normal(1, 0.2, 16), rng.normal(1, 0.2, 4))
+    parts.prepare.check_known(rng.normal(0.2, 0.2, 16), rng.normal(2, 0.2, 4))  # worse is no cheat
     with pytest.raises(Verdict, match="easier than others") as caught:
-        parts.prepare.check_known(rng.normal(2, 0.5, 16), rng.normal(4, 0.5, 4))
+        parts.prepare.check_known(rng.normal(2, 0.2, 16), rng.normal(1, 0.2, 4))
     assert caught.value.outcome == "tampered"
 
 

@@ -100,7 +100,7 @@ def test_tasks_lists_metric_budget_sizes_and_needs(tmp_path: Path) -> None:
     assert {*WITH_HARNESS, "command", "prompt"} == {*listed}
     assert listed["mazes"]["metric"] == "route_error" and listed["mazes"]["direction"] == "lower"
     assert listed["images"]["sizes"][1] == {"profile": "small", "budget": "60 s", "source": "fashion"}
-    assert listed["prompt"]["sizes"][2] == {"profile": "tiny", "budget": "1e+11 flops", "source": "trained"}
+    assert listed["prompt"]["sizes"][2] == {"profile": "tiny", "budget": "2.5e+10 flops", "source": "trained"}
     assert all(listed[name]["needs"] and listed[name]["title"] for name in WITH_HARNESS)
     text = call("tasks", cwd=tmp_path).out
     assert "tiny 30 s on python" in text and "needs  torch, numpy; it makes its own data" in text

@@ -4,7 +4,7 @@ harness/command_line.py.
 A search looks for L token ids after which a frozen language model gives T target ids the lowest loss. The targets are
 random ids, drawn by an HMAC of a secret that set-up makes, the split, the seed and a number: a fresh seed has fresh
 targets, and nobody without the secret can know one before it is searched for. Some more are drawn by chance in each
-evaluation, and count for nothing: targets that are much easier than these were known to somebody.
+evaluation, and count for nothing: targets on which a search gains much more than on these were known to somebody.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = ("oracle",)
 """What decides a score beside this file."""
 
-SPREAD, SURE = 0.3, 5.0
-"""Nats by which losses of targets differ at the least, and standard errors beyond which a difference is no chance."""
+PLAIN = 64
+"""Strings by chance, whose mean loss says how hard a target is before anything is searched."""
+
+SPREAD, SURE = 0.1, 5.0
+"""Nats by which gains on targets differ at the least, and standard errors beyond which a difference is no chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +153,19 @@ def grade(task: Prompt, folder: Path, split: str) -> dict[str, float]:
     pairs += [task.by_chance(base) for _ in range(p.fresh)]
     terms = Terms(task.folder, task.budget.amount, p.own_s, shown=by_hand)
     all_found = list(followed(folder, searches(base, pairs, terms), len(pairs)))
-    found, fresh = all_found[: p.targets], np.array([each.loss for each in all_found[p.targets :]])
-    losses = np.array([each.loss for each in found])
-    check_known(losses, fresh)
+    rng = np.random.default_rng(secrets.randbits(128))
+    plain = [base.frozen.losses(rng.choice(base.allowed, (PLAIN, p.length)), target).mean() for target, _ in pairs]
+    gains = np.array(plain) - [each.loss for each in all_found]
+    check_known(gains[: p.targets], gains[p.targets :])
+    found, losses = all_found[: p.targets], np.array([each.loss for each in all_found[: p.targets]])
     again = [base.spelled_loss(each.ids, target) for each, (target, _) in zip(found, pairs, strict=False)]
     return {
         "target_loss": float(losses.mean()),
         "loss_spread": float(losses.std(ddof=1)) if len(losses) > 1 else 0.0,
         "match_rate": float(np.mean([each.match for each in found])),
         "retokenised_loss": float(np.mean(again)),
-        "fresh_loss": float(fresh.mean()) if len(fresh) else 0.0,
+        "gain": float(gains[: p.targets].mean()),
+        **({"fresh_gain": float(gains[p.targets :].mean())} if p.fresh else {}),
         "flops_used": float(np.mean([each.flops for each in found])) / task.budget.amount,
         "requests": float(np.mean([each.requests for each in found])),
         "own_seconds": float(np.max([each.own_s for each in found])),
@@ -188,16 +194,17 @@ def followed(folder: Path, found: Iterator[Found], count: int) -> Iterator[Found
 
 
 def check_known(known: np.ndarray, fresh: np.ndarray) -> None:
-    """Raise Verdict tampered when losses of targets [n] are much lower than those of targets that are new [m]."""
+    """Raise Verdict tampered when a search has gained much more on targets [n] than on those that are new [m]; a gain
+    is in nats below the mean loss of strings by chance, without which targets differ too much to tell."""
     if min(len(known), len(fresh)) < 2:
         return
     spread = max(known.std(ddof=1), fresh.std(ddof=1), SPREAD)
-    lead = float(fresh.mean() - known.mean()) / (spread * math.sqrt(1 / len(known) + 1 / len(fresh)))
+    more = float(known.mean() - fresh.mean())
+    lead = more / (spread * math.sqrt(1 / len(known) + 1 / len(fresh)))
     if lead > SURE:
         raise Verdict(
             "tampered",
-            f"the targets are easier than others by {fresh.mean() - known.mean():.3g} nats, {lead:.1f} standard "
-            "errors: somebody has known them",
+            f"the targets are easier than others by {more:.3g} nats, {lead:.1f} standard errors: they were known",
         )
 
 
