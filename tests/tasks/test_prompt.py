@@ -402,7 +402,10 @@ def test_every_known_search_gets_better_within_its_budget_and_is_run_once(
     assert [row["method"] for row in rows] == [*parts.methods.METHODS] and len(rows) == 9
     for row in rows:
         [line] = row["results"]
-        assert 3e7 < line["flops"] <= 6e7 and row["settings"] == parts.methods.METHODS[row["method"]].settings()
+        assert (
+            3e7 < line["spent"] <= line["flops"] == 6e7
+            and row["settings"] == parts.methods.METHODS[row["method"]].settings()
+        )
         losses = [loss for _, loss in line["log"]]
         assert losses == sorted(losses, reverse=True) and line["loss"] == pytest.approx(losses[-1], abs=1e-4)
     improved = {row["method"] for row in rows if len(row["results"][0]["log"]) > 1}

@@ -128,7 +128,7 @@ def finished(task: Prompt, base: Base, job: Job, path: Path) -> list[dict[str, A
     bar(job, lines, began)
     with path.open("w" if not lines else "a", encoding="utf-8") as file:
         for number, found in zip(missing, searches(base, pairs, terms), strict=True):
-            about = {"loss": found.loss, "match": found.match, "flops": found.flops, "requests": found.requests,
+            about = {"loss": found.loss, "match": found.match, "spent": found.flops, "requests": found.requests,
                      "own_s": found.own_s, "log": found.log}  # fmt: skip
             lines.append({**asdict(job), "number": number, **about})
             file.write(json.dumps(lines[-1]) + "\n")
