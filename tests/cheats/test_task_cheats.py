@@ -79,7 +79,7 @@ TASKS = {
         {
             "autoresearch.toml": {r"flops = [\d.e+]+": "flops = 2.5e8"},
             "prepare.py": {
-                r'"tiny": Profile\(.*\)': '"tiny": Profile(Sizes(2, 64, 2, 260, 32, 300_000, 250, 16), 12, 4, 12, 12, 8)'
+                r"Profile\(Sizes\(2, .*\)": "Profile(Sizes(2, 64, 2, 260, 32, 300_000, 250, 16), 12, 4, 12, 12, 8)"
             },
         },
         "optimizer.py",
