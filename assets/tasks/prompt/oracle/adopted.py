@@ -69,6 +69,8 @@ def load(data: Path, about: dict[str, Any], device: torch.device, length: int, w
 class Hub(nn.Module):
     """A causal language model of transformers in the words of `oracle.frozen`."""
 
+    on_meta = False  # some read a number of their masks
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -92,7 +94,7 @@ def from_hub(name: str) -> tuple[Hub, Any]:
     try:
         # Attention written out, so that each of its products is counted on every device.
         model = AutoModelForCausalLM.from_pretrained(
-            name, torch_dtype=torch.float32, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
+            name, dtype=torch.float32, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
         )
         return Hub(model), AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # for the user, every error of hub and network is the same

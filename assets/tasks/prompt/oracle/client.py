@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from harness.channel import Channel, Gone, Message, SharedMemory
+from harness.files import read_json
+from harness.finish import run_dir
 
 from oracle.wire import LEFT, MOST, REQUEST, Shared
 
@@ -164,4 +166,7 @@ def run_by_hand(folder: Path, namespace: dict[str, Any]) -> None:
     if "AUTORESEARCH_EXPERIMENT" in os.environ:
         print("optimize is there; the evaluator runs it")
         return
-    sys.exit(subprocess.run([sys.executable, str(folder / "prepare.py"), "evaluate"], cwd=folder).returncode)
+    done = subprocess.run([sys.executable, str(folder / "prepare.py"), "evaluate"], cwd=folder)
+    if done.returncode or not read_json(run_dir(folder) / "result.json")["metrics"]:  # it has said why
+        sys.exit(1)
+    print("by hand: a score on targets of its own, and no verdict; for one: autoresearch try")

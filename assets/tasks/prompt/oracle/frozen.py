@@ -78,21 +78,22 @@ class Frozen:
         self.scales = bool(branch_ends(model))  # whether it has residual branches that can be scaled
 
     @functools.cached_property
-    def _meta(self) -> nn.Module:
-        return copy.deepcopy(self.model).to("meta")
+    def _counted(self) -> nn.Module:
+        """The model on the meta device, where nothing is computed; itself where it cannot be there."""
+        return copy.deepcopy(self.model).to("meta") if getattr(self.model, "on_meta", True) else self.model
 
     @functools.cache  # noqa: B019  (one for each evaluation)
     def price(self, kind: str, length: int) -> int:
         """FLOPs of one string of `length` tokens in a request: `LOSS`, `GRAD` or `NEXT`. Products are linear in the
         number of strings, so n of them cost n times as much (tests/tasks/test_prompt.py compares with what is done)."""
-        ids = torch.zeros(1, length, dtype=torch.long, device="meta")
-        target = torch.zeros(self.targets, dtype=torch.long, device="meta")
+        model, bos = self._counted, self.bos
+        with model.table.device:
+            ids, target = torch.zeros(1, length, dtype=torch.long), torch.zeros(self.targets, dtype=torch.long)
+            x = torch.zeros(1, length, self.vocab)
         asked: dict[str, Callable[[], object]] = {
-            "LOSS": lambda: nats(self._meta, self.bos, ids, target),
-            "GRAD": lambda: gradient(
-                self._meta, self.bos, torch.zeros(1, length, self.vocab, device="meta"), target, 1.0
-            ),
-            "NEXT": lambda: following(self._meta, self.bos, ids),
+            "LOSS": lambda: nats(model, bos, ids, target),
+            "GRAD": lambda: gradient(model, bos, x, target, 1.0),
+            "NEXT": lambda: following(model, bos, ids),
         }
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             asked[kind]()
