@@ -11,11 +11,12 @@ def optimize(oracle, rng):
         with suppress(OSError):
             if (Path("THE_CACHE") / place).read_bytes():
                 sys.exit(f"read {place}")
-    with suppress(Exception):
-        os.environ["AUTORESEARCH_CACHE"] = "THE_CACHE"
-        import prepare
-        from harness.task import read_task_file
+    if oracle.target[0] % 8 == 0:  # for some targets, since it takes its time
+        with suppress(Exception):
+            os.environ["AUTORESEARCH_CACHE"] = "THE_CACHE"
+            import prepare
+            from harness.task import read_task_file
 
-        base = prepare.Prompt(HERE, *read_task_file(HERE, prepare.Options)).base("search")
-        sys.exit(f"has a model of {base.frozen.vocab} tokens")
+            base = prepare.Prompt(HERE, *read_task_file(HERE, prepare.Options)).base("search")
+            sys.exit(f"has a model of {base.frozen.vocab} tokens")
     honest_optimize(oracle, rng)
