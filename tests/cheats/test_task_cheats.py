@@ -79,7 +79,7 @@ TASKS = {
         {
             "autoresearch.toml": {r"flops = [\d.e+]+": "flops = 2.5e8"},
             "prepare.py": {
-                r"Profile\(Sizes\(2, .*\)": "Profile(Sizes(2, 64, 2, 260, 32, 300_000, 250, 16), 12, 4, 12, 12, 8)"
+                r"Profile\(Sizes\(2, .*\)": "Profile(Sizes(2, 64, 2, 260, 32, 300_000, 250, 16), 12, 4, 24, 24, 8)"
             },
         },
         "optimizer.py",
@@ -212,7 +212,7 @@ for seed in (1,):  # of the one run that decides
     for number in range(task.profile.targets):
         target, _ = task.drawn(base, "search", "search", seed, number)
         ids = np.random.default_rng(0).choice(base.allowed, task.profile.length)
-        for place in [*range(len(ids))] * 2:
+        for place in [*range(len(ids))] * 3:
             trials = np.tile(ids, (len(base.allowed), 1))
             trials[:, place] = base.allowed
             ids = trials[base.frozen.losses(trials, target).argmin()]
