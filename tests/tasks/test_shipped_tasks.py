@@ -97,9 +97,10 @@ def test_two_tasks_beside_each_other_have_a_session_each(tmp_path: Path) -> None
 
 def test_tasks_lists_metric_budget_sizes_and_needs(tmp_path: Path) -> None:
     listed = {row["name"]: row for row in json.loads(call("tasks", "--json", cwd=tmp_path).out)["tasks"]}
-    assert {*WITH_HARNESS, "command"} == {*listed}
+    assert {*WITH_HARNESS, "command", "prompt"} == {*listed}
     assert listed["mazes"]["metric"] == "route_error" and listed["mazes"]["direction"] == "lower"
     assert listed["images"]["sizes"][1] == {"profile": "small", "budget": "60 s", "source": "fashion"}
+    assert listed["prompt"]["sizes"][2] == {"profile": "tiny", "budget": "2.5e+10 flops", "source": "trained"}
     assert all(listed[name]["needs"] and listed[name]["title"] for name in WITH_HARNESS)
     text = call("tasks", cwd=tmp_path).out
     assert "tiny 30 s on python" in text and "needs  torch, numpy; it makes its own data" in text
