@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from lab import INIT, Lab, Repo, call, cli, new_repo
 
+pytestmark = pytest.mark.slow
+
 
 def whole_session(root: Path, mutable: Path) -> Lab:
     """Run a session of a keep, a discard and a crash in `root`, whose mutable script is `mutable`."""

@@ -16,6 +16,8 @@ from autoresearch.cli.path_options import spread
 from autoresearch.experiments.seed_use import seeds_in, told
 from autoresearch.workspace.task_file import load, parse
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Path(__file__).resolve().parents[1] / "data" / "recipe"
 TRIAL = tuple(word for word in INIT if word != "--no-probe")
 

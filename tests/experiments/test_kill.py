@@ -25,6 +25,8 @@ from autoresearch.system.git import Git
 from autoresearch.workspace.session_journal import append
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 # --- random instants ---

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from lab import INIT, Lab, Maker, Repo
 
+pytestmark = pytest.mark.slow
+
 ODD = "src/a new\nline/-n"
 
 

@@ -19,6 +19,8 @@ from autoresearch.runs import machine_failure
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 Usage = namedtuple("Usage", "total used free")
 
 

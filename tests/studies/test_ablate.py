@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from lab import Lab, Maker, Repo, new_repo, task_file
 
+pytestmark = pytest.mark.slow
+
 SUM = """noise=(0 3 -2 1 -3 2)
 total=$(($(cat src/base) + ${noise[$((AUTORESEARCH_SEED % 6))]}))
 for part in src/*.part; do [ -f $part ] && total=$((total + $(cat $part))); done

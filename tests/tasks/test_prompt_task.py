@@ -23,6 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autoresearch.workspace import task_file
 
+pytestmark = pytest.mark.slow
+
 VOCAB, WIDTH, LAYERS, LENGTH, WANTED = 40, 16, 2, 6, 3
 ALLOWED = np.arange(2, 38)
 

@@ -17,6 +17,8 @@ from autoresearch.workspace.python import project_variables, python_of, redirect
 from autoresearch.workspace.task_file import TaskFile, parse
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 UV = shutil.which("uv")
 
 
