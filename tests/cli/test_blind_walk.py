@@ -53,6 +53,8 @@ def test_by_the_outputs_alone_from_an_edit_to_the_confirmed_number(
     assert begun is not None
     ticks = itertools.count()
     monkeypatch.setattr(clock, "wall_clock", lambda: begun + MINUTE * next(ticks))
+    page = lab.root / "autoresearch.md"
+    page.write_text(re.sub(r"(## Goal\n\n).*", r"\1below 95 ms", page.read_text()))
     agent = Blind(lab)
     agent.type("resume")
     assert re.search(r"time +\d+.* left of 10\.0 h", agent.last), "it knows how long it has"
@@ -92,6 +94,7 @@ def test_by_the_outputs_alone_from_an_edit_to_the_confirmed_number(
     lab.git("checkout", "-q", "--", "src")
     assert agent.does(r"take the honest number now: (autoresearch confirm .*)").code == 0
     assert "of the claim" in agent.last and "baseline" in agent.last, "both sides, and what is left of the claim"
+    assert "goal       below 95 ms" in agent.last
 
     lab.write("STOP", "goal reached\n")
     agent.type("status")

@@ -32,6 +32,10 @@ COMMAND_LIMIT_MS = 600_000
 COMMAND_LIMIT_MAX_MS = 7_200_000
 
 
+OWN_GOAL = "Make `"
+"""How the goal begins that is written where a person has named none."""
+
+
 def exclude(git: Git, names: Iterable[str], patterns: Sequence[str] = ()) -> None:
     """Tell git to ignore `names`, relative to the workspace, and `patterns`, in the repository's own exclude file."""
     path = git.path_of("info/exclude")
@@ -65,7 +69,7 @@ Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
 
 ## Goal
 
-{goal or f"Make `{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}."}
+{goal or f"{OWN_GOAL}{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}."}
 
 ## What has been learned
 
