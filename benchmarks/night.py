@@ -15,18 +15,17 @@ import contextlib
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from night_model import ANSWERS, USD, Model, serving
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.journal.session import Session
@@ -54,17 +53,10 @@ EVERY = 1.15
 CAP_USD = 3.0
 """Of one `run`: reached in the middle now and then, as what nobody knows the cost of counts whole."""
 
-ANSWERS = ("better", "worse", "crash", "refused edit", "malformed answer", "429 with a reset time", "529", "hang",
-           "broken connection", "login ended", "spending limit")  # fmt: skip
 KILL = "kill of the driver"
-"""The kinds of faults; `better` and `worse` are what the model says between them. A cap that is reached is one more."""
+"""A fault beside those of the model; a cap that is reached is one more."""
 
-PRICES = {"input": 3.0, "output": 15.0}
-USED = {"input_tokens": 8000, "output_tokens": 400, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
-USD = (8000 * 3.0 + 400 * 15.0) / 1e6
-"""What one answer costs."""
-
-KNOBS = """# {a} turns; what is measured is a smooth function of these.
+KNOBS = """# Six knobs; what is measured is a smooth function of these.
 A = 2.0  # [0.1, 10] log
 B = 0.5  # [0, 1]
 C = 40  # [1, 100]
@@ -209,117 +201,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-# --- the model ---
-
-
-class Model:
-    """Answers each request with what is drawn, and writes down what it did."""
-
-    def __init__(self, faults: list[str], every: float, rng: random.Random) -> None:
-        self.faults, self.every, self.rng = faults, every, rng
-        self.done: Counter[str] = Counter()
-        self.served = 0
-        """Answers that were sent whole and cost something."""
-        self.owed = 0.0
-        self.broken_login = False
-        self.ended = threading.Event()
-
-    def draw(self) -> str:
-        self.owed += 1 / self.every
-        if self.faults and self.owed >= 1:
-            self.owed -= 1
-            return self.faults.pop()
-        return "better" if self.rng.random() < 0.5 else "worse"
-
-    def answer(self, request: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-        """Return status, headers and body; a body of None is no answer, of bytes one that breaks off."""
-        kind = self.draw()
-        self.done[kind] += 1
-        if kind == "429 with a reset time":
-            return 429, {"retry-after": str(self.rng.choice([20, 120, 600]))}, error("rate_limit_error", "slow down")
-        if kind == "529":
-            return 529, {}, error("overloaded_error", "overloaded")
-        if kind == "login ended":
-            return 401, {}, error("authentication_error", "invalid x-api-key")
-        if kind == "spending limit":
-            return 400, {}, error("invalid_request_error", "Your credit balance is too low")
-        if kind == "hang":
-            return 0, {}, None
-        self.served += 1
-        if kind == "broken connection":
-            return 200, {}, json.dumps(message([])).encode()
-        if kind == "malformed answer":
-            return 200, {}, message([{"type": "text", "text": '{"description": "cut off'}])
-        return 200, {}, message([tool(self.edit(kind, json.dumps(request)))])
-
-    def edit(self, kind: str, told: str) -> dict[str, Any]:
-        values = {name: float(value) for name, value in re.findall(r"\\n([A-F]) = ([-\d.e]+)", told)}
-        best = {"A": 0.7, "B": 0.2, "C": 71.0, "D": 0.09, "E": -4.0, "F": 0.98}
-        name = self.rng.choice(sorted(best))
-        old = values.get(name, 1.0)
-        toward = old + (best[name] - old) * self.rng.uniform(0.3, 0.9)
-        new = {"better": toward, "worse": old - (best[name] - old) * self.rng.uniform(0.2, 0.5) - 0.01}.get(
-            kind, toward
-        )
-        text = "1 / 0" if kind == "crash" else f"{new:.5g}"
-        spelled = next(iter(re.findall(rf"\\n({name} = [-\d.e]+)", told)), f"{name} = 1.0")
-        wrong = "this text is nowhere" if kind == "refused edit" else spelled
-        edits = [{"path": "knobs.py", "old": wrong, "new": f"{name} = {text}"}]
-        return {"description": f"{name} {kind}", "hypothesis": "it is a number", "family": "size", "edits": edits}
-
-
-def error(kind: str, text: str) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": kind, "message": text}}
-
-
-def tool(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "tool_use", "id": f"toolu_{time.monotonic_ns()}", "name": "propose", "input": arguments}
-
-
-def message(content: list[dict[str, Any]]) -> dict[str, Any]:
-    stop = "tool_use" if content and content[0]["type"] == "tool_use" else "end_turn"
-    return {"id": "m", "type": "message", "role": "assistant", "model": "stand-in", "content": content,
-            "stop_reason": stop, "stop_sequence": None, "usage": USED}  # fmt: skip
-
-
-@contextlib.contextmanager
-def serving(model: Model) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            status, headers, body = model.answer(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            if body is None:
-                model.ended.wait()
-                return
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            with contextlib.suppress(OSError):  # the loop was killed meanwhile
-                self.send_response(status)
-                for name, value in {"content-type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                if isinstance(body, bytes):
-                    self.wfile.write(content[: len(content) // 2])
-                    self.close_connection = True
-                    self.connection.shutdown(2)
-                    return
-                self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        model.ended.set()
-        server.shutdown()
-        server.server_close()
-
-
 # --- the night ---
 
 
@@ -354,8 +235,6 @@ def night(folder: Path, hours: float, count: int, seed: int) -> dict[str, Any]:
             if time.monotonic() - began > 3600:
                 raise SystemExit(f"this takes too long; see {folder / 'loop.log'}")
             people += child.returncode >= 0
-            if child.returncode == 1 and not (folder / "lab" / "autoresearch.jsonl").exists():
-                raise SystemExit(f"the loop does not begin; see {folder / 'loop.log'}")
             clock.forward(RESTART_S)
     clock = Clock(folder / "clock.json")
     return {
@@ -368,7 +247,7 @@ def night(folder: Path, hours: float, count: int, seed: int) -> dict[str, Any]:
 def make(folder: Path, hours: float) -> Path:
     lab = folder / "lab"
     lab.mkdir(parents=True)
-    for name, text in (("knobs.py", KNOBS.format(a="Six")), ("bench.py", BENCH)):
+    for name, text in (("knobs.py", KNOBS), ("bench.py", BENCH)):
         (lab / name).write_text(text)
     (lab / "autoresearch.toml").write_text(TASK.format(hours=hours))
     for words in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "start")):

@@ -41,6 +41,13 @@ def test_the_number_of_experiments_is_limited(make_lab: Maker) -> None:
     refused(lab, "max_experiments is 2")
 
 
+def test_a_verdict_after_which_nothing_may_begin_points_nowhere(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_experiments": 2})
+    told = lab.attempt("echo METRIC total_ms=100\n# the same number: a near miss\n").out
+    assert "DISCARD" in told and "stop   2 experiments are done" in told
+    assert "next   nothing, until the user wants more" in told and "autoresearch start" not in told
+
+
 @pytest.mark.slow
 def test_failures_in_a_row_are_limited_and_a_killed_run_is_none(make_lab: Maker) -> None:
     lab = make_lab(stop={"max_consecutive_failures": 2})

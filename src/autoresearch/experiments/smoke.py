@@ -15,8 +15,7 @@ from autoresearch.runs.spec import RunSpec, Tick
 from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
-from autoresearch.system.git import Git
-from autoresearch.system.git_plumbing import commit_on
+from autoresearch.system.git_plumbing import commit_on, object_name, write_object
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import mutable_paths
 from autoresearch.workspace.lock import lock
@@ -67,7 +66,8 @@ def smoke(root: Workspace, clock: Clock, *, tick: Tick | None = None) -> Smoke:
             entries = git.entries_with(candidate.paths, roots)
             changed = {path: entries.get(path) for path in {*entries, *git.entries_of(tip, roots)}}
         smaller, text = _smaller(task, (root.root / NAME).read_text(encoding="utf-8"))
-        changed[f"{git.prefix}{NAME}"] = ("100644", _blob(git, text))
+        write_object(git, "blob", text.encode())
+        changed[f"{git.prefix}{NAME}"] = ("100644", object_name("blob", text.encode(), candidate.parent))
         commit = commit_on(git, tip, changed, "smoke")
         folder = root.state / "smoke"
         if folder.exists():
@@ -75,8 +75,8 @@ def smoke(root: Workspace, clock: Clock, *, tick: Tick | None = None) -> Smoke:
         began, turn = time.monotonic(), Turn("smoke", 1, 1, True)
         spec = RunSpec(commit, session.next_number, SEED, folder, turn=turn)
         run = measure(replace(context, task=smaller), spec)
-        for name in ("result.json", task.run.weights):
-            (folder / name).unlink(missing_ok=True) if name is not None else None
+        for name in filter(None, ("result.json", task.run.weights)):
+            (folder / name).unlink(missing_ok=True)
         log = (folder / "run.log").relative_to(root.root)
         others = {name: value for name, value in run.metrics.items() if not name.startswith("val_")}
         run = replace(run, value=None, metrics=others)
@@ -96,8 +96,3 @@ def _smaller(task: TaskFile, text: str) -> tuple[TaskFile, str]:
         run.pop("evaluate", None)
     made = tomlkit.dumps(document)
     return parse(made), made
-
-
-def _blob(git: Git, text: str) -> str:
-    """Write a text into the repository and return its name; nothing refers to it but the commit that is run."""
-    return git.run("hash-object", "-w", "--stdin", input=text.encode()).stdout.decode().strip()

@@ -71,7 +71,6 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
-        "stop": stop_now(workspace, session, task, now),
         "unmeasured": _unmeasured(workspace, session, task) if running is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
@@ -86,11 +85,12 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "more_ideas": max(0, len(ideas) - IDEAS),
         "problems": problems,
     }
-    tell_time(view, task.stop if task is not None else None, session, now)
+    idle = running is None and wrong is None
+    tell_stop(view, workspace, session, task, now, idle=idle)
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
-    if view["stop"] and running is None and not wrong:
-        return {**view, "next": _after_stop(workspace, session, task, now)}
+    if view["stop"] and idle:
+        return view
     return {**view, "next": wrong.command or wrong.fix if wrong else _next(view)}
 
 

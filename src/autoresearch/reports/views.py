@@ -377,6 +377,8 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
 def _instead(view: View) -> str:
     """Return what may come before the next `try`: a near miss to go on from, or another kind of change."""
     number, close = view["experiment"], view["near_misses"]
+    if view.get("stop"):
+        return ""
     if view["not_kept_in_a_row"] >= DIVERSIFY_AFTER:
         start = f"autoresearch start {close[0]} (a near miss), or " if close else ""
         return f"autoresearch next ({view['not_kept_in_a_row']} in a row were not kept), or {start}"
