@@ -72,7 +72,7 @@ def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, name
     restore = lab.saved()
     points = lab.drive(0, *args)
     lab.check()
-    for at in drawn(where(points)[part], 0.07, f"{name} {part}"):
+    for at in drawn(where(points)[part], 0.05, f"{name} {part}"):
         restore()
         assert lab.drive(at, *args)[-1] == points[at - 1]
         lab.resume()
@@ -192,7 +192,7 @@ def test_try_again_goes_on_where_a_kill_stopped_it(make_lab: Maker) -> None:
     assert lab.content == lab.version(lab.incumbent or "") != content
     again = lab.drive(0, "try", "--again", "2", "-m", "once more")
     lab.check()
-    for at in drawn(all_steps(again[: again.index("after append start")]), 0.15, "again"):
+    for at in drawn(all_steps(again[: again.index("after append start")]), 0.1, "again"):
         lab.drive(at, "try", "--again", "3")
         lab.resume()
         lab.check()
