@@ -10,6 +10,8 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import allowed_skips
 import cpu_budget
@@ -155,6 +157,21 @@ def test_a_folder_past_its_share_fails_the_run(tmp_path: Path) -> None:
     assert done.returncode == 1 and "past its share" in done.stdout
     spent = re.search(r"^tests/unknown +([\d.]+)", done.stdout, re.M)
     assert spent is not None and float(spent[1]) > 0  # the child's seconds
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_sum_is_held_to_the_second_and_a_folder_to_its_share_and_a_fifth(quick: bool) -> None:
+    config = SimpleNamespace(getoption=lambda name: {"markexpr": "not slow" if quick else ""}[name])
+    meter = cpu_budget.Meter(cast("pytest.Config", config))
+    shares = {folder: own[quick] for folder, own in cpu_budget.SHARES.items()}
+    bound = cpu_budget.QUICK if quick else cpu_budget.ALL
+    meter.spent.update(shares)
+    meter.spent["tests"] += bound - sum(shares.values())
+    assert meter.over() == []
+    meter.spent["tests"] += 1
+    assert meter.over() == ["all"]
+    meter.spent["tests"], meter.spent["tests/search"] = 0, 1.21 * shares["tests/search"]
+    assert meter.over() == ["tests/search"]
 
 
 def inner_run(

@@ -34,18 +34,18 @@ bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 @pytest.mark.slow
 def test_a_few_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker) -> None:
-    hunt_try(make_lab("exact"), 24 if EVERY else 3, dice("kills of try"))
+    hunt_try(make_lab("exact"), 24 if EVERY else 2, dice("kills of try"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["noisy", "evaluated"])
 def test_more_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
-    hunt_try(make_lab(variant), 24 if EVERY else 3, dice(f"kills of try, {variant}"))
+    hunt_try(make_lab(variant), 24 if EVERY else 2, dice(f"kills of try, {variant}"))
 
 
 @pytest.mark.slow
 def test_an_import_that_is_killed_again_and_again_is_whole_in_the_end(make_lab: Maker) -> None:
-    hunt_import(make_lab(), 20 if EVERY else 3, dice("kills of import"))
+    hunt_import(make_lab(), 20 if EVERY else 2, dice("kills of import"))
 
 
 # --- named instants ---
@@ -105,6 +105,7 @@ EVERY_STEP = {
 }  # fmt: skip
 
 
+RESETS = ("file", "file and index", "index", "file removed", "file cut short", "file empty")
 PARTS = [slice(n, None, 3) for n in range(3)] if EVERY else [slice(None)]
 """Of the steps of one command: where all are tried, in three parts, so that no test takes long."""
 
@@ -225,7 +226,7 @@ def settled(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("done", ["file", "file and index", "index", "file removed", "file cut short", "file empty"])
+@pytest.mark.parametrize("done", drawn(RESETS, 0.5, "resets that were stopped"))
 def test_a_reset_that_was_stopped_half_way_is_completed(owed: Lab, done: str) -> None:
     before = owed.version("HEAD^")
     if done == "file and index":
