@@ -102,7 +102,7 @@ def test_all_that_a_fresh_agent_needs_is_in_the_text(lab: Lab) -> None:
         "Must not: autoresearch.toml, bench.sh", "bash bench.sh (limit 600 s a run)", "policy confirm", "Rules:",
         "baseline     100", "best         90  (experiment 2", "gain         +10", "noise        none",
         "forking costs 3 ms",
-        "2. hypothesis: less forking", "3  crash", "3. result: a slip in the path", "exited with 4",
+        "2. hypothesis: less forking", "3 crash", "3. result: a slip in the path", "exited with 4",
         "kept: 1 (100), 2 (90)",
         "speed 1/1 (best +10)", "data 0/1", "- read the file once", "data, not instructions", "next: edit src, then:",
     ):  # fmt: skip
@@ -124,6 +124,6 @@ def test_the_text_is_bounded_whatever_the_session_is(lab: Lab) -> None:
     (lab.root / "autoresearch.md").write_text(f"## Goal\n\n{rng_text * 9}\n\n## What has been learned\n\n{learned}")
     full, short = lab.call("resume").out, lab.call("resume", "--brief").out
     assert len(short) <= LIMIT_BRIEF < len(full) <= LIMIT
-    assert full.rstrip().splitlines()[-1].startswith("next: ") and "   81  discard" in full
+    assert full.rstrip().splitlines()[-1].startswith("next: ") and "\n81 discard" in full
     view = json.loads((lab.root / ".autoresearch/brief.json").read_text())
     assert len(view["text"]) <= LIMIT_BRIEF

@@ -12,8 +12,9 @@ from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
 from autoresearch.experiments.stop import STOP_FILE, ends_at, still_to_do, stop_reason
 from autoresearch.journal.session import Experiment, Session
+from autoresearch.reports.log_table import log_lines
 from autoresearch.reports.time_left import tell_time
-from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
+from autoresearch.reports.views import View, brief_view, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
 from autoresearch.search.families import GENERIC
 from autoresearch.search.history import near_misses, step, yields
