@@ -18,8 +18,8 @@ def test_secondary_metrics_are_columns_of_the_log_and_of_its_json(make_lab: Make
     assert baseline["secondary"] == {"peak_vram_mb": None, "heat": None}
     assert kept["secondary"] == {"peak_vram_mb": 45060.5, "heat": None}
     head, first, second, *rest = lab.call("log").out.splitlines()
-    assert head.split() == ["n", "status", "total_ms", "gain", "commit", "peak_vram_mb", "description"]
-    assert first.split()[5] == "-" and second.split()[5] in ("45060", "45061")
+    assert head.split() == ["n", "status", "total_ms", "gain", "peak_vram_mb", "description"]
+    assert first.split()[4] == "-" and second.split()[4] in ("45060", "45061")
     assert head.index("description") == second.index("a change")
     assert "the same in all: heat -" in rest
     run_folder = lab.root / ".autoresearch" / "runs" / "2"
@@ -53,21 +53,21 @@ def test_what_is_the_same_in_all_runs_is_said_once_and_what_differs_is_a_column(
     runs = [{**RAN, "metrics": {"params": 12.5, "steps": steps}} for steps in (300, 310)]
     failed = {"status": "crash", "metrics": {}}
     lines = table(session_of(*runs, failed), *named)
-    assert lines[0].split() == ["n", "status", "ms", "gain", "commit", "steps", "description"]
-    assert [line.split()[5] for line in lines[1:4]] == ["300", "310", "-"]
+    assert lines[0].split() == ["n", "status", "ms", "gain", "steps", "description"]
+    assert [line.split()[4] for line in lines[1:4]] == ["300", "310", "-"]
     assert "the same in all: params 12.5, heat -" in lines, "a crash without a number is no other value"
 
 
 def test_a_run_that_does_not_report_what_others_do_is_told() -> None:
     lines = table(session_of({**RAN, "metrics": {"heat": 3.0}}, {**RAN, "metrics": {}}), "heat")
-    assert lines[0].split()[5] == "heat" and [line.split()[5] for line in lines[1:3]] == ["3", "-"]
+    assert lines[0].split()[4] == "heat" and [line.split()[4] for line in lines[1:3]] == ["3", "-"]
     assert not any("the same in all" in line for line in lines)
 
 
 def test_values_that_no_column_would_tell_apart_are_one_value() -> None:
     runs = [{**RAN, "metrics": {"gb": gb}} for gb in (45.0600001, 45.0600002)]
     assert "the same in all: gb 45.06" in table(session_of(*runs), "gb")
-    assert table(session_of(*runs, {**RAN, "metrics": {"gb": 45.061}}), "gb")[0].split()[5] == "gb"
+    assert table(session_of(*runs, {**RAN, "metrics": {"gb": 45.061}}), "gb")[0].split()[4] == "gb"
 
 
 def test_a_value_of_one_run_is_marked_and_a_gain_is_of_the_seeds_that_both_ran() -> None:
@@ -89,7 +89,7 @@ def test_columns_are_as_wide_as_what_is_in_them() -> None:
     assert len({line.index("change") for line in rows[:11]} | {head.index("description")}) == 1
     assert rows[0].startswith(" 1 keep ") and rows[10].startswith("11 discard ")
     assert "  " not in rows[10], "one space between columns"
-    assert table(session_of())[0].split() == ["n", "status", "ms", "gain", "commit", "description"]
+    assert table(session_of())[0].split() == ["n", "status", "ms", "gain", "description"]
 
 
 def test_show_and_the_tables_have_the_same_metrics_in_the_same_order(make_lab: Maker) -> None:
@@ -106,4 +106,4 @@ def test_show_and_the_tables_have_the_same_metrics_in_the_same_order(make_lab: M
 
 def test_a_task_that_names_none_has_the_table_as_it_was(lab: Lab) -> None:
     head = lab.call("log").out.splitlines()[0]
-    assert head.split() == ["n", "status", "total_ms", "gain", "commit", "description"]
+    assert head.split() == ["n", "status", "total_ms", "gain", "description"]

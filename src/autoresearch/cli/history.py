@@ -82,8 +82,9 @@ def log(
     """Print the table of experiments.
 
     The latest comes last. The secondary metrics of the task are columns; what is the same in all runs is told once
-    below, and so are the proposals of run that were not measured, and why. With --policy beside each verdict the one
-    that another policy would have given; where that policy needs a run that was never made, it says so.
+    below, and so are the proposals of run that were not measured, and why. Commits are told by show, and with --json.
+    With --policy beside each verdict the one that another policy would have given; where that policy needs a run that
+    was never made, it says so.
 
     Example: autoresearch log --last 50 --status keep
     """

@@ -30,7 +30,7 @@ def log_lines(session: Session, rows: Sequence[View]) -> list[str]:
     """Return `log` as text, a line each.
 
     The secondary metrics of the rows are columns before the description; those that have one value in all rows are
-    told once below them, a dash standing for none.
+    told once below them, a dash standing for none. Commits are in `show` and in the JSON: every command takes numbers.
     """
     marked = any(row["run_count"] > 1 for row in rows) and any(row["run_count"] == 1 for row in rows)
     secondary = [*(rows[-1].get("secondary", ()) if rows else ())]
@@ -41,7 +41,6 @@ def log_lines(session: Session, rows: Sequence[View]) -> list[str]:
         Column("status", [_status(row) for row in rows], words=True),
         Column(session.metric.name, values),
         Column("gain", [number(session, row["gain"], signed=True) for row in rows]),
-        Column("commit", [row["commit"] for row in rows]),
         *(Column(one_line(name, 24), [_plain(row["secondary"][name]) for row in rows])
           for name in secondary if name not in same),
         *(Column(head, cells) for head, cells in costs.columns(rows)),
@@ -51,7 +50,7 @@ def log_lines(session: Session, rows: Sequence[View]) -> list[str]:
         told = ", ".join(f"{one_line(name, 40)} {value}" for name, value in same.items())
         lines.append(f"the same in all: {told}")
     if marked:
-        lines.append("* one run, whose seed may be an easy one; autoresearch show N compares the same seeds")
+        lines.append("* one run, whose seed may be an easy one: autoresearch show N compares the same seeds")
     if session.noise.sd:
         lines.append(f"noise {noise_words(session)}; a gain is over the baseline")
     return lines
