@@ -52,8 +52,9 @@ LIMIT_BRIEF = 4000
 """The same for `--brief`."""
 
 
-def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> View:
-    """Return the brief as data: the session, and what is in the folder beside it."""
+def brief(workspace: Workspace, session: Session, now: int, *, short: bool, edits: bool = True) -> View:
+    """Return the brief as data: the session, and what is in the folder beside it; with `edits` those that are not
+    measured, for which git looks at every file."""
     running = current_run(workspace)
     last = session.current[-(LAST_BRIEF if short else LAST) :]
     kept = [e for e in session.current if e.status == "keep"]
@@ -72,7 +73,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
-        "unmeasured": _unmeasured(workspace, session, task) if running is None else [],
+        "unmeasured": _unmeasured(workspace, session, task) if edits and running is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
@@ -107,14 +108,14 @@ def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
 def remember(workspace: Workspace, now: int, session: Session | None = None, view: View | None = None) -> None:
     """Write what the hooks of coding agents tell and need: the brief, what is protected, whether to go on.
 
-    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Never raises:
-    a command that did its work has done it.
+    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Edits are told
+    only with a `view`: they are others when a hook speaks. Never raises: a command that did its work has done it.
     """
     with contextlib.suppress(OSError, AutoresearchError, ValueError):
         size = workspace.journal.stat().st_size
         session = session or load_session(workspace)
         task = load(workspace.root)
-        view = view or brief(workspace, session, now, short=True)
+        view = view or brief(workspace, session, now, short=True, edits=False)
         content: dict[str, Any] = {
             "journal_bytes": size,
             "text": "\n".join(brief_lines(session, view, short=True)),
