@@ -232,7 +232,8 @@ def resume(
         with lock(workspace):
             recovered = recover(workspace, git_at(workspace.root), wall_clock())
         session, done = recovered.session, (*done, *recovered.done)
-        view = brief(workspace, session, wall_clock(), short=short)
+        lost = recovered.lost is not None  # journal and mirror have just been compared
+        view = brief(workspace, session, wall_clock(), short=short, mirror=lost)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
         session = load_session(workspace)

@@ -52,9 +52,11 @@ LIMIT_BRIEF = 4000
 """The same for `--brief`."""
 
 
-def brief(workspace: Workspace, session: Session, now: int, *, short: bool, edits: bool = True) -> View:
+def brief(
+    workspace: Workspace, session: Session, now: int, *, short: bool, edits: bool = True, mirror: bool = True
+) -> View:
     """Return the brief as data: the session, and what is in the folder beside it; with `edits` those that are not
-    measured, for which git looks at every file."""
+    measured, for which git looks at every file; with `mirror` also what is wrong between it and the journal."""
     running = current_run(workspace)
     last = session.current[-(LAST_BRIEF if short else LAST) :]
     kept = [e for e in session.current if e.status == "keep"]
@@ -66,7 +68,7 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool, edit
         problems.append(str(error))
     ideas = [one_line(i.text, 110) for i in backlog.read(workspace) if not i.done]
     families = (task.search.families if task is not None else {}) or GENERIC
-    wrong = problem(workspace, session) if running is None else None
+    wrong = problem(workspace, session, mirror=mirror) if running is None else None
     view = {
         **status_view(session, running),
         "wrong": wrong and str(wrong),
@@ -197,13 +199,17 @@ def _files(task: TaskFile | None) -> View:
             "policy": task.keep.policy}  # fmt: skip
 
 
-def problem(workspace: Workspace, session: Session) -> AutoresearchError | None:
-    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked."""
+def problem(workspace: Workspace, session: Session, *, mirror: bool = True) -> AutoresearchError | None:
+    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked.
+
+    Without `mirror` the journal is taken as it is.
+    """
     with contextlib.suppress(AutoresearchError):
         if session.segment.branch is None:
             return lost_beside(workspace)
         git = git_at(workspace.root)
-        return check_mirror(workspace, git, session) or set_back(git, session)
+        wrong = check_mirror(workspace, git, session) if mirror else None
+        return wrong or set_back(git, session)
     return None
 
 
