@@ -232,8 +232,8 @@ def resume(
         with lock(workspace):
             recovered = recover(workspace, git_at(workspace.root), wall_clock())
         session, done = recovered.session, (*done, *recovered.done)
-        lost = recovered.lost is not None  # journal and mirror have just been compared
-        view = brief(workspace, session, wall_clock(), short=short, mirror=lost)
+        # Journal and mirror have just been compared: again only to tell what is lost.
+        view = brief(workspace, session, wall_clock(), short=short, mirror=recovered.lost is not None)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
         session = load_session(workspace)
