@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MOST = 1000
-"""Refs in files of their own that are read here; of more git is faster."""
+"""Refs in files of their own that are read here; where there are more, git is asked."""
 
 _NAME = re.compile(r"refs(?:/[A-Za-z0-9_@+=-][A-Za-z0-9_@+=.-]*)+")
 _NO_NAME = re.compile(r"\.\.|\.(?:/|$)|\.lock(?:/|$)|@\{")
