@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab import Lab, Maker
+from lab import Maker
 
 from autoresearch.journal.session import Session, replay
 from autoresearch.reports.log_table import log_lines, log_view
 from autoresearch.reports.views import show_lines, show_view
 
 
-def test_secondary_metrics_are_columns_of_the_log_and_of_its_json(make_lab: Maker) -> None:
+def test_secondary_metrics_are_columns_and_first_everywhere_in_the_same_order(make_lab: Maker) -> None:
     lab = make_lab(metric={"secondary": ["peak_vram_mb", "heat"]})
-    lab.attempt("echo METRIC total_ms=50; echo METRIC peak_vram_mb=45060.5; echo METRIC other=1\n")
+    lab.attempt("echo METRIC other=1; echo METRIC total_ms=50; echo METRIC peak_vram_mb=45060.5\n")
     baseline, kept = lab.call("log", "--json").json["experiments"]
     assert baseline["secondary"] == {"peak_vram_mb": None, "heat": None}
     assert kept["secondary"] == {"peak_vram_mb": 45060.5, "heat": None}
@@ -22,11 +22,17 @@ def test_secondary_metrics_are_columns_of_the_log_and_of_its_json(make_lab: Make
     assert first.split()[4] == "-" and second.split()[4] in ("45060", "45061")
     assert head.index("description") == second.index("a change")
     assert "the same in all: heat -" in rest
-    run_folder = lab.root / ".autoresearch" / "runs" / "2"
-    shown = lab.call("show", "2").out
-    assert "files     .autoresearch/runs/2\n" in shown and run_folder.is_dir()
-    assert f"commit    {kept['commit']}" in shown
-    assert lab.call("show", "2", "--json").json["files"] == str(run_folder)
+
+    view, text = lab.call("show", "2", "--json").json, lab.call("show", "2").out
+    assert view["secondary"] == kept["secondary"] and [*view["metrics"]] == ["peak_vram_mb", "other"]
+    assert "also      peak_vram_mb 45060.5, heat -, other 1" in text
+    assert f"commit    {kept['commit']}" in text and len(view["commit"]) == 40
+    assert "files     .autoresearch/runs/2\n" in text
+    assert view["files"] == str(lab.root / ".autoresearch" / "runs" / "2")
+
+    for form, tab in (("tsv", "\t"), ("csv", ",")):
+        names, _, row = lab.call("export", "-f", form, "-o", "-").out.splitlines()[:3]
+        assert names.split(tab)[-2:] == ["peak_vram_mb", "heat"] and row.split(tab)[-2:] == ["45060.5", ""]
 
 
 def session_of(*runs: dict[str, Any]) -> Session:
@@ -89,21 +95,5 @@ def test_columns_are_as_wide_as_what_is_in_them() -> None:
     assert len({line.index("change") for line in rows[:11]} | {head.index("description")}) == 1
     assert rows[0].startswith(" 1 keep ") and rows[10].startswith("11 discard ")
     assert "  " not in rows[10], "one space between columns"
-    assert table(session_of())[0].split() == ["n", "status", "ms", "gain", "description"]
-
-
-def test_show_and_the_tables_have_the_same_metrics_in_the_same_order(make_lab: Maker) -> None:
-    lab = make_lab(metric={"secondary": ["peak_vram_mb", "heat"]})
-    lab.attempt("echo METRIC other=1; echo METRIC total_ms=50; echo METRIC peak_vram_mb=45060.5\n")
-    shown = lab.call("show", "2", "--json").json
-    assert shown["secondary"] == {"peak_vram_mb": 45060.5, "heat": None}
-    assert [*shown["metrics"]] == ["peak_vram_mb", "other"]
-    assert "also      peak_vram_mb 45060.5, heat -, other 1" in lab.call("show", "2").out
-    for form, tab in (("tsv", "\t"), ("csv", ",")):
-        head, _, row = lab.call("export", "-f", form, "-o", "-").out.splitlines()[:3]
-        assert head.split(tab)[-2:] == ["peak_vram_mb", "heat"] and row.split(tab)[-2:] == ["45060.5", ""]
-
-
-def test_a_task_that_names_none_has_the_table_as_it_was(lab: Lab) -> None:
-    head = lab.call("log").out.splitlines()[0]
-    assert head.split() == ["n", "status", "total_ms", "gain", "description"]
+    for none_named in (session_of(), session_of(RAN)):
+        assert table(none_named)[0].split() == ["n", "status", "ms", "gain", "description"]

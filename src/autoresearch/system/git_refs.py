@@ -62,9 +62,11 @@ def _packed(path: Path, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield (ref, target) of the packed refs; a line of what a tag points at, or of a comment, has none."""
     if (kind := _kind(path)) not in (0, stat.S_IFREG):
         raise _AskGit
-    lines = path.read_bytes().split(b"\n") if kind else []
+    content = path.read_bytes() if kind else b""
+    if content and not content.endswith(b"\n"):
+        raise _AskGit
     inside = tuple(f"{folder}/" for folder in folders)
-    for line in lines:
+    for line in content.split(b"\n"):
         if line and not line.startswith((b"#", b"^")):
             target, _, ref = line.partition(b" ")
             name = os.fsdecode(ref)
