@@ -181,7 +181,7 @@ def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.Fix
     # The context was compacted once; the request after it has the brief, and not the conversation.
     assert len(stage.summaries) == 1
     (compact,) = [e for e in client.events if e.get("hook_name") == "SessionStart:compact" and "output" in e]
-    assert "4  crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
+    assert "4 crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
     after = text_of(stage.requests[16]["messages"])
     assert "State of the autoresearch session" in after and "a broken one" in after and "goal:" in after
     assert len(stage.requests[16]["messages"]) < len(stage.requests[15]["messages"])

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from dataclasses import asdict
+
 import pytest
 from lab import Lab, Maker, cli
 from waiting import wait_for
 
-from autoresearch.workspace.lock import current_run
+from autoresearch.runs.turn import Turn
+from autoresearch.system.living import created
+from autoresearch.workspace.lock import current_run, lock
+from autoresearch.workspace.workspace import Workspace
 
 NOISY = """noise=(0 30 -20 10 -30 20 5 -10 25 -15 10 -5 15)
 hundredths=$(($(cat src/base) + ${noise[$AUTORESEARCH_SEED]}))
@@ -57,6 +65,21 @@ def run_now(lab: Lab) -> tuple[int, int] | None:
 
 def decided(lab: Lab) -> bool:
     return bool(lab.events("run")[-1]["run"] == 2)
+
+
+def test_while_a_selftest_runs_wait_names_its_run_and_status_says_to_wait(lab: Lab) -> None:
+    inner = Workspace(lab.workspace.state / "selftest")
+    inner.state.mkdir(parents=True)
+    shutil.copy(lab.workspace.journal, inner.journal)
+    turn = Turn("experiment 4: seed 1", 1, 15, run_s=2.0)
+    now = {"pid": os.getpid(), "created": created(os.getpid()), "experiment": 4, "seed": 1, "turn": asdict(turn)}
+    inner.running.write_text(json.dumps(now))
+    with lock(lab.workspace):
+        told, view = lab.call("wait", "--timeout", "0"), lab.call("status", "--json").json
+    assert told.code == 5 and "still running: selftest, experiment 4: seed 1, run 1 of at most 15" in told.err
+    assert "left" not in told.err, "the end of one experiment is not the end"
+    assert view["next"] == "autoresearch wait" and view["running"] is None
+    assert lab.call("status", "--json").json["next"].startswith("autoresearch try")
 
 
 def test_a_file_of_the_best_and_of_any_experiment_is_printed_to_the_last_byte(lab: Lab) -> None:

@@ -6,14 +6,14 @@ import itertools
 from typing import Any
 
 import pytest
-from lab import Lab, Maker
+from lab import INIT, Lab, Maker, Repo
 
 from autoresearch.experiments.pace import confirming, duration_words, run_seconds
 from autoresearch.experiments.stop import still_to_do, stop_reason
 from autoresearch.journal.session import Session, replay
 from autoresearch.reports.time_left import running_words, time_view, time_words
 from autoresearch.system import clock
-from autoresearch.workspace.task_file import Stop
+from autoresearch.workspace.task_file import Stop, load
 
 BEGUN = 1_000_000
 HALF_AN_HOUR = Stop(max_hours=0.5)
@@ -78,6 +78,13 @@ def test_what_is_left_is_told_in_words() -> None:
     assert time_words(view) == "20 min left of 30 min; a run takes about 30 s, confirm about 3 min"
     assert time_view(Stop(), session(), BEGUN + 600) is None
     assert [duration_words(s) for s in (27, 119, 120, 7199, 7200)] == ["27 s", "119 s", "2 min", "120 min", "2.0 h"]
+
+
+def test_init_takes_the_minutes_that_a_session_may_last(repo: Repo) -> None:
+    assert repo.call(*INIT, "--minutes", "90", "--goal", "below 50 ms").code == 0
+    assert load(repo.root).stop.max_hours == 1.5
+    assert repo.call("status", "--json").json["time"] is None, "it has not begun"
+    assert repo.call(*INIT, "--minutes", "0").code == 2
 
 
 @pytest.mark.parametrize("turn", [None, {}, {"what": 3, "run": 1}, {"run": 1}, {"what": "x", "run": "1"}, "x", [1],

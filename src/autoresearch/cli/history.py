@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -20,6 +21,7 @@ from autoresearch.journal.events import note_line
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import costs, views
+from autoresearch.reports.log_table import log_lines, log_view
 from autoresearch.workspace.lock import current_run, is_locked, lock, loop_runs
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
@@ -52,6 +54,8 @@ def status(as_json: JsonFlag = False) -> None:
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
         view["next"] = wrong.command or wrong.fix
+    if not idle:  # also between two runs, and while a selftest measures elsewhere
+        view |= {"next": "autoresearch wait", "interrupted": None}
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
     if view["loop"] is not None and view["loop"]["running"] and running is None and wrong is None:
@@ -77,9 +81,10 @@ def log(
 ) -> None:
     """Print the table of experiments.
 
-    The latest comes last; below it stand the proposals of run that were not measured, and why. With --policy beside
-    each verdict the one that another policy would have given; where that policy needs a run that was never made, it
-    says so.
+    The latest comes last. The secondary metrics of the task are columns; what is the same in all runs is told once
+    below, and so are the proposals of run that were not measured, and why. Commits are told by show, and with --json.
+    With --policy beside each verdict the one that another policy would have given; where that policy needs a run that
+    was never made, it says so.
 
     Example: autoresearch log --last 50 --status keep
     """
@@ -97,9 +102,9 @@ def log(
     from autoresearch.workspace.task_file import secondary_of
 
     secondary = secondary_of(workspace.root)
-    rows = [views.log_view(session, e, secondary) for e in chosen[-last:]]
+    rows = [log_view(session, e, secondary) for e in chosen[-last:]]
     dropped = [] if status else costs.dropped(session, last)
-    lines = [*views.log_lines(session, rows), *costs.dropped_lines(dropped)]
+    lines = [*log_lines(session, rows), *costs.dropped_lines(dropped)]
     emit(as_json, {"experiments": rows, "total": len(chosen), "dropped": dropped}, lines)
 
 
@@ -138,7 +143,7 @@ def show(
     view = views.show_view(session, experiment, secondary_of(workspace.root))
     view["files"] = str(folder) if folder.is_dir() else None
     view["output"] = last_output(workspace, n) if experiment.outcome not in (None, "ok") else []
-    lines = views.show_lines(session, view)
+    lines = views.show_lines(session, {**view, "files": view["files"] and _from_here(folder)})
     if diff:
         view["diff"] = _diff(workspace, experiment.parent, experiment.commit)
         lines += ["", *view["diff"].splitlines()]
@@ -154,6 +159,12 @@ def _named(session: Session, which: str) -> Experiment:
         what = "nothing was kept yet" if which == "best" else f"there is no experiment {which}"
         raise UsageError(what, "see: autoresearch log")
     return experiment
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as it is typed in the current folder, if it is below that."""
+    folder = here().resolve()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _file_of(workspace: Workspace, e: Experiment, path: str) -> str:
@@ -221,7 +232,8 @@ def resume(
         with lock(workspace):
             recovered = recover(workspace, git_at(workspace.root), wall_clock())
         session, done = recovered.session, (*done, *recovered.done)
-        view = brief(workspace, session, wall_clock(), short=short)
+        # Journal and mirror have just been compared: again only to tell what is lost.
+        view = brief(workspace, session, wall_clock(), short=short, mirror=recovered.lost is not None)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
         session = load_session(workspace)

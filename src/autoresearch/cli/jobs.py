@@ -102,14 +102,29 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Output:
             break
         left = deadline - time.monotonic()
         if left <= 0:
-            now = current_run(workspace)
-            what = f"experiment {latest}" if now is None else running_words(now, time.time())
+            what = _underway(workspace) or f"experiment {latest}"
             raise StillRunning(f"still running: {what}", "wait on: autoresearch wait")
         time.sleep(min(0.2, left))
     for job in _latest(workspace):
         if number is None and not job.measures:
             return _job_output(job, job.about["command"])
     return _experiment_output(workspace, number)
+
+
+def _underway(workspace: Workspace) -> str | None:
+    """Return what is measured now, in words: here, or in the session of `selftest` inside; None between two runs."""
+    from autoresearch.experiments.recovery import SELFTEST, laboratory
+    from autoresearch.system.git import git_at
+
+    now = current_run(workspace)
+    if now is not None:
+        return running_words(now, time.time())
+    with contextlib.suppress(AutoresearchError):
+        lab = laboratory(workspace, git_at(workspace.root))
+        inside = current_run(lab) if lab is not None else None
+        if inside is not None:  # one of many experiments: the end of this one is not the end
+            return f"{SELFTEST}, {running_words(inside)}"
+    return None
 
 
 def _latest(workspace: Workspace) -> list[Job]:

@@ -39,8 +39,10 @@ def ends_at(rules: StopRules, session: Session, now: int) -> int | None:
 
     While the loop is paused they stand still, so what is asked at `now` may be later then.
     """
+    if rules.max_hours is None:
+        return None
     begun = min((e.started for e in session.current if e.started), default=None)
-    if rules.max_hours is None or begun is None:
+    if begun is None:
         return None
     return int(begun + 3600 * rules.max_hours + session.loop.steering.paused_s(begun, now))
 

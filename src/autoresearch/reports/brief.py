@@ -12,8 +12,9 @@ from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
 from autoresearch.experiments.stop import STOP_FILE, ends_at, still_to_do, stop_reason
 from autoresearch.journal.session import Experiment, Session
+from autoresearch.reports.log_table import log_lines
 from autoresearch.reports.time_left import tell_time
-from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
+from autoresearch.reports.views import View, brief_view, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
 from autoresearch.search.families import GENERIC
 from autoresearch.search.history import near_misses, step, yields
@@ -51,8 +52,11 @@ LIMIT_BRIEF = 4000
 """The same for `--brief`."""
 
 
-def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> View:
-    """Return the brief as data: the session, and what is in the folder beside it."""
+def brief(
+    workspace: Workspace, session: Session, now: int, *, short: bool, edits: bool = True, mirror: bool = True
+) -> View:
+    """Return the brief as data: the session, and what is in the folder beside it; with `edits` those that are not
+    measured, for which git looks at every file; with `mirror` also what is wrong between it and the journal."""
     running = current_run(workspace)
     last = session.current[-(LAST_BRIEF if short else LAST) :]
     kept = [e for e in session.current if e.status == "keep"]
@@ -64,14 +68,14 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         problems.append(str(error))
     ideas = [one_line(i.text, 110) for i in backlog.read(workspace) if not i.done]
     families = (task.search.families if task is not None else {}) or GENERIC
-    wrong = problem(workspace, session) if running is None else None
+    wrong = problem(workspace, session, mirror=mirror) if running is None else None
     view = {
         **status_view(session, running),
         "wrong": wrong and str(wrong),
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
-        "unmeasured": _unmeasured(workspace, session, task) if running is None else [],
+        "unmeasured": _unmeasured(workspace, session, task) if edits and running is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
@@ -106,14 +110,14 @@ def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
 def remember(workspace: Workspace, now: int, session: Session | None = None, view: View | None = None) -> None:
     """Write what the hooks of coding agents tell and need: the brief, what is protected, whether to go on.
 
-    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Never raises:
-    a command that did its work has done it.
+    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Edits are told
+    only with a `view`: they are others when a hook speaks. Never raises: a command that did its work has done it.
     """
     with contextlib.suppress(OSError, AutoresearchError, ValueError):
         size = workspace.journal.stat().st_size
         session = session or load_session(workspace)
         task = load(workspace.root)
-        view = view or brief(workspace, session, now, short=True)
+        view = view or brief(workspace, session, now, short=True, edits=False)
         content: dict[str, Any] = {
             "journal_bytes": size,
             "text": "\n".join(brief_lines(session, view, short=True)),
@@ -195,13 +199,17 @@ def _files(task: TaskFile | None) -> View:
             "policy": task.keep.policy}  # fmt: skip
 
 
-def problem(workspace: Workspace, session: Session) -> AutoresearchError | None:
-    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked."""
+def problem(workspace: Workspace, session: Session, *, mirror: bool = True) -> AutoresearchError | None:
+    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked.
+
+    Without `mirror` the journal is taken as it is.
+    """
     with contextlib.suppress(AutoresearchError):
         if session.segment.branch is None:
             return lost_beside(workspace)
         git = git_at(workspace.root)
-        return check_mirror(workspace, git, session) or set_back(git, session)
+        wrong = check_mirror(workspace, git, session) if mirror else None
+        return wrong or set_back(git, session)
     return None
 
 

@@ -55,12 +55,6 @@ def show_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View
     return {**experiment_view(session, e), "metrics": metrics, "secondary": named, "beside": beside, "cost": cost}
 
 
-def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
-    """Return one experiment as a row of `log`, with the other metrics that the task names; None where there is none."""
-    cost = costs.cost_view(session.ledger.of(e.number))
-    return {**brief_view(session, e), "secondary": {name: e.metrics.get(name) for name in secondary}, "cost": cost}
-
-
 def brief_view(session: Session, e: Experiment) -> View:
     """Return one experiment as a row of a table."""
     return {
@@ -265,47 +259,17 @@ def noise_words(session: Session) -> str:
     return f"{noise.sd:.2g} per run (from {noise.dof} repeat{'s' if noise.dof > 1 else ''})"
 
 
-def log_lines(session: Session, rows: list[View]) -> list[str]:
-    """Return `log` as text, a line each; the secondary metrics of the rows are columns before the description."""
-    names = list(rows[-1].get("secondary", ())) if rows else []
-    also = "".join(f"  {one_line(name, 24):>10}" for name in names) + costs.columns(rows)
-    lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}   {'gain':>10}  {'commit':<7}{also}  description"]
-    told = any(row["run_count"] > 1 for row in rows) and any(row["run_count"] == 1 for row in rows)
-    for row in rows:
-        status = row["status"] or "unfinished"
-        if row["outcome"] not in (None, "ok", status):
-            status = f"{status}:{row['outcome']}"
-        also = "".join(f"  {_plain(row['secondary'][name]):>{max(10, len(one_line(name, 24)))}}" for name in names)
-        also += costs.columns(rows, row)
-        lines.append(
-            f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}"
-            f"{'*' if told and row['run_count'] == 1 else ' '}  "
-            f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}{also}  "
-            f"{one_line(row['description'], 90)}"
-        )
-    if told:
-        lines.append(f"{'':>5}  * one run, whose seed may be an easy one; autoresearch show N compares the same seeds")
-    if session.noise.sd:
-        lines.append(f"{'':>5}  noise {noise_words(session)}; a gain is over the baseline")
-    return lines
-
-
-def _plain(value: float | None) -> str:
-    """Return a number whose noise nobody has measured."""
-    return "-" if value is None else f"{value:.5g}"
-
-
 def show_lines(session: Session, view: View) -> list[str]:
     """Return `show` as text."""
     lines = [f"experiment {view['experiment']}: {one_line(view['description'], 200)}"]
     outcome = f" ({view['outcome']})" if view["outcome"] not in (None, "ok", view["status"]) else ""
     lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 400) or '-'}")
-    lines.append(
-        f"metric    {number(session, view['value'])}  gain over baseline "
-        f"{gain_words(session, view['gain'], view['gain_error'])}  noise {noise_words(session)}"
-    )
-    lines += [f"pairs     {line}" for line in view["beside"]]
-    runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
+    gained = gain_words(session, view["gain"], view["gain_error"])
+    value = number(session, view["value"])
+    lines.append(f"metric    {value}  gain over baseline {gained}  noise {noise_words(session)}")
+    said = f"{gained} over {session.baseline.number}, " if session.baseline else ""
+    lines += [f"pairs     {line.removeprefix(said)}" for line in view["beside"]]
+    runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = {**view["secondary"], **view["metrics"]}
     also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.6g}'}" for k, v in metrics.items())
@@ -315,7 +279,8 @@ def show_lines(session: Session, view: View) -> list[str]:
     lines += [f"cost      {costs.cost_words(view['cost'])}"] if view["cost"] else []
     lines += [f"asi       {one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
     lines += [f"look at   {one_line(warning, 200)}" for warning in view["warnings"]]
-    lines.append(f"commit    {view['commit']}  parent {view['parent'] or '-'}")
+    commit, parent = ((view[key] or "-")[:12] for key in ("commit", "parent"))
+    lines.append(f"commit    {commit}  parent {parent}")
     if view.get("files"):
         lines.append(f"files     {view['files']}")
     if view.get("output"):

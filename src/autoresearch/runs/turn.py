@@ -13,8 +13,8 @@ class Turn:
     """What they are made for, and this one for it: `experiment 4: the incumbent's seed 4`."""
     run: int
     """The first is 1."""
-    most: int = 0
-    """How many there are at most; 0 where nobody knows."""
+    most: int
+    """How many there are at most."""
     exactly: bool = False
     """Whether there are so many, and not fewer."""
     run_s: float | None = None
@@ -23,10 +23,9 @@ class Turn:
     @property
     def words(self) -> str:
         """Which run it is, and of how many."""
-        of = f" of {'' if self.exactly else 'at most '}{self.most}" if self.most else ""
-        return f"{self.what}, run {self.run}{of}"
+        return f"{self.what}, run {self.run} of {'' if self.exactly else 'at most '}{self.most}"
 
     @property
     def left_s(self) -> float | None:
         """The most seconds until the last of them is made, from the beginning of this one."""
-        return self.run_s * (self.most - self.run + 1) if self.run_s is not None and self.most else None
+        return self.run_s * (self.most - self.run + 1) if self.run_s is not None else None

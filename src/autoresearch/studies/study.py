@@ -46,8 +46,10 @@ class StudyRunner:
     """Commit -> how fast its runs were, of those that are made now."""
     disturbed: list[str] = field(default_factory=list)
     """What was seen of a machine that disturbed a run: it was made again."""
-    most: int = 0
-    """How many runs it has; 0 where that follows from what they give."""
+    most: int = 1
+    """How many runs it has at most."""
+    exactly: bool = True
+    """Whether it has so many, whatever they give."""
     run_s: float | None = None
     """What one takes."""
 
@@ -70,7 +72,7 @@ class StudyRunner:
         place = folder(self.context.workspace, self.study, commit)
         begun = 1 + sum(map(len, self.speeds.values())) + sum(map(len, self.study.runs.values()))
         what = f"{self.study.what}: experiment {experiment}, seed {seed}"
-        turn = Turn(what, begun, max(self.most, begun) if self.most else 0, True, self.run_s)
+        turn = Turn(what, begun, max(self.most, begun), self.exactly, self.run_s)
         spec = RunSpec(commit, experiment, seed, place / str(seed), self.study.split, turn=turn)
         own = self.speeds.setdefault(commit, [])
         beside = [speed for other, speeds in self.speeds.items() if other != commit for speed in speeds]
@@ -113,11 +115,13 @@ def study_of(
     about: Mapping[str, Any],
     again: str,
     split: str = SEARCH,
-    most: int = 0,
+    most: int = 1,
+    *,
+    exactly: bool = True,
 ) -> Iterator[StudyRunner]:
     """Begin a study, or go on with an interrupted one that asked for the same; what ends it early is told.
 
-    `most` is the number of its runs, where that is known.
+    `most` is the number of its runs, or with `exactly` false how many they are at most.
     """
     earlier = next((s for s in reversed(session.studies) if s.what == what), None)
     goes_on = (
@@ -129,7 +133,7 @@ def study_of(
     append(workspace, study_line(number, what, about, split, clock(), continues=continues))
     study = load_session(workspace).studies[-1]
     known = {commit: dict(runs) for commit, runs in study.runs.items()}
-    runner = StudyRunner(context, study, clock, again, known, most=most, run_s=run_seconds(session))
+    runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, run_s=run_seconds(session))
     try:
         yield runner
     except BaseException as error:

@@ -72,7 +72,7 @@ class Mirror:
     def relation(self, git: Git, content: bytes, names: Sequence[str] | None = None) -> Relation:
         """Return how the whole lines of a journal are to this mirror; `names` are those of its pieces, if known."""
         whole = min(len(content) // PIECE, len(self.pieces) - 1)
-        if (names or piece_names(content[: whole * PIECE], self.tree))[:whole] != self.pieces[:whole]:
+        if (names or piece_names(memoryview(content)[: whole * PIECE], self.tree))[:whole] != self.pieces[:whole]:
             return "differs"
         if len(content) >= self.size:
             begins = content.startswith(self.last, whole * PIECE)
@@ -102,10 +102,10 @@ class Mirror:
         return {name: (mode == "100755", _read(git, sha)) for name, (mode, sha) in pages.items()}
 
 
-def piece_names(content: bytes, like: str) -> tuple[str, ...]:
+def piece_names(content: bytes | memoryview, like: str) -> tuple[str, ...]:
     """Return the names of the pieces of a journal, by the algorithm of the name `like`."""
-    view = memoryview(content)
-    return tuple(object_name("blob", bytes(view[n : n + PIECE]), like) for n in range(0, len(content), PIECE))
+    view = memoryview(content)  # a long journal is not copied
+    return tuple(object_name("blob", view[n : n + PIECE], like) for n in range(0, len(view), PIECE))
 
 
 def read_mirror(git: Git, name: str) -> Mirror | None:
