@@ -34,7 +34,7 @@ ORDER_ANEW, ROWS_ANEW = 6, 16
 ARMS = (Arm("train.py"), Arm("without copies", edits={"COPIES": "False"}))
 PARTS = (
     *ARMS,
-    Arm("copies by count alone", edits={"COPY_LENGTH": "0.0"}),
+    Arm("a match counts by its length", edits={"COPY_LENGTH": "1.0"}),
     Arm("copies of any age alike", edits={"COPY_AGE": "0.0"}),
     Arm("no value embeddings", edits={"VALUE_EMBEDDINGS": "False"}),
     Arm("full windows", edits={"WINDOW_PATTERN": '"L"'}),
