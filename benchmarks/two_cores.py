@@ -40,7 +40,8 @@ PARTS = (
     Arm("full windows", edits={"WINDOW_PATTERN": '"L"'}),
 )
 OPERATORS = """
-import json, sys, time, torch, train
+import time, train  # before torch, or its threads wait in another way
+import torch
 from torch.profiler import ProfilerActivity, profile
 model = train.build_model(); optimizer = train.Optimizer(model); rows = train.batch_rows()
 ids = torch.randint(0, train.VOCAB_SIZE, (rows, train.MAX_SEQ_LEN + 1))
