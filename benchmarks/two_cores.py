@@ -98,7 +98,7 @@ def main() -> None:
                 file.write(json.dumps(one) + "\n")
             print(f"{one['arm']}, {one['seconds']:g} s, seed {one['seed']}: {one['val_bpb']}", file=sys.stderr)
 
-        if not args.parts and not any("xz" in one["arm"] for one in known):
+        if not args.parts and not any("anew" in one["arm"] for one in known):
             compressors(folder, keep)
         for seconds in args.seconds:
             folder = workspace(Path(temporary) / f"{seconds:g}", "tiny", args.source, seconds)
@@ -133,7 +133,7 @@ def compressors(folder: Path, keep: Callable[[dict[str, Any]], None]) -> None:
         taken = time.monotonic() - begun
         on = 8 * (size(read + b"".join(targets)) - alone) / sum(map(len, targets))
         keep({"arm": f"{name}, on", "val_bpb": on, "seed": 0, "seconds": taken})
-        if name in ("xz -9e", f"PPMd order {ORDER_ANEW}"):
+        if name == f"PPMd order {ORDER_ANEW}":
             anew = 8 * sum(size(read + row) - alone for row in some) / sum(map(len, some))
             keep({"arm": f"{name}, anew", "val_bpb": anew, "seed": 0, "seconds": taken})
 
