@@ -126,7 +126,9 @@ def compressors(folder: Path, keep: Callable[[dict[str, Any]], None]) -> None:
         "xz -9e": lambda data: len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
     }
     for order in PPMD_ORDERS:
-        ways[f"PPMd order {order}"] = lambda data, order=order: len(pyppmd.compress(data, order, PPMD_MEMORY))
+        ways[f"PPMd order {order}"] = lambda data, order=order: len(
+            pyppmd.compress(data, max_order=order, mem_size=PPMD_MEMORY)
+        )
     for name, size in ways.items():
         begun = time.monotonic()
         alone = size(read)
