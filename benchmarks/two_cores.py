@@ -1,6 +1,7 @@
 """train.py on a CPU beside itself without copies and beside compressors, on the same rows and bytes.
 
     uv run python benchmarks/two_cores.py --out runs.jsonl [--seconds 8 20 60 300] [--seeds 3] [--source python]
+                                          [--against CHECKOUT]     and the trainer and harness of another commit
     uv run python benchmarks/two_cores.py --out runs.jsonl --parts [--seconds 60]     one part left out each
     uv run python benchmarks/two_cores.py --operators                                 where the seconds of a step go
     uv run python benchmarks/two_cores.py --out runs.jsonl --draw docs/two_cores.svg  the picture of what is there
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trainer import Arm, measured, spread, workspace
+from trainer import Arm, run, spread, workspace
 
 PPMD_ORDERS = (4, 5, 6, 7, 8)
 PPMD_MEMORY = 2**30
@@ -32,6 +33,7 @@ ORDER_ANEW, ROWS_ANEW = 6, 16
 """Search rows that are compressed each by itself, evenly over the split: each takes reading the training text again."""
 
 ARMS = (Arm("train.py"), Arm("without copies", edits={"COPIES": "False"}))
+BEFORE = "before"
 PARTS = (
     *ARMS,
     Arm("a match counts by its length", edits={"COPY_LENGTH": "1.0"}),
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[8, 20, 60, 300])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--source", default="python", help="python, or the path of a text")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT")
     parser.add_argument("--parts", action="store_true")
     parser.add_argument("--operators", action="store_true")
     parser.add_argument("--draw", type=Path, metavar="FILE.svg")
@@ -102,10 +105,16 @@ def main() -> None:
             compressors(folder, keep)
         for seconds in args.seconds:
             folder = workspace(Path(temporary) / f"{seconds:g}", "tiny", args.source, seconds)
-            there = {(one["arm"], one["seed"]): {**one, "read": True} for one in known if one["seconds"] == seconds}
-            for one in measured(folder, list(PARTS if args.parts else ARMS), args.seeds, there):
-                if not one.get("read"):
-                    keep({**one, "seconds": seconds})
+            arms = [(folder, arm) for arm in (PARTS if args.parts else ARMS)]
+            if args.against:
+                assets = args.against / "assets"
+                before = workspace(Path(temporary) / f"{seconds:g}-before", "tiny", args.source, seconds, assets)
+                arms.append((before, Arm(BEFORE, before / "train.py")))
+            there = {(one["arm"], one["seed"]) for one in known if one["seconds"] == seconds}
+            for seed in range(1, args.seeds + 1):
+                for place, arm in arms:
+                    if (arm.name, seed) not in there:
+                        keep({**run(place, arm, seed), "seconds": seconds})
     print_table(known)
 
 
@@ -145,7 +154,7 @@ def print_table(known: list[dict[str, Any]]) -> None:
         "| arm | seconds | val_bpb | below without copies, same seed | tokens/s | beside the budget, s | peak RAM, MB |"
     )
     print("|---|---|---|---|---|---|---|")
-    plain = {(one["seconds"], one["seed"]): one["val_bpb"] for one in known if one["arm"] == ARMS[1].name}
+    plain = {(one["seconds"], one["seed"]): one["val_bpb"] for one in known if one["arm"] == BEFORE}
     for arm, seconds in dict.fromkeys((one["arm"], one["seconds"]) for one in known):
         own = [one for one in known if (one["arm"], one["seconds"]) == (arm, seconds) and one["val_bpb"]]
         gains = [plain[seconds, one["seed"]] - one["val_bpb"] for one in own if (seconds, one["seed"]) in plain]
@@ -169,7 +178,7 @@ def draw(known: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for arm, colour in zip((arm.name for arm in ARMS), ("#1a7f5a", "#8a8a8a"), strict=True):
+    for arm, colour in ((ARMS[0].name, "#1a7f5a"), (ARMS[1].name, "#6f9ed1"), (BEFORE, "#8a8a8a")):
         budgets = sorted({one["seconds"] for one in known if one["arm"] == arm})
         values = [[one["val_bpb"] for one in known if (one["arm"], one["seconds"]) == (arm, s)] for s in budgets]
         means = [sum(each) / len(each) for each in values]

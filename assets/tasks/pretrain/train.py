@@ -195,7 +195,7 @@ def copies(ids: Tensor) -> tuple[Tensor, Tensor]:
     weight = length**COPY_LENGTH * torch.arange(T, 0, -1, device=ids.device) ** -COPY_AGE
     longest = length.amax(-1, keepdim=True)
     share = longest / (longest + COPY_DOUBT) / weight.sum(-1, keepdim=True).clamp(min=1e-9)
-    return weight * share, seen[..., 1:].clamp(min=0)
+    return weight * share, seen[..., 1:]
 
 
 class Block(nn.Module):
@@ -294,7 +294,7 @@ class GPT(nn.Module):
             return logits
         copied, tokens = (x if places is None else x[torch.arange(len(x)), places] for x in copies(ids))
         p = logits.softmax(-1) * (1 - copied.sum(-1, keepdim=True))
-        return p.scatter_add_(-1, tokens, copied).clamp(min=1e-30).log()
+        return p.scatter_add_(-1, tokens.clamp(min=0), copied).clamp(min=1e-30).log()
 
 
 def build_model() -> GPT:
@@ -343,7 +343,7 @@ def loss_part(
         z = cap * torch.tanh(z.float() / cap)
     log_p = z.log_softmax(-1, dtype=torch.float32)
     own = log_p.gather(-1, y)  # [N, 1]
-    slope = log_p.exp().scatter_add(-1, y, -torch.ones_like(y, dtype=torch.float32))
+    slope = log_p.exp_().scatter_add_(-1, y, -torch.ones_like(y, dtype=torch.float32))
     if stay is not None and copied is not None:
         ours = own + stay[:, None]
         own = torch.logaddexp(ours, copied[:, None])
