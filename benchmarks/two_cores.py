@@ -45,6 +45,7 @@ OPERATORS = """
 import time, train  # before torch, or its threads wait in another way
 import torch
 from torch.profiler import ProfilerActivity, profile
+train.device.prepare_device(train.machine())
 model = train.build_model(); optimizer = train.Optimizer(model); rows = train.batch_rows()
 ids = torch.randint(0, train.VOCAB_SIZE, (rows, train.MAX_SEQ_LEN + 1))
 def step():
