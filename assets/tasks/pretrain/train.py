@@ -449,7 +449,8 @@ class Optimizer:
         scale = (model.embedding.embedding_dim / 768) ** -0.5
         valued = [block for block in model.blocks if hasattr(block, "values")]
         values = [block.values.weight for block in valued]
-        scalars = [model.keep, model.x0, model.backout, *(block.gate.weight for block in valued)]
+        scalars = [model.keep, model.x0, model.backout]
+        scalars += [block.gate.weight for block in valued]
         groups = [
             ([model.embedding.weight], EMBEDDING_LR * scale, 0.0),
             ([model.head.weight], HEAD_LR * scale, 0.0),
