@@ -193,6 +193,9 @@ def draw(known: list[dict[str, Any]], path: Path) -> None:
             axes.plot(one["seconds"], one["val_bpb"], mark, color="#b0562c")
             axes.annotate(one["arm"], (one["seconds"], one["val_bpb"]), (5, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="seconds of training on two cores", ylabel="bits per byte of the search rows")
+    ticks = [2, *sorted({one["seconds"] for one in known if one["seed"]})]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
