@@ -54,8 +54,12 @@ def test_a_layer_sees_its_window_and_no_more(plain: ModuleType, monkeypatch: pyt
 # Copies
 
 
-def test_copies_are_of_what_followed_the_same_tokens(plain: ModuleType) -> None:
+@pytest.mark.parametrize("power", [0.0, 3.0])
+def test_copies_are_of_what_followed_the_same_tokens(
+    plain: ModuleType, monkeypatch: pytest.MonkeyPatch, power: float
+) -> None:
     """Against a plain loop: a match of n tokens that ended d places ago weighs n ** COPY_LENGTH / d ** COPY_AGE."""
+    monkeypatch.setattr(plain, "COPY_LENGTH", power)
     ids = torch.randint(0, 5, (3, 24))
     copied, tokens = plain.copies(ids)
     for row, probabilities, of in zip(ids.tolist(), copied, tokens, strict=True):
@@ -65,7 +69,7 @@ def test_copies_are_of_what_followed_the_same_tokens(plain: ModuleType) -> None:
                 n = 0
                 while n <= t - d and row[t - n] == row[t - d - n]:
                     n += 1
-                weights[row[t - d + 1]] += n**plain.COPY_LENGTH / d**plain.COPY_AGE
+                weights[row[t - d + 1]] += (n > 0) * n**power / d**plain.COPY_AGE
                 longest = max(longest, n)
             share = longest / (longest + plain.COPY_DOUBT)
             expected = [share * weight / max(sum(weights), 1e-9) for weight in weights]

@@ -192,7 +192,7 @@ def copies(ids: Tensor) -> tuple[Tensor, Tensor]:
     place = torch.arange(T, dtype=torch.int16, device=ids.device)[:, None]
     differs = torch.where(seen[..., :-1] == ids[..., None], -1, place)
     length = (place - differs.cummax(1).values).float()  # of the match that ends so many places before: T, ..., 2, 1
-    weight = length**COPY_LENGTH * torch.arange(T, 0, -1, device=ids.device) ** -COPY_AGE
+    weight = length.sign() * length**COPY_LENGTH * torch.arange(T, 0, -1, device=ids.device) ** -COPY_AGE
     longest = length.amax(-1, keepdim=True)
     share = longest / (longest + COPY_DOUBT) / weight.sum(-1, keepdim=True).clamp(min=1e-9)
     return weight * share, seen[..., 1:]
