@@ -1,7 +1,8 @@
-"""The sft task: which conversations it learns from, how a response is scored, that low-rank changes are what they say."""
+"""The sft task: which conversations it learns from, how a response is scored, what low-rank changes compute."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import math
@@ -71,9 +72,10 @@ def tokens() -> Tokenizer:
     return Tokenizer([bytes([value]) for value in range(256)], 260)
 
 
-def learnable(number: int) -> str:
-    """A function of which the body follows from the docstring."""
-    return f'def f{number}(x):\n    """Return x and {number}."""\n    return x + {number}\n'
+def function(number: int) -> str:
+    """A function of which the body follows from the docstring but for some digits."""
+    digits = int.from_bytes(hashlib.blake2b(bytes([number % 256, number // 256]), digest_size=4).digest())
+    return f'def f{number}(x):\n    """Return x and {number}."""\n    return x + {number} - {digits}\n'
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +84,8 @@ def task(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     root = tmp_path_factory.mktemp("library")
     for name, numbers in (("plain.py", range(300)), ("tkinter/more.py", range(300, 700))):
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text("\n".join(learnable(number) for number in numbers))
-    (root / "tkinter" / "again.py").write_text(learnable(7))  # as in the part that a run can read
+        (root / name).write_text("\n".join(function(number) for number in numbers))
+    (root / "tkinter" / "again.py").write_text(function(7))  # as in the part that a run can read
     known = sysconfig.get_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sysconfig, "get_path", lambda name, *a, **k: str(root) if name == "stdlib" else known(name))
@@ -126,7 +128,7 @@ def test_held_out_functions_are_of_the_folders_that_a_run_cannot_read(task: Any,
     numbers = {split: {int(text.split("def f")[1].split("(")[0]) for text in own} for split, own in texts.items()}
     assert numbers["train"] == set(range(300))
     assert numbers["search"] | numbers["locked"] | numbers["control"] <= set(range(300, 700))
-    assert len(numbers["search"]) == len(numbers["locked"]) == 100 and 50 < len(numbers["control"]) <= 100
+    assert all(50 < len(numbers[split]) <= 100 for split in ("search", "locked", "control"))
     assert not numbers["search"] & numbers["locked"] and not numbers["search"] & numbers["control"]
 
 
@@ -265,7 +267,9 @@ def test_what_is_merged_is_the_base_in_its_shapes_and_answers_the_same(task: Any
     torch.manual_seed(2)
     base, model = task.base(), task.base()
     learned = parts.train.add_changes(model)
-    assert len(learned) == 2 * (4 + 1) and all(p.requires_grad == any(p is x for x in learned) for p in model.parameters())
+    assert len(learned) == 2 * (4 + 1) and all(
+        p.requires_grad == any(p is x for x in learned) for p in model.parameters()
+    )
     for parameter in learned:
         torch.nn.init.normal_(parameter, std=0.1)
     expected = {
@@ -279,7 +283,9 @@ def test_what_is_merged_is_the_base_in_its_shapes_and_answers_the_same(task: Any
     state = model.state_dict()
     assert {name: x.shape for name, x in state.items()} == {name: x.shape for name, x in base.state_dict().items()}
     assert all(torch.equal(state[f"{name}.weight"], matrix) for name, matrix in expected.items())  # to the last digit
-    assert all(torch.equal(state[n], x) for n, x in base.state_dict().items() if n.removesuffix(".weight") not in expected)
+    assert all(
+        torch.equal(state[n], x) for n, x in base.state_dict().items() if n.removesuffix(".weight") not in expected
+    )
     torch.testing.assert_close(model(ids), before, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(base(ids), before, atol=0.1)
 

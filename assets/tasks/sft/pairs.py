@@ -60,8 +60,8 @@ def functions(source: str) -> Iterator[tuple[str, str]]:
 
 
 def chats(path: Path) -> Iterator[tuple[str, Chat]]:
-    """(split, conversation) of each line of a jsonl or parquet file whose `messages` end with an assistant's. The prompt
-    alone decides the split, by its hash: other responses to the same one are with it. Raises TaskError."""
+    """(split, conversation) of each line of a jsonl or parquet file whose `messages` have an assistant's. The prompt
+    alone decides the split, by its hash: other responses to it are in the same one. Raises TaskError."""
     for number, messages in enumerate(conversations(path), 1):
         try:
             chat = [(str(each["role"]), str(each["content"])) for each in messages]
@@ -101,9 +101,11 @@ def ids_of(tokens: Tokenizer, chat: Chat) -> tuple[np.ndarray, int]:
     return np.concatenate(parts).astype(np.uint16), start
 
 
-def arrays(found: Iterable[tuple[str, Chat]], tokens: Tokenizer, length: int, most: int) -> dict[str, dict[str, np.ndarray]]:
+def arrays(
+    found: Iterable[tuple[str, Chat]], tokens: Tokenizer, length: int, most: int
+) -> dict[str, dict[str, np.ndarray]]:
     """Of each split `ids` uint16 [N, length + 1], filled up with <|end|>, and `span` int64 [N, 2], where the response
-    begins and ends. What is longer is left out, what comes twice but once, and of a held-out split all beyond `most`."""
+    begins and ends. Left out: what is longer, what came before, and of a held-out split all beyond `most`."""
     rows: dict[str, dict[bytes, tuple[np.ndarray, int]]] = {split: {} for split in SPLITS}
     for split, chat in found:
         ids, start = ids_of(tokens, chat)

@@ -32,7 +32,6 @@ from harness.text.task import Profile as TextProfile
 from harness.text.task import TextTask
 from harness.text.tokenizer import Tokenizer
 from harness.weights import grade_weights
-
 from pairs import arrays, chats, library
 
 if TYPE_CHECKING:
@@ -128,7 +127,9 @@ class Sft(BaseTask):
         found = library() if source == "python" else chats(Path(source).expanduser())
         made = arrays(found, self.text(workers).tokenizer(), p.length, p.most)
         if few := [split for split, own in made.items() if not len(own["ids"])]:
-            raise TaskError(f"{source} has no conversation of at most {p.length} tokens for {few[0]}; give more of them")
+            raise TaskError(
+                f"{source} has no conversation of at most {p.length} tokens for {few[0]}; give more of them"
+            )
         return made
 
     def complete(self, folder: Path) -> None:
