@@ -13,11 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from harness import lm, weights
 from harness.errors import TaskError, Verdict
 from harness.task import Allowances, Budget
+from harness.text.rows import open_rows
 from harness.text.tokenizer import Tokenizer
 from task_programs import CLOCK, TASKS, prepare_of, train_of
 
@@ -132,6 +135,12 @@ def test_held_out_functions_are_of_the_folders_that_a_run_cannot_read(task: Any,
     assert not numbers["search"] & numbers["locked"] and not numbers["search"] & numbers["control"]
 
 
+def test_the_base_has_not_read_what_is_held_out(task: Any) -> None:
+    rows = open_rows(task.text().prepared() / "train.bin")
+    text = "".join(task.tokenizer().decode(row.tolist()) for row in rows)
+    assert "Return x and 123." in text and not any(f"Return x and {n}." in text for n in range(300, 700))
+
+
 def test_the_span_is_the_response_and_its_end(parts: Any, tokens: Tokenizer) -> None:
     chat = [("user", "hello"), ("assistant", "hi"), ("user", "how?"), ("assistant", "good")]
     ids, start = parts.pairs.ids_of(tokens, chat)
@@ -161,6 +170,9 @@ def test_chats_of_a_file_are_split_by_what_is_asked(parts: Any, tmp_path: Path) 
         splits.setdefault(chat[0][1], set()).add(split)
     assert all(len(own) == 1 for own in splits.values())
     assert {split for own in splits.values() for split in own} == {"train", "search", "locked", "control"}
+    table = pa.table({"messages": [json.loads(line)["messages"] for line in lines if line]})
+    pq.write_table(table, tmp_path / "chats.parquet")
+    assert list(parts.pairs.chats(tmp_path / "chats.parquet")) == found
     for text in ("no json", '{"text": "x"}', '{"messages": [{"role": "user"}]}'):
         path.write_text(text)
         with pytest.raises(TaskError, match="messages"):

@@ -27,6 +27,7 @@ from harness.files import Progress, data_path, read_json, write_json
 from harness.probes import check_contamination
 from harness.scores import cross_entropy
 from harness.task import Allowances, Budget, read_task_file
+from harness.text import documents
 from harness.text.rows import open_rows
 from harness.text.task import Profile as TextProfile
 from harness.text.task import TextTask
@@ -62,9 +63,9 @@ class Profile:
 
 
 PROFILES = {
-    "full": Profile(8, 512, 8, 4096, 512, 32 * 10**6, 6000, 32, 2000, Allowances(60, 300, 2**31, 120)),
-    "small": Profile(4, 256, 4, 2048, 256, 16 * 10**6, 2000, 32, 2000, Allowances(30, 180, 2**30, 120)),
-    "tiny": Profile(2, 128, 4, 1024, 128, 8 * 10**6, 500, 32, 500, Allowances(15, 60, 2**26, 60)),
+    "full": Profile(8, 512, 8, 4096, 512, 32 * 10**6, 6000, 32, 2000, Allowances(60, 120, 2**31)),
+    "small": Profile(4, 256, 4, 2048, 256, 16 * 10**6, 2000, 32, 2000, Allowances(30, 60, 2**30)),
+    "tiny": Profile(2, 128, 4, 1024, 128, 8 * 10**6, 500, 32, 500, Allowances(15, 0, 2**26)),
 }
 
 
@@ -92,9 +93,17 @@ class TextOptions:
 
 
 class BaseText(TextTask):
-    """What the base is trained on: Python's own text, without the folders whose functions are held out."""
+    """What the base is trained on: Python's own text, without the folders whose functions are held out. Nobody reads
+    the small splits of it."""
 
     name = "sft"
+
+    def source_files(self, workers: int = 4) -> dict[Path, int]:
+        files = [path for path in documents.python_files() if not documents.held_out_of_python(path)]
+        return documents.limited(files, self.profile.text_bytes)
+
+    def share(self, total: int) -> documents.Share:
+        return lambda path: (0.02, True)
 
 
 class Sft(BaseTask):
@@ -112,7 +121,8 @@ class Sft(BaseTask):
     def data_folder(self) -> Path:
         source, o = self.options.source, self.options
         about = sys.version if source == "python" else str(Path(source).expanduser().resolve())
-        return data_path(self.name, o.profile, self.version, asdict(self.profile), source == "python", about)
+        sizes = {name: size for name, size in asdict(self.profile).items() if name != "allowances"}
+        return data_path(self.name, o.profile, self.version, sizes, source == "python", about)
 
     def text(self, workers: int = 4) -> BaseText:
         """Text and tokenizer of the base, made unless they are there."""
