@@ -136,7 +136,7 @@ def test_held_out_functions_are_of_the_folders_that_a_run_cannot_read(task: Any,
 
 
 def test_the_base_has_not_read_what_is_held_out(task: Any) -> None:
-    rows = open_rows(task.text().prepared() / "train.bin")
+    rows = open_rows(task.text.prepared() / "train.bin")
     text = "".join(task.tokenizer().decode(row.tolist()) for row in rows)
     assert "Return x and 123." in text and not any(f"Return x and {n}." in text for n in range(300, 700))
 

@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,22 +125,23 @@ class Sft(BaseTask):
         sizes = {name: size for name, size in asdict(self.profile).items() if name != "allowances"}
         return data_path(self.name, o.profile, self.version, sizes, source == "python", about)
 
-    def text(self, workers: int = 4) -> BaseText:
+    @cached_property
+    def text(self) -> BaseText:
         """Text and tokenizer of the base, made unless they are there."""
         p = self.profile
         sizes = TextProfile(p.length, p.vocab, 2**14, 64, 0, p.text_bytes, 4 * 10**6, 0, True, Allowances())
         made = BaseText(self.folder, TextOptions(), self.budget, sizes)
-        made.prepare(workers=workers)
+        made.prepare()
         return made
 
     def make(self, workers: int) -> Mapping[str, Mapping[str, np.ndarray]]:
         p, source = self.profile, self.options.source
         found = library() if source == "python" else chats(Path(source).expanduser())
-        made = arrays(found, self.text(workers).tokenizer(), p.length, p.most)
+        made = arrays(found, self.text.tokenizer(), p.length, p.most)
         for split, own in made.items():
             if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
                 told = f"{source} has {len(own['ids'])} conversations of at most {p.length} tokens for {split}"
-                raise TaskError(f"{told}, and {FEWEST_DOCUMENTS} are needed; give more of them")
+                raise TaskError(f"{told}, and {FEWEST_DOCUMENTS} are needed; give --source a file with more of them")
         return made
 
     def complete(self, folder: Path) -> None:
@@ -147,7 +149,7 @@ class Sft(BaseTask):
         import torch
         from harness import lm
 
-        p, text = self.profile, self.text()
+        p, text = self.profile, self.text
         rows, progress = np.asarray(open_rows(text.prepared() / "train.bin")), Progress("base")
         torch.manual_seed(1)
         model = lm.GPT(lm.Sizes(p.layers, p.width, p.heads, p.vocab, p.length)).to(device())

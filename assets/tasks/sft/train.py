@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from prepare import HERE, PROFILE, base_model
 
@@ -82,7 +84,7 @@ def merge(model: GPT) -> None:
     replace(model, Lora, lambda own: own.merged())
 
 
-def replace(model: GPT, kind: type[nn.Module], make: object) -> None:
+def replace(model: GPT, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> None:
     """Put what `make` gives in the place of each module of a `kind` that is called one of PARTS."""
     for module in list(model.modules()):
         for name, own in list(module.named_children()):
