@@ -62,6 +62,13 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def rows_at(event: Event, key: str) -> list[dict[str, float]]:
+    """Return an object of lists, name -> number or null for each place, as an object for each place."""
+    columns = mapping_at(event, key, {})
+    count = max([len(list_at(columns, name)) for name in columns], default=0)
+    return [numbers({name: column[at] for name, column in columns.items() if at < len(column)}) for at in range(count)]
+
+
 def text_at(event: Event, key: str) -> str | None:
     value = event.get(key)
     if value is not None and not isinstance(value, str):

@@ -1,0 +1,66 @@
+"""A guard that compares, end to end: real runs that report another metric, whose luck is their seed's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lab import Lab, Maker
+
+COMMAND = """noise=(0 30 -20 10 -30 20 5 -10 25 -15)
+hundredths=$(($(cat src/base) + ${noise[$AUTORESEARCH_SEED]}))
+accuracy=(0 3 -2 1 -3 2 0 -1 2 -1)
+thousandths=$((900 - $(cat src/costs 2>/dev/null || echo 0) + ${accuracy[$AUTORESEARCH_SEED]}))
+echo METRIC total_ms=${hundredths:0:-2}.${hundredths: -2}
+[ -f src/silent ] || echo METRIC accuracy=0.$thousandths
+"""
+"""Prints the base value of this commit, in hundredths, and its accuracy, which a file lowers by thousandths."""
+
+
+def run_of(lab: Lab) -> dict[str, Any]:
+    return lab.events("run")[-1]
+
+
+def tried(lab: Lab, value: float, costs: int) -> dict[str, Any]:
+    lab.write("src/base", f"{round(value * 100)}\n")
+    lab.write("src/costs", f"{costs}\n")
+    assert lab.attempt().code == 0
+    lab.assert_clean()
+    return run_of(lab)
+
+
+@pytest.fixture
+def guarded(make_lab: Maker) -> Lab:
+    """Another metric with a noise of 0.002 that may be worse by 0.01."""
+    return make_lab(run={"command": COMMAND}, guard={"accuracy": {"worse_by": 0.01}})
+
+
+def test_losses_that_are_each_allowed_do_not_add_up(guarded: Lab) -> None:
+    lab = guarded
+    assert run_of(lab)["guards"] == {"accuracy": [0.903, 0.898, 0.901]} and run_of(lab)["reason"] == "baseline"
+    first = tried(lab, 90, costs=5)
+    assert (first["status"], first["seeds"], first["guards"]) == ("keep", [1, 4], {"accuracy": [0.898, 0.892]})
+    assert [(e["experiment"], e["seed"], e["guards"]) for e in lab.events("repeat")] == [(1, 4, {"accuracy": 0.897})]
+    assert "not decided: worse by 0.00775 ± 0.0" in first["reason"]
+    second = tried(lab, 80, costs=30)
+    assert second["status"] == "discard" and second["metric"] is not None
+    assert second["reason"].startswith("accuracy is worse by 0.0") and "than the baseline's" in second["reason"]
+    shown = lab.call("show", "3").out
+    assert "accuracy is worse by 0.0" in shown and "and may be by 0.01" in shown
+    cheap = tried(lab, 80, costs=0)
+    assert cheap["status"] == "keep" and "accuracy" not in cheap["reason"]
+
+
+def test_more_seeds_of_the_baseline_and_a_replica_have_it_too(guarded: Lab) -> None:
+    assert guarded.call("baseline", "--seeds", "4").code == 0
+    assert guarded.call("replicate", "1", "--seed", "5").code == 0
+    assert [e["guards"] for e in guarded.events("repeat")] == [{"accuracy": 0.897}, {"accuracy": 0.902}]
+    baseline = guarded.session.baseline
+    assert baseline is not None and len(baseline.guarded("accuracy", "verdict", "repeat")) == 5
+
+
+def test_what_a_change_no_longer_reports_is_told(guarded: Lab) -> None:
+    guarded.write("src/silent", "")
+    run = tried(guarded, 90, costs=0)
+    assert run["status"] == "keep" and run["guards"] == {"accuracy": [None, None]}
+    assert run["reason"].endswith("accuracy was not reported, so its guard tells nothing")
