@@ -1,4 +1,4 @@
-"""A guard that compares, end to end: real runs that report another metric, whose luck is their seed's."""
+"""Guards that compare, and a target, end to end: real runs of two metrics, whose luck is that of their seed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lab import Lab, Maker
 
 COMMAND = """noise=(0 30 -20 10 -30 20 5 -10 25 -15)
 hundredths=$(($(cat src/base) + ${noise[$AUTORESEARCH_SEED]}))
+[ $AUTORESEARCH_SEED = 1 ] && [ -f src/lucky ] && hundredths=$(cat src/lucky)
 accuracy=(0 3 -2 1 -3 2 0 -1 2 -1)
 thousandths=$((900 - $(cat src/costs 2>/dev/null || echo 0) + ${accuracy[$AUTORESEARCH_SEED]}))
 echo METRIC total_ms=${hundredths:0:-2}.${hundredths: -2}
@@ -64,3 +65,16 @@ def test_what_a_change_no_longer_reports_is_told(guarded: Lab) -> None:
     run = tried(guarded, 90, costs=0)
     assert run["status"] == "keep" and run["guards"] == {"accuracy": [None, None]}
     assert run["reason"].endswith("accuracy was not reported, so its guard tells nothing")
+
+
+def test_a_target_is_reached_by_a_confirmed_value_and_not_by_a_lucky_run(make_lab: Maker) -> None:
+    lab = make_lab(run={"command": COMMAND}, stop={"target": 95})
+    lab.write("src/lucky", "8000\n")
+    lucky = tried(lab, 96, costs=0)
+    assert (lucky["status"], lucky["values"]) == ("keep", [80, 95.7])
+    assert lab.call("status", "--json").json["stop"] is None
+    (lab.root / "src/lucky").unlink()
+    assert tried(lab, 94, costs=0)["status"] == "keep"
+    assert lab.call("resume", "--json").json["stop"].endswith(", and the target is 95")
+    lab.prints(1)
+    assert lab.call("try", "-m", "more").code == 6
