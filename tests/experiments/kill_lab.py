@@ -50,10 +50,13 @@ echo "METRIC loss=$(awk -v n="$number" -v s="$AUTORESEARCH_SEED" 'BEGIN { print 
 """
 )
 
-GUARDED = NOISY + r"""
+GUARDED = (
+    NOISY
+    + r"""
 costs=$(awk -v n="$number" 'BEGIN { print (n < 99) ? 0.03 : 0 }')   # what is far better is less accurate
 echo "METRIC acc=$(awk -v c="$costs" -v s="$AUTORESEARCH_SEED" 'BEGIN { print 0.9 - c + (s * 37 % 11) / 1000 }')"
 """
+)
 
 TRAIN = (
     HOLD

@@ -128,8 +128,8 @@ def test_values_that_exploded_break_nothing_and_stop_nothing() -> None:
 def test_how_often_a_guard_is_broken(loss: float, least: float, most: float) -> None:
     """A noise of 1 that is known from twelve repeats, two fresh runs, and a loss of 1 that is allowed."""
     rng, guard, broken = Random(3), Guard("mb", worse_by=1.0), 0
-    for _ in range(1500):
+    for _ in range(500):
         repeats = [[rng.gauss(0, 1) for _ in range(4)] for _ in range(4)]
         ours = [rng.gauss(loss, 1) for _ in range(3)]
         broken += ask(ours, guard, reference=repeats[0], groups=repeats).action == "discard"
-    assert least <= broken / 1500 <= most
+    assert least <= broken / 500 <= most

@@ -71,10 +71,11 @@ def decided_runs(
         return tuple([r._replace(guarded=guarded[at]) if at < len(guarded) else r for at, r in enumerate(plain)])
     if len(values) == 1:  # most experiments of a long session
         first: Purpose = "screening" if screened else "verdict"
-        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, *speeds[:1]),)
+        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, speeds[0] if speeds else Speed()),)
     pairs = zip_longest(seeds[: len(values)], values)
     return tuple([
-        Run(seed, value, "screening" if screened and not at else "verdict", hardware, after, *speeds[at : at + 1])
+        Run(seed, value, "screening" if screened and not at else "verdict", hardware, after,
+            speeds[at] if at < len(speeds) else Speed())
         for at, (seed, value) in enumerate(pairs)
     ])  # fmt: skip
 
