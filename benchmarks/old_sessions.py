@@ -15,7 +15,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +54,7 @@ echo "METRIC peak_vram_mb=$((50 + value))"
 LOG = "commit\tval_bpb\tmemory_gb\tstatus\tdescription\naaaaaaa\t0.9979\t44.0\tkeep\tbaseline\n"
 LOG += "bbbbbbb\t0.9932\t44.2\tkeep\tbigger batch\nccccccc\t0.000000\t0.0\tcrash\ttoo big\n"
 
-EDITS = '{"description": "fewer still", "edits": [{"file": "src/value", "old": "90", "new": "80"}]}\n'
+EDITS = '{"description": "fewer still", "edits": [{"file": "src/value", "old": "89 more", "new": "80"}]}\n'
 
 BEGIN = ["init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms", "--direction",
          "lower", "--mutable", "src", "--tag", "t"]  # fmt: skip
@@ -70,9 +72,11 @@ class State:
         with tarfile.open(fileobj=io.BytesIO(kept)) as archive:
             archive.extractall(self.code, filter="data")
         entry = next(e for e in ENTRIES if (self.code / "src" / (e.replace(".", "/") + ".py")).exists())
-        self.command = [sys.executable, "-c", f"from {entry} import main; main()"]
-        neutral = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "HOME": str(scratch)}
-        self.env = {**os.environ, **neutral, "PYTHONPATH": str(self.code / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.command = [str(scratch / "python/bin/python"), "-c", f"from {entry} import main; main()"]
+        neutral = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "HOME": str(scratch),
+                   "PATH": os.pathsep.join([str(scratch / "python/bin"), os.defpath])}  # fmt: skip
+        packages = os.pathsep.join([str(self.code / "src"), sysconfig.get_path("purelib")])
+        self.env = {**os.environ, **neutral, "PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def git(self, *words: str) -> None:
         subprocess.run(["git", *words], cwd=self.root, env=self.env, check=True, capture_output=True)
@@ -149,11 +153,11 @@ class State:
         (folder / "rest.tar.gz").write_bytes(gzip.compress(content.getvalue(), mtime=0))
 
     def _rest(self) -> Iterator[Path]:
-        for path in sorted(self.root.rglob("*")):
-            inside = path.relative_to(self.root)
-            left_out = inside.parts[:2] in ((".autoresearch", "slots"), (".autoresearch", "jobs"))
-            if not left_out and path.name not in (JOURNAL, TASK) and (path.is_file() or path.is_symlink()):
-                yield path
+        """Yield the files of the repository, of its history and of its runs."""
+        listed = subprocess.run(["git", "ls-files"], cwd=self.root, env=self.env, capture_output=True, text=True)
+        yield from (self.root / name for name in listed.stdout.split() if name != TASK)
+        for folder in (".git", ".autoresearch/runs", ".autoresearch/studies"):
+            yield from (path for path in sorted((self.root / folder).rglob("*")) if path.is_file())
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -166,8 +170,10 @@ def main(words: list[str]) -> int:
     if not words:
         print(__doc__, file=sys.stderr)
         return 2
+    scratch = Path(words[0]).resolve()
+    venv.create(scratch / "python", symlinks=True)  # its path is in the journal, and says nothing of this machine
     for name in words[1:] or STATES:
-        state = State(name, Path(words[0]).resolve())
+        state = State(name, scratch)
         state.works()
         state.keeps()
     return 0

@@ -181,6 +181,7 @@ def test_every_output_says_the_same_from_within_the_sandbox(ran: Callable[[str],
     stale = '{"mean": 1, "val_loss": 1, "results": [{"mean": 1}], "benchmarks": [{"stats": {"mean": 1}}]}\n'
     for name in ("bench.json", "times.json", "log.jsonl"):
         repo.write(name, stale)
+    repo.commit()
     assert repo.call(*INIT).code == 0
     workspace, commit = Workspace(repo.root), repo.git("rev-parse", "HEAD")
     git = Git(repo.root)
