@@ -157,7 +157,7 @@ class State:
         listed = subprocess.run(["git", "ls-files"], cwd=self.root, env=self.env, capture_output=True, text=True)
         yield from (self.root / name for name in listed.stdout.split() if name != TASK)
         for folder in (".git", ".autoresearch/runs", ".autoresearch/studies"):
-            yield from (path for path in sorted((self.root / folder).rglob("*")) if path.is_file())
+            yield from sorted((self.root / folder).rglob("*"))  # the empty folders, too: without refs it is no repository
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
