@@ -99,7 +99,7 @@ class Outcome:
     """Of each change that gains: what it and all that was kept before cost of the metric with a guard, what it alone
     costs, and its verdict: `keep`, `discard` or `broken`."""
     undecided: int = 0
-    """Keeps of which the guard says that it cannot tell."""
+    """Gains that were kept, and of which the guard says that it cannot tell."""
 
 
 class Machine:
@@ -203,7 +203,7 @@ def simulate(
             guarded.append((spent + price, price, "broken" if BEYOND in step.reason else step.action))
         if step.action == "keep":
             level, incumbent, spent = level - effect, e, spent + price
-            undecided += "not decided" in step.reason
+            undecided += effect > 0 and "not decided" in step.reason
             machine.scale *= SHRINKING if shape == SHRINKS else 1.0
     kept = [effect for n, effect in enumerate(effects, 2) if experiments[n].status == "keep"]
     return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs, tuple(guarded), undecided)

@@ -127,6 +127,16 @@ def test_what_each_state_wrote_is_shown_as_it_was_decided(begun: Callable[[str],
         assert lab.workspace.journal.read_bytes().startswith(before), state
 
 
+def test_a_journal_that_is_lost_comes_back_from_what_an_earlier_state_mirrored(begun: Callable[[str], Lab]) -> None:
+    lab = begun("07-loop")
+    before = lab.workspace.journal.read_bytes()
+    lab.workspace.journal.unlink()
+    lost = lab.call("status")
+    assert lost.code == 3 and lost.err.strip().endswith("bring it back: autoresearch resume --restore t"), lost
+    assert lab.call("resume", "--restore", "t").code == 0
+    assert lab.workspace.journal.read_bytes().startswith(before)
+
+
 @pytest.mark.slow
 def test_a_session_of_each_state_goes_on(begun: Callable[[str], Lab]) -> None:
     for state in drawn(STATES, 0.25, "old sessions"):
