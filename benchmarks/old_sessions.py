@@ -157,9 +157,8 @@ class State:
         listed = subprocess.run(["git", "ls-files"], cwd=self.root, env=self.env, capture_output=True, text=True)
         yield from (self.root / name for name in listed.stdout.split() if name != TASK)
         for folder in (".git", ".autoresearch/runs", ".autoresearch/studies"):
-            yield from sorted(
-                (self.root / folder).rglob("*")
-            )  # the empty folders, too: without refs it is no repository
+            # The empty folders, too: without one for refs it is no repository.
+            yield from sorted((self.root / folder).rglob("*"))
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, Maker
+from lab import Lab, Maker, task_file
+
+from autoresearch.experiments.guard_places import unplaced
+from autoresearch.workspace.task_file import parse
 
 COMMAND = """noise=(0 30 -20 10 -30 20 5 -10 25 -15)
 hundredths=$(($(cat src/base) + ${noise[$AUTORESEARCH_SEED]}))
@@ -78,3 +82,22 @@ def test_a_target_is_reached_by_a_confirmed_value_and_not_by_a_lucky_run(make_la
     assert lab.call("resume", "--json").json["stop"].endswith(", and the target is 95")
     lab.prints(1)
     assert lab.call("try", "-m", "more").code == 6
+
+
+@pytest.mark.parametrize(
+    ("prints", "says"),
+    [
+        (
+            "epoch 1 - loss: 0.5 - val_acc: 0.91",
+            "the output has val_acc: add val_acc = { pattern = 'val_acc: (\\S+)' } to",
+        ),
+        ("val_acc 0.5 then: val_acc 0.7", "val_acc has a guard, and nothing reports it: print METRIC val_acc=number"),
+        ("nothing", "val_acc has a guard, and nothing reports it"),
+    ],
+)
+def test_a_baseline_says_where_a_metric_with_a_guard_is_in_its_output(tmp_path: Path, prints: str, says: str) -> None:
+    (tmp_path / "run.log").write_text(f"started\n{prints}\n")
+    task = parse(task_file() + "[guard]\nval_acc = { worse_by = 0.01 }\n")
+    (told,) = unplaced(task, {}, tmp_path / "run.log")
+    assert told.startswith(says) and told.endswith("commit that, then: autoresearch segment")
+    assert unplaced(task, {"val_acc": 1.0}, tmp_path / "run.log") == []

@@ -6,6 +6,7 @@ from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, among, compared, failure, verdict_line
 from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.experiments.guard_places import unplaced
 from autoresearch.experiments.new_segment import take_edited_task
 from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
@@ -75,6 +76,9 @@ def baseline(
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
             if runs.failed is None and without_seed(task, runs.values):
                 runs.warnings |= dict.fromkeys(told(root.root, task, len(runs.values)))
+            if runs.failed is None and runs.first is not None:
+                log = root.run_dir(number, SCREENING_SEED) / "run.log"
+                runs.warnings |= dict.fromkeys(unplaced(task, runs.first.metrics, log))
             status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
             append(root, verdict_line(runs, session, start, status, reason, context.env(), clock()))
         result = conclude(context, runs, remarks)
