@@ -88,7 +88,7 @@ def test_a_target_is_reached_by_a_confirmed_value_and_not_by_a_lucky_run(make_la
     ("prints", "says"),
     [
         (
-            "epoch 1 - loss: 0.5 - val_acc: 0.91",
+            "loss: 0.5 - val_acc: 0.91",
             "the output has val_acc: add val_acc = { pattern = 'val_acc: (\\S+)' } to",
         ),
         ("val_acc 0.5 then: val_acc 0.7", "val_acc has a guard, and nothing reports it: print METRIC val_acc=number"),
