@@ -38,11 +38,11 @@ def test_a_night_with_a_budget_keeps_no_luck_and_finds_gains() -> None:
 
 def test_a_guard_finds_losses_does_not_see_what_is_not_there_and_keeps_them_from_adding_up() -> None:
     guard, beside = Guard(OTHER, worse_by=1.0), Guard(OTHER, worse_by=1.0, against="incumbent")
-    none, large = guards(10, 0.0, 0.7, guard), guards(10, 6.0, 0.7, guard)
-    assert none["within"] >= 40 and none["wrongly_broken"] <= 0.03, none  # type: ignore[operator]
-    assert large["beyond"] >= 40 and large["found"] >= 0.9, large  # type: ignore[operator]
-    first, added = guards(10, 0.9, 0.0, guard), guards(10, 0.9, 0.0, beside)
-    assert added["wrongly_broken"] <= 0.05 and added["cost_in_the_end"] > 4.2, added  # type: ignore[operator]
+    none, large = guards(6, 0.0, 0.7, guard), guards(6, 6.0, 0.7, guard)
+    assert none["within"] >= 24 and none["wrongly_broken"] <= 0.03, none  # type: ignore[operator]
+    assert large["beyond"] >= 24 and large["found"] >= 0.9, large  # type: ignore[operator]
+    first, added = guards(6, 0.9, 0.0, guard), guards(6, 0.9, 0.0, beside)
+    assert added["wrongly_broken"] <= 0.05 and added["cost_in_the_end"] > 4, added  # type: ignore[operator]
     assert first["cost_in_the_end"] < 3, first  # type: ignore[operator]
 
 
