@@ -101,6 +101,7 @@ def begun(tmp_path: Path) -> Callable[[str], Lab]:
     return begin
 
 
+@pytest.mark.slow
 def test_what_each_state_wrote_is_shown_as_it_was_decided(begun: Callable[[str], Lab]) -> None:
     assert len(STATES) >= 10
     for state in STATES:

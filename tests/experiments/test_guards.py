@@ -11,6 +11,8 @@ from lab import Lab, Maker, task_file
 from autoresearch.experiments.guard_places import unplaced
 from autoresearch.workspace.task_file import parse
 
+pytestmark = pytest.mark.slow
+
 COMMAND = """noise=(0 30 -20 10 -30 20 5 -10 25 -15)
 hundredths=$(($(cat src/base) + ${noise[$AUTORESEARCH_SEED]}))
 [ $AUTORESEARCH_SEED = 1 ] && [ -f src/lucky ] && hundredths=$(cat src/lucky)

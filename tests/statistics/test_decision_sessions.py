@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from verdicts import DRIFTS, GAINS, NULL, OTHER, SHAPES, guards, judged, nights, table
@@ -36,6 +38,7 @@ def test_a_night_with_a_budget_keeps_no_luck_and_finds_gains() -> None:
     assert nights(2, 50, 5, "steady", budget)["power"] > 0.5  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_a_guard_finds_losses_does_not_see_what_is_not_there_and_keeps_them_from_adding_up() -> None:
     guard, beside = Guard(OTHER, worse_by=1.0), Guard(OTHER, worse_by=1.0, against="incumbent")
     none, large = guards(6, 0.0, 0.7, guard), guards(6, 6.0, 0.7, guard)

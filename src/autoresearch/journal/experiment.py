@@ -80,6 +80,12 @@ def decided_runs(
     ])  # fmt: skip
 
 
+def guards_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
+    """Return metric -> what each run reported of it, of those that a guard compares; empty where none does."""
+    names = dict.fromkeys(name for run in runs for name in run.guarded)
+    return {name: [run.guarded.get(name) for run in runs] for name in names}
+
+
 class Experiment(NamedTuple):
     """One commit of the mutable files with its runs, as the journal tells it."""
 
