@@ -174,6 +174,13 @@ def test_a_run_says_why_it_was_made_on_what_and_when() -> None:
     assert first.on("another").reference is None
 
 
+def test_a_journal_of_a_newer_version_says_what_to_do() -> None:
+    with pytest.raises(IntegrityError) as error:
+        fold(config(), config(schema=2))
+    assert error.value.message == "autoresearch.jsonl line 2: schema 2 is newer than 1, which this program knows"
+    assert error.value.command == "autoresearch --version" and "install a newer autoresearch" in error.value.fix
+
+
 def test_each_run_has_what_it_reported_of_the_metrics_that_a_guard_compares() -> None:
     beside = {"acc": [0.5, None, 0.7], "mb": [1.0]}
     session = fold(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from autoresearch.journal.experiment import Experiment, Run, Speed, decided_runs, hardware_of
 from autoresearch.journal.fields import (
     Event,
+    NewerSchema,
     finite,
     list_at,
     mapping_at,
@@ -88,7 +89,7 @@ def read_config(event: Event, index: int) -> Segment:
     from autoresearch.journal.segment import Segment
 
     if event.get("schema", SCHEMA) > SCHEMA:
-        raise ValueError(f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch")
+        raise NewerSchema(f"schema {event['schema']} is newer than {SCHEMA}, which this program knows")
     direction = event.get("bestDirection", "lower")
     if direction not in ("lower", "higher"):
         raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")

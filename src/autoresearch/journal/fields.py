@@ -11,6 +11,10 @@ from typing import Any, Dict  # noqa: UP035
 Event = Dict[str, Any]  # noqa: UP006
 
 
+class NewerSchema(ValueError):
+    """A line that a newer version of this program wrote in a way that this one does not know."""
+
+
 def whole_at(event: Event, key: str) -> int:
     value = event.get(key)
     return value if type(value) is int else whole(key, value)
