@@ -44,7 +44,7 @@ def guarded(make_lab: Maker) -> Lab:
 
 def test_losses_that_are_each_allowed_do_not_add_up(guarded: Lab) -> None:
     lab = guarded
-    said = "Whatever the gain, accuracy must be worse than the baseline's by at most 0.01 (higher is better)."
+    said = "Whatever the gain, accuracy must be no more than 0.01 worse than the baseline's (higher is better)."
     assert said in lab.call("resume").out and said in lab.call("resume", "--brief").out
     assert run_of(lab)["guards"] == {"accuracy": [0.903, 0.898, 0.901]} and run_of(lab)["reason"] == "baseline"
     first = tried(lab, 90, costs=8)
