@@ -31,7 +31,8 @@ class Guard:
         bounds = [f"{word} {bound:g}" for word, bound in (("at most", self.max), ("at least", self.min))
                   if bound is not None]  # fmt: skip
         if self.worse_by is not None:
-            bounds.append(f"no more than {self.worse_by:g} worse than the {self.against}'s ({self.direction} is better)")
+            way = f"{self.direction} is better"
+            bounds.append(f"no more than {self.worse_by:g} worse than the {self.against}'s ({way})")
         return " and ".join(bounds)
 
     def broken(self, metrics: Mapping[str, float]) -> str | None:
