@@ -21,9 +21,9 @@ from autoresearch.exchange.foreign_rows import Part, json_parts, table_part
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import config_line, repeat_line, run_line
+from autoresearch.journal.experiment import guards_of
 from autoresearch.journal.fields import Event
 from autoresearch.journal.import_events import entry_of, import_line, imported_line
-from autoresearch.journal.experiment import guards_of
 from autoresearch.journal.session import Experiment, replay
 from autoresearch.journal.statuses import Outcome
 from autoresearch.metrics import Direction, Metric
