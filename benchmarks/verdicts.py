@@ -2,6 +2,7 @@
 
     python benchmarks/verdicts.py [--json | --markdown] [--sessions N] [--only WORDS]
     python benchmarks/verdicts.py --nights N [--json]      a budget for the night: `night_alpha = 0.05`
+    python benchmarks/verdicts.py --guards N               another metric that may be worse by 1 sigma
 
 The policy is the package's code. A session is a baseline and 50 experiments on a metric whose noise is 1. The policy
 does not know that: it estimates the noise from the session's own repeats, and all experiments share the runs of their
@@ -16,6 +17,9 @@ that is `disturbed` in 15 % of its runs (worse by 3), of which nine in ten are s
 Metrics that are not normal: one that `flips` in so many of its runs, by 1 up or down, and is exact else; a `fixed seed`
 (each commit has one draw, whatever the seed); a noise that `shrinks` by a third with each keep (gains are in units of
 the present one).
+
+With a guard a run has another number of noise 1, whose luck may be that of the metric to a part, and each of the
+changes that gain costs so much of it.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from autoresearch.journal.experiment import Experiment, Run, decided_runs
 from autoresearch.journal.session import Segment, Session
 from autoresearch.metrics import Metric
 from autoresearch.statistics import decision
-from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
+from autoresearch.statistics.decision import BASELINE_RUNS, Guard, Rules, next_step
 from autoresearch.system.hardware import detect
 
 EXPERIMENTS = 50
@@ -76,6 +80,10 @@ BOUNDS = {"false keeps": 0.1, "false keeps with gains": 0.1, "gain of greedy's":
 SEEN, MOST_AGAIN = 0.9, 2
 """The part of the disturbed runs that is seen, and how often one is made again."""
 NIGHTS = (50, 200, 1000)
+OTHER, BEYOND = "other", "and may be by"
+"""The metric that has a guard, and the words of a verdict that says it is broken."""
+COSTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
+"""What each change that gains costs of it, in units of its noise; 1 is allowed."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ class Outcome:
     gain: float
     """Summed true gains and losses of what was kept, in units of the noise."""
     runs: int
+    guarded: tuple[tuple[float, float, str], ...] = ()
+    """Of each change that gains: what it and all that was kept before cost of the metric with a guard, what it alone
+    costs, and its verdict: `keep`, `discard` or `broken`."""
+    undecided: int = 0
+    """Gains that were kept, and of which the guard says that it cannot tell."""
 
 
 class Machine:
@@ -143,35 +156,57 @@ def simulate(
     pairing: float,
     drift: Drift = "steady",
     shape: float = 0.0,
+    cost: float = 0.0,
+    shared: float = 0.0,
 ) -> Outcome:
-    """Run one session of experiments with these true gains; `number` seeds its random numbers."""
-    machine = Machine(random.Random(number), pairing, drift, shape)
+    """Run one session of experiments with these true gains; `number` seeds its random numbers.
+
+    With a guard each gain costs so much of another metric, whose luck is that of the metric to the part `shared`.
+    """
+    machine, own = Machine(random.Random(number), pairing, drift, shape), random.Random(f"{number} other")
     seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
-    level = 0.0
-    first = Experiment(1, 0, "1", status="keep", runs=decided_runs([machine.run(level, s, 1) for s in seeds], seeds, 1))
-    experiments, incumbent = {1: first}, first
+    level = spent = 0.0
+
+    def beside(luck: float, spent: float) -> dict[str, float]:
+        return {OTHER: spent + shared * luck + math.sqrt(1 - shared**2) * own.gauss(0, 1)} if rules.relative else {}
+
+    values = {seed: machine.run(level, seed, 1) for seed in seeds}
+    others = {seed: beside(value - level, spent) for seed, value in values.items()}
+    runs = decided_runs([*values.values()], [*values], 1, guarded=[*others.values()])
+    first = Experiment(1, 0, "1", status="keep", runs=runs)
+    experiments, incumbent, guarded, undecided = {1: first}, first, list[tuple[float, float, str]](), 0
     for n, effect in enumerate(effects, 2):
         session = Session((SEGMENT,), tuple(experiments.values()))
         effect *= machine.scale
+        price = cost if effect > 0 else 0.0
         values = {1: machine.run(level - effect, 1, n)}
-        while (step := next_step(gather(session, incumbent, values, now=n), rules)).action not in ("keep", "discard"):
+        others = {1: beside(values[1] - level + effect, spent + price)}
+        while True:
+            known = gather(session, incumbent, values, now=n, metrics=others[1], guards=rules.relative, guarded=others)
+            if (step := next_step(known, rules)).action in ("keep", "discard"):
+                break
             assert step.seed is not None
             if step.action == "run_candidate":
                 assert step.seed not in values
                 values[step.seed] = machine.run(level - effect, step.seed, n)
+                others[step.seed] = beside(values[step.seed] - level + effect, spent + price)
             else:
                 assert step.seed not in incumbent.by_seed
                 value = machine.run(level, step.seed, incumbent.number)
-                incumbent = incumbent.with_run(Run(step.seed, value, "repeat", "", n))
+                run = Run(step.seed, value, "repeat", "", n, guarded=beside(value - level, spent))
+                incumbent = incumbent.with_run(run)
         experiments[incumbent.number] = incumbent
-        runs = decided_runs([*values.values()], [*values], n, screened=len(values) > 1)
+        runs = decided_runs([*values.values()], [*values], n, screened=len(values) > 1, guarded=[*others.values()])
         e = Experiment(n, 0, str(n), incumbent.commit, status=step.action, runs=runs, alpha=step.alpha)  # type: ignore[arg-type]
         experiments[n] = e
+        if effect > 0 and rules.relative:
+            guarded.append((spent + price, price, "broken" if BEYOND in step.reason else step.action))
         if step.action == "keep":
-            level, incumbent = level - effect, e
+            level, incumbent, spent = level - effect, e, spent + price
+            undecided += effect > 0 and "not decided" in step.reason
             machine.scale *= SHRINKING if shape == SHRINKS else 1.0
     kept = [effect for n, effect in enumerate(effects, 2) if experiments[n].status == "keep"]
-    return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs)
+    return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs, tuple(guarded), undecided)
 
 
 def effects_of(scenario: str, number: int) -> list[float]:
@@ -242,6 +277,30 @@ def nights(count: int, experiments: int, gains: int, drift: Drift, rules: Rules)
     return {"experiments": experiments, "gains": gains, "machine": drift, "nights": count, "kept_anything_false": false,
             "rate": false / count, "error": math.sqrt(false / count * (1 - false / count) / count),
             "power": kept / gains / count if gains else None, "runs": runs / count / (experiments + 1)}  # fmt: skip
+
+
+def guards(sessions: int, cost: float, shared: float, guard: Guard) -> dict[str, object]:
+    """Return how often a guard is broken, rightly and wrongly, in sessions of which a tenth of the changes gains 3
+    sigma and costs so much of its metric; and what all that was kept has cost in the end."""
+    effects = [effects_of(GAINS, n) for n in range(sessions)]
+    rules, name = Rules(guards=(guard,)), f"guards {cost} {shared} {guard.against}"
+    found = [simulate(f"{name} {n}", e, rules, 0.5, cost=cost, shared=shared) for n, e in enumerate(effects)]
+    allowed = guard.worse_by or 0.0
+    seen = [((own if guard.against == "incumbent" else total) > allowed, verdict)
+            for outcome in found for total, own, verdict in outcome.guarded if verdict != "discard"]  # fmt: skip
+    right, wrong = ([verdict == "broken" for beyond, verdict in seen if beyond is which] for which in (True, False))
+    first = [outcome.guarded[0][2] == "broken" for outcome in found if outcome.guarded[0][2] != "discard"]
+    ends = [sum(own for _, own, verdict in outcome.guarded if verdict == "keep") for outcome in found]
+    kept = sum(verdict == "keep" for _, verdict in seen)
+
+    def share(of: list[bool]) -> float | None:
+        return round(sum(of) / len(of), 4) if of else None
+
+    return {"against": guard.against, "costs": cost, "shared": shared, "sessions": sessions,
+            "first_gain_broken": share(first), "beyond": len(right), "found": share(right), "within": len(wrong),
+            "wrongly_broken": share(wrong), "undecided": round(sum(o.undecided for o in found) / max(1, kept), 3),
+            "cost_in_the_end": round(statistics.fmean(ends), 2), "most": round(max(ends), 2),
+            "runs": round(statistics.fmean(o.runs for o in found) / (EXPERIMENTS + 1), 3)}  # fmt: skip
 
 
 def judged(rows: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -316,9 +375,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rules", default="{}", help="[keep] keys to put in place of the defaults, as JSON.")
     parser.add_argument("--screen", type=float, help="Another SCREEN_Z, for the curve of gain against runs.")
     parser.add_argument("--nights", type=int, default=0, help="Nights of 200 changes without effect, with a budget.")
+    parser.add_argument("--guards", type=int, default=0, help="Sessions with another metric that has a guard.")
     args = parser.parse_args(argv)
     rules = Rules(**json.loads(args.rules))
     decision.SCREEN_Z = decision.SCREEN_Z if args.screen is None else args.screen
+    if args.guards:
+        for against in ("baseline", "incumbent"):
+            for shared, cost in ((shared, cost) for shared in (0.0, 0.7) for cost in COSTS):
+                print(json.dumps(guards(args.guards, cost, shared, Guard(OTHER, worse_by=1.0, against=against))))
+        return 0
     if args.nights:
         budget = replace(rules, night_alpha=0.05)
         asked: list[tuple[int, int, int, Drift]] = [(args.nights, 200, 0, "steady"), (args.nights, 200, 0, "wanders")]

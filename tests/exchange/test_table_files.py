@@ -30,7 +30,7 @@ def written(folder: Path) -> Path:
                         details={"values": [9.5, 10.5], "seeds": [1, 2], "env": env}),
         events.start_line(3, "d" * 40, "c" * 40, 1, ODD, {"note": ODD, "deep": {"a": [1]}}, "f3", 13),
         events.run_line(3, "d" * 7, 8.0, {}, "keep", ODD, 1, {"note": ODD}, 14, details=verdict),
-        events.repeat_line(3, 7, 8.5, env, 15),
+        events.repeat_line(3, 7, 8.5, env, 15, guards={"acc": 0.5}),
         events.run_line(4, "e" * 7, None, {}, "crash", "broke", 1, {}, 16, details={"outcome": "oom"}),
         events.study_line(1, "confirm", {"best": 3}, "locked", 17),
         events.study_run_line(1, "d" * 40, 90, 8.25, 18),
@@ -77,6 +77,7 @@ def test_the_database_has_every_table_and_what_is_absent_is_null(tmp_path: Path)
         *((1, 1, None, 0.1 + 0.2, "verdict"), (2, 1, 1, 9.5, "verdict"), (2, 2, 2, 10.5, "verdict")),
         *((3, 1, 1, 9.0, "screening"), (3, 2, 2, 8.0, "verdict"), (3, 3, 7, 8.5, "repeat")),
     ]
+    assert [r["guards"] for r in rows(path, "runs")] == [None] * 5 + ['{"acc":0.5}']
     assert rows(path, "asi") == [
         {"segment": 1, "experiment": 3, "key": "note", "value": clean},
         {"segment": 1, "experiment": 3, "key": "deep", "value": '{"a":[1]}'},

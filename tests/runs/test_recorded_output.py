@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lab import task_file
+from lab import INIT, Repo, task_file
 
 from autoresearch.errors import PreconditionError
 from autoresearch.metrics import read_metrics
 from autoresearch.runs.candidates import in_output
+from autoresearch.runs.isolation.choice import missing
+from autoresearch.runs.measure import measure
 from autoresearch.runs.metric_choice import chosen
 from autoresearch.runs.probe import Probe, drawn_lines, in_files
 from autoresearch.runs.reported import WORDS, reported
+from autoresearch.runs.spec import RunContext
 from autoresearch.system.command_output import KeptStream
+from autoresearch.system.git import Git
 from autoresearch.system.process import Exit
 from autoresearch.workspace.init_options import InitOptions
 from autoresearch.workspace.metric_names import direction_of
 from autoresearch.workspace.task_file import parse
+from autoresearch.workspace.workspace import Workspace
 
 OUTPUTS = Path(__file__).resolve().parents[1] / "data" / "outputs"
 
@@ -84,6 +89,14 @@ REFUSED = {
 """(output, metric) -> why there is none to be taken."""
 
 
+NEEDED = {"tensorboard": "tensorboard", "wandb": "wandb"}
+"""Output -> the package that reads it."""
+
+
+def readable(name: str) -> bool:
+    return name not in NEEDED or importlib.util.find_spec(NEEDED[name]) is not None
+
+
 @dataclass(frozen=True)
 class Ran:
     """A run that printed and wrote what is recorded."""
@@ -119,18 +132,24 @@ def options(metric: str) -> InitOptions:
     return InitOptions(task="command", command="bash bench.sh", metric=metric, direction="lower", mutable=("src",))
 
 
+def placed(probe: Probe, metric: str) -> tuple[dict[str, str], float | None]:
+    """Return where `init` says that a metric is, and the number that it found there."""
+    taken, found = chosen(probe, options(metric))
+    said = {key: getattr(taken, key) for key in ("pattern", "stream", "file", "key", "unit")}
+    return {key: text for key, text in said.items() if text is not None}, found.value
+
+
 @pytest.mark.parametrize(("name", "metric"), RIGHT, ids=[" ".join(key) for key in RIGHT])
 def test_the_only_place_of_a_name_is_taken_and_read_again_by_the_engine(
     ran: Callable[[str], Ran], name: str, metric: str
 ) -> None:
-    if name in ("tensorboard", "wandb") and importlib.util.find_spec(name) is None:
+    if not readable(name):
         pytest.skip(f"{name} is not installed")
     done = ran(name)
     value, direction = RIGHT[name, metric]
-    taken, found = chosen(done.probe(), options(metric))
-    assert found.value == value and direction_of(metric) == direction, found
-    said = {key: getattr(taken, key) for key in ("pattern", "stream", "file", "key", "unit")}
-    task = parse(task_file(metric={"name": metric} | {key: text for key, text in said.items() if text is not None}))
+    place, found = placed(done.probe(), metric)
+    assert found == value and direction_of(metric) == direction, found
+    task = parse(task_file(metric={"name": metric} | place))
     if not task.metric.named:
         content = (OUTPUTS / name / "stdout").read_text().splitlines()
         assert read_metrics([line for line in content if line.startswith("METRIC ")], [metric])[0][metric] == value
@@ -145,6 +164,45 @@ def test_where_two_places_or_none_could_be_meant_no_number_is_taken(
     with pytest.raises(PreconditionError, match=REFUSED[name, metric]) as error:
         chosen(ran(name).probe(), options(metric))
     assert error.value.command is not None and error.value.command.startswith("autoresearch init . ")
+
+
+PLAY = """cd outputs/$1
+[ -f stdout ] && cat stdout; [ -f stderr ] && cat stderr >&2
+for each in *; do case $each in stdout|stderr) ;; *) cp -r "$each" ../..; echo written >> ../../log ;; esac; done
+"""
+"""A command that prints and writes what is recorded."""
+
+
+@pytest.mark.slow
+def test_every_output_says_the_same_from_within_the_sandbox(ran: Callable[[str], Ran], repo: Repo) -> None:
+    shutil.copytree(OUTPUTS, repo.root / "outputs")
+    repo.write("play.sh", PLAY)
+    # A number that an earlier commit's run has left must never be taken: there is one wherever a tool writes.
+    stale = '{"mean": 1, "val_loss": 1, "results": [{"mean": 1}], "benchmarks": [{"stats": {"mean": 1}}]}\n'
+    for name in ("bench.json", "times.json", "log.jsonl"):
+        repo.write(name, stale)
+    repo.commit()
+    assert repo.call(*INIT).code == 0
+    workspace, commit = Workspace(repo.root), repo.git("rev-parse", "HEAD")
+    git = Git(repo.root)
+    for number, name in enumerate(sorted(path.name for path in OUTPUTS.iterdir() if readable(path.name)), 2):
+        right = {metric: value for (of, metric), (value, _) in RIGHT.items() if of == name}
+        refused = [metric for of, metric in REFUSED if of == name]
+        done = ran(name).probe()
+        places = {metric: placed(done, metric)[0] for metric in right}
+        first = next(iter(right), refused[0] if refused else "")
+        others = {metric: place for metric, place in places.items() if metric != first}
+        table = {"name": first, **places.get(first, {}), "sources": others, "secondary": [*others, *refused]}
+        task = parse(task_file(metric=table, run={"command": f"bash play.sh {name}"}))
+        context = RunContext(workspace, git, task)
+        run = measure(context, context.spec(commit, number, 1))
+        assert run.isolation != "none" or missing(), "there is a sandbox, and it was not used"
+        if right:
+            got = {metric: value for metric, value in {first: run.value, **run.metrics}.items() if metric in right}
+            assert (run.outcome, got) == ("ok", right), (name, run)
+        else:
+            assert (run.outcome, run.value) == ("no_metric", None), (name, run)
+        assert not {*refused} & {*run.metrics}, (name, run.metrics)
 
 
 def test_every_output_is_looked_at() -> None:

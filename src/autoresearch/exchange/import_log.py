@@ -21,6 +21,7 @@ from autoresearch.exchange.foreign_rows import Part, json_parts, table_part
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import config_line, repeat_line, run_line
+from autoresearch.journal.experiment import guards_of
 from autoresearch.journal.fields import Event
 from autoresearch.journal.import_events import entry_of, import_line, imported_line
 from autoresearch.journal.session import Experiment, replay
@@ -233,7 +234,7 @@ def _repeats(e: Experiment, number: int, now: int) -> list[Event]:
     """Return the lines of the runs that an experiment had after its verdict."""
     return [
         repeat_line(number, run.seed, run.value, e.env if run.hardware == e.hardware else {"gpu": run.hardware},
-                    e.finished or now)
+                    e.finished or now, guards=run.guarded)
         for run in e.runs
         if run.purpose in ("repeat", "replica") and run.seed is not None
     ]  # fmt: skip
@@ -270,6 +271,7 @@ def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> 
             "warnings": list(e.warnings),
             "imported": {**imported, "env": e.env},
             **({"env": e.env} if e.env else {}),
+            **({"guards": guards_of(runs)} if measured and any(run.guarded for run in runs) else {}),
         },
     )
 

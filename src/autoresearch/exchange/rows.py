@@ -58,7 +58,7 @@ def tables(workspace: Workspace, session: Session, families: Families, secondary
         "experiments": Table(experiments, lambda: _experiments(session, families, secondary)),
         "runs": Table(
             {**_named("int", "segment experiment place seed"), "value": "real", **_named("text", "purpose hardware"),
-             "after": "int", **_named("real", "pace share seconds")},
+             "after": "int", **_named("real", "pace share seconds"), "guards": "text"},
             lambda: _runs(session),
         ),
         "asi": Table({**_named("int", "segment experiment"), **_named("text", "key value")}, lambda: _asi(session)),
@@ -107,7 +107,7 @@ def _runs(session: Session) -> Iterator[Row]:
     for e in session.experiments:
         for place, run in enumerate(e.runs, 1):
             yield (e.segment, e.number, place, whole(run.seed), run.value, run.purpose, text(run.hardware), run.after,
-                   *run.speed)  # fmt: skip
+                   *run.speed, packed(run.guarded))  # fmt: skip
 
 
 def _asi(session: Session) -> Iterator[Row]:

@@ -11,6 +11,8 @@ from autoresearch.experiments.candidate import find_candidate, restore
 from autoresearch.experiments.decide import (
     SCREENING_SEED,
     SeedRuns,
+    among,
+    compared,
     decide,
     failure,
     incomparable,
@@ -100,7 +102,7 @@ def attempt(
             pairs=pairs,
         )
         append(root, start)
-        runs = SeedRuns(number, candidate.simpler, pairs)
+        runs = SeedRuns(number, candidate.simpler, pairs, compared(task.rules))
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
@@ -158,9 +160,9 @@ def _repeat_incumbent(
     if run.value is None:
         reason = f"the incumbent's run of seed {seed} failed: {run.reason}"
         return Measurement("killed", reason=reason, excerpt=run.excerpt)
-    append(
-        context.workspace, repeat_line(incumbent.number, seed, run.value, context.env(), clock(), speed=speed_of(run))
-    )
+    beside = among(runs.guards, run)
+    line = repeat_line(incumbent.number, seed, run.value, context.env(), clock(), speed=speed_of(run), guards=beside)
+    append(context.workspace, line)
     return None
 
 

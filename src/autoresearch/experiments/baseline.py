@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
-from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
+from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, among, compared, failure, verdict_line
 from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.experiments.guard_places import unplaced
 from autoresearch.experiments.new_segment import take_edited_task
 from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
@@ -59,7 +60,7 @@ def baseline(
         code = fingerprint(files_of(git, commit, mutable_paths(git, task)))
         start = start_line(number, commit, None, SCREENING_SEED, "baseline", {}, code, clock())
         append(root, start)
-        runs = SeedRuns(number)
+        runs = SeedRuns(number, guards=compared(task.rules))
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
@@ -75,6 +76,9 @@ def baseline(
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
             if runs.failed is None and without_seed(task, runs.values):
                 runs.warnings |= dict.fromkeys(told(root.root, task, len(runs.values)))
+            if runs.failed is None and runs.first is not None:
+                log = root.run_dir(number, SCREENING_SEED) / "run.log"
+                runs.warnings |= dict.fromkeys(unplaced(task, runs.first.metrics, log))
             status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
             append(root, verdict_line(runs, session, start, status, reason, context.env(), clock()))
         result = conclude(context, runs, remarks)
@@ -123,10 +127,9 @@ def _more_seeds(
         if last.value is None:
             message = f"the baseline failed with seed {seed}: {last.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {first.number}")
-        append(
-            context.workspace,
-            repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last)),
-        )
+        beside = among(compared(context.task.rules), last)
+        line = repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last), guards=beside)
+        append(context.workspace, line)
     session = load_session(context.workspace)
     remarks += keep_up(context.workspace, context.git, session)
     experiment = session.baseline

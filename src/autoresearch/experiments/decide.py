@@ -30,6 +30,8 @@ class SeedRuns:
     """Whether the experiment has less code than its parent."""
     pairs: int | None = None
     """How many pairs were asked for; None leaves that to the rules."""
+    guards: tuple[str, ...] = ()
+    """The metrics that are compared beside its own, since they have a guard."""
     alpha: float = 0.0
     """What the looks at it have spent."""
     values: dict[int, float] = field(default_factory=dict)
@@ -50,6 +52,11 @@ class SeedRuns:
     def speeds(self) -> list[Speed]:
         """How fast each run with a value was."""
         return [speed_of(run) for run in self.made.values()]
+
+    @property
+    def guarded(self) -> dict[int, dict[str, float]]:
+        """Seed -> what the run with its value reported of the metrics that are compared."""
+        return {seed: among(self.guards, run) for seed, run in self.made.items()}
 
     @property
     def disturbances(self) -> str:
@@ -82,6 +89,16 @@ class SeedRuns:
             self.failed = measurement
 
 
+def compared(rules: Rules) -> tuple[str, ...]:
+    """Return the metrics whose guards compare with another commit, so that each run's value is kept."""
+    return tuple([guard.name for guard in rules.relative])
+
+
+def among(names: Sequence[str], run: Measurement) -> dict[str, float]:
+    """Return what a run reported of these metrics."""
+    return {name: run.metrics[name] for name in names if name in run.metrics}
+
+
 def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any]) -> Step:
     """Return the next run to make, or the verdict with its reason; no run may have failed.
 
@@ -91,7 +108,7 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     assert incumbent is not None and runs.failed is None
     evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env),
                       metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler,
-                      asked=runs.pairs is not None)  # fmt: skip
+                      asked=runs.pairs is not None, guards=rules.relative, guarded=runs.guarded)  # fmt: skip
     step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
     runs.alpha = step.alpha
     return step
@@ -133,6 +150,8 @@ def verdict_line(
         more["alpha"] = runs.alpha
     if any(map(any, runs.speeds)):
         more["speeds"] = runs.speeds
+    if runs.guards and runs.made:
+        more["guards"] = {name: [beside.get(name) for beside in runs.guarded.values()] for name in runs.guards}
     return run_line(
         start["experiment"],
         start["commit"][:7],

@@ -23,7 +23,7 @@ from autoresearch.journal.events import (
     type_of,
 )
 from autoresearch.journal.experiment import Experiment, Run, hardware_of
-from autoresearch.journal.fields import Event, whole_at
+from autoresearch.journal.fields import Event, NewerSchema, whole_at
 from autoresearch.journal.import_events import IMPORT, IMPORTED, entry_of
 from autoresearch.journal.ledger import Ledger
 from autoresearch.journal.loop import MADE, Loop, LoopProposal
@@ -255,10 +255,10 @@ class Fold:
                 self._take(event)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-                raise IntegrityError(
-                    f"autoresearch.jsonl line {line}: {what}",
-                    f"look at it with: sed -n {line}p autoresearch.jsonl",
-                ) from None
+                fix = f"look at it with: sed -n {line}p autoresearch.jsonl"
+                if isinstance(error, NewerSchema):
+                    fix = "install a newer autoresearch; which one this is: autoresearch --version"
+                raise IntegrityError(f"autoresearch.jsonl line {line}: {what}", fix) from None
 
     def _take(self, event: Event) -> None:
         kind = type_of(event)

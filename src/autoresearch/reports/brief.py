@@ -145,6 +145,7 @@ def _lines(session: Session, view: View, short: bool) -> list[str]:
         lines.append(f"May be changed: {mutable}. Must not: {immutable}.")
         run = f"Each experiment runs: {one_line(files['command'], 120)} (limit {files['limit_s']:g} s a run)"
         lines.append(f"{run}; policy {files['policy']}.")
+        lines += [f"Whatever the gain, {one_line(guard, 160)}." for guard in files["guards"]]
     if not short:
         lines += [f"read first: {one_line(part, 160)}" for part in files.get("reading", [])[:READING]]
         lines.append(RULES)
@@ -196,7 +197,8 @@ def _files(task: TaskFile | None) -> View:
         return {}
     return {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
             "reading": list(task.task.reading), "command": task.run.command, "limit_s": task.run.limit_s,
-            "policy": task.keep.policy}  # fmt: skip
+            "policy": task.keep.policy,
+            "guards": [f"{guard.name} must be {guard.words}" for guard in task.rules.guards]}  # fmt: skip
 
 
 def problem(workspace: Workspace, session: Session, *, mirror: bool = True) -> AutoresearchError | None:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from autoresearch.errors import PreconditionError
-from autoresearch.metrics import Metric
-from autoresearch.statistics.rules import Guard, Rules
+from autoresearch.metrics import Direction, Metric
+from autoresearch.statistics.rules import Against, Guard, Rules
+from autoresearch.workspace.metric_names import direction_of
 from autoresearch.workspace.metric_source import MetricName, MetricTable, Table
 
 NAME = "autoresearch.toml"
@@ -133,11 +134,19 @@ class GuardTable(Table):
 
     max: float | None = None
     min: float | None = None
+    worse_by: Annotated[float, Field(ge=0)] | None = None
+    """How much worse than the baseline it may be, judged with its noise."""
+    direction: Direction | None = None
+    """Which way it is better, where its name does not say so."""
+    against: Against | None = None
+    """The incumbent in place of the baseline: then losses that are each allowed may add up."""
 
     @model_validator(mode="after")
     def _bounded(self) -> GuardTable:
-        if self.max is None and self.min is None:
-            raise ValueError("give max, min or both")
+        if self.max is None and self.min is None and self.worse_by is None:
+            raise ValueError("give max, min or worse_by")
+        if self.worse_by is None and (self.direction is not None or self.against is not None):
+            raise ValueError("direction and against say how worse_by is meant; give it, or leave them out")
         if self.max is not None and self.min is not None and self.min > self.max:
             raise ValueError(f"min = {self.min:g} is above max = {self.max:g}, so nothing could be kept")
         return self
@@ -240,6 +249,9 @@ class TaskFile(Table):
     def _guarded_once(self) -> TaskFile:
         if self.metric.name in self.guard:
             raise ValueError(f"[guard] {self.metric.name} is the metric itself, which is judged by its own rules")
+        for name, bounds in self.guard.items():
+            if bounds.worse_by is not None and bounds.direction is None and direction_of(name) is None:
+                raise ValueError(f'[guard] {name}: which way is better? Add direction = "lower" or "higher"')
         if self.keep.max_memory_mb is not None and OLD_MEMORY_GUARD in self.guard:
             raise ValueError(f"[keep] max_memory_mb and [guard] {OLD_MEMORY_GUARD} say the same; leave out the first")
         return self
@@ -257,7 +269,11 @@ class TaskFile(Table):
     @property
     def rules(self) -> Rules:
         """The rules of keeping in the words of the core."""
-        guards = [Guard(name, bounds.max, bounds.min) for name, bounds in self.guard.items()]
+        guards = [
+            Guard(name, bounds.max, bounds.min, bounds.worse_by, bounds.direction or direction_of(name) or "lower",
+                  bounds.against or "baseline")
+            for name, bounds in self.guard.items()
+        ]  # fmt: skip
         if self.keep.max_memory_mb is not None:
             guards.append(Guard(OLD_MEMORY_GUARD, self.keep.max_memory_mb))
         kept = self.keep.model_dump(exclude={"max_memory_mb"})
