@@ -29,7 +29,7 @@ def test_a_kill_while_the_baseline_takes_an_edited_task_loses_neither(make_lab: 
     named = ["before git commit", "after git commit", "before append config", "after append config"]
     assert {*steps} >= {*named}, steps
     every = [*range(1, len(steps) + 1)]
-    for at in every if EVERY else sorted({*drawn(every, 0.1, "edited task"), steps.index("after git commit") + 1}):
+    for at in every if EVERY else sorted({*drawn(every, 0.04, "edited task"), steps.index("after git commit") + 1}):
         restore()
         assert lab.drive(at, "baseline")[-1] == points[at - 1]
         # The edit is in the folder or committed, and whoever asks is told what takes it.
