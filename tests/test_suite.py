@@ -172,6 +172,9 @@ def test_the_sum_is_held_to_the_second_and_a_folder_to_its_share_and_a_fifth(qui
     assert meter.over() == ["all"]
     meter.spent["tests"], meter.spent["tests/search"] = 0, 1.21 * shares["tests/search"]
     assert meter.over() == ["tests/search"]
+    meter.slower = 1.01
+    assert meter.over() == []
+    assert 1 <= cpu_budget.yardstick() <= cpu_budget.SLOWEST
 
 
 def inner_run(

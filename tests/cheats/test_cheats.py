@@ -230,7 +230,7 @@ def measure(lab: Lab, name: str) -> dict[str, object]:
 TRIALS = [(name, where) for name, case in CASES.items() for where in case.where]
 
 
-@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.15, "cheats"), indirect=["where"])
+@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.1, "cheats"), indirect=["where"])
 def test_a_trainer_that(mini: Lab, name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
     if case.seconds:

@@ -1214,7 +1214,7 @@ def go(lab: Lab, site: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", drawn([w for w in WALKS if w.site not in {*IDEAS, *BROKEN}], 0.2, "walks"),
+@pytest.mark.parametrize("way", drawn([w for w in WALKS if w.site not in {*IDEAS, *BROKEN}], 0.15, "walks"),
                          ids=lambda way: f"{way.base}: {way.site}")  # fmt: skip
 def test_a_refusal_leads_on(at: Callable[[str], Lab], way: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = at(way.base)

@@ -95,7 +95,7 @@ def places(writes: list[str]) -> list[int]:
     if EVERY:
         return [*range(1, len(writes) + 1)]
     kinds = sorted({[*writes].index(name) + 1 for name in writes} | {len(writes) - writes[::-1].index("pwrite")})
-    return drawn(kinds, 0.25, "disk full")
+    return drawn(kinds, 0.2, "disk full")
 
 
 @pytest.mark.slow

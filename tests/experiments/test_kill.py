@@ -72,7 +72,7 @@ def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, name
     restore = lab.saved()
     points = lab.drive(0, *args)
     lab.check()
-    for at in drawn(where(points)[part], 0.05, f"{name} {part}"):
+    for at in drawn(where(points)[part], 0.03, f"{name} {part}"):
         restore()
         assert lab.drive(at, *args)[-1] == points[at - 1]
         lab.resume()

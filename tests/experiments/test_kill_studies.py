@@ -28,7 +28,7 @@ def instants(points: list[str]) -> list[int]:
     if EVERY:
         return [*range(1, len(points) + 1)]
     places = {name: [at for at, point in enumerate(points, 1) if point == name] for name in NAMED}
-    return drawn(sorted({at for found in places.values() for at in (found[:1] + found[-1:])}), 0.15, "studies")
+    return drawn(sorted({at for found in places.values() for at in (found[:1] + found[-1:])}), 0.1, "studies")
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def honest(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> fl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", drawn(CHEATS, 0.2, "more than the budget"))
+@pytest.mark.parametrize("name", drawn(CHEATS, 0.1, "more than the budget"))
 def test_more_than_the_budget_is_refused_or_gains_nothing(
     workspace: Workspace, honest: float, tmp_path: Path, name: str
 ) -> None:
