@@ -3,8 +3,8 @@
 Seconds of the wall say how busy a machine was; CPU seconds say what the tests cost. A process that was started in a
 test counts when somebody has waited for it, which every test does. The table says what each folder may cost; whoever
 needs more takes it from another, for the sum is fixed. The same tests cost more where a core is slower, and a virtual
-one is slower at some hours: what is allowed grows with a yardstick that is run before and after. A folder may take its
-share and a fifth. A run that tries everything (AUTORESEARCH_EVERY) has no bound.
+one is slower at some hours: what is allowed grows with a yardstick that is run before and after. A folder, and the
+whole, may take a fifth more. A run that tries everything (AUTORESEARCH_EVERY) has no bound.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Meter:
     def over(self) -> list[str]:
         """Return the folders that are past their share, and `all` when the sum is past what is allowed."""
         past = [folder for folder, spent in self.spent.items() if spent > SPREAD * self.slower * self._share(folder)]
-        return past + ["all"] * (sum(self.spent.values()) > self.slower * (QUICK if self._quick() else ALL))
+        bound = SPREAD * self.slower * (QUICK if self._quick() else ALL)
+        return past + ["all"] * (sum(self.spent.values()) > bound)
 
     def _share(self, folder: str) -> float:
         return SHARES.get(folder, (0, 0))[self._quick()]
