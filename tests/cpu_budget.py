@@ -2,15 +2,12 @@
 
 Seconds of the wall say how busy a machine was; CPU seconds say what the tests cost. A process that was started in a
 test counts when somebody has waited for it, which every test does. The table says what each folder may cost; whoever
-needs more takes it from another, for the sum is fixed. The same tests cost more where a core is slower, and a virtual
-one is slower at some hours: what is allowed grows with a yardstick that is run before and after. A folder, and the
-whole, may take a fifth more. A run that tries everything (AUTORESEARCH_EVERY) has no bound.
+needs more takes it from another, for the sum is fixed. A run that tries everything (AUTORESEARCH_EVERY) has no bound.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +18,6 @@ from drawn import EVERY
 ALL = 900
 QUICK = 250
 """CPU seconds that the whole suite may take, and what `-m "not slow"` may."""
-
-YARDSTICK_S, SLOWEST = 0.25, 1.6
-"""CPU seconds of `yardstick` where the shares were set, an Intel Xeon at 2.6 GHz; the most that it may grow them by."""
-
-SPREAD = 1.2
-"""What a folder may take of its share; folders of one run were 0.99 to 1.15 of theirs on a slow day."""
 
 START = "start and collection"
 SHARES = {
@@ -60,13 +51,6 @@ def seconds() -> float:
     return sum(os.times()[:4])
 
 
-def yardstick() -> float:
-    """Return how many times slower a core is now than where the shares were set, from 1 to SLOWEST."""
-    begun = time.process_time()
-    sum(i * i for i in range(5 * 10**6))
-    return min(max((time.process_time() - begun) / YARDSTICK_S, 1.0), SLOWEST)
-
-
 class Meter:
     """Adds up what the tests of one run cost; in a worker process, what that one ran."""
 
@@ -74,11 +58,7 @@ class Meter:
         self.config = config
         self.spent: Counter[str] = Counter()
         self.own = 0.0
-        self.slower = 1.0
         self.slowest: Counter[str] = Counter()
-
-    def pytest_sessionstart(self) -> None:
-        self.before = 1.0 if hasattr(self.config, "workerinput") else yardstick()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
@@ -110,7 +90,6 @@ class Meter:
         if hasattr(self.config, "workerinput"):
             self.config.workeroutput["cpu_seconds"] = rest  # type: ignore[attr-defined]
             return
-        self.slower = (self.before + yardstick()) / 2
         with_workers = self.config.pluginmanager.hasplugin("dsession")  # whose seconds they have told themselves
         self.spent[START] += sum(os.times()[:2]) if with_workers else rest
         if self.over() and not EVERY:
@@ -118,9 +97,8 @@ class Meter:
 
     def over(self) -> list[str]:
         """Return the folders that are past their share, and `all` when the sum is past what is allowed."""
-        past = [folder for folder, spent in self.spent.items() if spent > SPREAD * self.slower * self._share(folder)]
-        bound = SPREAD * self.slower * (QUICK if self._quick() else ALL)
-        return past + ["all"] * (sum(self.spent.values()) > bound)
+        past = [folder for folder, spent in self.spent.items() if spent > self._share(folder)]
+        return past + ["all"] * (sum(self.spent.values()) > (QUICK if self._quick() else ALL))
 
     def _share(self, folder: str) -> float:
         return SHARES.get(folder, (0, 0))[self._quick()]
@@ -136,7 +114,6 @@ class Meter:
             note = "  past its share" if folder in over else ""
             write(f"{folder:<34}{self.spent[folder]:>8.1f}{self._share(folder):>8.0f}{note}", red=bool(note))
         note, bound = "  past it" if "all" in over else "", QUICK if self._quick() else ALL
-        write(f"a core was {self.slower:.2f} times slower than where the shares were set")
         write(f"{'all':<34}{sum(self.spent.values()):>8.1f}{bound:>8}{note}", red=bool(note))
 
 
