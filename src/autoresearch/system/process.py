@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from autoresearch.errors import MachineError
+from autoresearch.system import bounded_exec
 from autoresearch.system.command_output import CommandOutput, KeptStream
 from autoresearch.system.limits import Limits, Meter
 from autoresearch.system.standstill import Standstill
@@ -95,14 +96,13 @@ def run_limited(
         output = CommandOutput(keep)
         with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
-                [*prefix, "bash", "-c", command],
+                [*bounded(limits, env), *prefix, "bash", "-c", command],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=lambda: prepare_child(limits),
                 pass_fds=pass_fds,
             )
             try:
@@ -271,10 +271,11 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
-def prepare_child(limits: Limits) -> None:
-    """Called between fork and exec: the child dies when we do, and has these limits."""
-    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    limits.apply()
+def bounded(limits: Limits, env: Mapping[str, str]) -> list[str]:
+    """Return the words to put before a command that this process starts with `env`, so that it dies when we do and has
+    what the kernel enforces of `limits`."""
+    own = [str(os.getpid()), str(limits.file or 0), f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""]
+    return [sys.executable, "-I", "-S", bounded_exec.__file__, *own]
 
 
 class _Endings:
