@@ -118,7 +118,8 @@ def prepare_cpu() -> None:
 
 def ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
     """Have Linux back the next `size` bytes of the heap by pages of 2 MiB as they are used: a step walks through some
-    hundred MB, and with pages of 4 KiB it waits for their table (in a virtual machine a third of its time)."""
+    hundred MB, and with pages of 4 KiB it waits for them (in a virtual machine a third of its time:
+    benchmarks/results/two_cores.md)."""
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
     libc.free.argtypes = (ctypes.c_void_p,)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)

@@ -1,7 +1,7 @@
-"""The language model of the tasks after pretraining: a plain GPT, how set-up trains one, how it writes.
+"""The language model of the tasks that do not ask for one: a plain GPT, and how set-up trains one.
 
-What `sft` and `rl` measure is how weights are changed, so the forward pass is fixed: trainer and grader run this one,
-and what a run leaves is numbers (`weights.py`).
+What `sft` measures is how its weights are changed, and what `prompt` measures is a search in it, so the forward pass is
+fixed: trainer and grader of `sft` run this one, and what a run leaves is numbers (`weights.py`).
 
 B rows, T tokens of a row, D width, H heads, K width of a head, V vocabulary.
 """
@@ -22,9 +22,6 @@ from harness.files import read_json, write_json
 
 WEIGHTS, SIZES = "model.pt", "sizes.json"
 """Files of a saved model."""
-
-Past = list[tuple[Tensor, Tensor]]
-"""Keys and values, [B, H, T, K] each, of the tokens that every block has seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +47,13 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, h: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """[B, T, D] -> [B, T, D], and keys and values of all tokens so far. With `past`, T is 1."""
+    def forward(self, h: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
         B, T, D = h.shape
         q, k, v = self.qkv(self.norm1(h)).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, T, K] each
-        if past is not None:
-            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         h = h + self.out(mixed.transpose(1, 2).reshape(B, T, D))
-        return h + self.down(F.gelu(self.up(self.norm2(h)))), (k, v)
+        return h + self.down(F.gelu(self.up(self.norm2(h))))
 
 
 class GPT(nn.Module):
@@ -79,17 +74,10 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [B, T] -> logits [B, T, V]"""
-        return self.head(self.norm(self.seen(ids, [])[0]))
-
-    def seen(self, ids: Tensor, past: Past) -> tuple[Tensor, Past]:
-        """int64 [B, T] -> [B, T, D] of the last block, and the past with these tokens; T is 1 when there is one."""
-        start = past[0][0].size(2) if past else 0
-        h = self.embedding(ids) + self.position.weight[start : start + ids.size(1)]
-        kept: Past = []
-        for number, block in enumerate(self.blocks):
-            h, own = block(h, past[number] if past else None)
-            kept.append(own)
-        return h, kept
+        h = self.embedding(ids) + self.position.weight[: ids.size(1)]
+        for block in self.blocks:
+            h = block(h)
+        return self.head(self.norm(h))
 
 
 def save(model: GPT, folder: Path) -> None:
@@ -103,35 +91,6 @@ def load(folder: Path) -> GPT:
     model = GPT(Sizes(**read_json(folder / SIZES)))
     model.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
     return model
-
-
-@torch.no_grad()
-def write(
-    model: GPT, prompts: Tensor, lengths: Tensor, most: int, end: int, temperature: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:  # fmt: skip
-    """int64 [B, P + most]: prompts [B, P], of which each is as long as `lengths` [B] says, continued by at most `most`
-    tokens up to the first `end`; behind that, `end` alone. A temperature of 0 takes the likeliest token."""
-    B, P = prompts.shape
-    rows = torch.full((B, P + most), end, dtype=torch.long, device=prompts.device)
-    rows[:, :P] = torch.where(torch.arange(P, device=rows.device) < lengths[:, None], prompts, end)
-    done = torch.zeros(B, dtype=torch.bool, device=rows.device)
-    at = int(lengths.min())
-    fed, past = rows[:, :at], Past()
-    while at < P + most:
-        h, past = model.seen(fed, past)
-        logits = model.head(model.norm(h[:, -1])).float()
-        if temperature > 0:
-            chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
-        else:
-            chosen = logits.argmax(-1)
-        writes = (at >= lengths) & ~done
-        rows[:, at] = torch.where(writes, chosen, rows[:, at])
-        done |= (writes & (chosen == end)) | (at + 1 >= lengths + most)
-        if done.all():
-            break
-        fed, at = rows[:, at : at + 1], at + 1
-    return rows
 
 
 def train(

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from harness.errors import TaskError, Verdict
+from harness.lm import Sizes
 from harness.task import Budget
 from task_programs import TASKS, module, prepare_of
 from torch.utils.flop_counter import FlopCounterMode
@@ -58,7 +59,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frozen(parts: Any) -> Any:
     """A model of weights by chance, large enough for strings to differ."""
     torch.manual_seed(0)
-    model = parts.gpt.GPT(VOCAB, 24, LAYERS, WIDTH, 2)
+    model = parts.gpt.GPT(Sizes(LAYERS, WIDTH, 2, VOCAB, 24))
     for parameter in model.parameters():
         if parameter.dim() == 2:
             torch.nn.init.normal_(parameter, std=0.4)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import lm
 from harness.device import pick_device, prepare_cpu
 from harness.errors import TaskError
 from harness.files import Progress, read_json, write_json
@@ -24,7 +25,7 @@ from harness.text.task import TextTask
 from harness.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 from oracle.frozen import Frozen
-from oracle.gpt import GPT, train
+from oracle.gpt import GPT
 
 HELP = "trained (by set-up), the model.pt of a kept run of pretrain, or a model of the hub: its id or its folder"
 
@@ -33,14 +34,9 @@ SEEDS = {"search": 1, "locked": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """Of a model that set-up trains."""
+class Sizes(lm.Sizes):
+    """Of a model that set-up trains, and of the training."""
 
-    layers: int
-    width: int
-    heads: int
-    vocab: int
-    context: int  # tokens of a row
     text_bytes: int  # of Python's own text
     steps: int
     batch: int
@@ -102,22 +98,22 @@ def make_trained(folder: Path, workspace: Path, sizes: Sizes, workers: int) -> d
     for split, seed in SEEDS.items():
         progress = Progress("model")
         torch.manual_seed(seed)
-        model = new_model(sizes).to(device)
+        model = GPT(sizes).to(device)
 
         def told(step: int, loss: float, progress: Progress = progress) -> None:
             progress.update(f"step {step} of {sizes.steps}, loss {loss:.3f}")
 
-        losses[split] = train(model, rows, sizes.steps, sizes.batch, seed, told)
+        def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            chosen = rows[rng.integers(0, len(rows), sizes.batch)].astype(np.int64)
+            return chosen, np.ones(chosen[:, 1:].shape, bool)
+
+        losses[split] = lm.train(model, draw, sizes.steps, seed, told)
         progress.done(f"{split}: loss {losses[split]:.3f} after {sizes.steps} steps")
         torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / f"{split}.pt")
     (folder / "tokenizer.json").write_bytes((text / "tokenizer.json").read_bytes())
     write_json(folder / "model.json", {"kind": "trained", **asdict(sizes)})
     told_of = ", ".join(f"{split} {loss:.3f} nats a token" for split, loss in losses.items())
     return {"model": asdict(sizes), "losses": losses, "told": f"models of {sizes.layers} x {sizes.width}: {told_of}"}
-
-
-def new_model(sizes: Sizes) -> GPT:
-    return GPT(sizes.vocab, sizes.context, sizes.layers, sizes.width, sizes.heads)
 
 
 def load(data: Path, split: str, device: torch.device, length: int, wanted: int) -> Base:
@@ -128,7 +124,7 @@ def load(data: Path, split: str, device: torch.device, length: int, wanted: int)
 
         return adopted.load(data, about, device, length, wanted)
     del about["kind"]
-    model = new_model(Sizes(**about))
+    model = GPT(Sizes(**about))
     model.load_state_dict(torch.load(data / f"{split}.pt", map_location="cpu", weights_only=True))
     return with_tokens(model.to(device), Tokenizer.load(data / "tokenizer.json"), length, wanted)
 
