@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import kill_lab
@@ -99,8 +100,7 @@ def places(writes: list[str]) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sandbox", ["auto", "off"])
-@pytest.mark.parametrize("better", [False, True])
+@pytest.mark.parametrize(("better", "sandbox"), drawn(product((False, True), ("auto", "off")), 0.5, "disk full, how"))
 def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
     make_lab: Maker,
     better: bool,

@@ -33,13 +33,8 @@ bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 
 @pytest.mark.slow
-def test_a_few_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker) -> None:
-    hunt_try(make_lab("exact"), 24 if EVERY else 2, dice("kills of try"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["noisy", "evaluated"])
-def test_more_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
+@pytest.mark.parametrize("variant", drawn(["exact", "noisy", "evaluated"], 0.34, "kind of session"))
+def test_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
     hunt_try(make_lab(variant), 24 if EVERY else 2, dice(f"kills of try, {variant}"))
 
 

@@ -75,7 +75,7 @@ def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", STUDIES)
+@pytest.mark.parametrize("command", drawn(STUDIES, 0.5, "killed study"))
 def test_studies_killed_at_random_instants_lose_nothing(make_lab: Maker, command: tuple[str, ...]) -> None:
     hunt_study(make_lab("noisy"), 12 if EVERY else 2, dice(f"kills of {command[0]}"), *command)
 
