@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -45,11 +46,19 @@ def cli(*words: str, cwd: Path, env: dict[str, str]) -> str:
     return done.stdout
 
 
+def generated() -> str:
+    """Return text that a model learns slowly, so that a rate that is far too small shows: 2,000 documents of words
+    whose letters are drawn, each word the rarer the later in the list."""
+    dice = random.Random(0)
+    words = ["".join(dice.choices("etaoinshrdlu", k=dice.randint(2, 9))) for _ in range(3000)]
+    ranks = [1 / n for n in range(1, len(words) + 1)]
+    return "\n\n".join(" ".join(dice.choices(words, ranks, k=150)) + "." for _ in range(2000))
+
+
 def session(folder: Path) -> list[tuple[str, str]]:
     """Run a real session and return (what, text) for everything an agent reads in it."""
     env = {**os.environ, "AUTORESEARCH_CACHE": str(folder / "cache")}
-    text = "\n\n".join(f"On day {n} Ada found {n % 7} maps near house {n * 31 % 97}." * 20 for n in range(2000))
-    (folder / "text.txt").write_text(text)
+    (folder / "text.txt").write_text(generated())
     options = ("--task", "pretrain", "--profile", "tiny", "--source", "text.txt", "--seconds", "2", "--tag", "t")
     goal = "the lowest val_bpb by tomorrow, and keep it simple"
     cli("init", "lab", *options, "--goal", goal, cwd=folder, env=env)

@@ -18,6 +18,7 @@ from typing import Any
 
 import messages_api
 import pytest
+from drawn import drawn
 from lab import INIT, Lab, call, new_repo
 from messages_api import tool_results
 from standin import Reply, Stage, served, text_of
@@ -195,7 +196,7 @@ def test_a_session_in_claude_code(pretrain_lab: Lab, tmp_path: Path) -> None:
     assert lab.call("check").code == 0
 
 
-@pytest.mark.parametrize("way", ["clone", "plugin", "folder of the skill"])
+@pytest.mark.parametrize("way", drawn(["clone", "plugin", "folder of the skill"], 0.34, "ways of installing"))
 def test_the_skill_answers_after_each_way_of_installing(way: str, command_lab: Lab, tmp_path: Path) -> None:
     """The workspace has nothing for agents here: what works is what was installed."""
     for name in (".claude", ".agents", ".codex", "AGENTS.md"):

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import INIT, Called, Lab, Repo, call
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def assert_the_loop_works(lab: Lab, begin: Called) -> None:
     assert session.best is not None and session.best.metric == 50
 
 
-@pytest.mark.parametrize("theirs", [tracked, untracked, imported, empty])
+@pytest.mark.parametrize("theirs", drawn([tracked, untracked, imported, empty], 0.5, "their journals"))
 def test_a_segment_begins_beside_a_journal_that_is_there(repo: Repo, theirs: object) -> None:
     theirs(repo)  # type: ignore[operator]
     lab = Lab(repo.root)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import Lab
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,9 @@ def ahead(lab: Lab) -> None:
         lab.git("commit", "-qam", str(value))
 
 
-@pytest.mark.parametrize("state", [set_back, set_back_and_edited, set_back_and_committed, amended, ahead])
+@pytest.mark.parametrize(
+    "state", drawn([set_back, set_back_and_edited, set_back_and_committed, amended, ahead], 0.4, "set back")
+)
 def test_following_what_is_printed_loses_nothing_that_was_kept(two: Lab, state: object) -> None:
     best = two.git("rev-parse", "HEAD")
     state(two)  # type: ignore[operator]

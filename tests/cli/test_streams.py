@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import Lab
 from waiting import PATIENCE_S, wait_for_file
 
@@ -28,7 +29,10 @@ def kept(lab: Lab, value: float) -> bool:
     return (last.status, last.metric) == ("keep", value)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-", "> /dev/full", "> /dev/full 2> /dev/full"])
+CLOSED = (">&-", "2>&-", ">&- 2>&- <&-", "> /dev/full", "> /dev/full 2> /dev/full")
+
+
+@pytest.mark.parametrize("closed", drawn(CLOSED, 0.4, "streams"))
 def test_an_experiment_is_kept_whatever_the_streams_are(lab: Lab, closed: str) -> None:
     journal = lab.workspace.journal.read_text()
     lab.prints(50)

@@ -100,7 +100,7 @@ def places(writes: list[str]) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("better", "sandbox"), drawn(product((False, True), ("auto", "off")), 0.5, "disk full, how"))
+@pytest.mark.parametrize(("better", "sandbox"), drawn(product((False, True), ("auto", "off")), 0.25, "disk full, how"))
 def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
     make_lab: Maker,
     better: bool,

@@ -117,7 +117,7 @@ def test_a_kill_at_each_step_of_an_experiment_that_is_discarded_loses_nothing(ma
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS, ids=str)
-@pytest.mark.parametrize("variant", ["evaluated", "noisy"])
+@pytest.mark.parametrize("variant", drawn(["evaluated", "noisy"], 0.5, "kept"))
 def test_a_kill_at_each_step_of_an_experiment_that_is_kept_loses_nothing(
     make_lab: Maker, variant: str, part: slice
 ) -> None:
@@ -167,7 +167,7 @@ def _fresh(lab: Lab) -> Lab:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("instant", ["before the command, which runs", "before go_back"])
+@pytest.mark.parametrize("instant", drawn(["before the command, which runs", "before go_back"], 0.5, "repair"))
 def test_a_kill_at_each_step_of_the_repair_itself_is_repaired_too(make_lab: Maker, instant: str) -> None:
     lab = make_lab()
     points = lab.drive(0, "try", "-m", lab.edit_worse())
@@ -221,7 +221,7 @@ def settled(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("done", drawn(RESETS, 0.5, "resets that were stopped"))
+@pytest.mark.parametrize("done", drawn(RESETS, 0.34, "resets that were stopped"))
 def test_a_reset_that_was_stopped_half_way_is_completed(owed: Lab, done: str) -> None:
     before = owed.version("HEAD^")
     if done == "file and index":
@@ -236,7 +236,7 @@ def test_a_reset_that_was_stopped_half_way_is_completed(owed: Lab, done: str) ->
     settled(owed)
 
 
-@pytest.mark.parametrize("name", ["index.lock", "HEAD.lock", "refs/heads/autoresearch/t.lock"])
+@pytest.mark.parametrize("name", drawn(["index.lock", "HEAD.lock", "refs/heads/autoresearch/t.lock"], 0.34, "locks"))
 def test_a_lock_that_our_git_left_is_removed(owed: Lab, name: str) -> None:
     (owed.folder / ".git" / name).write_bytes(b"")
     (said,) = owed.resume()
@@ -349,7 +349,7 @@ def test_any_line_torn_at_any_byte_is_dropped_by_the_next_line(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("left", [0, 1, 40, -2, -1])
+@pytest.mark.parametrize("left", drawn([0, 1, 40, -2, -1], 0.4, "torn start"))
 def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, left: int) -> None:
     lab = make_lab()
     points = lab.drive(0, "try", "-m", lab.edit_worse())
@@ -373,7 +373,7 @@ def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, lef
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", drawn([signal.SIGTERM, signal.SIGINT, signal.SIGHUP], 0.34, "signal"))
 def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, tmp_path: Path, number: signal.Signals) -> None:
     lab = make_lab()
     content = lab.edit_better(pause=tmp_path / "released")

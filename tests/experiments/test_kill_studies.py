@@ -32,7 +32,7 @@ def instants(points: list[str]) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", STUDIES)
+@pytest.mark.parametrize("command", drawn(STUDIES, 0.5, "study that goes on"))
 def test_a_killed_study_goes_on_where_it_stopped(make_lab: Maker, command: tuple[str, ...]) -> None:
     lab = make_lab("noisy")
     keep_something(lab)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import Lab
 
 from autoresearch.experiments import user_hooks
@@ -77,11 +78,15 @@ class TestHooks:
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize(
         ("script", "says"),
-        [
-            ("exit 3", "exited with 3"),
-            ("sleep 600", "was ended after"),
-            ("kill -9 $$", "exited"),
-        ],
+        drawn(
+            [
+                ("exit 3", "exited with 3"),
+                ("sleep 600", "was ended after"),
+                ("kill -9 $$", "exited"),
+            ],
+            0.34,
+            "hooks that fail",
+        ),
     )
     def test_one_that_fails_is_named_and_loses_nothing(
         self, lab: Lab, monkeypatch: pytest.MonkeyPatch, when: str, script: str, says: str

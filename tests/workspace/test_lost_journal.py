@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn import drawn
 from lab import INIT, TAG, Called, Lab, Maker, new_repo
 from made_once import made_once
 
@@ -137,7 +138,7 @@ def assert_goes_on(lab: Lab) -> None:
     lab.assert_clean()
 
 
-@pytest.mark.parametrize("lose", LOSSES)
+@pytest.mark.parametrize("lose", drawn(LOSSES, 0.4, "losses"))
 def test_a_lost_session_comes_back_as_the_message_says_and_goes_on(noted: Lab, lose: Callable[[Lab], Lab]) -> None:
     before = noted.workspace.journal.read_bytes()
     lab = lose(noted)

@@ -272,7 +272,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = {**view["secondary"], **view["metrics"]}
-    also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.6g}'}" for k, v in metrics.items())
+    also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.5g}'}" for k, v in metrics.items())
     lines += [f"also      {also}"] if also else []
     isolation = view["env"].get("isolation")
     lines += [f"sandbox   {one_line(str(isolation), 40)}"] if isolation else []
@@ -317,8 +317,10 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
         seeds = f" (mean of {len(view['runs'])} runs)" if view["status"] == "keep" and len(view["runs"]) > 1 else ""
         lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "
                      f"{gain_words(session, view['gain'], view['gain_error'])} over the baseline")  # fmt: skip
-    lines.append(f"noise  {noise_words(session)}")
-    if view["env"].get("python_path") and view["experiment"] == (session.baseline and session.baseline.number):
+    is_baseline = view["experiment"] == (session.baseline and session.baseline.number)
+    if is_baseline:  # a later verdict names the noise that it stands on in its reason
+        lines.append(f"noise  {noise_words(session)}")
+    if view["env"].get("python_path") and is_baseline:
         lines.append(f"python {python_words({'version': view['env']['python'], 'path': view['env']['python_path']})}")
     if view["best"]:
         best = view["best"]
