@@ -272,7 +272,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = {**view["secondary"], **view["metrics"]}
-    also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.5g}'}" for k, v in metrics.items())
+    also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.6g}'}" for k, v in metrics.items())
     lines += [f"also      {also}"] if also else []
     isolation = view["env"].get("isolation")
     lines += [f"sandbox   {one_line(str(isolation), 40)}"] if isolation else []
