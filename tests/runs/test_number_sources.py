@@ -225,7 +225,11 @@ class TestFiles:
         self, tmp_path: Path, name: str, package: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         at(tmp_path, name, b"\0" * 40)
-        monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
+        for module in {
+            package,
+            *(m for m in sys.modules if m.startswith(f"{package}.")),
+        }:  # as where it is not installed
+            monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(MetricError, match=f"{package} is needed beside autoresearch: pip install {package}"):
             read(tmp_path, name, "val/loss")
 
