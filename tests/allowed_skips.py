@@ -42,7 +42,9 @@ INSTALLABLE = {
     "playwright is not installed": "chromium",
     "tensorboard is not installed": "trackers",
     "tensorboardX is not installed": "trackers",
-    "wandb is not installed": "wandb",
+    "wandb is not installed": "trackers",
+    "mlflow is not installed": "trackers",
+    "trackio is not installed": "trackers",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

@@ -26,7 +26,7 @@ SHARES = {
     "tests/agents": (46, 9),
     "tests/cheats": (55, 11),
     "tests/cli": (85, 40),
-    "tests/exchange": (18, 8),
+    "tests/exchange": (27, 8),
     "tests/experiments": (204, 22),
     "tests/harness": (31, 4),
     "tests/journal": (5, 4),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import call
+from lab import call, cli
 
 from autoresearch.exchange.trackers import TrackedRun, tracked_runs
 from autoresearch.journal import events
 from autoresearch.journal.experiment import Speed
 from autoresearch.metrics import Metric
+from autoresearch.runs import tool_files
 from autoresearch.search.families import GENERIC
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -103,3 +108,86 @@ def test_a_folder_of_a_persons_is_left_alone(workspace: Workspace) -> None:
     (workspace.root / "mine" / "file").write_text("mine")
     refused = call("export", "--to", "tensorboard", "-o", "mine", cwd=workspace.root)
     assert refused.code == 2 and (workspace.root / "mine" / "file").read_text() == "mine"
+
+
+def exported(workspace: Workspace, to: str) -> Path:
+    """Export by the real program, since such libraries read the environment once, over an older export; return the
+    folder."""
+    folder = workspace.root / f"results.{to}"
+    (folder / "old").mkdir(parents=True)
+    (folder / ".autoresearch-export").touch()
+    done = cli("export", "--to", to, "--json", cwd=workspace.root)
+    assert done.code == 0 and done.json == {"folder": str(folder), "runs": 4}, done
+    assert not (folder / "old").exists() and not [
+        path for path in workspace.root.iterdir() if path.name.startswith(".results")
+    ]
+    return folder
+
+
+@pytest.mark.slow
+def test_wandb_reads_what_was_written(workspace: Workspace) -> None:
+    messages = pytest.importorskip("wandb.proto.wandb_internal_pb2", reason="wandb is not installed")
+    folder = exported(workspace, "wandb") / "wandb"
+    assert len([*folder.glob("offline-run-*")]) == 4
+    for name, run in runs_of(workspace).items():
+        (path,) = folder.glob(f"offline-run-*-{name}/run-{name}.wandb")
+        rows, config, title = [], {}, ""
+        for content in tool_files.records(path.read_bytes()):
+            record = messages.Record.FromString(content)
+            config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+            title = record.run.display_name or title
+            if record.history.item:
+                rows.append(
+                    {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+                )
+        assert (title, {key: config[key] for key in run.config}) == (run.title, dict(run.config))
+        curves = [{"curve/" + key: value for key, value in point.values.items()} for point in run.history]
+        assert [{key: row[key] for key in row if key.startswith("curve/")} for row in rows] == curves
+        assert [(row["_step"], row["_timestamp"]) for row in rows] == [(p.step, p.time) for p in run.history]
+        last = tool_files.wandb(path, name)
+        assert {key: last[key] for key in run.summary} == run.summary
+
+
+@pytest.mark.slow
+def test_mlflow_reads_what_was_written(workspace: Workspace) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{exported(workspace, 'mlflow') / 'mlflow.db'}")
+    place = client.get_experiment_by_name("t")
+    found = {run.data.tags["autoresearch.run"]: run for run in client.search_runs([place.experiment_id])}
+    ours = runs_of(workspace)
+    assert {*found} == {*ours}
+    for name, run in ours.items():
+        data, info = found[name].data, found[name].info
+        assert (info.run_name, info.status, info.end_time) == (run.title, "FINISHED", 1000 * run.time)
+        assert data.params == run.config and {key: data.metrics[key] for key in run.summary} == run.summary
+        curve = [(m.step, m.timestamp, m.value) for m in client.get_metric_history(info.run_id, "curve/train")]
+        assert sorted(curve) == [(p.step, 1000 * p.time, p.values["train"]) for p in run.history]
+
+
+TRACKIO = """
+import json, sys
+from trackio.sqlite_storage import SQLiteStorage as storage
+runs = {run["name"]: run["id"] for run in storage.get_run_records("t")}
+print(json.dumps({name: storage.get_logs("t", run_id=key) for name, key in runs.items()}))
+print(json.dumps({name: storage.get_run_config("t", run_id=key) for name, key in runs.items()}))
+"""
+
+
+@pytest.mark.slow
+def test_trackio_reads_what_was_written(workspace: Workspace) -> None:
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    env = {**os.environ, "TRACKIO_DIR": str(exported(workspace, "trackio")), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", TRACKIO], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    logs, configs = map(json.loads, done.stdout.splitlines())
+    ours = {run.title: run for run in runs_of(workspace).values()}
+    assert {*logs} == {*configs} == {*ours} and len(ours) == 4
+    for name, run in ours.items():
+        assert {key: configs[name][key] for key in run.config} == run.config
+        *curve, last = logs[name]
+        assert [(row["step"], row["curve/train"]) for row in curve] == [
+            (p.step, p.values["train"]) for p in run.history
+        ]
+        times = [datetime.datetime.fromisoformat(row["timestamp"]).timestamp() for row in (*curve, last)]
+        assert times == [*(p.time for p in run.history), run.time]
+        assert {key: last[key] for key in run.summary} == run.summary

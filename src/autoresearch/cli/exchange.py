@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from autoresearch.cli import streams
 from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.progress import Display
 from autoresearch.errors import NoSession, UsageError
 from autoresearch.journal.session import Session
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace, find
+
+if TYPE_CHECKING:
+    from autoresearch.exchange.trackers import TrackedRun
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +44,7 @@ def export(
         typer.Option("--table", help="Which table, with parquet."),
     ] = "experiments",
     to: Annotated[
-        Literal["tensorboard"] | None,
+        Literal["tensorboard", "wandb", "mlflow", "trackio"] | None,
         typer.Option("--to", help="Instead: the runs for this tracker, into the folder FILE.", show_default=False),
     ] = None,
     as_json: JsonFlag = False,
@@ -56,7 +63,7 @@ def export(
     workspace = find(here())
     session = load_session(workspace)
     if to is not None:
-        _to_tracker(workspace, session, here() / output if output else workspace.root / f"results.{to}", as_json)
+        _to_tracker(workspace, session, to, here() / output if output else workspace.root / f"results.{to}", as_json)
         return
     path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
     if format == "sqlite" or format == "parquet":
@@ -78,16 +85,41 @@ def export(
     emit(as_json, {"file": str(path), "experiments": len(session.experiments)}, [f"wrote {path}"])
 
 
-def _to_tracker(workspace: Workspace, session: Session, folder: Path, as_json: bool) -> None:
+def _to_tracker(workspace: Workspace, session: Session, to: str, folder: Path, as_json: bool) -> None:
     """Write the runs of the segment in force for a tracker."""
-    from autoresearch.exchange.to_tensorboard import to_tensorboard
     from autoresearch.exchange.trackers import tracked_runs
     from autoresearch.reports.overview import families_of, task_of
     from autoresearch.workspace.agent_files import keep_from_git
 
     keep_from_git(workspace, folder)
-    count = to_tensorboard(folder, tracked_runs(workspace, session, families_of(task_of(workspace))))
-    emit(as_json, {"folder": str(folder), "runs": count}, [f"wrote {folder}: {count} runs"])
+    project, path = session.segment.tag or "session", shlex.quote(str(folder))
+    found = [*tracked_runs(workspace, session, families_of(task_of(workspace)))]
+    began = time.monotonic()
+    with Display() as display:
+
+        def runs() -> Iterator[TrackedRun]:
+            for run in found:
+                display.tick(f"writing {len(found)} runs for {to}", time.monotonic() - began)
+                yield run
+
+        if to == "tensorboard":
+            from autoresearch.exchange.to_tensorboard import to_tensorboard
+
+            count, look = to_tensorboard(folder, runs()), f"tensorboard --logdir {path}"
+        elif to == "wandb":
+            from autoresearch.exchange.to_wandb import to_wandb
+
+            count, look = to_wandb(folder, project, runs()), f"wandb sync {path}/wandb/offline-run-*"
+        elif to == "mlflow":
+            from autoresearch.exchange.to_mlflow import to_mlflow
+
+            count = to_mlflow(folder, project, runs())
+            look = f"mlflow ui --backend-store-uri sqlite:///{path}/mlflow.db"
+        else:
+            from autoresearch.exchange.to_trackio import to_trackio
+
+            count, look = to_trackio(folder, project, runs()), f"TRACKIO_DIR={path} trackio show"
+    emit(as_json, {"folder": str(folder), "runs": count}, [f"wrote {folder}: {count} runs", f"look with: {look}"])
 
 
 def _to_database(workspace: Workspace, session: Session, path: Path, table: str | None) -> dict[str, int]:

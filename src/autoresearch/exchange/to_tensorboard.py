@@ -1,22 +1,15 @@
 """`export --to tensorboard`: a folder for each run with its curve, its numbers and what went into it.
 
-Written by tensorboardX, without TensorBoard and without a network. The folder is made anew each time, so that a second
-export has nothing twice; one that is not ours is left alone.
+Written by tensorboardX, without TensorBoard and without a network.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.exchange.tracker_folder import made_anew, missing
 from autoresearch.exchange.trackers import TrackedRun
-from autoresearch.system.files import remove_tree, write_atomic
-
-MARK = ".autoresearch-export"
-"""A file in a folder that an export has written, and may replace."""
 
 
 def to_tensorboard(folder: Path, runs: Iterable[TrackedRun]) -> int:
@@ -27,24 +20,13 @@ def to_tensorboard(folder: Path, runs: Iterable[TrackedRun]) -> int:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise PreconditionError(
-            "tensorboardX is not installed", "install it with: pip install 'autoresearch[trackers]'"
-        ) from None
-    if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} has files that no export has written", "name another folder with -o")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+        raise missing("tensorboardX") from None
     count = 0
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as building:
-        new = Path(building, "new")
+    with made_anew(folder) as new:
         for run in runs:
             count += 1
             with SummaryWriter(logdir=str(new / run.name)) as writer:
                 _write(writer, run)
-        write_atomic(new / MARK, json.dumps({"runs": count}) + "\n")
-        if folder.exists():
-            folder.rename(Path(building, "old"))
-        new.rename(folder)
-        remove_tree(Path(building, "old"))
     return count
 
 

@@ -57,7 +57,7 @@ def tracked_runs(workspace: Workspace, session: Session, families: Families) -> 
             summary = _summary(session, e, None if seed is None else values[seed])
             curve = None if seed is None else curve_of(workspace, e.number, seed)
             history = tuple(_history(e, curve)) if curve is not None else ()
-            title = one_line(f"{e.number}: {e.description}", 120)
+            title = one_line(f"{e.number}: {e.description}", 120) + (f", seed {seed}" if len(seeds) > 1 else "")
             yield TrackedRun(name, title, float(_end(e)), _config(e, seed, families), summary, history)
 
 

@@ -58,7 +58,7 @@ def wandb(path: Path, told: str) -> dict[str, Any]:
     logged: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     try:
-        for content in _records(path.read_bytes()):
+        for content in records(path.read_bytes()):
             record = messages.Record()
             record.ParseFromString(content)
             for item in record.history.item:
@@ -70,7 +70,7 @@ def wandb(path: Path, told: str) -> dict[str, Any]:
     return {**logged, **summary}
 
 
-def _records(content: bytes) -> Iterator[bytes]:
+def records(content: bytes) -> Iterator[bytes]:
     """Yield the records of a W&B file. Raises `ValueError` where it is not whole."""
     if content[:4] != HEAD:
         raise ValueError("it does not begin as W&B's files do")
