@@ -152,6 +152,7 @@ def test_a_job_is_a_folder_with_process_command_and_output(lab: Lab) -> None:
 
 
 def test_what_a_run_printed_is_a_section_that_makes_room_for_messages(lab: Lab) -> None:
+    lab.write("autoresearch.hooks/after.sh", "#!/bin/sh\necho a line of the hook\n", 0o755)
     lab.attempt("for n in 1 2 3 4 5 6 7 8; do echo line $n; done; exit 3\n")
     before = lab.call("wait").out.splitlines()
     texts = [f"message {n}" for n in range(5)]

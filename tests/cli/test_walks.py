@@ -1079,6 +1079,8 @@ NOT_WALKED = {
     "workspace/init_options.py configured: the task {} makes its own data": "not walked yet",
     "workspace/lock.py only_loop: see how it goes: autoresearch status; end it: touch STOP": "waits for a loop",
     "workspace/init.py new_repository: no repository could be made in {}: {}": "root is refused nothing",
+    "workspace/lock.py check_still_there: {} was deleted or made anew while this command ran, which has recorded nothing "
+    "there since": "a folder that is made anew meanwhile; tests/workspace/test_made_anew.py",
     "workspace/lock.py lock: {} is running here": "waits for a run; tests/cli/test_jobs.py",
     "workspace/lock.py lock: no permission to write in {}": "root is refused nothing",
     "workspace/python.py check_project: `hatch run` would install the project from the folder of a run into your "

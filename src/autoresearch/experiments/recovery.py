@@ -21,7 +21,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, missing_verdict, whole_lines
-from autoresearch.workspace.lock import changing_git
+from autoresearch.workspace.lock import changing_git, check_still_there
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -171,10 +171,14 @@ def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) 
 
 @contextlib.contextmanager
 def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Iterator[None]:
-    """Record an experiment as killed when the machine or a person ends it between `start` and verdict."""
+    """Record an experiment as killed when the machine or a person ends it between `start` and verdict.
+
+    Raises `MachineError` then, or `PreconditionError` when the folder is another one by now: nothing is recorded.
+    """
     try:
         yield
     except BaseException as error:
+        check_still_there(root)  # or what is repaired would be somebody else's
         by_hand = isinstance(error, KeyboardInterrupt)
         reason = str(error) or "interrupted by a signal" if by_hand else f"the machine failed: {error}"
         message = f"experiment {number} was cut short, {reason}; nothing was decided"

@@ -39,12 +39,54 @@ def lock(workspace: Workspace) -> Iterator[None]:
     except PermissionError:
         raise PreconditionError(f"no permission to write in {workspace.root}", "check who owns the folder") from None
     try:
+        held.enter_context(_known(workspace))
         with contextlib.suppress(OSError):  # without it, only `wait` knows less
             write_atomic(workspace.holder, json.dumps(_myself()))
+        held.callback(_forget, workspace)
         yield
     finally:
-        workspace.holder.unlink(missing_ok=True)
         held.close()
+
+
+_held: dict[Path, os.stat_result] = {}
+"""Root -> which folder it was when this process took its lock."""
+
+
+@contextlib.contextmanager
+def _known(workspace: Workspace) -> Iterator[None]:
+    """Know the folder again: while it is open, no other one gets its number."""
+    descriptor = os.open(workspace.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _held[workspace.root] = os.fstat(descriptor)
+    try:
+        yield
+    finally:
+        del _held[workspace.root]
+        os.close(descriptor)
+
+
+def _forget(workspace: Workspace) -> None:
+    if not _made_anew(workspace):
+        workspace.holder.unlink(missing_ok=True)
+
+
+def _made_anew(workspace: Workspace) -> bool:
+    known = _held.get(workspace.root)
+    try:
+        return known is not None and not os.path.samestat(known, workspace.root.stat())
+    except OSError:
+        return True
+
+
+def check_still_there(workspace: Workspace) -> None:
+    """Raise `PreconditionError` when the folder has been deleted, and perhaps made anew, since this process locked it.
+
+    What a command measured there belongs to the session that is gone, and never into its successor.
+    """
+    if _made_anew(workspace):
+        raise PreconditionError(
+            f"{workspace.root} was deleted or made anew while this command ran, which has recorded nothing there since",
+            "see what is there now: autoresearch status",
+        )
 
 
 @contextlib.contextmanager

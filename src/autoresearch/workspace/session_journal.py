@@ -12,6 +12,7 @@ from pathlib import Path
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.journal import file as journal
 from autoresearch.journal.session import Event, Fold, Session, replay
+from autoresearch.workspace.lock import check_still_there
 from autoresearch.workspace.workspace import Workspace, no_session
 
 
@@ -98,11 +99,12 @@ def how_to_begin(session: Session) -> str:
 def append(workspace: Workspace, event: Event | list[Event]) -> None:
     """Append one event to the journal, or several in one write.
 
-    Raises `PreconditionError` when that is not permitted here, and `NoSession` when somebody has deleted the journal
-    meanwhile: one that began with this line would look like another tool's.
+    Raises `PreconditionError` when that is not permitted here or the folder is another one by now, and `NoSession` when
+    somebody has deleted the journal meanwhile: one that began with this line would look like another tool's.
     """
     if not workspace.journal.exists():
         raise no_session(workspace.root)
+    check_still_there(workspace)
     try:
         journal.append(workspace.journal, event)
     except PermissionError:
