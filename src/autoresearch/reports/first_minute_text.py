@@ -9,6 +9,8 @@ from autoresearch import __version__
 
 Found = Mapping[str, Any]
 
+DEVICES = {"cuda": "the GPU", "rocm": "the GPU", "mps": "Apple's GPU", "cpu": "the processor"}
+
 SLOW_TOGETHER = 0.8
 """Of the speed of one alone, what processes that share a device should reach in sum."""
 
@@ -53,7 +55,7 @@ def verdict(found: Found) -> str:
     step = found["step"]
     if not usable(found):
         return f"runs of the pretrain task do not work here: {step['error']}"
-    kind = {"cuda": "the GPU", "rocm": "the GPU", "mps": "Apple's GPU", "cpu": "the processor"}.get(found["card"].get("kind"), "the device")
+    kind = DEVICES.get(found["card"].get("kind"), "the device")
     how = ", ".join([step["dtype"], "compiled" if step["compiles"] else "eager", f"attention {step['attention']}"])
     size = f"profile {step['profile']}: {step['layers']} layers x {step['width']}"
     parts = "1 part" if step["parts"] == 1 else f"{step['parts']} parts"

@@ -36,7 +36,9 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def a_card(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that lets torch tell of a card with these properties."""
 
-    def has(free: float = 79.0, archs: tuple[str, ...] = ("sm_80", "sm_90"), hip: str | None = None, **more: Any) -> None:
+    def has(
+        free: float = 79.0, archs: tuple[str, ...] = ("sm_80", "sm_90"), hip: str | None = None, **more: Any
+    ) -> None:
         about = {"name": "NVIDIA H100 80GB HBM3", "major": 9, "minor": 0, "total_memory": 80 * 2**30, **more}
         monkeypatch.setattr(card, "pick_device", lambda: torch.device("cuda"))
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(**about))
