@@ -100,8 +100,8 @@ def phase(train: Any, seconds: float, share: int = 1) -> dict[str, Any]:
     return {
         **chosen, "rows": loader.batch_size, "parts": parts, "checkpointed": model.checkpoint, "compiles": compiles,
         "attention": attention.choose_attention(own, train.MAX_SEQ_LEN, train.HEAD_DIM), "dtype": str(own.dtype)[6:],
-        "first_s": first, "steps": len(spent), "step_s": usual, "tokens_per_s": tokens,
-        "tflops": flops / 1e12, "mfu_percent": own.peak and 100 * flops / own.peak,
+        "first_s": first, "steps": len(spent), "step_s": usual, "tokens_a_second": tokens,
+        "tflops": flops / 1e12, "mfu": own.peak and 100 * flops / own.peak,
         "estimated_mb": estimate / 2**20, "measured_mb": most_memory(own.device) / 2**20,
     }  # fmt: skip
 

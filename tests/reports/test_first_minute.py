@@ -51,10 +51,10 @@ def gpu(cpu: Any) -> Any:
     }  # fmt: skip
     cpu["step"] |= {"profile": "full", "layers": 9, "width": 640, "batch_rows": 128, "parts": 2, "compiles": True,
                     "attention": "varlen", "dtype": "bfloat16", "step_s": 0.4, "budget_s": 300.0,
-                    "mfu_percent": 51.5, "tokens_per_s": 655360.0, "estimated_mb": 40000.0,
+                    "mfu": 51.5, "tokens_a_second": 655360.0, "estimated_mb": 40000.0,
                     "measured_mb": 36000.0}  # fmt: skip
     cpu["memory"] = {"works": False, "error": "OSError: CUDA error 101"}
-    cpu["together"] = {"tokens_per_s": [320000.0, 310000.0]}
+    cpu["together"] = {"tokens_a_second": [320000.0, 310000.0]}
     return cpu
 
 
@@ -88,7 +88,7 @@ def test_the_report_of_a_card_has_its_limits_kernels_and_memory(gpu: Any) -> Non
 
 
 def test_what_keeps_a_card_from_being_used_is_a_problem(gpu: Any) -> None:
-    gpu["together"] = {"tokens_per_s": [100000.0, 90000.0]}
+    gpu["together"] = {"tokens_a_second": [100000.0, 90000.0]}
     gpu["kernels"]["taken"] = "flex"
     gpu["products"]["used"] = "float32"
     told = first_minute_text.problems(gpu)
@@ -136,7 +136,7 @@ elif phase == "kernels":
 elif phase == "compiler":
     print("not JSON")
 elif phase == "step":
-    print('{{"tokens_per_s": 5.0}}' if "--share" in sys.argv else '{{"tokens_per_s": 8.0}}')
+    print('{{"tokens_a_second": 5.0}}' if "--share" in sys.argv else '{{"tokens_a_second": 8.0}}')
 else:
     signal.pause()
 """
@@ -161,7 +161,7 @@ def test_a_phase_ends_in_a_result_or_in_a_reason_of_one_line(place: Place) -> No
 
 
 def test_processes_at_once_each_take_their_part_of_the_memory(place: Place, tmp_path: Path) -> None:
-    assert first_minute.together(place) == {"tokens_per_s": [5.0, 5.0]}
+    assert first_minute.together(place) == {"tokens_a_second": [5.0, 5.0]}
     (tmp_path / "python").write_text("#!/bin/sh\necho out of memory >&2\nexit 3\n")
     assert first_minute.together(place) == {"error": "left with code 3: out of memory"}
 
@@ -183,5 +183,5 @@ def test_the_task_of_this_machine_makes_a_step_without_any_data(tmp_path: Path) 
     found = first_minute.phase_alone(Place(folder), "step", 120, "--seconds", "0")
     assert "error" not in found, found
     assert found["profile"] == "tiny" and found["budget_s"] == 30 and found["steps"] == 2
-    assert found["tokens_per_s"] > 0 and found["measured_mb"] > 100 and found["estimated_mb"] > 512
+    assert found["tokens_a_second"] > 0 and found["measured_mb"] > 100 and found["estimated_mb"] > 512
     assert not list(folder.rglob("*.pyc"))

@@ -111,7 +111,7 @@ def together(place: Place, count: int = TOGETHER) -> dict[str, Any]:
         for each in processes:
             _end(each)
     wrong = [one["error"] for one in found if "error" in one]
-    return {"error": wrong[0]} if wrong else {"tokens_per_s": [one["tokens_per_s"] for one in found]}
+    return {"error": wrong[0]} if wrong else {"tokens_a_second": [one["tokens_a_second"] for one in found]}
 
 
 def _start(place: Place, phase: str, *more: str) -> subprocess.Popen[str]:

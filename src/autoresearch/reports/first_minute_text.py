@@ -37,7 +37,7 @@ def problems(found: Found) -> list[str]:
     if "error" in taken or taken.get("agrees") is False:
         why = taken.get("error", "all are off")
         told.append(f"no way to compute attention gives what a masked softmax gives: {why}")
-    both, alone = found["together"].get("tokens_per_s"), found["step"].get("tokens_per_s")
+    both, alone = found["together"].get("tokens_a_second"), found["step"].get("tokens_a_second")
     if both and alone and sum(both) < SLOW_TOGETHER * alone:
         told.append(
             f"{len(both)} processes at once reach {sum(both) / alone:.2f} of the speed of one: run one at a time"
@@ -134,10 +134,10 @@ def _compiler(found: Found) -> Iterator[tuple[str, str]]:
 def _step(found: Found) -> Iterator[tuple[str, str]]:
     step = found["step"]
     fast = max(found["products"].get("tflops", {}).values(), default=None)
-    told = [f"MFU {step['mfu_percent']:.1f} %"] if step["mfu_percent"] else []
+    told = [f"MFU {step['mfu']:.1f} %"] if step["mfu"] else []
     told += [f"{100 * step['tflops'] / fast:.0f} % of the fastest product"] if fast else []
     yield "step", (f"the first after {step['first_s']:.1f} s, then {1e3 * step['step_s']:,.0f} ms: "
-                   + ", ".join([f"{step['tokens_per_s'] / 1e3:,.1f} k tokens/s", *told]))  # fmt: skip
+                   + ", ".join([f"{step['tokens_a_second'] / 1e3:,.1f} k tokens/s", *told]))  # fmt: skip
     expected, took = step["estimated_mb"], step["measured_mb"]
     how = "checkpointed" if step["checkpointed"] else "without checkpoints"
     yield "memory", (f"{expected:,.0f} MB expected, {took:,.0f} MB taken ({100 * took / expected:.0f} %), "
@@ -154,7 +154,7 @@ def _handed_over(found: Found) -> Iterator[tuple[str, str]]:
 
 
 def _together(found: Found) -> Iterator[tuple[str, str]]:
-    both, alone = found["together"]["tokens_per_s"], found["step"].get("tokens_per_s")
+    both, alone = found["together"]["tokens_a_second"], found["step"].get("tokens_a_second")
     if alone:
         each = " and ".join(f"{speed / alone:.2f}" for speed in both)
         yield "together", f"{len(both)} processes at once: {each} of the speed of one alone"
