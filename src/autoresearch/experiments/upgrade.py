@@ -69,7 +69,7 @@ def upgrade(root: Workspace, now: int, take: Collection[str] = ()) -> Upgraded:
         if any(item.part == AGENTS for item in wanted):
             write_for_agents(root, git, task)
         remember(root, {item.path: item.ours for item in wanted if item.ours is not None and not item.merged})
-        begun = _begin_segment(root, git, session, task, now)
+        begun = _begin_segment(root, git, session, task, now, written=bool(committed or paths))
         return Upgraded(tuple(items), begun or session, begun.segment.number if begun is not None else None)
 
 
@@ -82,12 +82,15 @@ def _written(root: Workspace, git: Git, task: TaskFile, items: list[Item]) -> li
             and not within(name, task.files.mutable) and name not in differ]  # fmt: skip
 
 
-def _begin_segment(root: Workspace, git: Git, session: Session, task: TaskFile, now: int) -> Session | None:
-    """Begin a segment where what runs are measured with is another than at the beginning of the one in force, and it is
-    an upgrade that made it so; return the session."""
+def _begin_segment(
+    root: Workspace, git: Git, session: Session, task: TaskFile, now: int, *, written: bool
+) -> Session | None:
+    """Begin a segment where what runs are measured with is another than at the beginning of the one in force; return
+    the session. Where nothing was written now, only an earlier upgrade that was killed may have made it so."""
     hashes = hash_files(root.root, task.files.immutable)
     changed = differences(session.segment.sha256, hashes)
-    if not changed or not all(within(path, upgrade_plan.committed_roots(task)) for path in changed):
+    ours = all(within(path, upgrade_plan.committed_roots(task)) for path in changed)
+    if not changed or not (written or ours):
         return None
     return begin(root, git, session, task, hashes, now)
 
