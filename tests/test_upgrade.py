@@ -76,6 +76,7 @@ def whats(done: Called) -> dict[str, str]:
     return {item["path"]: item["what"] for item in done.json["items"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", drawn(STATES, 0.4, "upgrades"))
 def test_a_session_of_each_state_gets_the_files_for_agents_and_what_was_edited_stays(
     session_of: Callable[[str], Lab], state: str
@@ -149,6 +150,7 @@ def test_a_new_workspace_is_as_this_version_has_it_and_what_is_changed_in_it_is_
 WITH_HARNESS = [state for state in STATES if state >= "06"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", drawn(WITH_HARNESS, 0.4, "upgrades of harnesses"))
 def test_a_harness_of_each_state_becomes_that_of_this_one_in_a_new_segment(
     harnessed: Callable[[str], Lab], state: str
@@ -170,9 +172,7 @@ def test_a_harness_of_each_state_becomes_that_of_this_one_in_a_new_segment(
     assert here == ours and (lab.root / "train.py").read_bytes() == mine
     assert (lab.root / "prepare.py").read_bytes() == (assets.task_folder("pretrain") / "prepare.py").read_bytes()
     assert lab.git("status", "--porcelain") == "" and lab.call("check").code == 0
-    assert lab.call("upgrade", "--json").json["items"] == [] or {
-        item["what"] for item in lab.call("upgrade", "--json").json["items"]
-    } == {"keep"}
+    assert {item["what"] for item in lab.call("upgrade", "--json").json["items"]} <= {"keep"}
 
 
 def test_a_harness_that_a_person_changed_stays_whole_unless_named(harnessed: Callable[[str], Lab]) -> None:

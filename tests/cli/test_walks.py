@@ -973,6 +973,8 @@ NOT_WALKED = {
     "workspace/user_agents.py _stored: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _read: {} cannot be read: {}": AGENTS,
     "workspace/upgrade_plan.py plan: {} is not among what differs": "a word that is put right; tests/test_upgrade.py",
+    "runs/setup.py setup: {} is not installed": "nothing is installed by tests; tests/test_install.py",
+    "experiments/baseline.py baseline: {}; {} is not installed": "likewise",
     "reports/first_minute.py measured: torch is not installed": "nothing is installed by tests",
     "cli/jobs.py wait: still running: {}": "waits for a run; tests/cli/test_jobs.py",
     "cli/history.py _file_of: {} is no text": "what it prints writes where one says",

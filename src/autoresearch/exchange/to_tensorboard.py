@@ -13,6 +13,7 @@ from pathlib import Path
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.exchange.trackers import TrackedRun
+from autoresearch.system.extras import install
 from autoresearch.system.files import remove_tree, write_atomic
 
 MARK = ".autoresearch-export"
@@ -27,9 +28,7 @@ def to_tensorboard(folder: Path, runs: Iterable[TrackedRun]) -> int:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise PreconditionError(
-            "tensorboardX is not installed", "install it with: pip install 'autoresearch[trackers]'"
-        ) from None
+        raise PreconditionError("tensorboardX is not installed", f"install it with: {install('trackers')}") from None
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} has files that no export has written", "name another folder with -o")
     folder.parent.mkdir(parents=True, exist_ok=True)

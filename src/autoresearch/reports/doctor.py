@@ -16,6 +16,7 @@ from autoresearch.experiments.preflight import check_all, check_branch
 from autoresearch.experiments.seed_use import measured_without_seed
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
+from autoresearch.system.extras import ML, install
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
@@ -25,8 +26,6 @@ from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
 from autoresearch.workspace.upgrade_plan import changes, plan
 from autoresearch.workspace.workspace import Workspace, find
-
-ML_PACKAGES = ("torch", "numpy", "tiktoken", "pyarrow", "huggingface_hub", "rustbpe", "kernels")
 
 MIN_FREE_GB = 2.0
 """Below this a night of logs and weights may not fit."""
@@ -90,13 +89,13 @@ def _machine() -> Check:
 
 
 def _packages() -> Check:
-    missing = [name for name in ML_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in ML if importlib.util.find_spec(name) is None]
     if missing:
         return Check(
             "packages",
             False,
             f"not installed: {', '.join(missing)}",
-            "for the task pretrain: pip install 'autoresearch[ml]'",
+            f"for the task pretrain: {install('ml')}",
             needed=False,
         )
     return Check("packages", True, f"torch {importlib.metadata.version('torch')} and all others of the task pretrain")
@@ -108,7 +107,7 @@ def _plot() -> Check:
         "plot",
         there,
         "matplotlib" if there else "no matplotlib",
-        "" if there else "pip install 'autoresearch[plot]'",
+        "" if there else install("plot"),
         needed=False,
     )
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError
+from autoresearch.system.extras import install
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace import assets, task_file
 from autoresearch.workspace.init_options import InitOptions, configured
@@ -62,7 +63,7 @@ def measured(say: Say) -> dict[str, Any]:
     `say` is told what begins. Raises `PreconditionError` when torch is not installed.
     """
     if importlib.util.find_spec("torch") is None:
-        raise PreconditionError("torch is not installed", "install what ML tasks need: pip install 'autoresearch[ml]'")
+        raise PreconditionError("torch is not installed", f"install what ML tasks need: {install('ml')}")
     with tempfile.TemporaryDirectory(prefix="autoresearch-doctor-") as temporary:
         place = Place(make_folder(Path(temporary) / "task"))
         found = {phase: _told(say, place, phase) for phase in PHASES}
