@@ -1,10 +1,15 @@
 """Sessions as earlier states of this program wrote them: the test data of tests/test_old_sessions.py.
 
     python benchmarks/old_sessions.py SCRATCH [NAME ...]
+    python benchmarks/old_sessions.py SCRATCH --given
 
 For each state the commit of this repository is unpacked into SCRATCH, and its own code begins a session in a small
 repository and types the same commands, as far as it knows them. What it left is put into `tests/data/sessions/NAME`:
 journal and task file as they are, and the rest of the workspace, without snapshots, in `rest.tar.gz`.
+
+With --given its code only begins sessions, and what `init` has written goes into `tests/data/given.tar.xz`, a folder a
+state: `agents/`, what coding agents find in a workspace, and from the first harness on `pretrain/`, a whole workspace
+without its repository.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = ROOT / "tests" / "data" / "sessions"
+GIVEN = SESSIONS.parent / "given.tar.xz"
 JOURNAL, TASK = "autoresearch.jsonl", "autoresearch.toml"
 
 STATES = {
@@ -152,6 +158,37 @@ class State:
                 archive.add(path, path.relative_to(self.root), recursive=False, filter=_plain)
         (folder / "rest.tar.gz").write_bytes(gzip.compress(content.getvalue(), mtime=0))
 
+    def gives(self, into: Path) -> None:
+        """Put what `init` writes for agents, and a workspace with a harness, into a folder."""
+        self.root.mkdir()
+        self.git("init", "-q", "-b", "main")
+        for path, text in (("bench.sh", BENCH), ("src/value", "100\n")):
+            file = self.root / path
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        self.git("add", "-A")
+        self.git("-c", "user.name=p", "-c", "user.email=p@example.org", "commit", "-q", "-m", "start")
+        self.types(*BEGIN, *(["--no-probe", *PATTERN] if self.name >= "10" else []))
+        for name in (".agents", ".claude", ".codex", "AGENTS.md", "program.md"):
+            self._copy(self.root / name, into / "agents" / name)
+        if (self.code / "assets/harness").is_dir():
+            task = self.root.parent / "task"
+            task.mkdir()
+            init = [*self.command, "init", ".", "--task", "pretrain", "--profile", "tiny", "--tag", "t"]
+            known = "--no-setup" in subprocess.run([*self.command, "init", "--help"], env=self.env, capture_output=True,
+                                                   text=True).stdout  # fmt: skip
+            subprocess.run([*init, *["--no-setup"] * known], cwd=task, env=self.env, check=True, capture_output=True)
+            for path in task.iterdir():
+                if path.name not in (".git", ".autoresearch"):
+                    self._copy(path, into / "pretrain" / path.name)
+
+    def _copy(self, path: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.exists():
+            shutil.copy(path, target)
+
     def _rest(self) -> Iterator[Path]:
         """Yield the files of the repository, of its history and of its runs."""
         listed = subprocess.run(["git", "ls-files"], cwd=self.root, env=self.env, capture_output=True, text=True)
@@ -173,6 +210,13 @@ def main(words: list[str]) -> int:
         return 2
     scratch = Path(words[0]).resolve()
     venv.create(scratch / "python", symlinks=True)  # its path is in the journal, and says nothing of this machine
+    if words[1:] == ["--given"]:
+        for name in STATES:
+            State(name, scratch).gives(scratch / "given" / name)
+        with tarfile.open(GIVEN, "w:xz", preset=9) as archive:
+            for path in sorted((scratch / "given").rglob("*")):
+                archive.add(path, path.relative_to(scratch / "given"), recursive=False, filter=_plain)
+        return 0
     for name in words[1:] or STATES:
         state = State(name, scratch)
         state.works()

@@ -16,6 +16,7 @@ ALWAYS = {
     "needs a CUDA device": "no machine of the project has one",
     "needs a Hopper GPU": "likewise",
     "needs a kernel from the hub": "tests have no network",
+    "the registry of packages cannot be reached": "a machine without network builds and installs nothing",
     "needs macOS": "likewise",
     "needs the seals of Linux": "macOS has none",
     "needs Linux": "elsewhere nothing ends a process with its parent",

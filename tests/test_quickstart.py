@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import site
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from drawn import drawn
+from wheel import installed_wheel
 
 pytestmark = pytest.mark.slow
 
 
-def test_quickstart_ends_with_verdicts_on_real_trainings_and_a_picture(tmp_path: Path) -> None:
+@pytest.fixture(params=drawn(("checkout", "wheel"), 0.5, "quickstart"))
+def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python that has the package: that of the tests, or one with nothing but the wheel.
+
+    The second borrows torch and its like from the first, for to install them would take minutes: a path in a .pth file
+    gives packages and follows no other .pth, so that ours is still the one of the wheel.
+    """
+    if request.param == "checkout":
+        return sys.executable
+    environment = tmp_path_factory.mktemp("quickstart") / "env"
+    shutil.copytree(installed_wheel(tmp_path_factory), environment, symlinks=True)
+    [packages] = (environment / "lib").glob("python*/site-packages")
+    (packages / "borrowed.pth").write_text("\n".join([*site.getsitepackages(), ""]))
+    program = environment / "bin/python"
+    where = subprocess.run([program, "-c", "import autoresearch; print(autoresearch.__file__)"], capture_output=True,
+                           text=True, cwd=environment, check=True).stdout  # fmt: skip
+    assert Path(where.strip()).is_relative_to(packages)
+    return str(program)
+
+
+def test_quickstart_ends_with_verdicts_on_real_trainings_and_a_picture(tmp_path: Path, python: str) -> None:
     env = {**os.environ, "AUTORESEARCH_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "autoresearch", "quickstart", "first", "--experiments", "1"]
+    command = [python, "-m", "autoresearch", "quickstart", "first", "--experiments", "1"]
     done = subprocess.run(
         [*command, "--seconds", "1", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )

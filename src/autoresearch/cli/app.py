@@ -29,7 +29,7 @@ COMMANDS = {
     "sharing": ("finalize", "bundle", "replay"),
     "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),
-    "install": ("install-skill",),
+    "install": ("install-skill", "upgrade"),
     "run": ("run", "pause", "continue", "skip", "steer"),
     "posttraining": ("generate", "judge"),
 }

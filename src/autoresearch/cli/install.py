@@ -1,17 +1,20 @@
-"""The command that gives the coding agents of the machine what they need: `install-skill`."""
+"""The commands that bring what this package has elsewhere: `install-skill` to the coding agents of the machine,
+`upgrade` to a workspace."""
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
 
-from autoresearch.cli.output import JsonFlag, emit
+from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.errors import PreconditionError
 
 
 def register(app: typer.Typer) -> None:
     app.command("install-skill")(install_skill)
+    app.command()(upgrade)
 
 
 def install_skill(
@@ -64,3 +67,45 @@ def install_skill(
     elif yes and not remove:
         lines.append("next    start the agent in a project and type /autoresearch (Codex: $autoresearch)")
     emit(as_json, view, lines)
+
+
+def upgrade(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what differs, line by line.")] = False,
+    take: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Replace this file, too, though you changed it.", show_default="those stay"),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Bring the workspace up to this package.
+
+    An earlier version may have begun the session: its harness, the fixed files of its task, and the skills, hooks and
+    pages for agents are replaced by those of this package. What you changed stays and is named. A newer harness begins
+    a segment, in which the best so far is measured again: autoresearch baseline.
+
+    Example: autoresearch upgrade
+
+    Example: autoresearch upgrade --yes
+    """
+    from autoresearch.experiments.upgrade import Upgraded
+    from autoresearch.experiments.upgrade import upgrade as do_it
+    from autoresearch.reports.upgrade import upgrade_lines, upgrade_view
+    from autoresearch.system.clock import wall_clock
+    from autoresearch.system.git import Git
+    from autoresearch.workspace import upgrade_plan
+    from autoresearch.workspace.given import version_of
+    from autoresearch.workspace.session_journal import load_session
+    from autoresearch.workspace.task_file import load
+    from autoresearch.workspace.workspace import find
+
+    workspace = find(here())
+    has = version_of(workspace)
+    if yes:
+        done = do_it(workspace, wall_clock(), take or ())
+    else:
+        items = upgrade_plan.plan(workspace, Git(workspace.root), load(workspace.root), take or ())
+        done = Upgraded(tuple(items), load_session(workspace), None)
+    again = " ".join(["autoresearch upgrade", *(f"--take {shlex.quote(path)}" for path in take or ())])
+    view = upgrade_view(done, has, again, done_now=yes)
+    emit(as_json, view, upgrade_lines(view, done, workspace, with_diff=diff))

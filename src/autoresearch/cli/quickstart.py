@@ -22,6 +22,7 @@ from autoresearch.reports import views
 from autoresearch.reports.log_table import log_lines
 from autoresearch.runs.setup import setup_workspace
 from autoresearch.system.clock import wall_clock
+from autoresearch.system.extras import install
 from autoresearch.workspace.init import init
 from autoresearch.workspace.init_options import InitOptions
 from autoresearch.workspace.task_file import load
@@ -59,12 +60,13 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
         plot = _plot(session, workspace.root / "progress.png")
     rows = [views.brief_view(session, e) for e in session.experiments]
     status, took = views.status_view(session, None), round(time.monotonic() - began, 1)
+    without = f"not drawn: {install('plot')}"
     lines = [
         "",
         *log_lines(session, rows),
         "",
         *views.status_lines(session, status)[2:-1],
-        f"plot         {plot or 'not drawn: pip install autoresearch[plot]'}",
+        f"plot         {plot or without}",
         f"took         {took:.0f} s",
         "",
         "What next:",

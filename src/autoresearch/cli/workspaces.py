@@ -247,13 +247,28 @@ def _in_words(budget: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {'s' if kind == 'seconds' else kind}" for kind, amount in budget.items())
 
 
-def doctor(as_json: JsonFlag = False) -> None:
+def doctor(
+    gpu: Annotated[
+        bool,
+        typer.Option("--gpu", help="Measure for a minute what the GPU, or the processor, does with the task pretrain."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Check machine and workspace.
 
-    Each problem comes with its fix.
+    Each problem comes with its fix. With --gpu the device instead: driver and torch, matrix products, attention, the
+    compiler, a training step with its memory, two processes at once, and what runs will use. It needs no data, and its
+    report names neither host nor user.
 
     Example: autoresearch doctor
+
+    Example: autoresearch doctor --gpu > gpu.txt
     """
+    if gpu:
+        from autoresearch.cli.first_minute import doctor_gpu
+
+        doctor_gpu(as_json)
+        return
     from autoresearch.reports.doctor import examine
 
     checks = examine(here())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from autoresearch.errors import PreconditionError
 from autoresearch.exchange.rows import Kind, Table
+from autoresearch.system.extras import install
 from autoresearch.system.files import replaced_atomic
 
 SQL: dict[Kind, str] = {"int": "INTEGER", "real": "REAL", "text": "TEXT", "bool": "INTEGER"}
@@ -51,7 +52,7 @@ def to_parquet(path: Path, table: Table) -> int:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise PreconditionError("pyarrow is not installed", "install it with: pip install pyarrow") from None
+        raise PreconditionError("pyarrow is not installed", f"install it with: {install('ml')}") from None
     kinds = {"int": pyarrow.int64(), "real": pyarrow.float64(), "text": pyarrow.string(), "bool": pyarrow.bool_()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in table.columns.items()])
     count = 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.system.extras import install
 from autoresearch.system.files import remove_tree, write_atomic
 
 MARK = ".autoresearch-export"
@@ -18,7 +19,7 @@ MARK = ".autoresearch-export"
 
 def missing(package: str) -> PreconditionError:
     """Return the error that says that a tracker's own library is not there."""
-    return PreconditionError(f"{package} is not installed", f"install it with: pip install {package}")
+    return PreconditionError(f"{package} is not installed", f"install it with: {install('trackers')}")
 
 
 @contextlib.contextmanager

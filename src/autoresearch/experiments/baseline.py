@@ -24,6 +24,7 @@ from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
+from autoresearch.system.extras import install, missing_ml
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import edited, mutable_paths, put_aside
@@ -84,6 +85,9 @@ def baseline(
         result = conclude(context, runs, remarks)
         if runs.failed is not None:
             message = f"the baseline failed ({runs.failed.outcome}): {runs.failed.reason}"
+            absent = missing_ml(root.root, runs.failed.excerpt)
+            if absent is not None and task.task.harness:
+                raise AutoresearchError(f"{message}; {absent} is not installed", f"install it: {install('ml')}")
             fix = f"correct it, commit, and call this again; what it printed: autoresearch show {number}"
             raise AutoresearchError(message, fix)
         return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments.preflight import check_branch
 from autoresearch.experiments.recovery import recover
@@ -33,10 +35,7 @@ def begin_segment(root: Workspace, now: int) -> Session:
         if recovered.lost is not None:
             raise recovered.lost
         task = load(root.root)
-        changed = [c.path for c in git.changes() if not c.untracked and not own_file(git, c.path)]
-        if changed:
-            what = f"{changed[0]} has changes that are not committed"
-            raise PreconditionError(what, 'commit them: git commit -am "..."')
+        check_committed(git)
         hashes = hash_files(root.root, task.files.immutable)
         before, python = session.segment, python_of(root, task)
         same_code = session.incumbent is None or session.incumbent.commit == git.head()
@@ -44,7 +43,15 @@ def begin_segment(root: Workspace, now: int) -> Session:
             raise PreconditionError(
                 "task and immutable files are those of the segment in force", "change them, commit, and call this again"
             )
-        return _begin(root, git, session, task, hashes, now)
+        return begin(root, git, session, task, hashes, now)
+
+
+def check_committed(git: Git, but: Collection[str] = ()) -> None:
+    """Raise `PreconditionError` when a tracked file has changes; `but` are paths relative to the top that may."""
+    changed = [c.path for c in git.changes() if not c.untracked and not own_file(git, c.path) and c.path not in but]
+    if changed:
+        what = f"{changed[0]} has changes that are not committed"
+        raise PreconditionError(what, 'commit them: git commit -am "..."')
 
 
 def take_edited_task(root: Workspace, now: int) -> list[str]:
@@ -68,11 +75,12 @@ def take_edited_task(root: Workspace, now: int) -> list[str]:
     if f"{git.prefix}{NAME}" in {c.path for c in git.changes()}:
         with changing_git(root):
             git.commit([f"{git.prefix}{NAME}"], f"autoresearch: {NAME} edited before the baseline")
-    _begin(root, git, session, task, hash_files(root.root, task.files.immutable), now)
+    begin(root, git, session, task, hash_files(root.root, task.files.immutable), now)
     return [*recovered.done, f"{NAME} was edited before there is a baseline, and is taken as it is now"]
 
 
-def _begin(root: Workspace, git: Git, session: Session, task: TaskFile, hashes: dict[str, str], now: int) -> Session:
+def begin(root: Workspace, git: Git, session: Session, task: TaskFile, hashes: dict[str, str], now: int) -> Session:
+    """Write the line that begins a segment with these hashes; return the session. The lock is held."""
     before = session.segment
     untracked = {c.path for c in git.changes() if c.untracked}
     mine = tuple(mutable_paths(git, task))

@@ -15,6 +15,7 @@ from autoresearch.journal.ledger import Usage
 from autoresearch.models.endpoint import Endpoint, EndpointSilent, Patience, Refusal, fields, refusal_of, rows
 from autoresearch.models.prices import Prices
 from autoresearch.models.served import Served
+from autoresearch.system.extras import install
 
 Message = Mapping[str, str]
 """`role` and `content`."""
@@ -153,7 +154,7 @@ def check_installed() -> None:
     import importlib.util
 
     if importlib.util.find_spec("openai") is None:
-        raise PreconditionError("the package openai is not installed", 'install it: pip install "autoresearch[agents]"')
+        raise PreconditionError("the package openai is not installed", f"install it: {install('agents')}")
 
 
 def refusal(error: Exception) -> Refusal | None:

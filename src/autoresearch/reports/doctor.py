@@ -16,6 +16,7 @@ from autoresearch.experiments.preflight import check_all, check_branch
 from autoresearch.experiments.seed_use import measured_without_seed
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
+from autoresearch.system.extras import ML, install
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
@@ -23,9 +24,8 @@ from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.python import check_project, differs, python_of, python_words
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
+from autoresearch.workspace.upgrade_plan import changes, plan
 from autoresearch.workspace.workspace import Workspace, find
-
-ML_PACKAGES = ("torch", "numpy", "tiktoken", "pyarrow", "huggingface_hub", "rustbpe", "kernels")
 
 MIN_FREE_GB = 2.0
 """Below this a night of logs and weights may not fit."""
@@ -89,13 +89,13 @@ def _machine() -> Check:
 
 
 def _packages() -> Check:
-    missing = [name for name in ML_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in ML if importlib.util.find_spec(name) is None]
     if missing:
         return Check(
             "packages",
             False,
             f"not installed: {', '.join(missing)}",
-            "for the task pretrain: pip install 'autoresearch[ml]'",
+            f"for the task pretrain: {install('ml')}",
             needed=False,
         )
     return Check("packages", True, f"torch {importlib.metadata.version('torch')} and all others of the task pretrain")
@@ -107,7 +107,7 @@ def _plot() -> Check:
         "plot",
         there,
         "matplotlib" if there else "no matplotlib",
-        "" if there else "pip install 'autoresearch[plot]'",
+        "" if there else install("plot"),
         needed=False,
     )
 
@@ -160,7 +160,7 @@ def _workspace(folder: Path) -> list[Check]:
         _runs_python(workspace, session, task),
         *_seed(session, task),
     ]
-    checks.append(_agents(workspace))
+    checks += [_agents(workspace), *_upgrade(workspace, git, task)]
     if session.unfinished is not None and current_run(workspace) is None:
         checks.append(Check("interrupted", False, f"experiment {session.unfinished.number}", "autoresearch resume"))
     return checks
@@ -202,6 +202,16 @@ def _agents(workspace: Workspace) -> Check:
         fix = "install the plugin, see: docs/agents.md"
         return Check("agents", False, "skill without hooks: the settings are not ours", fix, needed=False)
     return Check("agents", True, "skill, hooks and permissions are here")
+
+
+def _upgrade(workspace: Workspace, git: Git, task: TaskFile) -> list[Check]:
+    """Whether files that an earlier version wrote here are older than those of this package."""
+    older = changes(plan(workspace, git, task))
+    if not older:
+        return []
+    what = "harness and files for agents are" if any(item.fixed for item in older) else "files for agents are"
+    files = "1 file" if len(older) == 1 else f"{len(older)} files"
+    return [Check("upgrade", False, f"{what} of an earlier version: {files}", "see which: autoresearch upgrade", False)]
 
 
 def _text(path: Path) -> str:

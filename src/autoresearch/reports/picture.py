@@ -13,6 +13,7 @@ from typing import Any
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.escaping import one_line
+from autoresearch.system.extras import install
 
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Suffix -> what of the file's own data is left out: the same session gives the same file."""
@@ -68,9 +69,7 @@ def picture(look: Look, path: Path) -> Iterator[tuple[Any, Any]]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise PreconditionError(
-            "matplotlib is not installed", "install it with: pip install 'autoresearch[plot]'"
-        ) from None
+        raise PreconditionError("matplotlib is not installed", f"install it with: {install('plot')}") from None
     # A Figure of its own, not pyplot: no global state, no display, and nothing to close.
     figure = Figure(figsize=(look.width_in, look.height_in), dpi=DPI, facecolor=look.paper)
     FigureCanvasAgg(figure)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from autoresearch.errors import AutoresearchError
+from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.escaping import excerpt
 from autoresearch.runs.spec import RunContext, RunSpec, Tick, environment
+from autoresearch.system.extras import install, missing_ml
 from autoresearch.system.git import Git
 from autoresearch.system.process import run_limited, signals_interrupt
 from autoresearch.workspace.lock import lock
@@ -29,6 +30,9 @@ def setup(context: RunContext) -> None:
     root = context.workspace.root
     ended = run_limited(command, cwd=root, log=state / "setup.log", limit_s=LIMIT_S, env=env, tick=inform)
     if ended.code != 0:
+        absent = missing_ml(root, excerpt(ended.tail, lines=1))
+        if absent is not None and context.task.task.harness:
+            raise PreconditionError(f"{absent} is not installed", f"install what ML tasks need: {install('ml')}")
         last = (excerpt(ended.tail, lines=1) or [f"exited with {ended.code}"])[0]
         raise AutoresearchError(f"setup failed: {last}", f"try it by hand: {command}")
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from autoresearch.journal.refs import EXPERIMENTS
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.assets import bundle_folder
+from autoresearch.workspace.given import remember
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
@@ -93,7 +94,26 @@ def write_for_agents(workspace: Workspace, git: Git, task: TaskFile) -> None:
 
     A file that is there stays as it is; only Claude Code's settings then go to its local settings, if those are free.
     """
-    root, bundle = workspace.root, bundle_folder()
+    root = workspace.root
+    settings = next((name for name in SETTINGS if not there(root / name)), None)
+    files, links = files_for_agents(task, settings), links_for_agents()
+    missing = [name for name in (*files, *links) if not there(root / name)]
+    exclude(git, missing)
+    for name in missing:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in links:
+            (root / name).symlink_to(links[name], target_is_directory=True)
+        else:
+            write_atomic(root / name, files[name])
+    remember(workspace, {name: files[name] for name in missing if name in files})
+
+
+def files_for_agents(task: TaskFile, settings: str | None) -> dict[str, bytes]:
+    """Return path -> content of what a workspace of this task has for agents.
+
+    `settings` is the file for Claude Code's settings: one of SETTINGS, or None for none.
+    """
+    bundle = bundle_folder()
     files = {
         f".agents/{path.relative_to(bundle).as_posix()}": path.read_bytes()
         for path in sorted((bundle / "skills").rglob("*"))
@@ -102,28 +122,21 @@ def write_for_agents(workspace: Workspace, git: Git, task: TaskFile) -> None:
     files[HOOK] = (bundle / "hooks" / "autoresearch_hook.py").read_bytes()
     hooks = (bundle / "hooks" / "hooks.json").read_text(encoding="utf-8")
     files[".codex/hooks.json"] = _json(_own_hooks(hooks))
-    settings = next((name for name in SETTINGS if not (root / name).exists()), None)
     if settings is not None:
         files[settings] = _json({**_permissions(task), **_own_hooks(hooks)})
     files["AGENTS.md"] = _agents_page(task).encode()
     files["program.md"] = (bundle / "program.md").read_bytes()
-    links = {f".claude/skills/{path.name}": f"../../.agents/skills/{path.name}" for path in _skills(bundle)}
-    missing = [name for name in (*files, *links) if not _there(root / name)]
-    exclude(git, missing)
-    for name in missing:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        if name in links:
-            (root / name).symlink_to(links[name], target_is_directory=True)
-        else:
-            write_atomic(root / name, files[name])
+    return files
 
 
-def _there(path: Path) -> bool:
+def links_for_agents() -> dict[str, str]:
+    """Return path -> what it links to: Claude Code looks for skills in a folder of its own."""
+    names = [path.parent.name for path in sorted((bundle_folder() / "skills").glob("*/SKILL.md"))]
+    return {f".claude/skills/{name}": f"../../.agents/skills/{name}" for name in names}
+
+
+def there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
-
-
-def _skills(bundle: Path) -> Iterator[Path]:
-    return (path.parent for path in sorted((bundle / "skills").glob("*/SKILL.md")))
 
 
 def _own_hooks(plugin: str) -> dict[str, Any]:

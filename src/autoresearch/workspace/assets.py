@@ -26,6 +26,11 @@ def bundle_folder() -> Path:
     return inside if inside.is_dir() else package.parents[1]
 
 
+def shipped_table() -> Path:
+    """Return the file that says which contents earlier versions have put into workspaces (benchmarks/shipped.py)."""
+    return tasks_folder().with_name("shipped.json")
+
+
 def task_names() -> list[str]:
     """Return the names of the tasks there are to choose from."""
     return sorted(path.parent.name for path in tasks_folder().glob(f"*/{task_file.NAME}"))

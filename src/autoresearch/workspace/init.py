@@ -22,6 +22,7 @@ from autoresearch.system.git import Git
 from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file, unfinished
+from autoresearch.workspace.given import remember
 from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lost_session import taken
@@ -91,6 +92,7 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
         git.commit(commit, f"autoresearch: task {task.task.name}")
     agent_files.write_helpers(workspace, task, options.goal)
     agent_files.write_for_agents(workspace, git, task)
+    remember(workspace, {name: content for name, content in ours.items() if name != task_file.NAME})
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)

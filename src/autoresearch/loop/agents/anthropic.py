@@ -13,6 +13,7 @@ from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
 from autoresearch.models.endpoint import Endpoint, Patience, Refusal, fields, refusal_of, rows
 from autoresearch.models.prices import Prices
+from autoresearch.system.extras import install
 
 USUAL = "claude-sonnet-5"
 """The model where none is named."""
@@ -34,7 +35,7 @@ class Anthropic:
 
     def ready(self) -> str | None:
         if importlib.util.find_spec("anthropic") is None:
-            return 'the package anthropic is not installed: pip install "autoresearch[agents]"'
+            return f"the package anthropic is not installed: {install('agents')}"
         if not (os.environ.get("ANTHROPIC_API_KEY") or os.environ.get("ANTHROPIC_AUTH_TOKEN")):
             return f"there is no key for Anthropic: {LOGIN}"
         return None

@@ -20,6 +20,7 @@ from autoresearch.loop.prompt import Prompt, prompt
 from autoresearch.models.chat import refusal
 from autoresearch.models.endpoint import Endpoint, Patience, fields, rows
 from autoresearch.models.prices import Prices
+from autoresearch.system.extras import install
 
 USUAL = "gpt-5.5"
 """The model of OpenAI where none is named; at another server one must be."""
@@ -45,7 +46,7 @@ class OpenAI:
 
     def ready(self) -> str | None:
         if importlib.util.find_spec("openai") is None:
-            return 'the package openai is not installed: pip install "autoresearch[agents]"'
+            return f"the package openai is not installed: {install('agents')}"
         if not self._elsewhere and not os.environ.get("OPENAI_API_KEY"):
             return f"there is no key for OpenAI: {LOGIN}"
         if not self.model:

@@ -20,6 +20,7 @@ from autoresearch.reports.dashboard.stream import ALIVE_S, LOOK_S, Watch
 from autoresearch.reports.overview import harmless
 from autoresearch.reports.report import static
 from autoresearch.reports.views import View
+from autoresearch.system.extras import install
 from autoresearch.workspace.session_journal import carry
 from autoresearch.workspace.workspace import find
 
@@ -72,9 +73,7 @@ def application(shown: Sequence[Source], streams: Streams) -> Any:
         from fastapi import FastAPI, Header, Query, Response
         from fastapi.responses import StreamingResponse
     except ImportError:
-        raise PreconditionError(
-            "FastAPI is not installed", "install it with: pip install 'autoresearch[dashboard]'"
-        ) from None
+        raise PreconditionError("FastAPI is not installed", f"install it with: {install('dashboard')}") from None
     import orjson
 
     by_id = {source.id: source for source in shown}
