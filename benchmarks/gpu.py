@@ -214,8 +214,9 @@ def grading(report: Report, args: argparse.Namespace) -> None:
 def goal(report: Report, args: argparse.Namespace) -> None:
     """What was found against what is wanted; None for what was not measured."""
     lines = [json.loads(line) for line in (report.out / "figures.jsonl").read_text("utf-8").splitlines()]
-    ours, reference = ([line for line in lines if line["phase"] == "sides" and line.get("val_bpb") is not None
-                        and line["arm"].startswith(arm)] for arm in ("train.py", "reference"))  # fmt: skip
+    sides = [line for line in lines if line["phase"] == "sides" and line.get("val_bpb") is not None]
+    ours = [line for line in sides if line["arm"] == "train.py"]
+    reference = [line for line in sides if line["arm"].startswith("reference")]
     trained = [line for line in lines if line["phase"] in ("sides", "long") and line.get("val_bpb") is not None]
     own = [line for line in trained if line["arm"] == "train.py"]
     below = reference[-1]["val_bpb"] - ours[-1]["val_bpb"] if ours and reference else None
