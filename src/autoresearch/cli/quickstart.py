@@ -82,7 +82,6 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
         '  autoresearch try -m "my idea"     after an edit of train.py',
         "  tell your coding agent, started in this folder, to follow program.md",
         "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",
-        f"took {took:.0f} s",
     ]
     emit(as_json, view, lines)
 

@@ -11,6 +11,8 @@ import typer
 
 HEAD = """# Commands
 
+Good for: looking up what a command does and what its options are.
+
 Made from the program's own help by `python -m autoresearch.cli.reference > docs/commands.md`; do not edit it.
 """
 
