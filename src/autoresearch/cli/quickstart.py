@@ -1,7 +1,7 @@
 """`quickstart`: a first session from nothing, with the sampler as the researcher.
 
-All of it is real: the task, its trainer and its constants are those of the profile `tiny`, and the verdicts are those of
-`run`. What is short is the budget, which is in tokens, so that every run of a seed repeats to the last digit on one
+All of it is real: the task, its trainer and its constants are those of the profile `tiny`, and the verdicts are those
+of `run`. What is short is the budget, which is in tokens, so that every run of a seed repeats to the last digit on one
 machine, and the pairs behind a verdict, of which there is one.
 """
 
@@ -54,7 +54,7 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
         workspace = init(folder, options, wall_clock())
         os.chdir(workspace.root)
         setup_workspace(workspace, display.tick)
-        display.say(f"2/4 the baseline: train.py as it is, {BASELINE_SEEDS} runs of {tokens} tokens, which tell the noise")
+        display.say(f"2/4 the baseline: train.py as it is, {BASELINE_SEEDS} runs of {tokens} tokens, for the noise")
         display.begin()
         _tell(display, baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick), BASELINE_SEEDS)
         display.say(f"3/4 {experiments} experiments; the sampler changes constants of train.py, and the rules decide")
@@ -77,8 +77,9 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
         "What next:",
         *_activation(),
         f"  cd {shlex.quote(str(folder))}",
-        f"  autoresearch show {(kept or rows)[-1]['experiment']} --diff        what was changed, each run, and the verdict",
-        "  autoresearch run --agent sampler --max-hours 1     more experiments",
+        f"  autoresearch show {(kept or rows)[-1]['experiment']} --diff        what was changed, and how it was judged",
+        "  autoresearch confirm              whether the gain holds on fresh seeds and on other data",
+        "  autoresearch run --max-hours 1    more experiments",
         '  autoresearch try -m "my idea"     after an edit of train.py',
         "  tell your coding agent, started in this folder, to follow program.md",
         "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",
@@ -99,7 +100,8 @@ def _experiments(workspace: Workspace, count: int, seed: int, display: Display) 
         _tell(display, result, 1)
 
     options = Options(max_experiments=count, seed=seed)
-    Driver(workspace, [Sampler()], options, tick=display.tick, say=display.say, tell=tell).run()
+    driver = Driver(workspace, [Sampler()], options, awake=False, tick=display.tick, say=display.say, tell=tell)
+    driver.run()
 
 
 def _tell(display: Display, report: ExperimentResult, steps: int) -> None:

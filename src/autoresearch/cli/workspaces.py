@@ -99,9 +99,7 @@ def init(
     steps: Annotated[
         int | None, typer.Option(min=1, help="The same in batches, which repeat exactly on a CPU.", show_default=False)
     ] = None,
-    tokens: Annotated[
-        int | None, typer.Option(min=1, help="The same in tokens, likewise.", show_default=False)
-    ] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="The same in tokens, likewise.", show_default=False)] = None,
     policy: Annotated[
         Literal["confirm", "greedy"] | None, typer.Option(help="How gains are judged.", show_default=False)
     ] = None,

@@ -22,8 +22,9 @@ def opening(
     space: Space, here: Point, known: Sequence[Measured], first: Collection[str], free: Collection[int],
     rng: random.Random,
 ) -> Iterator[Point]:  # fmt: skip
-    """Yield the points that are still to be tried, in the order of `first`, names of constants; each differs from `here`
-    in one knob of the space, whose index is among `free`. Which way comes first is drawn, and so is a step's length."""
+    """Yield the points that are still to be tried, in the order of `first`, names of constants; each differs from
+    `here` in one knob of the space, whose index is among `free`. Which way comes first is drawn, as is a step's length.
+    """
     for name in first:
         for i, knob in enumerate(space):
             if knob.name == name and i in free:

@@ -149,9 +149,7 @@ def half_box(session: Session, known: Sequence[Measured]) -> float:
     return sizes[halvings % len(sizes)]
 
 
-def _change(
-    space: Space, files: Files, options: Options, point: Point, search: _Search | None = None
-) -> Change | None:
+def _change(space: Space, files: Files, options: Options, point: Point, search: _Search | None = None) -> Change | None:
     """Return the change that leads to a point, of a search or else of the opening; None when there is none."""
     steps = [Step(knob, value) for knob, value in zip(space, point, strict=True) if knob.value != value]
     if not steps:
