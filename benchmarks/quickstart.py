@@ -1,7 +1,7 @@
 """Measure the README's first command from a clean clone: installing, then the quickstart, and where its seconds go.
 
     python benchmarks/quickstart.py [--rounds N] [--no-bytecode] [--bare N] [--json] [--keep DIR] [--no-uv-cache]
-    python benchmarks/quickstart.py --sampler-seeds 10 [--confirm]     sessions of other seeds of the sampler, in one clone
+    python benchmarks/quickstart.py --sampler-seeds 10 [--confirm]      other seeds of the sampler, in one clone
 
 Needs git, and uv on the path. Clone, environment and data cache are new each round; packages come from the registry, or
 from uv's cache when it has them (`--no-uv-cache` makes uv fetch all of them). `--no-bytecode` sets

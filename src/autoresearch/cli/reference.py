@@ -11,9 +11,7 @@ import typer
 
 HEAD = """# Commands
 
-Good for: looking up what a command does and what its options are.
-
-Made from the program's own help by `python -m autoresearch.cli.reference > docs/commands.md`; do not edit it.
+Good for: looking up a command. Made from its help by `python -m autoresearch.cli.reference > docs/commands.md`; do not edit it.
 """
 
 
