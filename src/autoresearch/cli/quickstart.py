@@ -77,14 +77,21 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
         "What next:",
         *_activation(),
         f"  cd {shlex.quote(str(folder))}",
-        f"  autoresearch show {(kept or rows)[-1]['experiment']} --diff        what was changed, and how it was judged",
-        "  autoresearch confirm              whether the gain holds on fresh seeds and on other data",
-        "  autoresearch run --max-hours 1    more experiments",
-        '  autoresearch try -m "my idea"     after an edit of train.py',
-        "  tell your coding agent, started in this folder, to follow program.md",
-        "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",
+        *(f"  {command:<34}{what}" for command, what in _next((kept or rows)[-1]["experiment"], bool(kept))),
     ]
     emit(as_json, view, lines)
+
+
+def _next(experiment: int, kept: bool) -> list[tuple[str, str]]:
+    """Return what to do now, and what it is good for."""
+    return [
+        (f"autoresearch show {experiment} --diff", "what an experiment changed, and how it was judged"),
+        *[("autoresearch confirm", "whether the gain holds on fresh seeds and on other data")] * kept,
+        ("autoresearch run --max-hours 1", "more experiments"),
+        ('autoresearch try -m "my idea"', "after an edit of train.py"),
+        ("autoresearch init ../lab", "a real session: the profile of your hardware, longer runs"),
+        ("claude, or another coding agent", "started in this folder, it follows program.md"),
+    ]
 
 
 def _activation() -> list[str]:
