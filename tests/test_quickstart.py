@@ -1,4 +1,4 @@
-"""The newcomer's first command, for real: data, training, evaluation, verdicts, table and plot."""
+"""The first command of the README, made as short as it goes: real data, real trainings, real verdicts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import site
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn import drawn
 from wheel import installed_wheel
 
+from autoresearch.cli import quickstart
+
 pytestmark = pytest.mark.slow
 
+SHORT = ("--experiments", "1", "--tokens", "4096", "--seed", "2")
 
-@pytest.fixture(params=drawn(("checkout", "wheel"), 0.5, "quickstart"))
-def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python that has the package: that of the tests, or one with nothing but the wheel.
 
-    The second borrows torch and its like from the first, for to install them would take minutes: a path in a .pth file
-    gives packages and follows no other .pth, so that ours is still the one of the wheel.
-    """
-    if request.param == "checkout":
-        return sys.executable
-    environment = tmp_path_factory.mktemp("quickstart") / "env"
-    shutil.copytree(installed_wheel(tmp_path_factory), environment, symlinks=True)
+def python_of_the_wheel(factory: pytest.TempPathFactory) -> str:
+    """Return a Python that has nothing but the wheel, and torch and its like borrowed from that of the tests, for to
+    install them would take minutes: a path in a .pth file gives packages and follows no other .pth, so that ours is
+    still the one of the wheel."""
+    environment = factory.mktemp("quickstart") / "env"
+    shutil.copytree(installed_wheel(factory), environment, symlinks=True)
     [packages] = (environment / "lib").glob("python*/site-packages")
     (packages / "borrowed.pth").write_text("\n".join([*site.getsitepackages(), ""]))
     program = environment / "bin/python"
@@ -37,24 +37,43 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return str(program)
 
 
-def test_quickstart_ends_with_verdicts_on_real_trainings_and_a_picture(tmp_path: Path, python: str) -> None:
-    env = {**os.environ, "AUTORESEARCH_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
-    command = [python, "-m", "autoresearch", "quickstart", "first", "--experiments", "1"]
-    done = subprocess.run(
-        [*command, "--seconds", "1", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    view = json.loads(done.stdout)
+def made_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
+    """Run it in this process with a single run for the baseline; return what it prints on both streams."""
+    monkeypatch.setattr(quickstart, "BASELINE_SEEDS", 1)  # each is a whole run
+    quickstart.run_quickstart(Path("first").resolve(), experiments=1, tokens=4096, seed=2, as_json=True)
+    printed = capsys.readouterr()
+    return json.loads(printed.out), printed.err
+
+
+@pytest.mark.parametrize("way", drawn(("checkout", "wheel"), 0.5, "quickstart"))
+def test_quickstart_ends_with_verdicts_on_real_trainings_a_picture_and_a_report(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    python = sys.executable if way == "checkout" else python_of_the_wheel(tmp_path_factory)
+    program = [python, "-m", "autoresearch", "quickstart", "first"]
+    if way == "checkout":
+        view, told = made_here(monkeypatch, capsys)
+    else:
+        done = subprocess.run([*program, *SHORT, "--json"], env=dict(os.environ), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        view, told = json.loads(done.stdout), done.stderr
     assert view["experiments"] == 2
     assert view["baseline"]["experiment"] == 1
-    baseline, *others = view["log"]
+    baseline, other = view["log"]
     # An untrained model of this vocabulary is at about 3.7 bits per byte, uniform bytes at 8.
     assert 0.5 < baseline["metric"] < 3.7
-    assert all(row["status"] in ("keep", "discard", "crash") and row["description"] for row in others)
+    assert other["description"] == "STEPS 1200 -> 600"
+    assert other["status"] == "discard"
     assert Path(view["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert Path(view["report"]).read_text(encoding="utf-8").startswith("<!doctype html>")
     curve = Path(view["workspace"], ".autoresearch/runs/1/1/curve.jsonl").read_text().splitlines()
     assert len(curve) > 1
-    assert "4/4" in done.stderr
-    again = subprocess.run([*command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "4/4" in told
+    assert " left" in told
+    again = subprocess.run(program, capture_output=True, text=True, check=False)
     assert again.returncode == 5
     assert "has a session already" in again.stderr

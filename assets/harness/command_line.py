@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -84,10 +86,21 @@ def run(
     elif command == "info":
         task.describe()
     else:
+        write_bytecode()
         data = task.prepare(force=force, workers=workers)
         print(f"data      {data}\nmanifest  {manifest_hash(task, programs)}")
         if make(folder, own, budget).data_folder() != data:
             print("note      train.py reads its options from autoresearch.toml, and they differ from these")
+
+
+def write_bytecode(package: str = "torch") -> None:
+    """Have Python keep what it compiles of a large package, unless that was done: uv installs none, and a run, which
+    may write nothing there, would compile all of it again in each of its processes (2 s for torch)."""
+    found = importlib.util.find_spec(package)
+    if found is not None and found.origin and not Path(importlib.util.cache_from_source(found.origin)).exists():
+        print(f"bytecode  of {package} is written once", flush=True)
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        subprocess.run([sys.executable, "-c", f"import {package}"], env=env, check=False, capture_output=True)
 
 
 def manifest_hash(task: Task, programs: tuple[str, ...] = ()) -> str:

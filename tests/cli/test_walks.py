@@ -882,7 +882,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 
 WRONG_WORDS: dict[str, tuple[Words, Words]] = {
     "workspace/assets.py task_folder: there is no task {}": (("--task", "nope"), ("--task", "command")),
-    "workspace/init_options.py configured: both --seconds and --steps are given": (
+    "workspace/init_options.py configured: --{} are given": (
         ("--seconds", "1", "--steps", "1"), ("--seconds", "1")),
     "workspace/init_options.py configured: the task {} has no profiles and no source": (("--profile", "tiny"), ()),
     "workspace/init_options.py configured: there is no {} to link": (("--link", "gone"), ("--link", "README.md")),

@@ -15,6 +15,7 @@ from autoresearch.experiments.disturbance import disturbance, speed_of
 from autoresearch.journal.experiment import Speed
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, RunSpec
+from autoresearch.workspace.task_file import TaskFile
 
 
 def run(steps: float | None, *, load: float | None = 3.0, share: float = 1.0, seconds: float = 20.0) -> Measurement:
@@ -74,6 +75,15 @@ def test_disturbed_runs_of_a_baseline_are_made_again_and_not_in_the_noise(
     assert lab.session.noise.dof == 2 and (lab.session.noise.sd or 1) < 0.02
     assert [e.speed.pace for e in lab.session.experiments[0].runs_for("verdict")] == [8.9, 8.7, 8.8]
     assert [r.purpose for r in lab.session.experiments[0].runs].count("disturbed") == 2
+
+
+def test_where_every_run_does_the_same_work_a_slow_one_of_the_baseline_is_as_good(
+    unmeasured: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaskFile, "same_work", True)
+    monkeypatch.setattr(undisturbed, "measure", made([3.0, 2.0, 1.0], [4.0, 4.0, 4.0], [2.1, 3.5, 8.8]))
+    assert unmeasured.call("baseline").code == 0
+    assert unmeasured.events("run")[0]["values"] == [3.0, 2.0, 1.0] and not unmeasured.events("disturbed")
 
 
 def test_a_kill_after_a_disturbed_run_leaves_it_in_no_value(unmeasured: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,13 @@ def test_what_is_hidden_by_its_own_name_is_visible_by_no_pattern(sandbox: Sandbo
     assert shell(sandbox, held, f"cat {place}/hidden/file").stdout == ""
 
 
+def test_a_command_that_is_to_be_alone_starts_where_our_own_code_is_hidden_too(sandbox: Sandbox, place: Path) -> None:
+    """A workspace inside of a clone, or a clone in the folder of temporary files."""
+    ours = Path(landlock_exec.__file__).parents[1]
+    held = access(place, hidden=(place / "hidden", ours), alone=True)
+    assert shell(sandbox, held, f"echo here; cat {ours}/measure.py").stdout == "here\n"
+
+
 def test_a_folder_that_holds_something_hidden_can_be_listed(sandbox: Sandbox, place: Path) -> None:
     held = access(place, hidden=(place / "secret",), visible=())
     assert "beside" in shell(sandbox, held, f"ls {place}").stdout

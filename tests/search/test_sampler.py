@@ -225,3 +225,43 @@ def test_what_was_tried_of_a_knob_is_told_with_its_best_step() -> None:
     assert (rate.times, rate.best, rate.gain) == (2, 0.04, 4.0)
     assert (rows.times, rows.best, rows.gain) == (2, 16, 4.0)
     assert (share.times, share.best, share.gain) == (0, None, None)
+
+
+def test_the_constants_that_a_task_names_first_are_moved_alone_and_both_ways_before_any_draw() -> None:
+    told, first = Told(), ("ROWS", "RATE", "KIND", "GONE")
+    seen: list[dict[str, object]] = []
+    for number in range(4):
+        change = told.propose(number, first=first)
+        assert change is not None and change.opening and len(change.steps) == 1
+        seen.append({step.knob.name: step.value for step in change.steps})
+        told.tell(new_source(change), 120.0)
+    assert sorted(str(each["ROWS"]) for each in seen[:2]) == ["16", "4"]
+    rates = sorted(float(str(each["RATE"])) for each in seen[2:])
+    assert 0.004 < rates[0] < 0.02 < rates[1] < 0.09
+    # KIND has no order, so no step; GONE is no constant: now it draws.
+    after = told.propose(9, first=first)
+    assert after is not None and not after.opening
+
+
+def test_the_opening_goes_on_in_the_direction_that_was_kept_and_not_back() -> None:
+    told = Told()
+    told.tell(with_values(ROWS=16), 90.0, status="keep", values=[90.0, 91.0], seeds=[1, 2])
+    on = told.propose(first=("ROWS",))
+    assert on is not None and [(step.knob.name, step.value) for step in on.steps] == [("ROWS", 32)]
+    told.tell(new_source(on), 120.0)
+    after = told.propose(first=("ROWS",))
+    assert after is not None and not after.opening
+
+
+def test_the_opening_leaves_out_what_may_not_change() -> None:
+    change = Told().propose(first=("ROWS", "RATE"), allowed=lambda knob: knob.name != "ROWS")
+    assert change is not None and [step.knob.name for step in change.steps] == ["RATE"]
+
+
+def test_a_step_ends_at_the_edge_of_its_range_and_there_is_none_beyond() -> None:
+    told = Told(SOURCE.replace("ROWS = 8", "ROWS = 64").replace("SHARE = 0.5", "SHARE = 0.9"))
+    told_steps = [told.propose(seed, first=("ROWS", "SHARE")) for seed in range(4)]
+    assert {str(change.steps[0]) for change in told_steps if change is not None} == {"ROWS 64 -> 32"}
+    told.tell(new_source(told_steps[0]), 120.0)
+    change = told.propose(first=("ROWS", "SHARE"))
+    assert change is not None and change.steps[0].knob.name == "SHARE" and float(change.steps[0].value) < 0.9

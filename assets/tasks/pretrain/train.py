@@ -17,20 +17,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prepare import (
-    MAX_SEQ_LEN,
-    PROFILE,
-    TIME_BUDGET,
-    VOCAB_SIZE,
-    DataLoader,
-    finish,
-    log_step,
-    make_dataloader,
-    seed_everything,
-)
-
-# isort: split
+# isort: off
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
+from prepare import MAX_SEQ_LEN, PROFILE, TIME_BUDGET, VOCAB_SIZE
+from prepare import DataLoader, finish, log_step, make_dataloader, seed_everything
+# isort: on
+
 import torch
 import torch.nn.functional as F
 from harness import attention, device
@@ -183,19 +175,26 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def copies(ids: Tensor) -> tuple[Tensor, Tensor]:
+def copies(ids: Tensor, places: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """What followed the same tokens earlier in the row: int64 [B, T] -> probabilities [B, T, T], which sum to less than
-    1, and the tokens that they are of. The match model of compressors (PAQ; Mahoney, 2005), or an induction head
-    (Olsson et al., 2022) without parameters: to learn one takes a network longer than a short run on a CPU has."""
+    1, and the tokens that they are of; with `places` those `at` them, [B, T]. The match model of compressors (PAQ;
+    Mahoney, 2005), or an induction head without parameters (Olsson et al., 2022), which a short run cannot learn."""
     T = ids.size(1)
     seen = F.pad(ids, (T, 0), value=-1).unfold(1, T + 1, 1)[:, :T]  # [B, T, T + 1]: the tokens up to each place
     place = torch.arange(T, dtype=torch.int16, device=ids.device)[:, None]
-    differs = torch.where(seen[..., :-1] == ids[..., None], -1, place)
-    length = (place - differs.cummax(1).values).float()  # of the match that ends so many places before: T, ..., 2, 1
+    last = torch.where(seen[..., :-1] == ids[..., None], -1, place)  # where the two differed: here, then at the latest
+    last = last.cummax(1).values if places is None else last.masked_fill(place > places[:, None, None], -1).amax(1)
+    seen, place = (seen, place) if places is None else (at(seen, places), places[:, None])
+    length = (place - last).float()  # of the match that ends so many places before: T, ..., 2, 1
     weight = length.sign() * length**COPY_LENGTH * torch.arange(T, 0, -1, device=ids.device) ** -COPY_AGE
     longest = length.amax(-1, keepdim=True)
     share = longest / (longest + COPY_DOUBT) / weight.sum(-1, keepdim=True).clamp(min=1e-9)
     return weight * share, seen[..., 1:]
+
+
+def at(x: Tensor, places: Tensor | None) -> Tensor:
+    """x [B, T, ...] at one place of each row, [B, ...]; all of it without places."""
+    return x if places is None else x[torch.arange(len(x), device=x.device), places]
 
 
 class Block(nn.Module):
@@ -212,8 +211,8 @@ class Block(nn.Module):
             self.gate = nn.Linear(32, width // HEAD_DIM, bias=False)
 
     def forward(self, x: Tensor, ids: Tensor, turn: tuple[Tensor, Tensor], attend: tuple[Any, ...]) -> Tensor:
-        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of attention.PATHS, a window and its
-        needs."""
+        """x [B, T, D] -> [B, T, D]; `turn` is cosine and sine, `attend` a path of attention.PATHS, a window, its needs,
+        and places or None: with them only these are gone on with, [B, D]."""
         B, T, D = x.shape
         h = norm(x)
         qkv = F.linear(h, self.qkv.flatten(0, 1)).view(B, T, 3, D // HEAD_DIM, HEAD_DIM)
@@ -222,8 +221,8 @@ class Block(nn.Module):
         if hasattr(self, "values"):
             gate = 2 * torch.sigmoid(self.gate(h[..., :32]))[..., None]  # [B, T, H, 1]
             v = v + (gate * self.values(ids).view_as(v)).to(v.dtype)
-        path, window, needs = attend
-        x = x + self.out(path(q, k, v, window, needs).reshape(B, T, D))
+        path, window, needs, places = attend
+        x = at(x + self.out(path(q, k, v, window, needs).reshape(B, T, D)), places)
         return x + self.down(F.relu(self.up(norm(x))).square())
 
 
@@ -262,37 +261,37 @@ class GPT(nn.Module):
                 nn.init.uniform_(block.values.weight, -bound, bound)
                 nn.init.zeros_(block.gate.weight)
 
-    def trunk(self, ids: Tensor, path: Callable[..., Tensor], needs: list[Any]) -> Tensor:
-        """int64 [B, T] -> [B, T, D], what the head reads."""
+    def trunk(self, ids: Tensor, path: Callable[..., Tensor], needs: list[Any], places: Tensor | None) -> Tensor:
+        """int64 [B, T] -> [B, T, D], what the head reads; with `places` [B, D], and no more than that takes."""
         turn = self.cos[: ids.size(1)], self.sin[: ids.size(1)]
         x = x0 = norm(self.embedding(ids))  # [B, T, D]
         for i, block in enumerate(self.blocks):
             x = self.keep[i] * x + self.x0[i] * x0
-            arguments = (x, ids, turn, (path, self.windows[i], needs[i]))
+            wanted = places if i + 1 == len(self.blocks) else None
+            arguments = (x, ids, turn, (path, self.windows[i], needs[i], wanted))
             x = checkpoint(block, *arguments, use_reentrant=False) if self.checkpoint else block(*arguments)
             if i == len(self.blocks) // 2:
-                middle = x
+                middle = x if x.dim() == 2 else at(x, places)
         return norm(x - self.backout * middle)
 
-    def features(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
         """The trunk with the attention and the precision of this machine, compiled when training where that pays."""
         own, meta = machine(), ids.device.type == "meta"  # on the meta device the evaluator counts FLOPs
         path, needs = attention.PATHS["sdpa" if meta else attention.choose_attention(own, MAX_SEQ_LEN, HEAD_DIM)]
         made = [needs(*ids.shape, window, ids.device) for window in self.windows]
         trunk = compiled(GPT.trunk) if self.training and not meta else GPT.trunk
         with torch.autocast(own.device.type, own.dtype, enabled=own.half(self.training)):
-            return trunk(self, ids, path, made)
+            return trunk(self, ids, path, made, places)
 
     def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
         """int64 [B, T] -> logits [B, T, V]; with `places`, int64 [B], those at one place of each row, [B, V]."""
-        own, h = machine(), self.features(ids)
-        h = h if places is None else h[torch.arange(len(h)), places]
+        own, h = machine(), self.features(ids, places)
         with torch.autocast(own.device.type, own.dtype, enabled=own.half(self.training)):
             logits = self.head(h).float()
         logits = LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
         if not COPIES or ids.device.type == "meta":
             return logits
-        copied, tokens = (x if places is None else x[torch.arange(len(x)), places] for x in copies(ids))
+        copied, tokens = copies(ids, places)
         p = logits.softmax(-1) * (1 - copied.sum(-1, keepdim=True))
         return p.scatter_add_(-1, tokens.clamp(min=0), copied).clamp(min=1e-30).log()
 

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,9 @@ from autoresearch.workspace.workspace import find
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
 
+
+LONG_S = 10.0
+"""A command that took longer says so in its last line."""
 
 Sections = Mapping[str, Sequence[str]]
 """What is printed, in parts that have names: `data` is what a run printed, which may be shortened."""
@@ -75,7 +79,7 @@ def here() -> Path:
 def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     """Run the command line and leave with the exit code of the contract; no traceback for what a user can cause."""
     as_json = "--json" in argv
-    typed_in = _current()
+    typed_in, began = _current(), time.monotonic()
     adopt(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -83,6 +87,9 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name="autoresearch", standalone_mode=False)
+        seconds = time.monotonic() - began
+        if seconds >= LONG_S:
+            remark(f"took {seconds:.0f} s" if seconds < 600 else f"took {seconds / 60:.0f} min")
         streams.settle()
         sys.exit(code if isinstance(code, int) else 0)
     except AutoresearchError as error:

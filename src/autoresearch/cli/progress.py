@@ -19,8 +19,11 @@ class Display:
     """Use as a context; `tick` is what the engine calls while it runs something."""
 
     def __init__(self, total: int | None = None) -> None:
-        """`total` is the number of steps that `done` will report, when it is known."""
+        """`total` is the number of steps that `say` will count, when it is known; then it is told how long the rest may
+        take."""
         self.total = total
+        self.done = 0
+        self.began = time.monotonic()
         self.phase = ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -43,17 +46,29 @@ class Display:
             with contextlib.suppress(OSError):
                 self._bar.stop()
 
+    def begin(self) -> None:
+        """The first step begins now: what came before it says nothing of how long the others take."""
+        self.began = time.monotonic()
+
+    def left(self) -> str:
+        """Return how long the steps that are left may take, by those that are done; empty where that is not known."""
+        if not self.total or not self.done or self.done >= self.total:
+            return ""
+        seconds = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+        return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
+
     def tick(self, phase: str, seconds: float) -> None:
         """Say what is going on (`train`, `evaluate`, ...) and for how many seconds."""
         if self._bar is not None and self._task is not None:
             with contextlib.suppress(OSError):  # the terminal is gone; what runs is not
-                self._bar.update(self._task, description=f"{phase} {seconds:.0f} s")
+                self._bar.update(self._task, description=f"{phase} {seconds:.0f} s{self.left()}")
         elif phase != self.phase:
-            streams.say(f"{time.strftime('%H:%M:%S')} {phase}", patient=False)
+            streams.say(f"{time.strftime('%H:%M:%S')} {phase}{self.left()}", patient=False)
         self.phase = phase
 
     def say(self, text: str, *, steps: int = 0) -> None:
         """Print a line that stays, and count `steps` as done."""
+        self.done += steps
         if self._bar is not None and self._task is not None:
             with contextlib.suppress(OSError):
                 self._bar.console.print(printable(text), markup=False, highlight=False)

@@ -1,4 +1,9 @@
-"""`quickstart`: a first session from nothing, with the sampler as the researcher."""
+"""`quickstart`: a first session from nothing, with the sampler as the researcher.
+
+All of it is real: the task, its trainer and its constants are those of the profile `tiny`, and the verdicts are those
+of `run`. What is short is the budget, which is in tokens, so that every run of a seed repeats to the last digit on one
+machine, and the pairs behind a verdict, of which there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,74 +16,84 @@ from pathlib import Path
 from autoresearch.cli.output import emit
 from autoresearch.cli.progress import Display
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal import file as journal
 from autoresearch.journal.session import Session
-from autoresearch.loop.agents.base import Brief, ProposalFailed
 from autoresearch.loop.agents.sampler import Sampler
+from autoresearch.loop.driver import Driver
+from autoresearch.loop.options import Options
 from autoresearch.reports import views
 from autoresearch.reports.log_table import log_lines
 from autoresearch.runs.setup import setup_workspace
 from autoresearch.system.clock import wall_clock
 from autoresearch.system.extras import install
+from autoresearch.system.files import write_atomic
 from autoresearch.workspace.init import init
 from autoresearch.workspace.init_options import InitOptions
-from autoresearch.workspace.task_file import load
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
-BASELINE_SEEDS = 2
-"""The least that shows the noise; a real session takes more."""
+BASELINE_SEEDS = 3
+"""The least that shows the noise."""
 
-CONFIRMING_SEEDS = 1
-"""So few that the whole stays under five minutes on two cores; a real session takes three."""
+PAIRS = 1
+"""Behind a verdict: noise is small where a run repeats exactly; a real session takes up to seven."""
 
 
-def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as_json: bool) -> None:
-    """Make a workspace in `folder`, measure a baseline and some experiments, print the table, draw the plot."""
+def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_json: bool) -> None:
+    """Make a workspace in `folder`, measure a baseline and some experiments, print the table, draw plot and report."""
     if folder.exists() and any(folder.iterdir()):
         if (folder / journal.NAME).exists():
             there = f"cd {shlex.quote(os.path.relpath(folder))} && autoresearch status"
             raise PreconditionError(f"{folder} has a session already", f"go on there: {there}")
         raise PreconditionError(f"{folder} is not empty", "name a new folder: autoresearch quickstart DIR")
     began = time.monotonic()
-    with Display(total=1 + BASELINE_SEEDS + experiments) as display:
+    with Display(total=BASELINE_SEEDS + experiments) as display:
         display.say(f"1/4 a workspace in {folder}: task pretrain, profile tiny, the text of the Python installation")
-        options = InitOptions(
-            "pretrain", tag="quickstart", source="python", profile="tiny", seconds=seconds, seeds=CONFIRMING_SEEDS
-        )
+        options = InitOptions("pretrain", tag="quickstart", source="python", profile="tiny", tokens=tokens, seeds=PAIRS)
         workspace = init(folder, options, wall_clock())
         os.chdir(workspace.root)
         setup_workspace(workspace, display.tick)
-        display.say(f"2/4 the baseline, {BASELINE_SEEDS} runs of {seconds:g} s", steps=1)
-        report = baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick)
-        _tell(display, report, BASELINE_SEEDS)
-        display.say(f"3/4 {experiments} experiments; the sampler changes constants of train.py")
-        session = _experiments(workspace, report.session, experiments, seed, display)
-        display.say("4/4 the plot")
-        plot = _plot(session, workspace.root / "progress.png")
+        display.say(f"2/4 the baseline: train.py as it is, {BASELINE_SEEDS} runs of {tokens} tokens, for the noise")
+        display.begin()
+        _tell(display, baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick), BASELINE_SEEDS)
+        display.say(f"3/4 {experiments} experiments; the sampler changes constants of train.py, and the rules decide")
+        _experiments(workspace, experiments, seed, display)
+        display.say("4/4 the plot and the report")
+        session = load_session(workspace)
+        plot, report = _plot(session, workspace.root / "progress.png"), _report(workspace, session)
     rows = [views.brief_view(session, e) for e in session.experiments]
     status, took = views.status_view(session, None), round(time.monotonic() - began, 1)
     without = f"not drawn: {install('plot')}"
+    kept = [row for row in rows[1:] if row["status"] == "keep"]
+    view = {**status, "workspace": str(workspace.root), "plot": plot, "report": report, "log": rows, "seconds": took}
     lines = [
         "",
         *log_lines(session, rows),
         "",
-        *views.status_lines(session, status)[2:-1],
+        *views.status_lines(session, status)[2:5],
         f"plot         {plot or without}",
-        f"took         {took:.0f} s",
+        f"report       {report}",
         "",
         "What next:",
         *_activation(),
-        f"  cd {folder}",
-        "  autoresearch show 2 --diff        what an experiment changed, and how it was judged",
-        "  autoresearch report               all of it as one HTML file",
-        '  autoresearch try -m "my idea"     after an edit of train.py',
-        "  tell your coding agent, started in this folder, to follow program.md",
-        "  autoresearch init ../lab          a real session: the profile of your hardware, longer runs",
+        f"  cd {shlex.quote(str(folder))}",
+        *(f"  {command:<34}{what}" for command, what in _next((kept or rows)[-1]["experiment"], bool(kept))),
     ]
-    emit(as_json, {**status, "workspace": str(workspace.root), "plot": plot, "log": rows, "seconds": took}, lines)
+    emit(as_json, view, lines)
+
+
+def _next(experiment: int, kept: bool) -> list[tuple[str, str]]:
+    """Return what to do now, and what it is good for."""
+    return [
+        (f"autoresearch show {experiment} --diff", "what an experiment changed, and how it was judged"),
+        *[("autoresearch confirm", "whether the gain holds on fresh seeds and on other data")] * kept,
+        ("autoresearch run --max-hours 1", "more experiments"),
+        ('autoresearch try -m "my idea"', "after an edit of train.py"),
+        ("autoresearch init ../lab", "a real session: the profile of your hardware, longer runs"),
+        ("claude, or another coding agent", "started in this folder, it follows program.md"),
+    ]
 
 
 def _activation() -> list[str]:
@@ -87,22 +102,15 @@ def _activation() -> list[str]:
     return [f"  source {script}"] if "UV_RUN_RECURSION_DEPTH" in os.environ and script.exists() else []
 
 
-def _experiments(workspace: Workspace, session: Session, count: int, seed: int, display: Display) -> Session:
-    """Let the sampler propose `count` changes and measure each."""
-    sampler, task = Sampler(workspace=workspace), load(workspace.root)
-    for _ in range(count):
-        assert session.incumbent is not None
-        try:
-            edit = sampler.propose(
-                Brief(workspace.root, session, task, session.incumbent.number, "improve", "", seed=seed)
-            )
-        except ProposalFailed as error:
-            display.say(str(error))
-            break
-        report = attempt(workspace, edit.description, edit.asi, wall_clock, tick=display.tick)
-        session = report.session
-        _tell(display, report, 1)
-    return session
+def _experiments(workspace: Workspace, count: int, seed: int, display: Display) -> None:
+    """Let the loop make `count` experiments with the sampler, as `run --agent sampler` does."""
+
+    def tell(result: ExperimentResult) -> None:
+        _tell(display, result, 1)
+
+    options = Options(max_experiments=count, seed=seed)
+    driver = Driver(workspace, [Sampler()], options, awake=False, tick=display.tick, say=display.say, tell=tell)
+    driver.run()
 
 
 def _tell(display: Display, report: ExperimentResult, steps: int) -> None:
@@ -118,4 +126,12 @@ def _plot(session: Session, path: Path) -> str | None:
         plot.draw(session, path)
     except PreconditionError:
         return None
+    return str(path)
+
+
+def _report(workspace: Workspace, session: Session) -> str:
+    from autoresearch.reports.report import html_report
+
+    path = workspace.root / "report.html"
+    write_atomic(path, html_report(workspace, session, wall_clock()))
     return str(path)

@@ -11,7 +11,7 @@ import typer
 
 HEAD = """# Commands
 
-Made from the program's own help by `python -m autoresearch.cli.reference > docs/commands.md`; do not edit it.
+Good for: looking up a command. Made by `python -m autoresearch.cli.reference > docs/commands.md`; do not edit it.
 """
 
 

@@ -99,6 +99,7 @@ def init(
     steps: Annotated[
         int | None, typer.Option(min=1, help="The same in batches, which repeat exactly on a CPU.", show_default=False)
     ] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="The same in tokens, likewise.", show_default=False)] = None,
     policy: Annotated[
         Literal["confirm", "greedy"] | None, typer.Option(help="How gains are judged.", show_default=False)
     ] = None,
@@ -140,7 +141,7 @@ def init(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
         unit=unit, pattern=pattern, stream=stream, file=file, key=key, mutable=tuple(mutable or ()),
         immutable=tuple(immutable or ()), link=tuple(link or ()), checks=checks, limit_s=limit, seconds=seconds,
-        steps=steps, policy=policy, seeds=seeds, minutes=minutes, goal=goal,
+        steps=steps, tokens=tokens, policy=policy, seeds=seeds, minutes=minutes, goal=goal,
     )  # fmt: skip
     place = shlex.quote(str(folder))
     elsewhere = (here() / folder).resolve() != here().resolve()
@@ -287,18 +288,18 @@ def doctor(
 
 def quickstart(
     folder: Folder = Path("quickstart"),
-    experiments: Annotated[int, typer.Option(min=1, max=1000, help="Experiments after the baseline.")] = 4,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Training budget of one run.")] = 8,
+    experiments: Annotated[int, typer.Option(min=1, max=1000, help="Experiments after the baseline.")] = 8,
+    tokens: Annotated[int, typer.Option(min=4096, help="Training budget of one run.")] = 32768,
     seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Show a whole first session.
 
-    Makes a workspace on the text of the Python installation, measures a baseline, lets a small sampler run a few real
-    experiments, prints the table and draws the plot. Needs no key, no GPU and no network.
+    Makes a workspace on the text of the Python installation, measures a baseline, lets the sampler run some real
+    experiments, prints the table, draws the plot and writes the report. Needs no key, no GPU and no network.
 
     Example: autoresearch quickstart
     """
     from autoresearch.cli.quickstart import run_quickstart
 
-    run_quickstart(here() / folder, experiments, seconds, seed, as_json)
+    run_quickstart(here() / folder, experiments, tokens, seed, as_json)

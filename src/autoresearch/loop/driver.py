@@ -9,6 +9,7 @@ done: a commit that waits to be measured, an answer that lies in the folder, a n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
@@ -52,7 +53,8 @@ LOOK_S = 1.0
 
 
 class Driver:
-    """Runs the loop in one workspace. `say` is told what happens, `tell` the result of each experiment."""
+    """Runs the loop in one workspace. `say` is told what happens, `tell` the result of each experiment; with `awake`
+    the machine is kept from going to sleep, where that can be done."""
 
     def __init__(
         self,
@@ -61,12 +63,13 @@ class Driver:
         options: Options,
         *,
         times: Times | None = None,
+        awake: bool = True,
         tick: Tick | None = None,
         say: Callable[[str], None] = lambda text: None,
         tell: Callable[[ExperimentResult], None] = lambda result: None,
     ) -> None:
         self.workspace, self.options, self.tick, self.say, self.tell = workspace, options, tick, say, tell
-        self.times = times or Times()
+        self.times, self.awake = times or Times(), awake
         self.roster = Roster(agents)
         self.accounts = Accounts(workspace, self.times.wall, self.times.steady)
         self.turns = Turns(workspace, self.roster, self.accounts, options, self.times, say)
@@ -86,7 +89,7 @@ class Driver:
         Raises `StopReached` when one holds already, `MachineError` when it was interrupted, and what ends the loop
         otherwise: a workspace that is not ready, a machine that fails, an agent that a person must do something for.
         """
-        with only_loop(self.workspace), interrupts(), kept_awake(self.say):
+        with only_loop(self.workspace), interrupts(), kept_awake(self.say) if self.awake else nullcontext():
             self._begin()
             before = self._progress()
             try:

@@ -16,6 +16,7 @@ from typing import Any
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.journal.session import Session
 from autoresearch.search.measured import Files, Measured, Point, SourceOf, measured_points
+from autoresearch.search.opening import opening
 from autoresearch.search.space import Knob, Options, Space, Value, read_space, replaced
 
 AT_ONCE = 3
@@ -68,7 +69,9 @@ class Change:
     """From how many measured points with a value it was made."""
     half_box: float
     estimated: bool
-    """Whether the estimator chose it; otherwise it is an even draw."""
+    """Whether the estimator chose it; otherwise it is an even draw, or of the opening."""
+    opening: bool = False
+    """Whether it is one step of a constant that the task names first."""
 
     @property
     def description(self) -> str:
@@ -87,14 +90,16 @@ def propose(
     at_once: int = AT_ONCE,
     half: float | None = None,
     smaller: bool = False,
+    first: Sequence[str] = (),
     prefix: str = "",
 ) -> Change | None:
     """Return a change of `files` that was not measured; None when nothing is left. The same journal, files and seed
     give the same.
 
     Only knobs that are `allowed` change, at most `at_once` of them, and one that is `wanted` is among them. `half` is
-    half of the box's edge, by default what `half_box` says; `smaller` halves that. `prefix` leads from the top of the
-    repository to the workspace: fingerprints name files by their whole paths.
+    half of the box's edge, by default what `half_box` says; `smaller` halves that. The constants named in `first` are
+    moved before all others, one at a time (`opening.py`). `prefix` leads from the top of the repository to the
+    workspace: fingerprints name files by their whole paths.
     """
 
     def known_code(changed: Files) -> bool:
@@ -103,26 +108,30 @@ def propose(
 
     space = read_space(files, options)
     free = [i for i, knob in enumerate(space) if allowed(knob)]
-    first = [i for i in free if wanted(space[i])]
-    if not first:
+    asked = [i for i in free if wanted(space[i])]
+    if not asked:
         return None
     known = measured_points(session, space, files, source_of, options)
     here = tuple(knob.value for knob in space)
     rng = random.Random(f"{seed}:{session.segment.tag}:{session.segment.number}:{session.next_number}")
     half = (half or half_box(session, known)) / (2 if smaller else 1)
     taken = {m.point for m in known} | {here}
+    for point in opening(space, here, known, first, asked, rng) if first else ():
+        change = _change(space, files, options, point) if point not in taken else None
+        if change is not None and not known_code(change.files):
+            return change
     for width in (half, 1.0):  # a box in which everything was measured is left
         search = _Search(space, here, known, width, rng)
         for _ in range(DRAWS):
-            point = search.draw(_some(free, first, at_once, rng))
-            if point in taken or all(point[i] == here[i] for i in first):
+            point = search.draw(_some(free, asked, at_once, rng))
+            if point in taken or all(point[i] == here[i] for i in asked):
                 continue
             change = _change(space, files, options, point, search)
             if change is not None and not known_code(change.files):
                 return change
             taken.add(point)
     # Of few choices the draws may miss the last ones.
-    for point in itertools.islice(_choices_left(space, here, free, first, at_once), MOST_CHOICES):
+    for point in itertools.islice(_choices_left(space, here, free, asked, at_once), MOST_CHOICES):
         change = _change(space, files, options, point, search) if point not in taken else None
         if change is not None and not known_code(change.files):
             return change
@@ -140,8 +149,8 @@ def half_box(session: Session, known: Sequence[Measured]) -> float:
     return sizes[halvings % len(sizes)]
 
 
-def _change(space: Space, files: Files, options: Options, point: Point, search: _Search) -> Change | None:
-    """Return the change that leads to a point; None when there is none."""
+def _change(space: Space, files: Files, options: Options, point: Point, search: _Search | None = None) -> Change | None:
+    """Return the change that leads to a point, of a search or else of the opening; None when there is none."""
     steps = [Step(knob, value) for knob, value in zip(space, point, strict=True) if knob.value != value]
     if not steps:
         return None
@@ -150,6 +159,8 @@ def _change(space: Space, files: Files, options: Options, point: Point, search: 
         values = {step.knob.name: step.value for step in steps if step.knob.file == path}
         changed[path] = replaced(files[path], values, options)
     steps.sort(key=lambda step: -step.length)
+    if search is None:
+        return Change(tuple(steps), changed, 0, 0.0, estimated=False, opening=True)
     return Change(tuple(steps), changed, search.valued, search.half, search.estimated)
 
 

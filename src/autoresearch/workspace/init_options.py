@@ -46,6 +46,8 @@ class InitOptions:
     """The training budget of one run."""
     steps: int | None = None
     """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
+    tokens: int | None = None
+    """The same in tokens, of which larger batches have no more than smaller ones."""
     policy: str | None = None
     seeds: int | None = None
     minutes: float | None = None
@@ -89,12 +91,12 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
             raise UsageError(f"the task {options.task} makes its own data", "leave out --source")
     elif options.profile or options.source:
         raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
-    if options.seconds is not None and options.steps is not None:
-        raise UsageError("both --seconds and --steps are given", "choose one: a run has one budget")
-    if options.seconds is not None:
-        document["run"]["budget"] = _inline({"seconds": options.seconds})
-    if options.steps is not None:
-        document["run"]["budget"] = _inline({"steps": options.steps})
+    budgets = {"seconds": options.seconds, "steps": options.steps, "tokens": options.tokens}
+    given = {kind: amount for kind, amount in budgets.items() if amount is not None}
+    if len(given) > 1:
+        raise UsageError(f"--{' and --'.join(given)} are given", "choose one: a run has one budget")
+    if given:
+        document["run"]["budget"] = _inline(given)
     direction = options.direction or (direction_of(options.metric) if options.metric else None)
     if options.task == "command" and options.metric is not None and direction is None:
         what = f"which way is better is not certain from the name {options.metric}"

@@ -167,6 +167,8 @@ class Stop(Table):
 class Search(Table):
     families: dict[FamilyName, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Families of changes that experiments and ideas are sorted by: name -> words of a description that point to it."""
+    first: tuple[str, ...] = ()
+    """Constants that the sampler moves before all others, one at a time: those that are known to matter, in order."""
     required: tuple[str, ...] = ()
     """Names that the mutable Python files must define at their top level, or an agent's edit is not measured."""
     banned: tuple[str, ...] = BANNED

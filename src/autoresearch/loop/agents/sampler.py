@@ -53,7 +53,7 @@ class Sampler:
                 brief.session, files, source_reader(git, task), options, brief.seed,
                 allowed=lambda knob: knob.key in allowed,
                 wanted=lambda knob, wanted=wanted: knob.key in wanted,  # type: ignore[misc]
-                smaller=brief.mode == "smaller", prefix=git.prefix,
+                smaller=brief.mode == "smaller", first=task.search.first, prefix=git.prefix,
             )  # fmt: skip
         if change is None:
             raise ProposalFailed("the sampler has nothing left to propose: every value near this one was measured")
@@ -79,7 +79,9 @@ def family_of_knob(knob: Knob, families: Families) -> str:
 def side_information(change: Change, families: Families, asked: Sequence[str]) -> dict[str, str]:
     """Return what is noted of a proposal: the family of its longest step, or of the one that was `asked` for; the names
     of the constants; and why."""
-    if change.estimated:
+    if change.opening:
+        why = "the task names it among the constants that matter first; one step of it alone"
+    elif change.estimated:
         why = f"of {change.points} points measured near here, the better ones had values like these"
     else:
         why = f"an even draw within {change.half_box:g} of each range, before much was measured"

@@ -39,7 +39,9 @@ class Bubblewrap:
             if name in GPUS or name.startswith("nvidia"):
                 words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
         words += [] if access.network else ["--unshare-net"]
-        places = access.places()
+        # Of our own code a command that is to be alone needs one file first, wherever that lies.
+        places = access.places() + ([(Path(landlock_exec.__file__).resolve(), "read")] if access.alone else [])
+        places.sort(key=lambda place: len(place[0].parts))
         needed = (access.cwd, Path(sys.prefix), *access.fixed, *access.writable, *access.visible)
         tmp = TMP
         if access.tmp is None:
@@ -61,7 +63,7 @@ class Bubblewrap:
         words += ["--chdir", str(access.cwd), "--"]
         if access.alone:  # what mounts do not hold back: keys of the kernel, marks on files
             settings = json.dumps({"network": access.network, "alone": True})
-            words += [sys.executable, "-I", "-S", landlock_exec.__file__, settings, "--"]
+            words += [sys.executable, "-I", "-S", str(Path(landlock_exec.__file__).resolve()), settings, "--"]
         return words
 
     def gaps(self) -> list[str]:
