@@ -41,6 +41,7 @@ SHARES = {
     "tests/studies": (33, 13),
     "tests/system": (3, 3),
     "tests/tasks": (30, 11),
+    "tests/workers": (30, 3),
     "tests/workspace": (29, 12),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""

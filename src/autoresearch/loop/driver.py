@@ -151,7 +151,12 @@ class Driver:
         if self.session.incumbent is None:
             self.say("there is no baseline yet; it is measured first")
             self.accounts.experiment = self.session.next_number
-            self.tell(baseline(self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device))
+            self.tell(
+                baseline(
+                    self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device,
+                    workers=self.options.workers,
+                )
+            )  # fmt: skip
 
     def _check_stops(self) -> None:
         """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours."""
@@ -277,6 +282,7 @@ class Driver:
             stops=False,
             tick=watch,
             meter=self.accounts.device,
+            workers=self.options.workers,
         )
 
     def _remade(self, proposal: LoopProposal, commit: str) -> None:

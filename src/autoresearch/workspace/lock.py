@@ -63,10 +63,14 @@ def changing_git(workspace: Workspace) -> Iterator[None]:
 
 
 def current_run(workspace: Workspace) -> dict[str, Any] | None:
-    """Return what `running.json` says, or None when nothing is being measured by a living process."""
-    run = _of_the_living(workspace.running)
-    known = run is not None and all(type(run.get(key)) is int for key in ("experiment", "seed"))
-    return run if known else None
+    """Return what `running.json` says, of the first slot with a run; None when no living process measures anything."""
+    return next(iter(current_runs(workspace)), None)
+
+
+def current_runs(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return what is being measured by living processes, one for each slot with a run."""
+    said = (_of_the_living(each.running) for each in workspace.in_slots)
+    return [run for run in said if run is not None and all(type(run.get(key)) is int for key in ("experiment", "seed"))]
 
 
 @contextlib.contextmanager
