@@ -101,6 +101,22 @@ def test_what_is_not_wanted_any_more_is_ended_and_its_slot_is_free(two: Machines
     assert two.working == [] and pool.measure(spec(2)).value == 2.0 and seeds(two.begun) == [1, 2, 3, 2]
 
 
+def test_what_is_made_behind_stays_wanted_and_comes_after_what_is_asked_for(two: Machines) -> None:
+    pool = Pool(two, 60.0)
+    pool.behind([spec(7), spec(8), spec(9)])
+    pool.ahead([spec(1)])
+    assert seeds(two.working) == [7, 8], "what was begun is not ended for it"
+    pool.drop()
+    assert [pool.measure(spec(seed)).value for seed in (1, 8)] == [1.0, 8.0]
+    assert seeds(two.begun) == [7, 8, 1, 9], "the one that is asked for is begun before the rest of them"
+    assert pool.measure(spec(7)).value == 7.0 and pool.measure(spec(7)).value == 7.0
+    assert seeds(two.begun) == [7, 8, 1, 9, 7], "once it was asked for it is not wanted any more"
+    pool.behind([spec(8)])
+    assert seeds(two.working) == [8]
+    pool.close()
+    assert two.working == []
+
+
 def test_a_run_whose_worker_is_lost_is_leased_once_more_and_then_undecided(two: Machines) -> None:
     pool = Pool(two, 60.0)
     pool.ahead([spec(1), spec(2)])
@@ -167,8 +183,8 @@ def test_every_attempt_has_its_account_and_closes_it_however_it_ends(two: Machin
     account: list[str] = []
 
     @contextlib.contextmanager
-    def meter(limit_s: float) -> Iterator[None]:
-        account.append(f"reserve {limit_s:g}")
+    def meter(spec: RunSpec) -> Iterator[None]:
+        account.append("reserve")
         try:
             yield
         finally:
@@ -178,9 +194,9 @@ def test_every_attempt_has_its_account_and_closes_it_however_it_ends(two: Machin
     pool.ahead([spec(1), spec(2), spec(3)])
     two.ending = [[Ended(two.begun[0].id, lost="its worker died")]]
     pool.measure(spec(1))
-    assert account.count("reserve 60") == len(two.begun) == 4
+    assert account.count("reserve") == len(two.begun) == 4
     pool.drop()
-    assert account.count("settle") == account.count("reserve 60")
+    assert account.count("settle") == account.count("reserve")
 
 
 def test_an_attempt_that_cannot_be_started_leaves_no_lease_and_no_account(two: Machines) -> None:

@@ -40,6 +40,7 @@ from autoresearch.runs.turn import Turn
 from autoresearch.statistics.decision import Step
 from autoresearch.system.clock import Clock
 from autoresearch.system.process import signals_interrupt
+from autoresearch.workers.pool import Pool
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -60,7 +61,7 @@ def attempt(
     stops: bool = True,
     tick: Tick | None = None,
     meter: Meter = unmetered,
-    workers: str = "",
+    workers: str | Pool = "",
 ) -> ExperimentResult:
     """Measure the change on top of the incumbent and keep or discard it (`try`).
 

@@ -26,6 +26,7 @@ from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.process import signals_interrupt
+from autoresearch.workers.pool import Pool
 from autoresearch.workspace.editable import edited, mutable_paths, put_aside
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import changing_git, lock
@@ -40,7 +41,7 @@ def baseline(
     *,
     tick: Tick | None = None,
     meter: Meter = unmetered,
-    workers: str = "",
+    workers: str | Pool = "",
 ) -> ExperimentResult:
     """Measure the commit at the tip as the session's baseline, or give an existing baseline more seeds.
 

@@ -15,6 +15,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
 from autoresearch.workers.choice import with_workers
+from autoresearch.workers.pool import Pool
 from autoresearch.workspace.editable import (
     behind_the_best,
     check_immutable,
@@ -43,7 +44,7 @@ def preflight(
     *,
     stops: bool = True,
     meter: Meter = unmetered,
-    workers: str = "",
+    workers: str | Pool = "",
 ) -> tuple[RunContext, Session, list[str]]:
     """Repair what a kill left, then check that runs may begin; return what they need, and what was repaired.
 

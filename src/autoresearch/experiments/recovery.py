@@ -22,7 +22,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, missing_verdict, whole_lines
-from autoresearch.workspace.lock import changing_git
+from autoresearch.workspace.lock import changing_git, in_use
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -212,9 +212,9 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
 
 
 def _end_orphans(workspace: Workspace, done: list[str]) -> None:
-    """End the processes of the runs whose engine is gone."""
+    """End the processes of the runs whose engine is gone. A loop that lives may have runs in its slots meanwhile."""
     for here in workspace.in_slots:
-        left = end_run(here)
+        left = end_run(here) if not in_use(here) else None
         if left is None:
             continue
         about, count = left
@@ -223,6 +223,7 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
         with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
             message = journal_backup.restored(workspace, git_at(workspace.root), about)
             done += [message] if message else []
+        remove_tree(here.scratch)
         here.running.unlink(missing_ok=True)
 
 
@@ -233,7 +234,7 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    folders = [path for here in workspace.in_slots for path in here.slot.glob("*")]
+    folders = [path for here in workspace.in_slots if not in_use(here) for path in here.slot.glob("*")]
     changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in folders)
     if not marker.exists() and not changing:
         return False
@@ -262,7 +263,8 @@ def _git_at_work(git: Git) -> bool:
 
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
-            at_work = process.info["name"] == "git" and process.ppid() != os.getpid()  # ours only waits for questions
-            if at_work and Path(process.cwd()).is_relative_to(git.top):
+            if process.info["name"] != "git" or not Path(process.cwd()).is_relative_to(git.top):
+                continue
+            if os.getpid() not in {each.pid for each in process.parents()}:  # ours only waits for questions
                 return True
     return False

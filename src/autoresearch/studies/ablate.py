@@ -227,23 +227,28 @@ def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, Ent
     None stands for what is gone. What was merged is in the repository then. Returns what is in the way as a sentence
     when they cannot be taken out.
     """
+    return carried(git, commit, [(e.commit or "", e.parent or "", f"experiment {e.number}") for e in reversed(undo)])
+
+
+def carried(git: Git, commit: str, changes: Sequence[tuple[str, str, str]]) -> dict[str, Entry | None] | str:
+    """Return path -> entry of what changes when `commit` gets, one after the other, what leads from one commit to
+    another: (from, to, what that is called). None and a sentence stand for the same as in `undo_all`."""
     now: dict[str, Entry | None] = {}
-    for e in reversed(undo):
-        parent, made = e.parent or "", e.commit or ""
-        paths = git.changed(parent, made)
-        before, after, here = (git.entries_of(c, paths) if paths else {} for c in (parent, made, commit))
+    for begin, end, name in changes:
+        paths = git.changed(begin, end)
+        before, after, here = (git.entries_of(c, paths) if paths else {} for c in (begin, end, commit))
         for path in paths:
-            ours, base, theirs = now.get(path, here.get(path)), after.get(path), before.get(path)
+            ours, base, theirs = now.get(path, here.get(path)), before.get(path), after.get(path)
             if ours == base:
                 now[path] = theirs
                 continue
             if ours is None or base is None or theirs is None:
-                return f"{path} of experiment {e.number} was changed later on"
+                return f"{path} of {name} was changed later on"
             mode, what = _chosen(ours[0], base[0], theirs[0]), _chosen(ours[1], base[1], theirs[1])
             if what is None and mode is not None and mode.startswith("100"):
                 what = _merged(git, ours[1], base[1], theirs[1])
             if mode is None or what is None:
-                return f"later changes of {path} build on experiment {e.number}"
+                return f"later changes of {path} build on {name}"
             now[path] = (mode, what)
     here = git.entries_of(commit, [*now]) if now else {}
     return {path: entry for path, entry in now.items() if entry != here.get(path)}

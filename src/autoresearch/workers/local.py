@@ -21,6 +21,7 @@ from typing import IO
 
 from autoresearch.errors import MachineError, UsageError
 from autoresearch.runs.orphans import end_run
+from autoresearch.system.files import remove_tree
 from autoresearch.system.hardware import Machine
 from autoresearch.system.limits import Limits
 from autoresearch.system.process import Endings, bounded
@@ -159,6 +160,7 @@ class LocalWorkers:
         working, here = self._working.pop(slot), self.workspace.at(slot)
         working.files.close()
         end_run(here)
+        remove_tree(here.scratch)
         here.running.unlink(missing_ok=True)
 
 

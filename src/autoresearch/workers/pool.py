@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import Meter, RunSpec, Tick, unmetered
+from autoresearch.runs.spec import RunSpec, Tick
 from autoresearch.workers.base import Attempt, Ended, Workers
 
 ATTEMPTS = 2
@@ -31,6 +31,9 @@ WAIT_S = 0.2
 GAP_S = 5.0
 """A wait that took so much longer than it should have: the machine, or this process, stood still, and so may the
 workers have. The leases last longer by that."""
+
+RunMeter = Callable[[RunSpec], AbstractContextManager[None]]
+"""Held while an attempt at a run is made, by whoever keeps account of the device."""
 
 Key = tuple[str, int, int, str, str]
 """Commit, experiment, seed, split, folder."""
@@ -53,10 +56,19 @@ class _Lease:
 class Pool:
     """Runs in the slots of a back-end: the `Slots` of a `RunContext`."""
 
-    def __init__(self, workers: Workers, limit_s: float, *, meter: Meter = unmetered, tick: Tick | None = None) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        limit_s: float,
+        *,
+        meter: RunMeter = lambda spec: nullcontext(),
+        tick: Tick | None = None,
+    ) -> None:
         """`limit_s` is what one run may take; `meter` keeps account of each attempt, and `tick` is told how long it
         takes."""
         self.workers, self.limit_s, self.meter, self.tick = workers, limit_s, meter, tick
+        self._behind: dict[Key, RunSpec] = {}
+        """What is made in slots that nothing else needs, and stays wanted whatever the engine asks for."""
         self._waiting: dict[Key, RunSpec] = {}
         """What is to be begun when a slot is free, in this order."""
         self._leased: dict[Key, _Lease] = {}
@@ -66,8 +78,18 @@ class Pool:
     def env(self) -> Mapping[str, object]:
         return self.workers.env()
 
+    def behind(self, specs: Sequence[RunSpec]) -> None:
+        """Make these, in this order, in slots that are free, and keep what comes out until it is asked for. What else
+        was begun and not asked for is given up."""
+        self._behind = {_key(spec): spec for spec in specs}
+        self.ahead([])
+
+    def close(self) -> None:
+        """Give up everything."""
+        self.behind([])
+
     def ahead(self, specs: Sequence[RunSpec]) -> None:
-        wanted = {_key(spec): spec for spec in specs}
+        wanted = {_key(spec): spec for spec in specs} | self._behind
         self._give_up([key for key in self._leased if key not in wanted])
         self._done = {key: made for key, made in self._done.items() if key in wanted}
         self._waiting = {key: spec for key, spec in wanted.items() if key not in self._leased | self._done}
@@ -80,6 +102,7 @@ class Pool:
         while key not in self._done:
             self._fill()
             self._look(key)
+        self._behind.pop(key, None)
         made = self._done.pop(key)
         self._fill()
         if isinstance(made, AutoresearchError):
@@ -87,9 +110,7 @@ class Pool:
         return made
 
     def drop(self) -> None:
-        self._waiting.clear()
-        self._done.clear()
-        self._give_up([*self._leased])
+        self.ahead([])
 
     def _fill(self) -> None:
         """Begin what waits, as far as slots are free."""
@@ -99,7 +120,7 @@ class Pool:
 
     def _lease(self, spec: RunSpec, number: int) -> None:
         account = ExitStack()
-        account.enter_context(self.meter(self.limit_s))
+        account.enter_context(self.meter(spec))
         now = time.monotonic()
         lease = _Lease(spec, uuid.uuid4().hex, now, now + self.limit_s + GRACE_S, number, account)
         self._leased[_key(spec)] = lease

@@ -67,6 +67,11 @@ def current_run(workspace: Workspace) -> dict[str, Any] | None:
     return next(iter(current_runs(workspace)), None)
 
 
+def in_use(workspace: Workspace) -> bool:
+    """Whether a living process answers for a run in this slot, which another command must leave alone."""
+    return workspace.number > 0 and _of_the_living(workspace.running) is not None
+
+
 def current_runs(workspace: Workspace) -> list[dict[str, Any]]:
     """Return what is being measured by living processes, one for each slot with a run."""
     said = (_of_the_living(each.running) for each in workspace.in_slots)
@@ -93,6 +98,12 @@ def only_loop(workspace: Workspace) -> Iterator[None]:
 def loop_runs(workspace: Workspace) -> bool:
     """Whether a living process runs the loop, also while an agent is at work and nothing is measured."""
     return _of_the_living(workspace.loop) is not None
+
+
+def another_loop_runs(workspace: Workspace) -> bool:
+    """Whether another living process than this one runs the loop."""
+    loop = _of_the_living(workspace.loop)
+    return loop is not None and loop["pid"] != os.getpid()
 
 
 def is_locked(workspace: Workspace) -> bool:

@@ -62,8 +62,7 @@ class Workspace:
     @property
     def scratch(self) -> Path:
         """What a run gets and nobody keeps; emptied by the next command after a kill."""
-        whole = self.state / "scratch"
-        return whole / str(self.number) if self.number else whole
+        return self.state / (f"scratch.{self.number}" if self.number else "scratch")
 
     @property
     def slot(self) -> Path:
