@@ -35,12 +35,13 @@ SHARES = {
     "tests/models": (18, 2),
     "tests/pretrain": (140, 12),
     "tests/reports": (20, 7),
-    "tests/runs": (33, 28),
+    "tests/runs": (33, 27),
     "tests/search": (3, 3),
     "tests/statistics": (9, 5),
     "tests/studies": (26, 13),
     "tests/system": (3, 3),
     "tests/tasks": (34, 11),
+    "tests/workers": (16, 1),
     "tests/workspace": (26, 12),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""

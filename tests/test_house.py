@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "autoresearch"
-ROOMS = ("errors", "escaping", "metrics", "statistics", "journal", "system", "workspace", "runs", "experiments",
-         "studies", "search", "models", "reports", "loop", "exchange", "cli")  # fmt: skip
+ROOMS = ("errors", "escaping", "metrics", "statistics", "journal", "system", "workspace", "runs", "workers",
+         "experiments", "studies", "search", "models", "reports", "loop", "exchange", "cli")  # fmt: skip
 """A room, which is a folder or a module at the top, imports only itself and what stands before it."""
 PURE_ROOMS = {"errors", "escaping", "metrics", "statistics", "journal"}
 PURE_MODULES = {

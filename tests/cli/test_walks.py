@@ -623,6 +623,18 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("baseline",), then(lambda: env.delenv("AUTORESEARCH_SANDBOX"), ("check",)))
 
 
+@walk("workers/choice.py slots_of: {} names no workers", "measured")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("baseline", "--seeds", "4", "--workers", "two"), lambda: ("baseline", "--seeds", "4"))
+
+
+@walk("workers/choice.py with_workers: see what is missing: autoresearch doctor", "measured")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    env.setenv("AUTORESEARCH_SANDBOX", "off")
+    ask = ("baseline", "--seeds", "4", "--workers", "local:2")
+    return Ask(ask, lambda: ask[:3])
+
+
 # --- ideas and strategies ---
 
 
@@ -976,6 +988,11 @@ NOT_WALKED = {
     "runs/setup.py setup: {} is not installed": "nothing is installed by tests; tests/test_install.py",
     "experiments/baseline.py baseline: {}; {} is not installed": "likewise",
     "reports/first_minute.py measured: torch is not installed": "nothing is installed by tests",
+    "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_places.py",
+    "workers/local.py places: this system holds no process to some of the cores, so runs would disturb each other":
+        "another system; tests/workers/test_places.py",
+    "workers/local.py submit: a worker could not be started: {}": "any error of the system",
+    "workers/worker.py main: the run could not be made: {}": "any error of the system",
     "cli/jobs.py wait: still running: {}": "waits for a run; tests/cli/test_jobs.py",
     "cli/history.py _file_of: {} is no text": "what it prints writes where one says",
     "experiments/preflight.py check_stop: take the honest number now: {}": "a clock; tests/experiments/test_time.py",

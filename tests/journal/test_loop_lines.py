@@ -42,6 +42,19 @@ def verdict(number: int, outcome: str) -> dict[str, Any]:
     return {"run": number, "commit": f"c{number}", "metric": None, "status": status, "outcome": outcome}
 
 
+def test_several_proposals_wait_in_the_order_of_their_turns_whichever_line_was_the_last() -> None:
+    kept = {"run": 1, "commit": "c", "metric": 1.0, "status": "keep", "outcome": "ok"}
+    applied = {**proposal(2), "commit": "on another incumbent"}
+    lines = (kept, proposal(1), proposal(2), proposal(3), start(2, "c1"), verdict(2, "ok"), applied)
+    found = session(*lines)
+    assert [(p.turn, p.commit) for p in found.waiting] == [(2, "on another incumbent"), (3, "c3")]
+    assert found.proposed is found.waiting[0] and found.loop.next_turn == 4, "no turn has the number of an earlier one"
+    dropped = session(*lines, proposal(2, "refused"), start(3, "c3"), verdict(3, "killed"))
+    assert [p.turn for p in dropped.waiting] == [3], "what a machine failed is measured again"
+    elsewhere = session(*lines, {**CONFIG, "segment": 1}, proposal(4))
+    assert [p.turn for p in elsewhere.waiting] == [4], "what was made for another segment waits no more"
+
+
 def test_costs_add_up_and_what_is_open_or_unpriced_counts_as_reserved() -> None:
     used = Usage("m", 100, 40, 10, 7, 0.1)
     ledger = session(

@@ -37,6 +37,7 @@ def baseline(
     seeds: Annotated[
         int | None, typer.Option(min=1, max=64, help="Runs, each with its own seed.", show_default="by policy")
     ] = None,
+    workers: jobs.Workers = "",
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -44,6 +45,7 @@ def baseline(
 
     The commit at the tip becomes experiment 1, run several times.
     Called again with more seeds it measures the missing ones.
+    With --workers local:N they are measured N at once: on N GPUs, or on the cores of a CPU, which are shared out.
 
     Example: autoresearch baseline --seeds 3
     """
@@ -52,12 +54,12 @@ def baseline(
 
     workspace = find(here())
     if detach:
-        jobs.detach(workspace, jobs.words("baseline", seeds=seeds), as_json)
+        jobs.detach(workspace, jobs.words("baseline", seeds=seeds, workers=workers or None), as_json)
         return
     measured = load_session(workspace).baseline
     again = measured.number if measured else None
     with Display() as display, jobs.measuring(workspace, "baseline", again=again) as job:
-        result = baseline(workspace, seeds, wall_clock, tick=display.tick)
+        result = baseline(workspace, seeds, wall_clock, tick=display.tick, workers=workers)
         output = _kept(workspace, job, result)
     emit_with_messages(workspace, result.session, as_json, *output)
 
@@ -83,6 +85,7 @@ def try_(
     same: Annotated[
         bool, typer.Option("--same", help="Measure it though it was measured before, or differs in no code.")
     ] = False,
+    workers: jobs.Workers = "",
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -103,13 +106,14 @@ def try_(
         raise UsageError("--pairs is for a change that was a close call", which)
     if detach:
         pairs_given = [word for pair in asi or () for word in ("--asi", pair)]
-        words = jobs.words("try", "-m", message, again=again, pairs=pairs_asked, same=same)
+        words = jobs.words("try", "-m", message, again=again, pairs=pairs_asked, same=same, workers=workers or None)
         jobs.detach(workspace, [*words, *pairs_given], as_json)
         return
     with Display() as display, jobs.measuring(workspace, "try") as job:
         result = attempt(
-            workspace, message.strip(), given, wall_clock, again=again, same=same, pairs=pairs_asked, tick=display.tick
-        )
+            workspace, message.strip(), given, wall_clock, again=again, same=same, pairs=pairs_asked,
+            tick=display.tick, workers=workers,
+        )  # fmt: skip
         output = _kept(workspace, job, result)
     emit_with_messages(workspace, result.session, as_json, *output)
 

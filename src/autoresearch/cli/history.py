@@ -22,7 +22,8 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import costs, views
 from autoresearch.reports.log_table import log_lines, log_view
-from autoresearch.workspace.lock import current_run, is_locked, lock, loop_runs
+from autoresearch.reports.time_left import running_words
+from autoresearch.workspace.lock import current_runs, is_locked, lock, loop_runs
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -47,8 +48,11 @@ def status(as_json: JsonFlag = False) -> None:
 
     workspace = find(here())
     session = load_session(workspace)
-    running = current_run(workspace)
+    runs = current_runs(workspace)
+    running = runs[0] if runs else None
     view = views.status_view(session, running, night_alpha_of(workspace.root))
+    view["slots"] = [{**{key: run.get(key) for key in ("experiment", "seed", "since")}, "words": running_words(run)}
+                     for run in runs]  # fmt: skip
     idle = running is None and not is_locked(workspace)
     wrong = problem(workspace, session) if idle else None
     view["wrong"] = wrong and str(wrong)

@@ -32,6 +32,11 @@ Flag = Annotated[
     bool, typer.Option("--detach", help="Come back at once; it goes on by itself. See: autoresearch wait.")
 ]
 
+Workers = Annotated[
+    str,
+    typer.Option("--workers", metavar="local:N", help="Make N runs at once.", show_default="one run at a time"),
+]
+
 
 def detach(workspace: Workspace, line: list[str], as_json: bool) -> None:
     """Start `autoresearch LINE` as a session of its own and say what to wait for; if it has ended, what it said."""

@@ -58,6 +58,7 @@ def run(
         ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other proposals.")] = 0,
+    workers: jobs.Workers = "",
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -75,7 +76,7 @@ def run(
     """
     workspace = find(here())
     if detach:
-        line = jobs.words("run", agent=agent, strategy=strategy or None, seed=seed or None)
+        line = jobs.words("run", agent=agent, strategy=strategy or None, seed=seed or None, workers=workers or None)
         line += jobs.words("", **{"max-experiments": max_experiments, "max-hours": max_hours, "max-usd": max_usd})[1:]
         jobs.detach(workspace, line, as_json)
         return
@@ -85,7 +86,7 @@ def run(
 
     if strategy:
         strategies.load(strategy)
-    options = Options(max_experiments, max_hours, max_usd, strategy, seed)
+    options = Options(max_experiments, max_hours, max_usd, strategy, seed, workers)
     agents = agents_of(agent)
     with Display() as display:
 

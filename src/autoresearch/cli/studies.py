@@ -34,6 +34,7 @@ def confirm(
         Literal["locked", "search"] | None,
         typer.Option(help="What is evaluated on.", show_default="locked, where there is an evaluator"),
     ] = None,
+    workers: jobs.Workers = "",
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -48,10 +49,10 @@ def confirm(
     from autoresearch.system.clock import wall_clock
 
     if detach:
-        jobs.detach(find(here()), jobs.words("confirm", seeds=seeds, split=split), as_json)
+        jobs.detach(find(here()), jobs.words("confirm", seeds=seeds, split=split, workers=workers or None), as_json)
         return
     with Display() as display:
-        result, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick)
+        result, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick, workers=workers)
     study = session.studies[-1]
     uses = len(session.locked)
     view = {**result.as_result(), "study": study.number, "split": study.split, "locked_uses": uses, **study.about,
@@ -141,6 +142,7 @@ def ablate(
         int | None, typer.Option(min=1, max=64, help="Most seeds for each variant.", show_default="3")
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Let the policy decide on the smaller stack.")] = False,
+    workers: jobs.Workers = "",
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -156,12 +158,14 @@ def ablate(
 
     workspace = find(here())
     if detach:
-        jobs.detach(workspace, jobs.words("ablate", seeds=seeds, apply=apply), as_json)
+        jobs.detach(workspace, jobs.words("ablate", seeds=seeds, apply=apply, workers=workers or None), as_json)
         return
     with Display() as display:
-        ablation, session = ablate.ablate(workspace, seeds, wall_clock, tick=display.tick)
+        ablation, session = ablate.ablate(workspace, seeds, wall_clock, tick=display.tick, workers=workers)
         offer, stack = ablation.offer, ablation.stack
-        report = ablate.apply(workspace, ablation, wall_clock, tick=display.tick) if apply and offer else None
+        report = None
+        if apply and offer:
+            report = ablate.apply(workspace, ablation, wall_clock, tick=display.tick, workers=workers)
     lines = [f"{'undone':<10}  {'verdict':<8}  {'worth':>10}  {'seeds':>5}  why"]
     for change in (*ablation.changes, *([stack] if stack and len(stack.without) > 1 else [])):
         worth = "-" if change.worth is None else number(session, change.worth, signed=True)
@@ -187,6 +191,7 @@ def ablate(
 def selftest(
     experiments: Annotated[int, typer.Option("--experiments", "-n", min=1, help="Changes of nothing, in all.")] = 20,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; forget the earlier ones.")] = False,
+    workers: jobs.Workers = "",
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -203,10 +208,11 @@ def selftest(
     from autoresearch.system.clock import wall_clock
 
     if detach:
-        jobs.detach(find(here()), jobs.words("selftest", experiments=experiments, fresh=fresh), as_json)
+        words = jobs.words("selftest", experiments=experiments, fresh=fresh, workers=workers or None)
+        jobs.detach(find(here()), words, as_json)
         return
     with Display() as display:
-        rate, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick)
+        rate, session = selftest(find(here()), experiments, wall_clock, fresh=fresh, tick=display.tick, workers=workers)
     greedy = replayed(session, Rules(policy="greedy"))
     lucky = sum(d.verdict == "keep" and d.reason != BASELINE for d in greedy)
     low, high = rate.interval

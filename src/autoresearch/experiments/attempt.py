@@ -11,11 +11,13 @@ from autoresearch.experiments.candidate import find_candidate, restore
 from autoresearch.experiments.decide import (
     SCREENING_SEED,
     SeedRuns,
+    Side,
     among,
     compared,
     decide,
     failure,
     incomparable,
+    likely_next,
     most_runs,
     verdict_line,
 )
@@ -33,10 +35,12 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
+from autoresearch.runs.spec import Meter, RunContext, RunSpec, Tick, giving_up, unmetered
 from autoresearch.runs.turn import Turn
+from autoresearch.statistics.decision import Step
 from autoresearch.system.clock import Clock
 from autoresearch.system.process import signals_interrupt
+from autoresearch.workers.pool import Pool
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -57,18 +61,19 @@ def attempt(
     stops: bool = True,
     tick: Tick | None = None,
     meter: Meter = unmetered,
+    workers: str | Pool = "",
 ) -> ExperimentResult:
     """Measure the change on top of the incumbent and keep or discard it (`try`).
 
     With `again` it is the change of that experiment, and with `pairs` up to so many decide on it, however its first run
     is; with `same` it may be code that was measured before, or none. Without `stops` no stop condition holds it
-    up. `meter` keeps account of the time of its runs.
+    up. `meter` keeps account of the time of its runs, `workers` names the slots that make them.
 
     Raises an `AutoresearchError` before anything is recorded when the experiment may not start, and `MachineError`
     when it was cut short; then nothing was decided.
     """
     with lock(root), signals_interrupt():
-        context, session, remarks = preflight(root, clock, tick, stops=stops, meter=meter)
+        context, session, remarks = preflight(root, clock, tick, stops=stops, meter=meter, workers=workers)
         git, task = context.git, context.task
         if again is not None:
             earlier = restore(root, git, session, task, again)
@@ -103,7 +108,7 @@ def attempt(
         )
         append(root, start)
         runs = SeedRuns(number, candidate.simpler, pairs, compared(task.rules))
-        with interruptible(root, git, number, clock):
+        with interruptible(root, git, number, clock), giving_up(context):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
             status, reason = _judged(context, session, runs, commit, candidate.parent, clock)
@@ -139,6 +144,7 @@ def _judged(
         if step.action in ("keep", "discard"):
             return step.action, step.reason
         assert step.seed is not None
+        context.ahead(_likely(context, session, runs, step, commit, parent))
         if step.action == "run_candidate":
             run(step.seed)
         else:
@@ -146,6 +152,21 @@ def _judged(
             runs.failed = _repeat_incumbent(context, session, runs, step.seed, turn, clock)
             session = load_session(context.workspace)
     return failure(runs.failed)
+
+
+def _likely(
+    context: RunContext, session: Session, runs: SeedRuns, step: Step, commit: str, parent: str
+) -> list[RunSpec]:
+    """Return the run that was asked for, and those that will be next if the pairs go on."""
+    incumbent = session.incumbent
+    assert incumbent is not None
+
+    def spec(side: Side, seed: int) -> RunSpec:
+        if side == "candidate":
+            return context.spec(commit, runs.number, seed, parent=parent)
+        return context.spec(incumbent.commit or "", incumbent.number, seed)
+
+    return [spec(*each) for each in likely_next(step, runs, context.task.rules, frozenset(incumbent.by_seed))]
 
 
 def _repeat_incumbent(

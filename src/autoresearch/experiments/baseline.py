@@ -13,20 +13,21 @@ from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
 from autoresearch.experiments.seed_use import told, without_seed
-from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
+from autoresearch.experiments.undisturbed import MOST_AGAIN, make, measure_undisturbed
 from autoresearch.journal.events import disturbed_line, repeat_line, start_line
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment
-from autoresearch.runs.measure import check, measure
+from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
-from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
+from autoresearch.runs.spec import Meter, RunContext, Tick, giving_up, unmetered
 from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
 from autoresearch.system.extras import install, missing_ml
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.system.process import signals_interrupt
+from autoresearch.workers.pool import Pool
 from autoresearch.workspace.editable import edited, mutable_paths, put_aside
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import changing_git, lock
@@ -35,22 +36,30 @@ from autoresearch.workspace.workspace import Workspace
 
 
 def baseline(
-    root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None, meter: Meter = unmetered
+    root: Workspace,
+    seeds: int | None,
+    clock: Clock,
+    *,
+    tick: Tick | None = None,
+    meter: Meter = unmetered,
+    workers: str | Pool = "",
 ) -> ExperimentResult:
     """Measure the commit at the tip as the session's baseline, or give an existing baseline more seeds.
 
-    `meter` keeps account of the time of its runs.
+    `meter` keeps account of the time of its runs; `workers` names the slots that make them, all at once where there are
+    enough.
 
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
     with lock(root), signals_interrupt():
         taken = take_edited_task(root, clock())
-        context, session, remarks = preflight(root, clock, tick, meter=meter)
+        context, session, remarks = preflight(root, clock, tick, meter=meter, workers=workers)
         remarks = [*taken, *remarks]
         git, task = context.git, context.task
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
-            return _more_seeds(context, session.baseline, wanted, clock, remarks, asked=seeds is not None)
+            with giving_up(context):
+                return _more_seeds(context, session.baseline, wanted, clock, remarks, asked=seeds is not None)
         if edited(git, session, task):
             what = ", ".join(task.files.mutable)
             raise PreconditionError(
@@ -62,9 +71,10 @@ def baseline(
         start = start_line(number, commit, None, SCREENING_SEED, "baseline", {}, code, clock())
         append(root, start)
         runs = SeedRuns(number, guards=compared(task.rules))
-        with interruptible(root, git, number, clock):
+        with interruptible(root, git, number, clock), giving_up(context):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
+            context.ahead([context.spec(commit, number, seed) for seed in wanted])
             for seed in wanted:
                 if runs.failed is None:
                     spec = context.spec(commit, number, seed, turn=runs.turn(seed, len(wanted), None, exactly=True))
@@ -126,10 +136,11 @@ def _more_seeds(
             f"the baseline is there{extra}: experiment {first.number}", 'next: autoresearch try -m "..."'
         )
     last = None
+    context.ahead([context.spec(first.commit or "", first.number, seed) for seed in missing])
     more, each = SeedRuns(first.number), run_seconds(load_session(context.workspace))
     for seed in missing:
         turn = more.turn(seed, len(missing), each, exactly=True)
-        last = measure(context, context.spec(first.commit or "", first.number, seed, turn=turn))
+        last = make(context, context.spec(first.commit or "", first.number, seed, turn=turn))
         if last.value is None:
             message = f"the baseline failed with seed {seed}: {last.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {first.number}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.evidence import gather
@@ -16,6 +16,8 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.turn import Turn
 from autoresearch.statistics.decision import Rules, Step, next_step
 from autoresearch.statistics.noise import mad_confidence
+
+Side = Literal["candidate", "incumbent"]
 
 SCREENING_SEED = 1
 """Every candidate is screened on the seed that every baseline has run."""
@@ -112,6 +114,25 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
     runs.alpha = step.alpha
     return step
+
+
+def likely_next(step: Step, runs: SeedRuns, rules: Rules, theirs: Collection[int]) -> list[tuple[Side, int]]:
+    """Return the run of `step`, and those that will be asked for as long as the pairs decide nothing: (side, seed).
+
+    `theirs` are the seeds that the incumbent has run. A guess, which changes no verdict: for whoever has free slots.
+    """
+    assert step.seed is not None
+    asked: tuple[Side, int] = ("candidate" if step.action == "run_candidate" else "incumbent", step.seed)
+    if step.noise.exact or rules.exact or rules.policy == "greedy":
+        return [asked]
+    if step.action == "run_incumbent" and len(runs.values) < 2:
+        return [asked]  # it comes before the pairs, and may end the experiment
+    made = sum(seed in theirs for seed in [*runs.values][1:])
+    left = range(max(0, (runs.pairs or rules.seeds) - made))
+    known: dict[Side, Collection[int]] = {"candidate": runs.values, "incumbent": theirs}
+    sides: tuple[Side, ...] = ("candidate", "incumbent")
+    pairs: list[tuple[Side, int]] = [(side, step.seed + n) for n in left for side in sides]
+    return [asked, *((side, seed) for side, seed in pairs if (side, seed) != asked and seed not in known[side])]
 
 
 def most_runs(rules: Rules, pairs: int | None = None) -> int:

@@ -14,6 +14,8 @@ from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import missing_commits
+from autoresearch.workers.choice import with_workers
+from autoresearch.workers.pool import Pool
 from autoresearch.workspace.editable import (
     behind_the_best,
     check_immutable,
@@ -36,11 +38,18 @@ TASK_IS_FIXED = "install it, or correct [run] command in autoresearch.toml, comm
 
 
 def preflight(
-    root: Workspace, clock: Clock, tick: Tick | None, *, stops: bool = True, meter: Meter = unmetered
+    root: Workspace,
+    clock: Clock,
+    tick: Tick | None,
+    *,
+    stops: bool = True,
+    meter: Meter = unmetered,
+    workers: str | Pool = "",
 ) -> tuple[RunContext, Session, list[str]]:
     """Repair what a kill left, then check that runs may begin; return what they need, and what was repaired.
 
-    A stop condition is one of experiments: without `stops` it does not count.
+    A stop condition is one of experiments: without `stops` it does not count. `workers` names the slots that make the
+    runs; empty is this process.
     """
     git = git_at(root.root)
     recovered = recover(root, git, clock())
@@ -55,7 +64,7 @@ def preflight(
     check_command(root.root, task.run.command, search_path(root), TASK_IS_FIXED)
     check_project(root, task)
     sandbox_for(task)
-    context = RunContext(root, git, task, tick, meter, python_of(root, task))
+    context = with_workers(RunContext(root, git, task, tick, meter, python_of(root, task)), workers)
     another = differs(session.segment.python, context.python)
     return context, session, [*recovered.done, *([another] if another else [])]
 

@@ -17,11 +17,12 @@ from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.study import FINALIZE
 from autoresearch.runs.isolation import journal_backup
+from autoresearch.runs.orphans import end_run
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, missing_verdict, whole_lines
-from autoresearch.workspace.lock import changing_git, check_still_there
+from autoresearch.workspace.lock import changing_git, check_still_there, in_use
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -215,26 +216,19 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
 
 
 def _end_orphans(workspace: Workspace, done: list[str]) -> None:
-    """End the processes of a run whose engine is gone."""
-    about = {}
-    try:
-        about = json.loads(workspace.running.read_text())
-        run_id = about["run_id"]
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError):
-        run_id = ""
-    from autoresearch.system.process import kill_run
-
-    count = kill_run(run_id) if run_id else 0
-    if count:
-        done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
-    with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
-        message = journal_backup.restored(workspace, git_at(workspace.root), about)
-        done += [message] if message else []
-    for record in workspace.slot.glob("*.record"):  # nobody has seen what that run did to it
-        record.unlink(missing_ok=True)
-    workspace.running.unlink(missing_ok=True)
+    """End the processes of the runs whose engine is gone. A loop that lives may have runs in its slots meanwhile."""
+    for here in workspace.in_slots:
+        left = end_run(here) if not in_use(here) else None
+        if left is None:
+            continue
+        about, count = left
+        if count:
+            done.append(f"ended {count} process{'es' if count > 1 else ''} that the interrupted run left")
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):
+            message = journal_backup.restored(workspace, git_at(workspace.root), about)
+            done += [message] if message else []
+        remove_tree(here.scratch)
+        here.running.unlink(missing_ok=True)
 
 
 def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
@@ -244,7 +238,8 @@ def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in workspace.slot.glob("*"))
+    folders = [path for here in workspace.in_slots if not in_use(here) for path in here.slot.glob("*")]
+    changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in folders)
     if not marker.exists() and not changing:
         return False
     for _ in range(50):
@@ -272,7 +267,8 @@ def _git_at_work(git: Git) -> bool:
 
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error):
-            at_work = process.info["name"] == "git" and process.ppid() != os.getpid()  # ours only waits for questions
-            if at_work and Path(process.cwd()).is_relative_to(git.top):
+            if process.info["name"] != "git" or not Path(process.cwd()).is_relative_to(git.top):
+                continue
+            if os.getpid() not in {each.pid for each in process.parents()}:  # ours only waits for questions
                 return True
     return False

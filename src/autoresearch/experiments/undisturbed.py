@@ -17,6 +17,14 @@ MOST_AGAIN = 2
 """How often one run is made again; a machine that is always disturbed must not stop a session."""
 
 
+def make(context: RunContext, spec: RunSpec) -> Measurement:
+    """Make a run and keep account of it: here, or in a slot where the context has some."""
+    if context.slots is not None:
+        return context.slots.measure(spec)
+    with context.meter(context.task.run.limit_s):
+        return measure(context, spec)
+
+
 def measure_undisturbed(
     context: RunContext,
     spec: RunSpec,
@@ -35,8 +43,7 @@ def measure_undisturbed(
     """
     seen: list[str] = []
     while True:
-        with context.meter(context.task.run.limit_s):
-            run = measure(context, spec)
+        run = make(context, spec)
         why = "" if context.task.same_work else disturbance(run, own, beside)
         if not why or run.value is None:
             return run, tuple(seen)

@@ -116,7 +116,7 @@ class Loop:
 
     @property
     def next_turn(self) -> int:
-        return self.last.turn + 1 if self.last else 1
+        return max((p.turn for p in self.proposals), default=0) + 1  # the last line may be of an earlier turn
 
     @property
     def commits(self) -> frozenset[str]:

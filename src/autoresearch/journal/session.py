@@ -176,14 +176,24 @@ class Session:
         values = [e.metric for e in self.current if e.metric is not None]
         return mad_confidence(self.gain, values) if self.gain is not None else None
 
+    @cached_property
+    def waiting(self) -> tuple[LoopProposal, ...]:
+        """The proposals of agents that wait to be measured, or measured again after an interruption, in the order of
+        their turns; more than one where several runs are made at once."""
+        decided = {e.commit for e in self.experiments if e.outcome not in (None, "killed")}
+        here = {e.number for e in self.current}
+        latest = {p.turn: p for p in self.loop.proposals}
+        last = self.loop.last
+        return tuple(
+            p
+            for _, p in sorted(latest.items())
+            if p.outcome == MADE and p.commit not in decided and (p is last or p.parent in here)
+        )
+
     @property
     def proposed(self) -> LoopProposal | None:
-        """The last proposal of an agent while it waits to be measured, or measured again after an interruption."""
-        last = self.loop.last
-        if last is None or last.outcome != MADE:
-            return None
-        decided = any(e.commit == last.commit and e.outcome not in (None, "killed") for e in self.experiments)
-        return None if decided else last
+        """The first of them."""
+        return self.waiting[0] if self.waiting else None
 
     @property
     def study(self) -> Study | None:

@@ -90,6 +90,10 @@ class Checked:
             raise Refused(
                 f"this is the code of experiment {e.number} ({e.status}: {e.description}); change something else"
             )
+        for p in self.session.waiting:
+            if p.fingerprint == code:
+                self.same = 0
+                raise Refused(f"this code waits to be measured already ({p.description}); change something else")
         for p in self.session.loop.proposals:
             if p.fingerprint == code and p.commit is None:
                 self.same = 0

@@ -8,8 +8,8 @@ done: a commit that waits to be measured, an answer that lies in the folder, a n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
@@ -26,6 +26,7 @@ from autoresearch.loop.agents.client import sweep
 from autoresearch.loop.awake import Times, kept_awake
 from autoresearch.loop.guarded import Skipped, interrupts, watch_for_skip
 from autoresearch.loop.ledger import Accounts
+from autoresearch.loop.lineup import LineUp
 from autoresearch.loop.options import Ended, Options
 from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
@@ -89,15 +90,16 @@ class Driver:
         Raises `StopReached` when one holds already, `MachineError` when it was interrupted, and what ends the loop
         otherwise: a workspace that is not ready, a machine that fails, an agent that a person must do something for.
         """
-        with only_loop(self.workspace), interrupts(), kept_awake(self.say) if self.awake else nullcontext():
+        awake = kept_awake(self.say) if self.awake else contextlib.nullcontext()
+        with only_loop(self.workspace), interrupts(), awake, self._slots() as self.lineup:
             self._begin()
             before = self._progress()
             try:
                 while True:
                     self._hold()
-                    waiting = self.session.proposed
-                    if waiting is not None:
-                        self._measure(waiting)
+                    waiting = self._line_up()
+                    if waiting and not self._may_propose(len(waiting)):
+                        self._measure(waiting[0])
                     else:
                         self._turn()
             except StopReached as stop:
@@ -111,6 +113,14 @@ class Driver:
             except AutoresearchError as error:
                 self._end(error.message)
                 raise
+
+    @contextlib.contextmanager
+    def _slots(self) -> Iterator[LineUp]:
+        lineup = LineUp(self.workspace, self.options.workers, self.accounts, self.say)
+        try:
+            yield lineup
+        finally:
+            lineup.close()
 
     def _progress(self) -> tuple[int, int]:
         """Return how many proposals and experiments there are."""
@@ -154,15 +164,47 @@ class Driver:
         if self.session.incumbent is None:
             self.say("there is no baseline yet; it is measured first")
             self.accounts.experiment = self.session.next_number
-            self.tell(baseline(self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device))
+            self.tell(
+                baseline(
+                    self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device,
+                    workers=self.lineup.asked,
+                )
+            )  # fmt: skip
 
-    def _check_stops(self) -> None:
-        """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours."""
+    def _line_up(self) -> tuple[LoopProposal, ...]:
+        """Return the proposals that wait, with their first runs begun where slots are free."""
+        session = self.session
+        if self.lineup.to_begin(session):
+            ready = self._ready()
+            session = patiently(self.workspace, lambda: self.lineup.begin(*ready, self.times.wall), self._rest)
+        return session.waiting
+
+    def _may_propose(self, waiting: int) -> bool:
+        """Whether another proposal is made before the first of those that wait is measured: while slots are free for it
+        and whoever would make it can; not after one that gave nothing, since a verdict may tell more."""
+        session = self.session
+        if waiting >= self.lineup.width or session.loop.fruitless or not self.roster.left:
+            return False
+        if self.roster.pick(session, self.times.wall()) is None:
+            return False
+        try:
+            self._check_stops(waiting)
+        except StopReached:
+            return False
+        return True
+
+    def _check_stops(self, waiting: int | None = None) -> None:
+        """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours.
+
+        With `waiting`, when none may begin while so many proposals wait, which will be experiments.
+        """
         session, options, rules = self.session, self.options, load(self.workspace.root).stop
-        owed = session.proposed is not None
+        owed = session.proposed is not None and waiting is None
+        if waiting and rules.max_experiments is not None:
+            rules = rules.model_copy(update={"max_experiments": rules.max_experiments - waiting})
         hours_alone = Stop(max_hours=rules.max_hours, time_for_confirm=False)
         check_stop(self.workspace, session, hours_alone if owed else rules, self.times.wall())
-        done, run = len(self._measured(session)), session.loop.run
+        done, run = len(self._measured(session)) + (waiting or 0), session.loop.run
         hours, spent = self._hours(), session.ledger.since(run.entries if run else 0).usd
         reason = ""
         if options.max_hours is not None and hours >= options.max_hours:
@@ -212,7 +254,7 @@ class Driver:
                 return
             self.turns.make(context, session, agent)
         loop = self.session.loop
-        if loop.fruitless >= FRUITLESS and loop.last is not None:
+        if loop.fruitless >= FRUITLESS and loop.last is not None and not self.session.waiting:
             what = f"{FRUITLESS} turns in a row gave nothing to measure; the last one: {loop.last.reason}"
             raise AutoresearchError(what, "see: autoresearch log")
 
@@ -280,6 +322,7 @@ class Driver:
             stops=False,
             tick=watch,
             meter=self.accounts.device,
+            workers=self.lineup.asked,
         )
 
     def _remade(self, proposal: LoopProposal, commit: str) -> None:

@@ -33,9 +33,9 @@ class Accounts:
         append(self.workspace, settle_line(id, usage, round(device_s, 3), self.clock()))
 
     @contextlib.contextmanager
-    def device(self, limit_s: float) -> Iterator[None]:
-        """Keep account of one run, however it ends: a `Meter`."""
-        id = self.reserve(self.experiment, device_s=limit_s)
+    def device(self, limit_s: float, experiment: int | None = None) -> Iterator[None]:
+        """Keep account of one run, however it ends: a `Meter`. It is made for `experiment`, or what is measured now."""
+        id = self.reserve(self.experiment if experiment is None else experiment, device_s=limit_s)
         began = self.steady()
         try:
             yield

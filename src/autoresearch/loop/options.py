@@ -19,11 +19,13 @@ class Options:
     """By name; empty leaves it to each agent."""
     seed: int = 0
     """Another one draws other proposals, where an agent draws."""
+    workers: str = ""
+    """The slots that make the runs, as `--workers` names them; empty is one run at a time, in this process."""
 
     @property
     def told(self) -> dict[str, object]:
         """What was asked for, as the journal has it."""
-        names = ("max_experiments", "max_hours", "max_usd", "strategy", "seed")
+        names = ("max_experiments", "max_hours", "max_usd", "strategy", "seed", "workers")
         return {name: value for name in names if (value := getattr(self, name))}
 
 

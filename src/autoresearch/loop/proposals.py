@@ -57,7 +57,7 @@ def plan(session: Session, strategy: str, families: Families) -> Plan:
     parent = session.find(proposed.parent)
     if parent is None or not parent.commit:
         raise PreconditionError(f"experiment {proposed.parent} has no commit to start from", "see: autoresearch log")
-    return Plan(session.loop.next_turn, session.next_number, parent, proposed)
+    return Plan(session.loop.next_turn, session.next_number + len(session.waiting), parent, proposed)
 
 
 def _elsewhere(session: Session, proposed: Proposal, families: Families) -> Proposal:

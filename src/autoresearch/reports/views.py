@@ -220,6 +220,7 @@ def status_lines(session: Session, view: View) -> list[str]:
     lines += [f"time         {time_words(view['time'])}"] if view.get("time") else []
     if view["running"]:
         lines.append(f"running      {running_words(view['running'])}")
+        lines += [f"beside it    {run['words']}" for run in view.get("slots", ())[1:]]
     if view["interrupted"]:
         lines.append(f"interrupted  experiment {view['interrupted']}")
     lines.append(f"next         {view['next']}")

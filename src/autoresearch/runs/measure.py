@@ -191,7 +191,7 @@ def _fresh(run_dir: Path) -> Path:
 def _announced(context: RunContext, spec: RunSpec) -> Iterator[str]:
     """Say in `running.json` what is measured and by whom, with the mark that its processes carry."""
     run_id, workspace = uuid.uuid4().hex, context.workspace
-    me = psutil.Process()
+    me = psutil.Process(context.owner)
     about = {"pid": me.pid, "created": me.create_time(), "run_id": run_id, "experiment": spec.experiment,
              "seed": spec.seed, "since": int(time.time()), "turn": asdict(spec.turn) if spec.turn else None,
              "journal": journal_backup.hold(workspace, context.git)}  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.turn import Turn
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
@@ -55,6 +57,23 @@ class RunSpec:
     """With it, whoever waits is told which run this is."""
 
 
+class Slots(Protocol):
+    """Where runs are made that are not made by this process, several at once."""
+
+    def env(self) -> Mapping[str, object]:
+        """Return what a line of the journal says of the machine that a slot is, the same for each of them."""
+
+    def ahead(self, specs: Sequence[RunSpec]) -> None:
+        """Begin what will probably be asked for, in this order, as far as slots are free; what else was begun and not
+        asked for is given up."""
+
+    def measure(self, spec: RunSpec) -> Measurement:
+        """Return the measurement of a run, made now unless it was begun ahead. Raises as a run here does."""
+
+    def drop(self) -> None:
+        """Give up everything that was begun and not asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """Where and how the runs of a session are measured: the same for all of them."""
@@ -66,16 +85,40 @@ class RunContext:
     meter: Meter = unmetered
     python: Python | None = None
     """The one that the command runs, where there is one."""
+    slots: Slots | None = None
+    """With them, runs are made there and not by this process."""
+    owner: int | None = None
+    """The process that answers for what is measured, where it is not this one."""
 
     def env(self) -> dict[str, object]:
         """Return what a line of the journal says of the machine, and of the Python that ran there."""
-        return {**detect().env(), **(self.python.env() if self.python is not None else {})}
+        machine = detect().env() if self.slots is None else self.slots.env()
+        return {**machine, **(self.python.env() if self.python is not None else {})}
+
+    def ahead(self, specs: Sequence[RunSpec]) -> None:
+        """Say which runs will probably be asked for next, so that free slots make them; without slots nothing is."""
+        if self.slots is not None:
+            self.slots.ahead(specs)
+
+    def drop(self) -> None:
+        """Give up what was begun and not asked for."""
+        if self.slots is not None:
+            self.slots.drop()
 
     def spec(
         self, commit: str, experiment: int, seed: int, *, parent: str | None = None, turn: Turn | None = None
     ) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""
         return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent, turn=turn)
+
+
+@contextmanager
+def giving_up(context: RunContext) -> Iterator[None]:
+    """At the end, and when something is raised, give up what was begun ahead and not asked for."""
+    try:
+        yield
+    finally:
+        context.drop()
 
 
 def seeded(command: str, seed: int) -> str:

@@ -13,7 +13,7 @@ from autoresearch.experiments.code_fingerprint import code_size, syntax_error
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.refs import ablation_ref
-from autoresearch.journal.session import Experiment, Session
+from autoresearch.journal.session import Experiment, Session, hardware_of
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.statistics.distributions import student
@@ -81,13 +81,18 @@ class Ablation:
         return {"incumbent": self.incumbent, "changes": changes, "stack": stack, "offered": self.offer is not None}
 
 
-def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> tuple[Ablation, Session]:
+def ablate(
+    root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None, workers: str = ""
+) -> tuple[Ablation, Session]:
     """Undo each kept change on top of the incumbent, measure, and try the smaller stack; the branch stays as it is.
 
-    Raises `PreconditionError` when nothing was kept since the baseline.
+    With `workers` their slots make the runs of a variant at once. Raises `PreconditionError` when nothing was kept
+    since the baseline.
     """
     with lock(root), signals_interrupt():
-        context, session, _ = preflight(root, clock, tick, stops=False)
+        context, session, _ = preflight(root, clock, tick, stops=False, workers=workers)
+        if session.hardware:  # where the last runs were made on other slots than these, theirs are no comparison
+            session = replace(session, hardware=hardware_of(context.env()), memo={})
         incumbent = session.incumbent
         kept = [e for e in session.current if e.status == "keep" and e.parent and context.git.resolve(e.commit or "")]
         if incumbent is None or incumbent.reference is None or not kept:
@@ -96,6 +101,7 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
         chosen = _seeds(session, incumbent, count)
         about = {"incumbent": incumbent.number, "kept": [e.number for e in kept], "seeds": chosen}
         again = "autoresearch ablate" + (f" --seeds {seeds}" if seeds else "")
+        again += f" --workers {workers}" if workers else ""
         here = incumbent.on(session.hardware)
         most = most_runs(len(kept), chosen, here)
         with study_of(context, session, clock, "ablate", about, again, most=most, exactly=most == 1) as runner:
@@ -115,7 +121,9 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
         return ablation, load_session(root)
 
 
-def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
+def apply(
+    root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | None = None, workers: str = ""
+) -> ExperimentResult:
     """Put the smaller stack into the folder and let the policy decide on it, as on any change."""
     stack = ablation.offer
     if stack is None or stack.commit is None:
@@ -134,7 +142,7 @@ def apply(root: Workspace, ablation: Ablation, clock: Clock, *, tick: Tick | Non
     description = (
         f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
     )
-    return attempt(root, description, {"ablate": list(stack.without)}, clock, same=True, tick=tick)
+    return attempt(root, description, {"ablate": list(stack.without)}, clock, same=True, tick=tick, workers=workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +177,9 @@ class _Trial:
     def _measured(self, commit: str, numbers: tuple[int, ...]) -> AblationVariant:
         theirs, ours = dict(self.incumbent.comparison_runs), dict[int, float]()
         variant = AblationVariant(numbers, "unclear", "not measured")
+        here = self.incumbent
+        both = ((commit, here.number, ours), (here.commit or "", here.number, theirs))
+        self.runner.ahead([(made, e, seed) for seed in self.seeds for made, e, has in both if seed not in has])
         for seed in self.seeds:
             value = self.runner.value(commit, self.incumbent.number, seed)
             if isinstance(value, Measurement):
@@ -216,23 +227,28 @@ def undo_all(git: Git, commit: str, undo: Sequence[Experiment]) -> dict[str, Ent
     None stands for what is gone. What was merged is in the repository then. Returns what is in the way as a sentence
     when they cannot be taken out.
     """
+    return carried(git, commit, [(e.commit or "", e.parent or "", f"experiment {e.number}") for e in reversed(undo)])
+
+
+def carried(git: Git, commit: str, changes: Sequence[tuple[str, str, str]]) -> dict[str, Entry | None] | str:
+    """Return path -> entry of what changes when `commit` gets, one after the other, what leads from one commit to
+    another: (from, to, what that is called). None and a sentence stand for the same as in `undo_all`."""
     now: dict[str, Entry | None] = {}
-    for e in reversed(undo):
-        parent, made = e.parent or "", e.commit or ""
-        paths = git.changed(parent, made)
-        before, after, here = (git.entries_of(c, paths) if paths else {} for c in (parent, made, commit))
+    for begin, end, name in changes:
+        paths = git.changed(begin, end)
+        before, after, here = (git.entries_of(c, paths) if paths else {} for c in (begin, end, commit))
         for path in paths:
-            ours, base, theirs = now.get(path, here.get(path)), after.get(path), before.get(path)
+            ours, base, theirs = now.get(path, here.get(path)), before.get(path), after.get(path)
             if ours == base:
                 now[path] = theirs
                 continue
             if ours is None or base is None or theirs is None:
-                return f"{path} of experiment {e.number} was changed later on"
+                return f"{path} of {name} was changed later on"
             mode, what = _chosen(ours[0], base[0], theirs[0]), _chosen(ours[1], base[1], theirs[1])
             if what is None and mode is not None and mode.startswith("100"):
                 what = _merged(git, ours[1], base[1], theirs[1])
             if mode is None or what is None:
-                return f"later changes of {path} build on experiment {e.number}"
+                return f"later changes of {path} build on {name}"
             now[path] = (mode, what)
     here = git.entries_of(commit, [*now]) if now else {}
     return {path: entry for path, entry in now.items() if entry != here.get(path)}

@@ -20,14 +20,21 @@ from autoresearch.workspace.workspace import Workspace
 
 
 def confirm(
-    root: Workspace, seeds: int | None, split: str | None, clock: Clock, *, tick: Tick | None = None
+    root: Workspace,
+    seeds: int | None,
+    split: str | None,
+    clock: Clock,
+    *,
+    tick: Tick | None = None,
+    workers: str = "",
 ) -> tuple[Confirmation, Session]:
     """Measure baseline and best on fresh seeds, on the locked split where the task has an evaluator.
 
-    Returns what was claimed and what was found. Raises `PreconditionError` when nothing was kept.
+    With `workers` their slots make the runs, as many at once as there are. Returns what was claimed and what was found.
+    Raises `PreconditionError` when nothing was kept.
     """
     with lock(root), signals_interrupt():
-        context, session, _ = preflight(root, clock, tick, stops=False)
+        context, session, _ = preflight(root, clock, tick, stops=False, workers=workers)
         first, best = session.baseline, session.best
         if first is None or best is None or best.number == first.number or session.gain is None:
             raise PreconditionError("nothing was kept since the baseline", "there is no gain to confirm yet")
@@ -41,6 +48,7 @@ def confirm(
         about = {"baseline": first.number, "best": best.number, "seeds": chosen}
         again = "autoresearch confirm" + (f" --seeds {seeds}" if seeds else "")
         again += f" --split {split}" if split == SEARCH and context.task.run.evaluate else ""
+        again += f" --workers {workers}" if workers else ""
         with study_of(context, session, clock, "confirm", about, again, split, 2 * count) as runner:
             named = f"experiment {best.number}"
             result = _beside(runner, session, first, best.commit or "", best.number, named, chosen, session.gain)
@@ -90,8 +98,10 @@ def _beside(
 ) -> Confirmation:
     """Run the baseline and a commit side by side, so that a machine that changes does so for both; end the study."""
     values: dict[str, dict[int, float]] = {"": {}, commit: {}}
+    sides = (("", first.commit or "", first.number), (commit, commit, number))
+    runner.ahead([(made, e, seed) for seed in seeds for _, made, e in sides])
     for seed in seeds:
-        for key, made, e in (("", first.commit or "", first.number), (commit, commit, number)):
+        for key, made, e in sides:
             value = runner.value(made, e, seed)
             if isinstance(value, Measurement):
                 what = named if key else f"experiment {first.number}"

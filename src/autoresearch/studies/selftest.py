@@ -53,12 +53,19 @@ class Rate:
 
 
 def selftest(
-    root: Workspace, experiments: int, clock: Clock, *, fresh: bool = False, tick: Tick | None = None
+    root: Workspace,
+    experiments: int,
+    clock: Clock,
+    *,
+    fresh: bool = False,
+    tick: Tick | None = None,
+    workers: str = "",
 ) -> tuple[Rate, Session]:
     """Bring the A/A session of this workspace to `experiments` changes that change nothing; return what was kept.
 
     The session lies in a workspace of its own, at the incumbent's commit (the branch's, before a baseline), and goes on
-    where an earlier call stopped. The journal, the branch and the files of `root` are not touched.
+    where an earlier call stopped. `workers` names the slots that make the runs. The journal, the branch and the files
+    of `root` are not touched.
     """
     with lock(root):
         outer = Git(root.root)
@@ -70,7 +77,7 @@ def selftest(
             lab = _make(root, outer, session, clock())
         check_immutable(lab, load_session(lab), task_file.load(lab.root))
         if load_session(lab).baseline is None:
-            baseline(lab, None, clock, tick=tick)
+            baseline(lab, None, clock, tick=tick, workers=workers)
         while (done := _decided(load_session(lab))) < experiments:
             git = Git(lab.root)
             with lock(lab):
@@ -81,7 +88,7 @@ def selftest(
                 with changing_git(lab):  # an empty commit: index and files need not move
                     commit = commit_on(git, git.head() or "", {}, f"nothing, number {now.next_number}")
                     git.update_ref(branch_ref(now.segment.branch), commit)
-            attempt(lab, "", {}, clock, same=True, tick=tick)
+            attempt(lab, "", {}, clock, same=True, tick=tick, workers=workers)
             if _decided(load_session(lab)) == done:
                 failed = load_session(lab).last
                 why = f"{failed.outcome}: {failed.reason}" if failed else "no verdict"

@@ -7,7 +7,7 @@ command again takes the complete runs over and makes the missing ones.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from autoresearch.experiments.recovery import end_study
 from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.journal.events import study_end_line, study_line, study_run_line
 from autoresearch.journal.experiment import Speed
-from autoresearch.journal.session import Session
+from autoresearch.journal.session import Session, hardware_of
 from autoresearch.journal.study import Study
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
+from autoresearch.runs.spec import SEARCH, RunContext, RunSpec, giving_up
 from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.workspace.journal_mirror import keep_up
@@ -64,6 +64,15 @@ class StudyRunner:
             known[seed] = done.value
         return known[seed]
 
+    def ahead(self, wanted: Sequence[tuple[str, int, int]]) -> None:
+        """Say which values, as (commit, experiment, seed), will be asked for, so that free slots make their runs."""
+        missing = [each for each in wanted if each[2] not in self.runs.get(each[0], {})]
+        self.context.ahead([self._spec(*each) for each in missing])
+
+    def _spec(self, commit: str, experiment: int, seed: int, turn: Turn | None = None) -> RunSpec:
+        place = folder(self.context.workspace, self.study, commit)
+        return RunSpec(commit, experiment, seed, place / str(seed), self.study.split, turn=turn)
+
     def measure(self, commit: str, experiment: int, seed: int) -> Measurement:
         """Run a commit with a seed in the study's own folder, again while the machine disturbs it.
 
@@ -73,15 +82,14 @@ class StudyRunner:
         begun = 1 + sum(map(len, self.speeds.values())) + sum(map(len, self.study.runs.values()))
         what = f"{self.study.what}: experiment {experiment}, seed {seed}"
         turn = Turn(what, begun, max(self.most, begun), self.exactly, self.run_s)
-        spec = RunSpec(commit, experiment, seed, place / str(seed), self.study.split, turn=turn)
+        spec = self._spec(commit, experiment, seed, turn)
         own = self.speeds.setdefault(commit, [])
         beside = [speed for other, speeds in self.speeds.items() if other != commit for speed in speeds]
         done, seen = measure_undisturbed(self.context, spec, own, beside, self.clock, study=self.study.number)
         own.append(speed_of(done))
         self.disturbed.extend(seen)
         if self.context.task.run.weights is not None:
-            for path in place.glob(f"*/{self.context.task.run.weights}"):
-                path.unlink()
+            (place / str(seed) / self.context.task.run.weights).unlink(missing_ok=True)  # others may be at work
         return done
 
     def end(self, outcome: str, result: Mapping[str, Any]) -> None:
@@ -123,6 +131,8 @@ def study_of(
 
     `most` is the number of its runs, or with `exactly` false how many they are at most.
     """
+    if context.slots is not None:  # runs of other slots, or of the whole machine, are not taken over into it
+        about = {**about, "slots": hardware_of(context.env())}
     earlier = next((s for s in reversed(session.studies) if s.what == what), None)
     goes_on = (
         earlier is not None and earlier.outcome == "interrupted" and (earlier.about, earlier.split) == (about, split)
@@ -135,7 +145,8 @@ def study_of(
     known = {commit: dict(runs) for commit, runs in study.runs.items()}
     runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, run_s=run_seconds(session))
     try:
-        yield runner
+        with giving_up(context):
+            yield runner
     except BaseException as error:
         runs = sum(map(len, runner.runs.values()))
         by_hand = isinstance(error, KeyboardInterrupt)

@@ -94,7 +94,7 @@ def run_limited(
     standstill = ""
     try:
         output = CommandOutput(keep)
-        with log.open("wb", buffering=0) as sink, _Endings() as endings:
+        with log.open("wb", buffering=0) as sink, Endings() as endings:
             process = subprocess.Popen(
                 [*bounded(limits, env), *prefix, "bash", "-c", command],
                 cwd=cwd,
@@ -278,7 +278,7 @@ def bounded(limits: Limits, env: Mapping[str, str]) -> list[str]:
     return [sys.executable, "-I", "-S", bounded_exec.__file__, *own]
 
 
-class _Endings:
+class Endings:
     """Holds back the signals that ask us to end, from entering to leaving, except between `release` and `hold`.
 
     One that came while a process is started, or its group is killed, would leave processes that nobody ends. This is
@@ -305,7 +305,7 @@ class _Endings:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.came.append(number)
 
-    def __enter__(self) -> _Endings:
+    def __enter__(self) -> Endings:
         self.hold()
         return self
 

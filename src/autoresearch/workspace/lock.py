@@ -105,10 +105,19 @@ def changing_git(workspace: Workspace) -> Iterator[None]:
 
 
 def current_run(workspace: Workspace) -> dict[str, Any] | None:
-    """Return what `running.json` says, or None when nothing is being measured by a living process."""
-    run = _of_the_living(workspace.running)
-    known = run is not None and all(type(run.get(key)) is int for key in ("experiment", "seed"))
-    return run if known else None
+    """Return what `running.json` says, of the first slot with a run; None when no living process measures anything."""
+    return next(iter(current_runs(workspace)), None)
+
+
+def in_use(workspace: Workspace) -> bool:
+    """Whether a living process answers for a run in this slot, which another command must leave alone."""
+    return workspace.number > 0 and _of_the_living(workspace.running) is not None
+
+
+def current_runs(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return what is being measured by living processes, one for each slot with a run."""
+    said = (_of_the_living(each.running) for each in workspace.in_slots)
+    return [run for run in said if run is not None and all(type(run.get(key)) is int for key in ("experiment", "seed"))]
 
 
 @contextlib.contextmanager
@@ -131,6 +140,12 @@ def only_loop(workspace: Workspace) -> Iterator[None]:
 def loop_runs(workspace: Workspace) -> bool:
     """Whether a living process runs the loop, also while an agent is at work and nothing is measured."""
     return _of_the_living(workspace.loop) is not None
+
+
+def another_loop_runs(workspace: Workspace) -> bool:
+    """Whether another living process than this one runs the loop."""
+    loop = _of_the_living(workspace.loop)
+    return loop is not None and loop["pid"] != os.getpid()
 
 
 def is_locked(workspace: Workspace) -> bool:

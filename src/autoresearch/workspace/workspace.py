@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoresearch.errors import NoSession
@@ -38,6 +38,18 @@ class Workspace:
     """A folder with `autoresearch.jsonl`."""
 
     root: Path
+    number: int = 0
+    """Of the slot that a run takes, where several are made at once; 0 is that of the command itself."""
+
+    def at(self, number: int) -> Workspace:
+        """Return the same folder for a run in another slot."""
+        return replace(self, number=number)
+
+    @property
+    def in_slots(self) -> list[Workspace]:
+        """The same folder once for each slot that a run may be in, or may have been left in."""
+        folders = (self.state / "slots").glob("[0-9]*")
+        return [self.at(number) for number in sorted({0, *(int(f.name) for f in folders if f.name.isdecimal())})]
 
     @property
     def journal(self) -> Path:
@@ -50,17 +62,17 @@ class Workspace:
     @property
     def scratch(self) -> Path:
         """What a run gets and nobody keeps; emptied by the next command after a kill."""
-        return self.state / "scratch"
+        return self.state / (f"scratch.{self.number}" if self.number else "scratch")
 
     @property
     def slot(self) -> Path:
         """The folders that runs work in, one run at a time; kept, and brought to the commit of the next run."""
-        return self.state / "slots" / "0"
+        return self.state / "slots" / str(self.number)
 
     @property
     def running(self) -> Path:
-        """Says which process measures what right now."""
-        return self.state / "running.json"
+        """Says which process measures what right now, in this slot."""
+        return self.state / (f"running.{self.number}.json" if self.number else "running.json")
 
     @property
     def holder(self) -> Path:

@@ -1,0 +1,31 @@
+"""What a run leaves whose engine was killed: processes with its mark, and a snapshot that nobody has looked at."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from autoresearch.workspace.workspace import Workspace
+
+
+def end_run(workspace: Workspace) -> tuple[dict[str, Any], int] | None:
+    """End the processes of the run that a slot's running file tells of, and trust nothing that it left in the slot.
+
+    The process that made it is gone. Returns what the file says and how many processes there were; None without a file.
+    The file stays: whoever calls this removes it, when nothing of that run is owed any more.
+    """
+    about: dict[str, Any] = {}
+    try:
+        read = json.loads(workspace.running.read_text())
+        about = read if isinstance(read, dict) else {}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        pass
+    from autoresearch.system.process import kill_run
+
+    run_id = about.get("run_id")
+    count = kill_run(run_id) if isinstance(run_id, str) and run_id else 0
+    for record in workspace.slot.glob("*.record"):  # nobody has seen what that run did to it
+        record.unlink(missing_ok=True)
+    return about, count

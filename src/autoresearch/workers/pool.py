@@ -1,0 +1,189 @@
+"""The engine's side of a back-end: what is waited for, what was begun ahead, and who holds the lease of each run.
+
+The engine asks for one run after another, whatever is made at once: so it decides with several slots as it does with
+one. What it will probably ask for next is begun ahead in slots that are free. A run is leased to an attempt; when its
+worker is lost, when the machine failed it, or when it does not answer in time, it is leased once more, and only the
+attempt that has the lease counts.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+
+from autoresearch.errors import AutoresearchError
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunSpec, Tick
+from autoresearch.workers.base import Attempt, Ended, Workers
+
+ATTEMPTS = 2
+"""How often a run is made whose worker is lost; what the code itself does wrong is a result, and made once."""
+
+GRACE_S = 300.0
+"""Seconds beyond its limits after which an attempt is given up: snapshots and a start on a busy machine take time."""
+
+WAIT_S = 0.2
+"""Seconds between two looks at a skip or a signal while a run is waited for."""
+
+GAP_S = 5.0
+"""A wait that took so much longer than it should have: the machine, or this process, stood still, and so may the
+workers have. The leases last longer by that."""
+
+RunMeter = Callable[[RunSpec], AbstractContextManager[None]]
+"""Held while an attempt at a run is made, by whoever keeps account of the device."""
+
+Key = tuple[str, int, int, str, str]
+"""Commit, experiment, seed, split, folder."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    spec: RunSpec
+    attempt: str
+    """The id of the attempt that has it."""
+    begun: float
+    until: float
+    """By this process's steady clock."""
+    number: int
+    """Of the attempt; the first is 1."""
+    account: ExitStack
+    """Keeps account of its time while it is open."""
+
+
+class Pool:
+    """Runs in the slots of a back-end: the `Slots` of a `RunContext`."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        limit_s: float,
+        *,
+        meter: RunMeter = lambda spec: nullcontext(),
+        tick: Tick | None = None,
+    ) -> None:
+        """`limit_s` is what one run may take; `meter` keeps account of each attempt, and `tick` is told how long it
+        takes."""
+        self.workers, self.limit_s, self.meter, self.tick = workers, limit_s, meter, tick
+        self._behind: dict[Key, RunSpec] = {}
+        """What is made in slots that nothing else needs, and stays wanted whatever the engine asks for."""
+        self._waiting: dict[Key, RunSpec] = {}
+        """What is to be begun when a slot is free, in this order."""
+        self._leased: dict[Key, _Lease] = {}
+        self._done: dict[Key, Measurement | AutoresearchError] = {}
+        """What has ended and was not asked for yet."""
+
+    def env(self) -> Mapping[str, object]:
+        return self.workers.env()
+
+    def behind(self, specs: Sequence[RunSpec]) -> None:
+        """Make these, in this order, in slots that are free, and keep what comes out until it is asked for. What else
+        was begun and not asked for is given up."""
+        self._behind = {_key(spec): spec for spec in specs}
+        self.ahead([])
+
+    def close(self) -> None:
+        """Give up everything."""
+        self.behind([])
+
+    def ahead(self, specs: Sequence[RunSpec]) -> None:
+        wanted = {_key(spec): spec for spec in specs} | self._behind
+        self._give_up([key for key in self._leased if key not in wanted])
+        self._done = {key: made for key, made in self._done.items() if key in wanted}
+        self._waiting = {key: spec for key, spec in wanted.items() if key not in self._leased | self._done}
+        self._fill()
+
+    def measure(self, spec: RunSpec) -> Measurement:
+        key = _key(spec)
+        if key not in self._leased and key not in self._done:
+            self._waiting = {key: spec, **self._waiting}
+        while key not in self._done:
+            self._fill()
+            self._look(key)
+        self._behind.pop(key, None)
+        made = self._done.pop(key)
+        self._fill()
+        if isinstance(made, AutoresearchError):
+            raise made
+        return made
+
+    def drop(self) -> None:
+        self.ahead([])
+
+    def _fill(self) -> None:
+        """Begin what waits, as far as slots are free."""
+        while self._waiting and len(self._leased) < self.workers.slots:
+            key = next(iter(self._waiting))
+            self._lease(self._waiting.pop(key), 1)
+
+    def _lease(self, spec: RunSpec, number: int) -> None:
+        account = ExitStack()
+        account.enter_context(self.meter(spec))
+        now = time.monotonic()
+        lease = _Lease(spec, uuid.uuid4().hex, now, now + self.limit_s + GRACE_S, number, account)
+        self._leased[_key(spec)] = lease
+        try:
+            self.workers.submit(Attempt(lease.attempt, spec))
+        except BaseException:  # also when a signal came while it was started: then it has been
+            self._give_up([_key(spec)])
+            raise
+
+    def _look(self, key: Key) -> None:
+        """Take what has ended, and give up what does not answer; say that a run is waited for."""
+        before = time.monotonic()
+        ended = self.workers.poll(WAIT_S)
+        now = time.monotonic()
+        if now - before > WAIT_S + GAP_S:
+            for lease in self._leased.values():
+                lease.until += now - before
+        for each in ended:
+            self._take(each)
+        for late, lease in [*self._leased.items()]:
+            if now > lease.until:
+                self.workers.cancel([lease.attempt])
+                self._lost(late, f"no answer came in {self.limit_s + GRACE_S:g} s")
+        if self.tick is not None and key in self._leased:
+            count = len(self._leased)
+            self.tick("train" if count == 1 else f"{count} runs at once", now - self._leased[key].begun)
+
+    def _take(self, ended: Ended) -> None:
+        """Take in how an attempt has ended, if it has a lease; the late answer of an earlier one counts for nothing."""
+        key = next((key for key, lease in self._leased.items() if lease.attempt == ended.id), None)
+        if key is None:
+            return
+        if ended.lost:
+            self._lost(key, ended.lost)
+        elif ended.measurement is not None and ended.measurement.outcome == "killed":
+            self._lost(key, ended.measurement.reason, ended.measurement)
+        else:
+            self._end(key, ended.error or ended.measurement)
+
+    def _lost(self, key: Key, why: str, made: Measurement | None = None) -> None:
+        """Lease a run once more whose attempt was lost, or end it as killed: then nothing is decided."""
+        lease = self._leased[key]
+        if lease.number < ATTEMPTS:
+            lease.account.close()
+            del self._leased[key]
+            self._lease(lease.spec, lease.number + 1)
+        else:
+            self._end(key, made or Measurement("killed", reason=f"the machine failed it {lease.number} times: {why}"))
+
+    def _end(self, key: Key, made: Measurement | AutoresearchError | None) -> None:
+        lease = self._leased.pop(key)
+        lease.account.close()
+        assert made is not None
+        self._done[key] = made
+
+    def _give_up(self, keys: Sequence[Key]) -> None:
+        given_up = [self._leased.pop(key) for key in keys]
+        try:
+            self.workers.cancel([lease.attempt for lease in given_up])
+        finally:
+            for lease in given_up:
+                lease.account.close()
+
+
+def _key(spec: RunSpec) -> Key:
+    return (spec.commit, spec.experiment, spec.seed, spec.split, str(spec.folder))
