@@ -15,7 +15,7 @@ import skills_ref
 from test_docs import commands, wrong_commands
 from test_house import ROOT, dead_links
 
-import autoresearch
+from autoresearch import __version__
 from autoresearch.cli import experiments
 from autoresearch.cli.app import program
 from autoresearch.errors import IntegrityError, NoSession, PreconditionError, StopReached
@@ -140,8 +140,7 @@ def test_the_task_of_the_task_skill_is_one() -> None:
 def test_the_plugin_is_whole() -> None:
     plugin = json.loads((ROOT / ".claude-plugin/plugin.json").read_text())
     market = json.loads((ROOT / ".claude-plugin/marketplace.json").read_text())
-    version = autoresearch.__version__
-    assert plugin["name"] == "autoresearch" and plugin["version"] == version
+    assert plugin["name"] == "autoresearch" and plugin["version"] == __version__
     assert [(p["name"], p["source"]) for p in market["plugins"]] == [("autoresearch", "./")]
     hooks: dict[str, Any] = json.loads((ROOT / "hooks/hooks.json").read_text())["hooks"]
     assert {*hooks} == {"SessionStart", "UserPromptSubmit", "PreToolUse", "Stop"}

@@ -147,6 +147,19 @@ def test_a_new_workspace_is_as_this_version_has_it_and_what_is_changed_in_it_is_
     assert " upgrade " not in lab.call("doctor").out  # what a person wants as it is needs no upgrade
 
 
+def test_files_behind_a_link_out_of_the_workspace_are_left_alone(
+    session_of: Callable[[str], Lab], tmp_path: Path
+) -> None:
+    lab = session_of("04-messages")
+    shared = tmp_path / "shared"
+    shutil.move(lab.root / ".agents", shared)
+    (lab.root / ".agents").symlink_to(shared)
+    before = {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
+    done = lab.call("upgrade", "--yes", "--json")
+    assert done.code == 0 and whats(done)[".agents/skills/autoresearch/SKILL.md"] == "keep"
+    assert {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()} == before
+
+
 WITH_HARNESS = [state for state in STATES if state >= "06"]
 
 

@@ -180,6 +180,7 @@ def test_nothing_that_is_shown_names_the_host_the_user_or_a_folder(monkeypatch: 
     assert shown == {"error": "no ~/x, ~/y, FOLDER/z on HOST for USER", "n": [1.5, "HOST"]}
 
 
+@pytest.mark.slow
 def test_the_task_of_this_machine_makes_a_step_without_any_data(tmp_path: Path) -> None:
     folder = first_minute.make_folder(tmp_path / "task", profile="tiny")
     found = first_minute.phase_alone(Place(folder), "step", PATIENCE_S, "--seconds", "0")

@@ -93,11 +93,12 @@ def write_for_agents(workspace: Workspace, git: Git, task: TaskFile) -> None:
     """Give coding agents what they look for: the skills, hooks, settings, AGENTS.md and program.md.
 
     A file that is there stays as it is; only Claude Code's settings then go to its local settings, if those are free.
+    Nothing is written through a link that leads out of the workspace.
     """
     root = workspace.root
     settings = next((name for name in SETTINGS if not there(root / name)), None)
     files, links = files_for_agents(task, settings), links_for_agents()
-    missing = [name for name in (*files, *links) if not there(root / name)]
+    missing = [name for name in (*files, *links) if not there(root / name) and lies_in(root, name)]
     exclude(git, missing)
     for name in missing:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -133,6 +134,11 @@ def links_for_agents() -> dict[str, str]:
     """Return path -> what it links to: Claude Code looks for skills in a folder of its own."""
     names = [path.parent.name for path in sorted((bundle_folder() / "skills").glob("*/SKILL.md"))]
     return {f".claude/skills/{name}": f"../../.agents/skills/{name}" for name in names}
+
+
+def lies_in(root: Path, name: str) -> bool:
+    """Whether a file of this name would be in the workspace, not in a folder elsewhere that a link leads to."""
+    return (root / name).parent.resolve().is_relative_to(root.resolve())
 
 
 def there(path: Path) -> bool:

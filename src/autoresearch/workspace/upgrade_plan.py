@@ -25,6 +25,7 @@ HARNESS, AGENTS = "harness", "agents"
 
 CHANGED, COMMITTED = "you changed it", "it is committed in your repository"
 UNKNOWN = "it cannot be told whether you changed it"
+ELSEWHERE = "it lies outside of the workspace, behind a link"
 
 HOOK_NAME = agent_files.HOOK.rpartition("/")[2]
 
@@ -79,6 +80,8 @@ def changes(items: Iterable[Item]) -> list[Item]:
 
 
 def _decided(workspace: Workspace, item: Item, source: str | None, take: Collection[str]) -> Item:
+    if not (workspace.root / item.path).resolve().is_relative_to(workspace.root.resolve()):
+        return replace(item, kept=ELSEWHERE)
     if item.now is None or item.path in take or is_given(workspace, item.path, item.now, source):
         return item
     certain = source is not None or is_noted(workspace, item.path)
@@ -124,7 +127,7 @@ def _agents(workspace: Workspace, git: Git, task: TaskFile, take: Collection[str
             continue
         source = path.removeprefix(".agents/") if path.startswith(".agents/") or path == "program.md" else None
         item = _decided(workspace, Item(path, AGENTS, now, new), source, take)
-        if item.kept and path.endswith(".json") and now is not None:
+        if item.kept in (CHANGED, UNKNOWN) and path.endswith(".json") and now is not None:
             item = _with_our_hooks(item, now, new)
         if item.now != item.ours:
             yield item
@@ -173,7 +176,5 @@ def _groups(hooks: Mapping[str, list[Any]]) -> dict[str, list[str]]:
 
 
 def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+    """Return the content of a file; None where there is none. A pipe that a run may have put there is none."""
+    return path.read_bytes() if path.is_file() else None
