@@ -85,7 +85,7 @@ def run(
 
     if strategy:
         strategies.load(strategy)
-    options = Options(max_experiments, max_hours, max_usd, strategy, seed)
+    options = Options(max_experiments, max_hours, max_usd, strategy, seed, agent)
     agents = agents_of(agent)
     with Display() as display:
 
