@@ -21,7 +21,10 @@ from autoresearch.journal.session import Session
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "autoresearch"
 
 ERRORS = {"AutoresearchError", "MachineError", "UsageError", "NoSession", "IntegrityError", "PreconditionError",
-          "StillRunning", "StopReached", "GitError", "Busy"}  # fmt: skip
+          "StillRunning", "StopReached", "GitError", "Busy", "AgentGone"}  # fmt: skip
+WITHIN = {"AgentResting", "ProposalFailed", "Refused", "EditRefused", "EndpointFailed", "EndpointGone",
+          "EndpointResting", "EndpointSilent"}  # fmt: skip
+"""Errors that are caught by us, and become a line of the journal or another error: no command ends with one."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,16 @@ def sites() -> tuple[Site, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def kinds() -> set[str]:
+    """Return the names of all classes of errors of the package."""
+    known = {"AutoresearchError"}
+    trees = [ast.parse(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")]
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    while more := {c.name for c in classes if {ast.unparse(base) for base in c.bases} & known} - known:
+        known |= more
+    return known
+
+
 @dataclass
 class Made:
     """An error as it was made, and where."""
@@ -89,6 +102,8 @@ class Recorder:
         def init(error: AutoresearchError, message: str, fix: str = "") -> None:
             plain(error, message, fix)
             frame = sys._getframe(1)
+            while frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is error and frame.f_back:
+                frame = frame.f_back  # the class of the error has a constructor of its own
             self.made.append(Made(error, site_at(frame.f_code.co_filename, frame.f_lineno)))
 
         monkeypatch.setattr(AutoresearchError, "__init__", init)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -140,12 +141,14 @@ def test_a_signal_ends_the_loop_in_order_and_the_next_run_goes_on(lab: Lab) -> N
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=PATIENCE_S)
     error = json.loads(out)["error"]
-    assert process.returncode == 1 and error["fix"] == "go on with: autoresearch run", error
+    again = f"autoresearch run --agent {agent} --max-experiments 1"
+    assert process.returncode == 1 and error["fix"] == f"go on with: {again}", error
+    assert lab.call("status", "--json").json["next"] == again
     assert [e["event"] for e in lab.events("loop_run")] == ["begin", "end"] and lab.processes() == []
     assert lab.session.find(2).outcome == "killed"  # type: ignore[union-attr]
     lab.assert_clean()
     flag.touch()
-    assert lab.call("run", "--agent", agent, "--max-experiments", "1").code == 0
+    assert lab.call(*shlex.split(again)[1:]).code == 0
     assert lab.session.find(3).metric == 90 and len(lab.events("proposal")) == 2  # type: ignore[union-attr]
 
 

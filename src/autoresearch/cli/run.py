@@ -86,7 +86,7 @@ def run(
 
     if strategy:
         strategies.load(strategy)
-    options = Options(max_experiments, max_hours, max_usd, strategy, seed, workers)
+    options = Options(max_experiments, max_hours, max_usd, strategy, seed, workers, agent)
     agents = agents_of(agent)
     with Display() as display:
 

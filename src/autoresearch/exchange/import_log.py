@@ -146,7 +146,8 @@ def read_log(path: Path, direction: Direction | None, metric: str | None = None,
         logs = _ours(path, direction) if metric is None else []
         logs = logs or _theirs(path, text, direction, metric)
     except UsageError as error:
-        raise UsageError(f"{path}: {error.message}", error.fix) from None
+        error.message = f"{path}: {error.message}"
+        raise
     skipped = [line for log in logs for line in log.skipped]
     if strict and skipped:
         raise UsageError(f"{path.name} {skipped[0]}", "correct that line, or leave out --strict")

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
             return checked
         require_git()
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise PreconditionError(f"{place} is not empty", "name a new folder: autoresearch replay FILE FOLDER")
+            again = f"autoresearch replay {shlex.quote(os.path.relpath(path))} FOLDER"
+            raise PreconditionError(f"{place} is not empty", f"name a new folder: {again}")
         workspace = _laid_out(archive, session, place)
     try:
         setup_workspace(workspace, tick)

@@ -61,7 +61,7 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
         append(workspace, killed(workspace, interrupted, now, "interrupted before its verdict"))
         session = load_session(workspace)
         again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
-        again = "autoresearch run" if interrupted.commit in session.loop.commits else again
+        again = session.loop.again if interrupted.commit in session.loop.commits else again
         done.append(f"experiment {interrupted.number} was interrupted; nothing was decided. Measure it with: {again}")
     ended = end_study(workspace, session, now)
     if ended is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,23 @@ MADE = "made"
 DROPPED = ("refused", "failed", "skipped", "given_up")
 """What else becomes of one: it was `refused` before it cost a run; none came (`failed`); a person did not want it
 (`skipped`); its runs were interrupted again and again (`given_up`)."""
+
+
+RUN = "autoresearch run"
+
+_ASKED = ("agent", "strategy", "max_experiments", "max_hours", "max_usd", "seed", "workers")
+"""Options of `run` that make it the same again."""
+
+
+def run_again(options: Mapping[str, Any]) -> str:
+    """Return the command line of a run of the loop, by the options that its line of the journal has."""
+    words = [RUN]
+    for name in _ASKED:
+        value = options.get(name)
+        if isinstance(value, str | int | float):
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,8 @@ class LoopRun:
     agents: tuple[str, ...] = ()
     ended: str | None = None
     """Why it has ended; None while it runs, or was killed."""
+    again: str = RUN
+    """What to type to go on with the same agents and limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +129,11 @@ class Loop:
     """The last one."""
     latest: int | None = None
     """When the last of its lines was written, seconds since 1970."""
+
+    @property
+    def again(self) -> str:
+        """What to type to go on with it."""
+        return self.run.again if self.run is not None else RUN
 
     @property
     def last(self) -> LoopProposal | None:

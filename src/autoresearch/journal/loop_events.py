@@ -172,11 +172,12 @@ def loop_end_line(reason: str, now: int) -> Event:
 
 def read_loop(event: Event, loop: Loop, entries: int) -> LoopRun:
     """Return the run of the loop that a line begins or ends; `entries` is how many the ledger has."""
-    from autoresearch.journal.loop import LoopRun
+    from autoresearch.journal.loop import LoopRun, run_again
 
     if event.get("event") == "begin":
         first, agents = whole_at(event, "experiment"), strings_at(event, "agents")
-        return LoopRun(seconds_at(event), first, loop.next_turn, entries, agents)
+        again = run_again(mapping_at(event, "options", {}))
+        return LoopRun(seconds_at(event), first, loop.next_turn, entries, agents, again=again)
     if event.get("event") != "end":
         raise ValueError(f"event is {event.get('event')!r}; it must be begin or end")
     if loop.run is None:

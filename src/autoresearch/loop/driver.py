@@ -109,7 +109,7 @@ class Driver:
                 return Ended(stop.message, self.session, self._measured(self.session))
             except KeyboardInterrupt:
                 self._end("interrupted")
-                raise MachineError("interrupted", "go on with: autoresearch run") from None
+                raise MachineError("interrupted", f"go on with: {self.options.again}") from None
             except AutoresearchError as error:
                 self._end(error.message)
                 raise
@@ -133,7 +133,7 @@ class Driver:
         for agent in self.roster.left:
             why = agent.ready()
             if why is not None:
-                self.roster.gone[agent.name] = PreconditionError(f"the agent {agent.name} is not ready: {why}")
+                self.roster.gone[agent.name] = _not_ready(agent.name, why)
                 self.say(f"{agent.name} is not ready: {why}")
         if not self.roster.left:
             raise self.roster.last_words
@@ -206,15 +206,18 @@ class Driver:
         check_stop(self.workspace, session, hours_alone if owed else rules, self.times.wall())
         done, run = len(self._measured(session)) + (waiting or 0), session.loop.run
         hours, spent = self._hours(), session.ledger.since(run.entries if run else 0).usd
-        reason = ""
+        reason = limit = ""
         if options.max_hours is not None and hours >= options.max_hours:
             reason = f"{hours:.1f} hours have passed, --max-hours is {options.max_hours:g}"
+            limit = "--max-hours"
         elif options.max_experiments is not None and done >= options.max_experiments and not owed:
             reason = f"{done} experiments are measured, --max-experiments is {options.max_experiments}"
+            limit = "--max-experiments"
         elif options.max_usd is not None and spent >= options.max_usd and not owed:
             reason = f"{spent:.2f} USD are spent, --max-usd is {options.max_usd:g}"
+            limit = "--max-usd"
         if reason:
-            raise StopReached(reason, "for more: autoresearch run")
+            raise StopReached(reason, f"for more, raise {limit}, or leave it out")
 
     def _hours(self) -> float:
         """Return the hours of this run of the loop, without those in which it was paused; no clock can be set so."""
@@ -302,13 +305,13 @@ class Driver:
             if isinstance(error.__cause__, Skipped):
                 return self._give_up(proposal, "skipped", str(error.__cause__))
             if isinstance(error.__cause__, KeyboardInterrupt):
-                raise MachineError(error.message, "go on with: autoresearch run") from None
+                raise MachineError(error.message, f"go on with: {self.options.again}") from None
             raise
         self.tell(result)
         self._failed_in_a_row = self._failed_in_a_row + 1 if result.experiment.outcome == "killed" else 0
         if self._failed_in_a_row >= MACHINE:
             what = f"the machine has failed {MACHINE} experiments in a row: {result.experiment.reason}"
-            raise MachineError(what, "see: autoresearch doctor; go on with: autoresearch run")
+            raise MachineError(what, f"see what autoresearch doctor says of it, then: {self.options.again}")
         return None
 
     def _attempt(self, proposal: LoopProposal) -> ExperimentResult:
@@ -334,3 +337,11 @@ class Driver:
         dropped = replace(proposal, outcome=outcome, commit=None, reason=reason, remarks=())
         append(self.workspace, proposal_line(dropped, self.times.wall()))
         self.say(f"    {proposal.agent}, turn {proposal.turn}: {outcome} ({proposal.description}): {reason}")
+
+
+def _not_ready(name: str, why: str) -> PreconditionError:
+    """Return what `Agent.ready` says as an error: what to type is behind its last colon."""
+    said, colon, fix = why.rpartition(": ")
+    if not colon:
+        said, fix = why, "correct that, or name another agent with --agent"
+    return PreconditionError(f"the agent {name} is not ready: {said}", fix)

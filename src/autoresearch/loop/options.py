@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from autoresearch.journal.loop import run_again
 from autoresearch.journal.session import Session
 
 
@@ -21,12 +22,18 @@ class Options:
     """Another one draws other proposals, where an agent draws."""
     workers: str = ""
     """The slots that make the runs, as `--workers` names them; empty is one run at a time, in this process."""
+    agent: str = ""
+    """Who proposes, as it was typed; empty when nobody has typed it."""
 
     @property
     def told(self) -> dict[str, object]:
         """What was asked for, as the journal has it."""
-        names = ("max_experiments", "max_hours", "max_usd", "strategy", "seed", "workers")
-        return {name: value for name in names if (value := getattr(self, name))}
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+
+    @property
+    def again(self) -> str:
+        """What to type to go on."""
+        return run_again(self.told)
 
 
 @dataclass(frozen=True, slots=True)

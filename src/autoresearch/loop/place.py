@@ -41,7 +41,7 @@ def check_place(context: RunContext, session: Session) -> None:
     if edits:
         raise PreconditionError(
             f"{edits[0]} has edits that were not measured, and the loop leaves them alone",
-            'measure them: autoresearch try -m "...", or put them aside: git stash',
+            'measure them, or put them aside with git stash: autoresearch try -m "..."',
         )
     if head == tip or (proposed is not None and head == proposed.commit):
         return

@@ -56,7 +56,8 @@ def plan(session: Session, strategy: str, families: Families) -> Plan:
         proposed = _elsewhere(session, proposed, families)
     parent = session.find(proposed.parent)
     if parent is None or not parent.commit:
-        raise PreconditionError(f"experiment {proposed.parent} has no commit to start from", "see: autoresearch log")
+        what = f"the strategy asks for experiment {proposed.parent}, which has no commit to start from"
+        raise PreconditionError(what, "choose another with --strategy, or see what there is: autoresearch log")
     return Plan(session.loop.next_turn, session.next_number + len(session.waiting), parent, proposed)
 
 

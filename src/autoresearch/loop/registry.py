@@ -44,14 +44,18 @@ def agent_of(name: str) -> Agent:
         if not colon:
             raise ImportError
         kind = getattr(importlib.import_module(module), cls)
-    except (ImportError, AttributeError, ValueError) as error:
-        missing = getattr(error, "name", None)
-        why = f" ({error})" if colon and missing != module else ""
+    except Exception as error:  # whatever a person's own module raises while it is imported
+        missing = isinstance(error, ImportError) and error.name == module
+        why = f" ({type(error).__name__}: {error})" if colon and not missing else ""
         raise UsageError(
             f"there is no agent {name!r}{why}", f"choose from: {', '.join(AGENTS)}, or give module:Class"
         ) from None
     try:
         agent: Agent = kind(*arguments)
+        lacks = [part for part in ("name", "ready", "cost_usd", "propose") if not hasattr(agent, part)]
+        if lacks:
+            raise TypeError(f"it has no {lacks[0]}")
     except TypeError as error:
-        raise UsageError(f"the agent {name!r} cannot be made so: {error}", "see: docs/run.md") from None
+        fix = "see what agents there are: autoresearch run --help"
+        raise UsageError(f"the agent {name!r} cannot be made so: {error}", fix) from None
     return agent

@@ -132,9 +132,11 @@ class Turns:
         """Leave out an agent whose next proposal the cap does not cover."""
         if cost is None:
             what = f"nobody knows what a proposal of {agent.name} costs, so it cannot work under a cap in dollars"
+            why = StopReached(what, "leave out --max-usd and [stop] max_usd, or name another agent after it")
         else:
             what = f"a proposal of {agent.name} may cost {cost:.2f} USD, and {left:.2f} are left of the cap"
-        self._is_gone(agent, StopReached(what, "raise --max-usd or [stop] max_usd, or name another agent after it"))
+            why = StopReached(what, "raise --max-usd or [stop] max_usd, or name another agent after it")
+        self._is_gone(agent, why)
 
     def _is_gone(self, agent: Agent, why: AutoresearchError) -> None:
         self.roster.gone[agent.name] = why

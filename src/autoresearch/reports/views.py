@@ -165,7 +165,7 @@ def next_command(session: Session, running: View | None) -> str:
     if session.incumbent is None:
         return "autoresearch baseline"
     if session.proposed is not None:
-        return "autoresearch run"
+        return session.loop.again
     last = session.last
     if last is not None and last.outcome == "killed":
         return f"autoresearch try --again {last.number}"

@@ -129,7 +129,7 @@ def only_loop(workspace: Workspace) -> Iterator[None]:
             held.enter_context(held_by_us(workspace.state / "loop.lock"))
         except Held:
             what = "autoresearch run is at work here already"
-            raise PreconditionError(what, "see how it goes: autoresearch status; end it: touch STOP") from None
+            raise PreconditionError(what, "end it with touch STOP, or see how it goes: autoresearch status") from None
         write_atomic(workspace.loop, json.dumps(_myself()))
         try:
             yield

@@ -30,7 +30,7 @@ class Replay:
         try:
             self._edits()
         except (OSError, ValueError) as error:
-            return f"{self.file.name} cannot be replayed: {error}; see docs/run.md"
+            return f"{self.file.name} cannot be replayed ({error}): correct it, or name another with --agent"
         return None
 
     def cost_usd(self, brief: Brief) -> float | None:
