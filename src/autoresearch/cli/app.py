@@ -26,8 +26,10 @@ COMMANDS = {
     "history": ("status", "log", "show", "resume", "check", "note"),
     "search": ("next", "ideas"),
     "exchange": ("export", "import"),
+    "audit": ("audit",),
     "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),
+    "install": ("install-skill",),
     "run": ("run", "pause", "continue", "skip", "steer"),
 }
 """Module of this folder -> the commands that it registers."""
