@@ -35,11 +35,11 @@ REACH = 40.0
 CELLS = 3
 """Grid cells in one noise."""
 MOST_CELLS = 6000
-MANY = 1500
-"""Runs from which on the grid of priors is searched along its axes instead of whole."""
+MANY = 300
+"""Runs from which on the grid of priors is searched along its axes instead of whole, as it is for an unknown noise."""
 DRAWS = 4000
 LEVEL = 0.9
-SIGMAS = 24
+SIGMAS = 14
 """Noises that are tried where it is not known."""
 IDENTIFIED = 3.0
 """The noise is known well enough when the ends of its interval are no further apart than this factor."""
@@ -110,7 +110,7 @@ def audit(trials: Sequence[Trial], noise: float | None, *, rounding: float = 0.0
     weights: list[tuple[float, float, tuple[float, ...]]] = []  # log likelihood, noise, prior
     for sigma in sigmas:
         chain = Chain(trials, sigma)
-        weights += [(fit, sigma, prior) for prior, fit in chain.fits()]
+        weights += [(fit, sigma, prior) for prior, fit in chain.fits(whole=noise is not None and len(trials) < MANY)]
     best = max(fit for fit, _, _ in weights)
     chances = np.array([math.exp(fit - best) for fit, _, _ in weights])
     chances /= chances.sum()
@@ -270,8 +270,9 @@ class Chain:
                 kept.append(alpha)
         return total, kept
 
-    def fits(self) -> list[tuple[tuple[float, ...], float]]:
-        """Return the priors that are thought possible, each with its log likelihood and a little for more zeros."""
+    def fits(self, *, whole: bool) -> list[tuple[tuple[float, ...], float]]:
+        """Return the priors that are thought possible, each with its log likelihood; without `whole` those that lie on
+        the way to the best one."""
         axes = (NONE, GOOD, GOOD_SCALES, BAD_SCALES)
         known: dict[tuple[float, ...], float] = {}
 
@@ -280,7 +281,7 @@ class Chain:
                 known[prior] = self.forward(prior)[0]
             return known[prior]
 
-        if self.count < MANY:
+        if whole:
             for prior in itertools.product(*axes):
                 fit(prior)
         else:
