@@ -92,8 +92,12 @@ def session(folder: Path) -> list[tuple[str, str]]:
     run("try, a crash", "try", "-m", "twice the heads", *asi, edit=("HEAD_DIM = {", "HEAD_DIM = 7 or {"))
     run("try, a refusal", "try", "-m", "nothing")
     run("next", "next")
+    measured = [json.loads(line) for line in (lab / "autoresearch.jsonl").read_text().splitlines()]
+    metrics = next(event["metrics"] for event in reversed(measured) if event.get("metrics"))
     for n in range(4, 14):  # a journal as after a night: ten more experiments, told and not run
+        reported = {**metrics, "total_tokens_M": metrics["total_tokens_M"] * (1 + n / 100)}  # no two have the same time
         line = {"run": n, "commit": f"{n:07x}", "status": "discard", "metric": 2.4 + n / 1000, "segment": 0,
+                "metrics": reported,
                 "description": f"head and embedding LR scaled by 0.{n}, warm-down as before", "outcome": "ok",
                 "reason": "the first run is worse by 0.0314 bpb against a noise of 0.0061", "timestamp": 1790000000 + n,
                 "asi": {"hypothesis": "rates were tuned for another batch size", "family": "learning rate",
@@ -183,8 +187,12 @@ def main() -> None:
         [w, f"{1000 * median:.0f}", f"{1000 * most:.0f}", "speaks" if s else "quiet"] for w, median, most, s in timed
     ]
     table(["hook", f"median ms of {args.runs}", "max ms", ""], rows, args.markdown)
-    sys.exit(0 if max(totals) < 1500 and max(median for _, median, _, _ in timed) < 0.1 else 1)
+    few = all(total <= most for total, most in zip(totals, MOST, strict=True))
+    sys.exit(0 if few and max(median for _, median, _, _ in timed) < 0.1 else 1)
 
+
+MOST = (217, 1088)
+"""Tokens of an iteration, and of one that looks around."""
 
 LOOP = ("next", "try --detach", "wait, a discard", "note")
 

@@ -102,8 +102,8 @@ def make_workspace(folder: Path, env: dict[str, str], files: int) -> Path:
         path.write_text("".join(f"value_{k} = {rng.random()}\n" for k in range(40)))
     (folder / "number.txt").write_text("100\n")
     (folder / "bench.sh").write_text('echo "METRIC loss=$(cat number.txt)"\n')
-    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-    for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "start")):
+    who = (("config", "user.name", "a"), ("config", "user.email", "a@example.org"))
+    for command in (("init", "-q", "-b", "main"), *who, ("add", "."), ("commit", "-q", "-m", "start")):
         subprocess.run(["git", *command], cwd=folder, env=env, check=True)
     run(folder, env, "init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "loss",
         "--direction", "lower", "--mutable", "number.txt", "--tag", "bench")  # fmt: skip

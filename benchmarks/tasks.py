@@ -1,6 +1,6 @@
 """The baselines of the tasks that we ship, their noise over seeds, and how much room a better recipe finds.
 
-    uv run python benchmarks/tasks.py shakespeare images mazes [--seeds 5] [--seconds 60 | --steps 400] [--json]
+    uv run python benchmarks/tasks.py shakespeare images mazes sft [--seeds 5] [--seconds 60 | --steps 400] [--json]
     uv run python benchmarks/tasks.py images --source fashion --profile small --seconds 60
 
 Each arm is the task's own train.py with some lines of it changed. With --out each run's figures are written as soon as
@@ -82,6 +82,12 @@ VIEWS = (
 )  # fmt: skip
 """The mean logits of an image and of the same moved by a pixel (test-time augmentation)."""
 
+WHOLE = (
+    ("    learned = add_changes(model)\n", "    learned = [*model.parameters()]\n"),
+    ("    merge(model)\n", ""),
+)  # fmt: skip
+"""All weights of the base instead of low-rank changes."""
+
 TASKS = {
     "shakespeare": Known(
         ("val_bpb",),
@@ -98,6 +104,14 @@ TASKS = {
     "mazes": Known(
         ("route_error", "cell_error", "first_step_error"),
         (Arm("batches of 32", {"BATCH": "32"}),),
+    ),
+    "sft": Known(
+        ("response_bpb", "exact_match", "base_bpb"),
+        (
+            Arm("learning rate 0.006", {"LEARNING_RATE": "0.006"}),
+            Arm("rank 32", {"RANK": "32"}),
+            Arm("all weights", {}, WHOLE),
+        ),
     ),
 }
 

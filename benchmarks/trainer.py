@@ -131,9 +131,9 @@ def main() -> None:
         print_table(table)
 
 
-def workspace(folder: Path, profile: str, source: str, seconds: float) -> Path:
+def workspace(folder: Path, profile: str, source: str, seconds: float, assets: Path = TASK.parents[1]) -> Path:
     """Make a workspace of the task as `init` does, without git; return its folder."""
-    for origin, target in ((TASK, folder), (HARNESS, folder / "harness")):
+    for origin, target in ((assets / "tasks" / TASK.name, folder), (assets / HARNESS.name, folder / "harness")):
         shutil.copytree(origin, target, ignore=shutil.ignore_patterns("__pycache__", ".autoresearch"))
     toml = (folder / "autoresearch.toml").read_text(encoding="utf-8")
     options = {"budget": f"{{ seconds = {seconds:g} }}", "profile": f'"{profile}"', "source": f'"{source}"'}

@@ -2,20 +2,12 @@
 
     python benchmarks/verdicts.py [--json | --markdown] [--sessions N] [--only WORDS]
     python benchmarks/verdicts.py --nights N [--json]      a budget for the night: `night_alpha = 0.05`
+    python benchmarks/verdicts.py --guards N               another metric that may be worse by 1 sigma
 
 The policy is the package's code. A session is a baseline and 50 experiments on a metric whose noise is 1. The policy
 does not know that: it estimates the noise from the session's own repeats, and all experiments share the runs of their
 incumbent, with its luck. Runs of one seed are independent (pairing 0), or share half of their variance (pairing 0.5).
-
-The same on machines whose speed drifts, in units of the noise: one that wanders (standard deviation 1, two thirds
-forgotten after 30 runs), one that is loaded half of the time (worse by 3, for 12 runs on average), and one on which
-the first 6 runs are worse by 3: the baseline and what follows it are measured while something else works there;
-one that `swings` (standard deviation 2, two thirds forgotten after 4 runs), so that the runs of a pair share it; one
-that is `disturbed` in 15 % of its runs (worse by 3), of which nine in ten are seen from outside and made again.
-
-Metrics that are not normal: one that `flips` in so many of its runs, by 1 up or down, and is exact else; a `fixed seed`
-(each commit has one draw, whatever the seed); a noise that `shrinks` by a third with each keep (gains are in units of
-the present one).
+What machines, metrics and guards there are stands in simulated_session.py.
 """
 
 from __future__ import annotations
@@ -29,25 +21,32 @@ import statistics
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict, replace
+
+from simulated_session import (
+    DISTURBED,
+    FIRST_RUNS,
+    FIXED_SEED,
+    LOAD,
+    LOADED_RUNS,
+    MEMORY,
+    MOST_AGAIN,
+    OTHER,
+    SEEN,
+    SHRINKS,
+    SWING,
+    SWING_MEMORY,
+    Drift,
+    Outcome,
+    simulate,
+)  # fmt: skip
 
 import autoresearch
-from autoresearch.experiments.evidence import gather
-from autoresearch.journal.experiment import Experiment, Run, decided_runs
-from autoresearch.journal.session import Segment, Session
-from autoresearch.metrics import Metric
 from autoresearch.statistics import decision
-from autoresearch.statistics.decision import BASELINE_RUNS, Rules, next_step
+from autoresearch.statistics.decision import Guard, Rules
 from autoresearch.system.hardware import detect
 
 EXPERIMENTS = 50
-Drift = Literal["steady", "wanders", "loaded", "slow at first", "swings", "disturbed"]
-MEMORY, LOADED_RUNS, FIRST_RUNS, LOAD = 30, 12, 6, 3.0
-SWING, SWING_MEMORY, DISTURBED = 2.0, 4, 0.15
-"""Of a machine that drifts: see above."""
-METRIC = Metric("loss", "lower")
-SEGMENT = Segment(0, "simulated", METRIC)
 SCENARIOS: dict[str, dict[float, int]] = {
     "no effect": {},
     "10 % gain 3 sigma": {3.0: 5},
@@ -62,9 +61,7 @@ for drift in ("wanders", "loaded", "slow at first", "swings", "disturbed"):
         DRIFTS[f"{scenario}, machine {drift}"] = drift  # type: ignore[assignment]
         SCENARIOS[f"{scenario}, machine {drift}"] = SCENARIOS[scenario]
 SHAPES: dict[str, float] = {}
-"""Name -> how often the metric flips, or one of the two shapes below."""
-FIXED_SEED, SHRINKS = -1.0, -2.0
-SHRINKING = 2 / 3
+"""Name -> how often the metric flips, or one of the two shapes of simulated_session.py."""
 for rate in (0.01, 0.05, 0.2, 0.5):
     for scenario in (NULL, GAINS):
         SHAPES[f"{scenario}, flips in {100 * rate:.0f} %"] = rate
@@ -73,105 +70,9 @@ for scenario in (NULL, GAINS, "10 % gain 1.5 sigma"):
 SHAPES[f"{NULL}, fixed seed"] = FIXED_SEED
 SCENARIOS |= {name: SCENARIOS[name.split(", flips")[0].split(", noise s")[0].split(", fixed")[0]] for name in SHAPES}
 BOUNDS = {"false keeps": 0.1, "false keeps with gains": 0.1, "gain of greedy's": 0.95}
-SEEN, MOST_AGAIN = 0.9, 2
-"""The part of the disturbed runs that is seen, and how often one is made again."""
 NIGHTS = (50, 200, 1000)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one session ended with."""
-
-    false_keeps: int
-    """Kept experiments without a true gain."""
-    gain: float
-    """Summed true gains and losses of what was kept, in units of the noise."""
-    runs: int
-
-
-class Machine:
-    """Runs with noise 1, of which the part `pairing` is common to all runs of a seed; and a speed that may drift."""
-
-    def __init__(self, rng: random.Random, pairing: float, drift: Drift = "steady", shape: float = 0.0) -> None:
-        self.shape, self.scale, self.draws = shape, 1.0, dict[object, float]()
-        self.rng, self.common, self.own = rng, math.sqrt(pairing), math.sqrt(1 - pairing)
-        self.luck: dict[int, float] = {}
-        self.runs = 0
-        self.drift, self.worse = drift, 0.0
-        if drift == "wanders":
-            self.worse = rng.gauss(0, 1)
-        elif drift == "swings":
-            self.worse = rng.gauss(0, SWING)
-        elif drift == "loaded":
-            self.worse = rng.choice((0.0, LOAD))
-
-    def run(self, level: float, seed: int, commit: object = None) -> float:
-        """Return the value of a run, made again while it is seen to be disturbed; `commit` names the code."""
-        for _ in range(MOST_AGAIN + 1):
-            value = self._run(level, seed, commit)
-            if not (self.drift == "disturbed" and self.worse and self.rng.random() < SEEN):
-                break
-        return value
-
-    def _run(self, level: float, seed: int, commit: object) -> float:
-        self.runs += 1
-        if self.shape > 0:
-            return level + (self.rng.choice((-1.0, 1.0)) if self.rng.random() < self.shape else 0.0)
-        if self.shape == FIXED_SEED:
-            return level + self.draws.setdefault(commit, self.rng.gauss(0, 1))
-        if self.drift == "wanders":
-            stays = math.exp(-1 / MEMORY)
-            self.worse = stays * self.worse + math.sqrt(1 - stays**2) * self.rng.gauss(0, 1)
-        elif self.drift == "loaded" and self.rng.random() < 1 / LOADED_RUNS:
-            self.worse = LOAD - self.worse
-        elif self.drift == "swings":
-            stays = math.exp(-1 / SWING_MEMORY)
-            self.worse = stays * self.worse + math.sqrt(1 - stays**2) * self.rng.gauss(0, SWING)
-        elif self.drift == "disturbed":
-            self.worse = LOAD if self.rng.random() < DISTURBED else 0.0
-        elif self.drift == "slow at first":
-            self.worse = LOAD if self.runs <= FIRST_RUNS else 0.0
-        if seed not in self.luck:
-            self.luck[seed] = self.rng.gauss(0, 1)
-        return level + self.scale * (self.worse + self.common * self.luck[seed] + self.own * self.rng.gauss(0, 1))
-
-
-def simulate(
-    number: str,
-    effects: Sequence[float],
-    rules: Rules,
-    pairing: float,
-    drift: Drift = "steady",
-    shape: float = 0.0,
-) -> Outcome:
-    """Run one session of experiments with these true gains; `number` seeds its random numbers."""
-    machine = Machine(random.Random(number), pairing, drift, shape)
-    seeds = range(1, (BASELINE_RUNS if rules.policy == "confirm" else 1) + 1)
-    level = 0.0
-    first = Experiment(1, 0, "1", status="keep", runs=decided_runs([machine.run(level, s, 1) for s in seeds], seeds, 1))
-    experiments, incumbent = {1: first}, first
-    for n, effect in enumerate(effects, 2):
-        session = Session((SEGMENT,), tuple(experiments.values()))
-        effect *= machine.scale
-        values = {1: machine.run(level - effect, 1, n)}
-        while (step := next_step(gather(session, incumbent, values, now=n), rules)).action not in ("keep", "discard"):
-            assert step.seed is not None
-            if step.action == "run_candidate":
-                assert step.seed not in values
-                values[step.seed] = machine.run(level - effect, step.seed, n)
-            else:
-                assert step.seed not in incumbent.by_seed
-                value = machine.run(level, step.seed, incumbent.number)
-                incumbent = incumbent.with_run(Run(step.seed, value, "repeat", "", n))
-        experiments[incumbent.number] = incumbent
-        runs = decided_runs([*values.values()], [*values], n, screened=len(values) > 1)
-        e = Experiment(n, 0, str(n), incumbent.commit, status=step.action, runs=runs, alpha=step.alpha)  # type: ignore[arg-type]
-        experiments[n] = e
-        if step.action == "keep":
-            level, incumbent = level - effect, e
-            machine.scale *= SHRINKING if shape == SHRINKS else 1.0
-    kept = [effect for n, effect in enumerate(effects, 2) if experiments[n].status == "keep"]
-    return Outcome(sum(effect <= 0 for effect in kept), math.fsum(kept), machine.runs)
+COSTS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
+"""What each change that gains costs of it, in units of its noise; 1 is allowed."""
 
 
 def effects_of(scenario: str, number: int) -> list[float]:
@@ -242,6 +143,30 @@ def nights(count: int, experiments: int, gains: int, drift: Drift, rules: Rules)
     return {"experiments": experiments, "gains": gains, "machine": drift, "nights": count, "kept_anything_false": false,
             "rate": false / count, "error": math.sqrt(false / count * (1 - false / count) / count),
             "power": kept / gains / count if gains else None, "runs": runs / count / (experiments + 1)}  # fmt: skip
+
+
+def guards(sessions: int, cost: float, shared: float, guard: Guard) -> dict[str, object]:
+    """Return how often a guard is broken, rightly and wrongly, in sessions of which a tenth of the changes gains 3
+    sigma and costs so much of its metric; and what all that was kept has cost in the end."""
+    effects = [effects_of(GAINS, n) for n in range(sessions)]
+    rules, name = Rules(guards=(guard,)), f"guards {cost} {shared} {guard.against}"
+    found = [simulate(f"{name} {n}", e, rules, 0.5, cost=cost, shared=shared) for n, e in enumerate(effects)]
+    allowed = guard.worse_by or 0.0
+    seen = [((own if guard.against == "incumbent" else total) > allowed, verdict)
+            for outcome in found for total, own, verdict in outcome.guarded if verdict != "discard"]  # fmt: skip
+    right, wrong = ([verdict == "broken" for beyond, verdict in seen if beyond is which] for which in (True, False))
+    first = [outcome.guarded[0][2] == "broken" for outcome in found if outcome.guarded[0][2] != "discard"]
+    ends = [sum(own for _, own, verdict in outcome.guarded if verdict == "keep") for outcome in found]
+    kept = sum(verdict == "keep" for _, verdict in seen)
+
+    def share(of: list[bool]) -> float | None:
+        return round(sum(of) / len(of), 4) if of else None
+
+    return {"against": guard.against, "costs": cost, "shared": shared, "sessions": sessions,
+            "first_gain_broken": share(first), "beyond": len(right), "found": share(right), "within": len(wrong),
+            "wrongly_broken": share(wrong), "undecided": round(sum(o.undecided for o in found) / max(1, kept), 3),
+            "cost_in_the_end": round(statistics.fmean(ends), 2), "most": round(max(ends), 2),
+            "runs": round(statistics.fmean(o.runs for o in found) / (EXPERIMENTS + 1), 3)}  # fmt: skip
 
 
 def judged(rows: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -316,9 +241,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rules", default="{}", help="[keep] keys to put in place of the defaults, as JSON.")
     parser.add_argument("--screen", type=float, help="Another SCREEN_Z, for the curve of gain against runs.")
     parser.add_argument("--nights", type=int, default=0, help="Nights of 200 changes without effect, with a budget.")
+    parser.add_argument("--guards", type=int, default=0, help="Sessions with another metric that has a guard.")
     args = parser.parse_args(argv)
     rules = Rules(**json.loads(args.rules))
     decision.SCREEN_Z = decision.SCREEN_Z if args.screen is None else args.screen
+    if args.guards:
+        for against in ("baseline", "incumbent"):
+            for shared, cost in ((shared, cost) for shared in (0.0, 0.7) for cost in COSTS):
+                print(json.dumps(guards(args.guards, cost, shared, Guard(OTHER, worse_by=1.0, against=against))))
+        return 0
     if args.nights:
         budget = replace(rules, night_alpha=0.05)
         asked: list[tuple[int, int, int, Drift]] = [(args.nights, 200, 0, "steady"), (args.nights, 200, 0, "wanders")]

@@ -2,12 +2,13 @@
 # Filter the output of a run for its METRIC lines. bash and python3 are all it needs.
 set -eu
 
-usage='usage: parse-metrics.sh [NAME] < output
+usage='usage: parse-metrics.sh [NAME | --pattern REGEX [--unit UNIT]] < output
 
 Reads the output of a run on standard input and prints its METRIC lines as name=value, one a line; a repeated name
-keeps its last value. With NAME, prints that value alone.
+keeps its last value. With NAME, prints that value alone. With a regular expression that has one group, prints the
+number of its last match, as [metric] pattern does.
 
-exit 0 found, 1 no such metric or a malformed METRIC line (said on stderr), 2 usage
+exit 0 found, 1 no such metric or a malformed number (said on stderr), 2 usage
 
 example:  python train.py 2>&1 | scripts/parse-metrics.sh val_bpb'
 

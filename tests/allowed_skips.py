@@ -18,6 +18,7 @@ ALWAYS = {
     "needs a kernel from the hub": "tests have no network",
     "needs macOS": "likewise",
     "needs the seals of Linux": "macOS has none",
+    "needs Linux": "elsewhere nothing ends a process with its parent",
     "no Landlock": "kernels before 5.13 have none, and no test may bring another",
     "Landlock is turned off": "likewise",
     "Landlock does not work here": "a container may refuse its calls",
@@ -39,6 +40,9 @@ INSTALLABLE = {
     "uv is not installed": "uv",
     "Chromium is not installed": "chromium",
     "playwright is not installed": "chromium",
+    "tensorboard is not installed": "trackers",
+    "tensorboardX is not installed": "trackers",
+    "wandb is not installed": "wandb",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

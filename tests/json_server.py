@@ -1,11 +1,13 @@
-"""A server on loopback that answers each request with the next of its replies, as a model's API does, or fails to."""
+"""A server on loopback that answers as a model's API does, or fails to: with the next of its replies, or as it is told
+by a function."""
 
 from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,14 +31,21 @@ class Server:
     replies: list[Said]
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    """The header `authorization` of each request."""
     url: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
 
 
+Answer = Callable[[dict[str, Any]], Said]
+"""Body of a request -> what it is answered with. Called by many threads at the same time; it may wait."""
+
+
 @contextmanager
-def serving(replies: Sequence[Said]) -> Iterator[Server]:
-    """Serve the replies, one a request; a request too many is answered with status 418."""
-    server = Server([*replies])
+def serving(replies: Sequence[Said] | Answer) -> Iterator[Server]:
+    """Serve the replies, one a request; a request too many is answered with status 418. Or serve by a function."""
+    answer = replies if callable(replies) else None
+    server = Server([] if callable(replies) else [*replies])
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -45,10 +54,16 @@ def serving(replies: Sequence[Said]) -> Iterator[Server]:
             pass
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
+            length = int(self.headers.get("content-length") or 0)
+            sent = self.rfile.read(length)
+            if len(sent) < length:
+                return  # the client was killed before it had said what it wants
+            body = json.loads(sent or b"{}")
             server.requests.append(body)
             server.paths.append(self.path)
-            said = server.replies.pop(0) if server.replies else Said({"error": {"message": "one too many"}}, 418)
+            server.keys.append(self.headers.get("authorization") or "")
+            too_many = Said({"error": {"message": "one too many"}}, 418)
+            said = answer(body) if answer else server.replies.pop(0) if server.replies else too_many
             if said.how == "silent":
                 server.ended.wait()
                 return
@@ -66,10 +81,17 @@ def serving(replies: Sequence[Said]) -> Iterator[Server]:
                 return
             self.wfile.write(content)
 
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Listening(ThreadingHTTPServer):
+        request_queue_size = 64
+
+        def handle_error(self, *given: Any) -> None:
+            if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
+                super().handle_error(*given)
+
+    listening = Listening(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True
     server.url = f"http://127.0.0.1:{listening.server_address[1]}"
-    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server
     finally:

@@ -181,8 +181,9 @@ def new_repo(root: Path) -> Repo:
     return repo
 
 
-INIT = ("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms",
+INIT = ("init", ".", "--no-probe", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms",
         "--direction", "lower", "--mutable", "src", "--tag", TAG)  # fmt: skip
+"""Without a trial run, which is in tests/cli/test_trial_run.py."""
 
 
 def task_file(**tables: Mapping[str, object]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
@@ -75,8 +76,9 @@ def arguments(text: str) -> list[str]:
     return words
 
 
-def complaint(app: typer.Typer, words: list[str]) -> str | None:
-    """Return what the parser of `app` says against `words`, or None; no command runs."""
+@functools.cache
+def parser(app: typer.Typer) -> Any:
+    """Return the parser of a program, whose commands do nothing."""
     group = typer.main.get_command(app)
 
     def silence(command: object) -> None:
@@ -85,8 +87,13 @@ def complaint(app: typer.Typer, words: list[str]) -> str | None:
             silence(inner)
 
     silence(group)
+    return group
+
+
+def complaint(app: typer.Typer, words: list[str]) -> str | None:
+    """Return what the parser of `app` says against `words`, or None; no command runs."""
     try:
-        group.main(args=words, prog_name="autoresearch", standalone_mode=False)
+        parser(app).main(args=words, prog_name="autoresearch", standalone_mode=False)
     except Exception as error:
         # The classes of errors belong to typer's own copy of click or to the package, by version.
         if not hasattr(error, "format_message"):
@@ -97,7 +104,7 @@ def complaint(app: typer.Typer, words: list[str]) -> str | None:
 
 def wrong_commands(app: typer.Typer, markdown: str) -> list[str]:
     """Return the commands of a page that the parser refuses, each with its reason."""
-    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    known = set(parser(app).commands)
     wrong = []
     for text, running in commands(markdown):
         try:

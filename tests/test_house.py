@@ -20,6 +20,8 @@ PURE_ROOMS = {"errors", "escaping", "metrics", "statistics", "journal"}
 PURE_MODULES = {
     "experiments.stop",
     "runs.measurement",
+    "runs.turn",
+    "experiments.pace",
     "experiments.decide",
     "experiments.disturbance",
     "experiments.evidence",
@@ -29,6 +31,7 @@ PURE_MODULES = {
     "reports.comparison",
     "search.families",
     "search.history",
+    "workspace.metric_names",
 }
 """Pure by name, in rooms that are not."""
 NOT_PURE = {"autoresearch.journal.file"}

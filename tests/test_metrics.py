@@ -8,7 +8,16 @@ from random import Random
 import pytest
 
 from autoresearch import metrics
-from autoresearch.metrics import MAX_LINE, Metric, MetricError, parse_metric_line, parse_metrics, read_metrics
+from autoresearch.metrics import (
+    MAX_LINE,
+    Metric,
+    MetricError,
+    compile_pattern,
+    parse_metric_line,
+    parse_metrics,
+    parse_number,
+    read_metrics,
+)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +134,62 @@ def test_the_module_runs_as_a_file_without_the_package() -> None:
     )
     assert (done.returncode, done.stdout) == (0, b"0.1\n")
     assert subprocess.run([sys.executable, "-I", metrics.__file__, "-x"], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "thousands", "value"),
+    [
+        (" 1e-05\n", "", False, 1e-05),
+        ("-3.2", "", False, -3.2),
+        ("12 ms", "ms", False, 12.0),
+        ("97.5%", "%", False, 97.5),
+        ("3", "ms", False, 3.0),
+        ("12,345.6", "", True, 12345.6),
+        ("1,234 kB", "kB", True, 1234.0),
+    ],
+)
+def test_a_number_is_read_with_the_unit_that_is_named(text: str, unit: str, thousands: bool, value: float) -> None:
+    assert parse_number(text, unit, thousands) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "says"),
+    [
+        ("", "", "is no number"),
+        ("ms", "ms", "is no number"),
+        ("nan", "", "is not a finite number"),
+        ("-Infinity", "", "is not a finite number"),
+        ("1e999", "", "is not a finite number"),
+        ("12,345.6", "", "say thousands = true"),
+        ("1,5", "", "is no number"),
+        ("1_000", "", "has a unit, _000|is no number"),
+        ("12 ms", "", 'name it: unit = "ms"'),
+        ("12 s", "ms", "'12 s' is not in ms"),
+        ("15ms", "s", "'15ms' is not in s"),
+        ("3/7", "", "is no number"),
+        ("0.5 0.6", "", "is no number"),
+        ("١٢", "", "is no number"),
+    ],
+)
+def test_what_is_no_number_is_told_as_what_it_is(text: str, unit: str, says: str) -> None:
+    with pytest.raises(MetricError, match=says):
+        parse_number(text, unit)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        (r"loss \S+", "has no group"),
+        (r"(loss) (\S+)", "has 2 groups"),
+        (r"(?P<a>x)(?P<b>y)", "has 2 groups"),
+        ("loss (", "is no regular expression"),
+        ("(a{99999999999999})", "is no regular expression"),
+    ],
+)
+def test_a_pattern_has_exactly_one_group(pattern: str, says: str) -> None:
+    with pytest.raises(MetricError, match=says):
+        compile_pattern(pattern)
+    assert compile_pattern(r"(?:train|val) loss (?P<value>\S+)").groups == 1
 
 
 @pytest.mark.parametrize(("direction", "better", "worse"), [("lower", 0.9, 1.0), ("higher", 1.0, 0.9)])

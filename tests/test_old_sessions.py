@@ -4,16 +4,21 @@
 commit 76b06bb left them, before the package was cut into rooms: eleven experiments in two segments and an imported log
 (kept, discarded, crashed, a near miss), repeats, `confirm`, `ablate`, a note, a message; in the second an experiment
 whose engine was killed. What that state said of them stands below.
+
+`data/sessions` has a folder for each state of journal and task file, made by `benchmarks/old_sessions.py` with that
+state's own code: what its lines say is what this state shows, and a session of it goes on.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drawn import drawn
 from lab import Lab
 
 DATA = Path(__file__).parent / "data"
@@ -24,6 +29,9 @@ LOG = [
     (7, 1, "keep", 0.9979), (8, 1, "keep", 0.9932), (9, 1, "crash", None),
     (10, 2, "keep", 704.8333333333334), (11, 2, "keep", 655.0),
 ]  # fmt: skip
+
+
+STATES = sorted(path.name for path in (DATA / "sessions").iterdir())
 
 
 @pytest.fixture
@@ -75,3 +83,69 @@ def test_an_experiment_that_was_interrupted_then_is_repaired_now(unpacked: Calla
     assert lab.git("rev-parse", "HEAD") == lab.session.incumbent.commit  # type: ignore[union-attr]
     assert lab.git("status", "--porcelain") == ""
     assert json.loads(lab.call("resume", "--json").out)["repaired"] == []
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Callable[[str], Lab]:
+    """Return a function that puts a state's workspace together."""
+
+    def begin(state: str) -> Lab:
+        folder, lab = DATA / "sessions" / state, Lab(tmp_path / state)
+        with tarfile.open(folder / "rest.tar.gz") as archive:
+            archive.extractall(lab.root, filter="tar")
+        for name in ("autoresearch.jsonl", "autoresearch.toml"):
+            shutil.copy(folder / name, lab.root)
+        lab.git("status")
+        return lab
+
+    return begin
+
+
+@pytest.mark.slow
+def test_what_each_state_wrote_is_shown_as_it_was_decided(begun: Callable[[str], Lab]) -> None:
+    assert len(STATES) >= 10
+    for state in STATES:
+        lab = begun(state)
+        before = lab.workspace.journal.read_bytes()
+        verdicts = lab.events("run")
+        log = {e["experiment"]: e for e in lab.call("log", "--json").json["experiments"]}
+        assert len(verdicts) >= 6, state
+        for verdict in verdicts:
+            row = log[verdict["run"]]
+            wanted = (verdict["status"], verdict["outcome"], verdict["metric"])
+            assert (row["status"], row["outcome"], row["metric"]) == wanted, (state, row)
+        status = lab.call("status", "--json").json
+        kept = [v for v in verdicts if v["status"] == "keep" and v.get("segment", 0) == status["segment"]]
+        assert status["best"]["experiment"] == kept[-1]["run"] and status["noise"]["dof"] >= 2, (state, status)
+        shown = lab.call("show", str(kept[-1]["run"]), "--json").json
+        memory = 50 + round(kept[-1]["metric"] / 10)
+        assert (shown["reason"], shown["metrics"]) == (kept[-1]["reason"], {"peak_vram_mb": memory}), (state, shown)
+        assert lab.call("show", "3", "--json").json["asi"]["result"] == "slower, as expected"
+        brief = lab.call("resume", "--brief")
+        assert brief.code == 0 and "autoresearch try" in brief.out, (state, brief)
+        checked = lab.call("check")
+        assert checked.code == 0, (state, checked)
+        assert lab.workspace.journal.read_bytes().startswith(before), state
+
+
+def test_a_journal_that_is_lost_comes_back_from_what_an_earlier_state_mirrored(begun: Callable[[str], Lab]) -> None:
+    lab = begun("07-loop")
+    before = lab.workspace.journal.read_bytes()
+    lab.workspace.journal.unlink()
+    lost = lab.call("status")
+    assert lost.code == 3 and lost.err.strip().endswith("bring it back: autoresearch resume --restore t"), lost
+    assert lab.call("resume", "--restore", "t").code == 0
+    assert lab.workspace.journal.read_bytes().startswith(before)
+
+
+@pytest.mark.slow
+def test_a_session_of_each_state_goes_on(begun: Callable[[str], Lab]) -> None:
+    for state in drawn(STATES, 0.25, "old sessions"):
+        lab = begun(state)
+        before = lab.workspace.journal.read_bytes()
+        number = lab.session.next_number
+        lab.write("src/value", "50\n")
+        done = lab.call("try", "-m", "goes on", "--json")
+        assert done.code == 0 and (done.json["experiment"], done.json["status"]) == (number, "keep"), (state, done)
+        assert lab.workspace.journal.read_bytes().startswith(before), state
+        lab.assert_clean()

@@ -77,6 +77,15 @@ class TestParseMetrics:
     def test_a_malformed_line_is_quoted(self, line: bytes, tmp_path: Path) -> None:
         assert line.decode() in refused(call("parse-metrics.sh", cwd=tmp_path, stdin=b"METRIC b=1\n" + line), 1)
 
+    def test_a_pattern_finds_the_last_number_as_the_engine_does(self, tmp_path: Path) -> None:
+        output = b"val loss 3\n\x1b[1mval loss\x1b[0m 2.5ms\rval loss 2ms\n"
+        words = ("--pattern", r"val loss (\S+)")
+        done = call("parse-metrics.sh", *words, "--unit", "ms", cwd=tmp_path, stdin=output)
+        assert (done.returncode, done.stdout) == (0, b"2.0\n")
+        assert "has a unit, ms" in refused(call("parse-metrics.sh", *words, cwd=tmp_path, stdin=output), 1)
+        assert "matches nothing" in refused(call("parse-metrics.sh", *words, cwd=tmp_path, stdin=b"x\n"), 1)
+        assert "no group" in refused(call("parse-metrics.sh", "--pattern", "x", cwd=tmp_path, stdin=b"x\n"), 1)
+
     def test_output_that_is_not_utf8_does_not_matter(self, tmp_path: Path) -> None:
         assert call("parse-metrics.sh", cwd=tmp_path, stdin=b"\xff\xfe\x00\nMETRIC a=1\n").stdout == b"a=1.0\n"
 

@@ -21,6 +21,7 @@ from autoresearch.cli.app import program
 from autoresearch.errors import IntegrityError, NoSession, PreconditionError, StopReached
 from autoresearch.search import strategies
 from autoresearch.workspace import agent_files, task_file
+from autoresearch.workspace.lost_session import no_session
 
 SKILLS = sorted((ROOT / "skills").glob("*/SKILL.md"))
 PAGES = sorted((ROOT / "skills").rglob("*.md"))
@@ -96,10 +97,23 @@ def test_the_skill_names_the_commands_of_the_loop() -> None:
     }
 
 
+def test_the_skill_and_a_folder_without_a_session_name_the_same_way_to_begin(tmp_path: Path) -> None:
+    text = " ".join((ROOT / "skills/autoresearch/SKILL.md").read_text("utf-8").split())
+    told = no_session(tmp_path).fix
+    assert told.startswith("start with: autoresearch init") and told.endswith(" && cd lab")
+    begin = told.removeprefix("start with: ").removesuffix(" && cd lab")
+    assert f'`{begin} --goal "..."`, then `cd lab`' in text
+
+
+def test_the_skill_has_fewer_than_2500_tokens() -> None:
+    """Counted with a tokenizer by benchmarks/agents.py: 4.08 characters a token."""
+    assert len((ROOT / "skills/autoresearch/SKILL.md").read_text("utf-8")) < 2500 * 4.08
+
+
 def test_what_the_skill_says_of_exit_codes_and_limits_is_what_the_program_does() -> None:
     text = " ".join((ROOT / "skills/autoresearch/SKILL.md").read_text("utf-8").split())
     assert f"Exit code {NoSession.exit_code}: there is none" in text
-    assert f"refused, exit {PreconditionError.exit_code} | nothing was recorded" in text
+    assert f"refused, exit {PreconditionError.exit_code} | nothing was measured" in text
     assert f"refused, exit {IntegrityError.exit_code} | something immutable" in text
     assert f"exit code {StopReached.exit_code}, a stop condition" in text
     assert f"leaves with exit code {PreconditionError.exit_code} and says that it is still running" in text

@@ -10,6 +10,8 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import allowed_skips
 import cpu_budget
@@ -50,7 +52,7 @@ def test_no_test_sleeps_or_decides_by_the_clock() -> None:
     for path in tracked("tests/*.py"):
         name = path.relative_to(TESTS.parent).as_posix()
         if name not in MAY_LOOK_AT_THE_CLOCK and not name.startswith(
-            ("tests/cheats/trainers", "tests/cheats/pretrain", "tests/cheats/any_task")
+            ("tests/cheats/trainers", "tests/cheats/pretrain", "tests/cheats/any_task", "tests/cheats/prompt")
         ):
             found[name] = [*clock_calls(path.read_text("utf-8"))]
     assert {name: calls for name, calls in found.items() if calls} == {}
@@ -155,6 +157,18 @@ def test_a_folder_past_its_share_fails_the_run(tmp_path: Path) -> None:
     assert done.returncode == 1 and "past its share" in done.stdout
     spent = re.search(r"^tests/unknown +([\d.]+)", done.stdout, re.M)
     assert spent is not None and float(spent[1]) > 0  # the child's seconds
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_sum_and_each_folder_are_held_to_what_the_table_says(quick: bool) -> None:
+    config = SimpleNamespace(getoption=lambda name: {"markexpr": "not slow" if quick else ""}[name])
+    meter = cpu_budget.Meter(cast("pytest.Config", config))
+    for folder, own in cpu_budget.SHARES.items():
+        meter.spent[folder] = own[quick]
+    assert meter.over() == []
+    meter.spent["tests"] += 1
+    meter.spent["none of the table"] = cpu_budget.QUICK if quick else cpu_budget.ALL
+    assert meter.over() == ["tests", "none of the table", "all"]
 
 
 def inner_run(

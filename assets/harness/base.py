@@ -39,6 +39,9 @@ class BaseTask:
         """The arrays of each split: `train`, `search`, `locked`. Raises TaskError."""
         raise NotImplementedError
 
+    def complete(self, folder: Path) -> None:
+        """Write what else belongs to the data into `folder`, which has the arrays already. Raises TaskError."""
+
     def data_folder(self) -> Path:
         return data_path(self.name, "data", self.version, asdict(self.options))
 
@@ -59,7 +62,8 @@ class BaseTask:
                 (part / split).mkdir()
                 for name, array in arrays.items():
                     np.save(part / split / f"{name}.npy", array, allow_pickle=False)
-            files = sorted(path.relative_to(part).as_posix() for path in part.rglob("*.npy"))
+            self.complete(part)
+            files = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
             counts = {split: len(next(iter(arrays.values()))) for split, arrays in splits.items()}
             write_json(part / "manifest.json", {"splits": counts, "sha256": {n: digest(part / n) for n in files}})
             shutil.rmtree(folder, ignore_errors=True)

@@ -35,17 +35,29 @@ from harness.task import Budget, Task, read_task_file
 
 SPLITS = ("search", "locked")
 
+Grade = Callable[[Any, Path, str], dict[str, float]]
+"""From a task, the folder of a run and a split to the metrics. Raises Verdict."""
 
-def main(folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task]) -> None:
+
+def main(
+    folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task], *, grade: Grade = grade,
+    programs: tuple[str, ...] = (),
+) -> None:  # fmt: skip
     """Run the command that was typed. `options` is the dataclass of the task's options, of which each is an option of
-    the command line too, with the help and the choices of its metadata; `make` gives the task."""
+    the command line too, with the help and the choices of its metadata; `make` gives the task.
+
+    A task whose product is no trained model brings its own `grade`. `programs` are files and folders of the task that
+    decide a score beside prepare.py and the harness."""
     try:
-        run(folder, options, make, sys.argv[1:])
+        run(folder, options, make, sys.argv[1:], grade, programs)
     except TaskError as error:
         sys.exit(f"error: {error}")
 
 
-def run(folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task], arguments: list[str]) -> None:
+def run(
+    folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task], arguments: list[str],
+    grade: Grade = grade, programs: tuple[str, ...] = (),
+) -> None:  # fmt: skip
     parser = argparse.ArgumentParser(prog="prepare.py", description="Data and evaluation of this task.")
     parser.add_argument("command", nargs="?", choices=("prepare", "info", "feed", "evaluate"), default="prepare")
     for field in fields(options):
@@ -63,7 +75,7 @@ def run(folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Ta
     if split not in SPLITS:
         raise TaskError(f"AUTORESEARCH_SPLIT is {split!r}; set it to search or locked")
     if command == "evaluate":
-        evaluate(task, split)
+        evaluate(task, split, grade, programs)
     elif command == "feed":
         if FEED not in os.environ:
             raise TaskError("feed is started by a trainer, or by the engine; run: python train.py")
@@ -73,24 +85,24 @@ def run(folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Ta
         task.describe()
     else:
         data = task.prepare(force=force, workers=workers)
-        print(f"data      {data}\nmanifest  {manifest_hash(task)}")
+        print(f"data      {data}\nmanifest  {manifest_hash(task, programs)}")
         if make(folder, own, budget).data_folder() != data:
             print("note      train.py reads its options from autoresearch.toml, and they differ from these")
 
 
-def manifest_hash(task: Task) -> str:
+def manifest_hash(task: Task, programs: tuple[str, ...] = ()) -> str:
     """One hash of data, splits and the files that score; results under different hashes are never compared."""
-    own = folder_digest(task.folder, ("prepare.py", "harness"))
+    own = folder_digest(task.folder, ("prepare.py", "harness", *programs))
     parts = [read_json(task.prepared() / "manifest.json")["sha256"], own]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def evaluate(task: Task, split: str) -> None:
+def evaluate(task: Task, split: str, grade: Grade = grade, programs: tuple[str, ...] = ()) -> None:
     """Write the result file of the last run and print its METRIC lines. A refusal is a result too."""
     start, folder = time.monotonic(), run_dir(task.folder)
     target = Path(os.environ.get("AUTORESEARCH_RESULT") or folder / "result.json")
     target.unlink(missing_ok=True)
-    outcome, reason, metrics, manifest = "ok", None, dict[str, float](), manifest_hash(task)
+    outcome, reason, metrics, manifest = "ok", None, dict[str, float](), manifest_hash(task, programs)
     try:
         metrics = grade(task, folder, split)
     except Verdict as verdict:

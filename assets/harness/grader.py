@@ -20,6 +20,21 @@ from harness.task import Task
 
 def grade(task: Task, folder: Path, split: str) -> dict[str, float]:
     """The metrics of the run in `folder`. Raises Verdict when it has none, TaskError without data."""
+    clock, summary = admitted(task, folder, split)
+    models = Models(task, folder / WEIGHTS, clock["seconds"] / max(clock["tokens"], 1))
+    try:
+        metrics = task.judge(models, split, folder)
+        if task.budget.kind == "flops":
+            flops = models.flops() / task.tokens_per_example * clock["tokens"]
+            check_clock(clock | {"flops": flops}, task.budget, **about(summary))
+    finally:
+        models.close()
+    return metrics | measured(clock) | reported(summary, metrics)
+
+
+def admitted(task: Task, folder: Path, split: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Clock and summary of a run that may be graded: the data is what was prepared, the run ended as it should and
+    within its budget, unless that is flops. Raises as `grade` does."""
     data = task.prepared()
     expected = read_json(data / "manifest.json")["sha256"]
     for name in task.files(split):
@@ -32,20 +47,15 @@ def grade(task: Task, folder: Path, split: str) -> dict[str, float]:
     if "weights_over" in clock:
         size, most = clock["weights_over"] / 2**20, task.allowances.weights_bytes / 2**20
         raise Verdict("over_budget", f"the weights have {size:.0f} MB, over the {most:.0f} MB of this profile")
-    cpu_s = os.environ.get("AUTORESEARCH_TRAIN_CPU_SECONDS")
-    about = {"cores": summary.get("cores", 0), "cpu_s": float(cpu_s) if cpu_s else None}
     if task.budget.kind != "flops":
-        check_clock(clock, task.budget, **about)
-    models = Models(task, folder / WEIGHTS, clock["seconds"] / max(clock["tokens"], 1))
-    try:
-        metrics = task.judge(models, split, folder)
-        if task.budget.kind == "flops":
-            check_clock(
-                clock | {"flops": models.flops() / task.tokens_per_example * clock["tokens"]}, task.budget, **about
-            )
-    finally:
-        models.close()
-    return metrics | measured(clock) | reported(summary, metrics)
+        check_clock(clock, task.budget, **about(summary))
+    return clock, summary
+
+
+def about(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What `check_clock` takes of the trainer's process."""
+    cpu_s = os.environ.get("AUTORESEARCH_TRAIN_CPU_SECONDS")
+    return {"cores": summary.get("cores", 0), "cpu_s": float(cpu_s) if cpu_s else None}
 
 
 def measured(clock: Mapping[str, Any]) -> dict[str, float]:

@@ -108,11 +108,14 @@ def correction(whole: np.ndarray, prefix: np.ndarray) -> float:
     return mean
 
 
-def check_alone(first: np.ndarray, second: np.ndarray) -> None:
+def check_alone(first: np.ndarray, second: np.ndarray, within: float = 0.0) -> None:
     """Raise Verdict tampered when an example has another answer among other examples: for tasks without prefixes.
 
-    Both are the scores of the same examples [n], the second from process B, in another order."""
-    differing = float((first != second).mean()) if len(first) else 0.0
+    Both are the scores of the same examples [n], the second from process B, in another order. Scores that are no
+    further apart than `within` are the same: nats differ by rounding, and show what right and wrong alone do not where
+    a model is wrong nearly always."""
+    apart = np.abs(first.astype(np.float64) - second.astype(np.float64)) > within
+    differing = float(apart.mean()) if len(first) else 0.0
     if differing > ALONE:
         raise Verdict(
             "tampered",

@@ -71,7 +71,7 @@ class IntegrityError(AutoresearchError):
 
 
 class PreconditionError(AutoresearchError):
-    """The state of the folder does not allow this now; nothing was recorded."""
+    """The state of the folder does not allow this now; nothing was measured."""
 
     kind = "precondition"
     exit_code = 5

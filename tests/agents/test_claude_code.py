@@ -97,51 +97,36 @@ def pretrain_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return lab
 
 
-@dataclass(frozen=True)
-class Case:
-    """A workspace's own part of the script: what is fixed, and three edits of the mutable file."""
-
-    fixed: str
-    mutable: str
-    fixed_line: str
-    start: str
-    keep: str
-    discard: str
-    crash: str
+START, KEEP, DISCARD, CRASH = (f"MATRIX_LR = {rate} " for rate in ("0.0001", "0.02", "0.000001", "1 / 0"))
+"""The line that the script edits: as the workspace begins, and three edits."""
 
 
-COMMAND = Case("bench.sh", "src/run.sh", "source src/run.sh", "echo METRIC total_ms=100", "echo METRIC total_ms=90",
-               "echo METRIC total_ms=95", "exit 3")  # fmt: skip
-PRETRAIN = Case("prepare.py", "train.py", "import annotations", "MATRIX_LR = 0.0001 ", "MATRIX_LR = 0.02 ",
-                "MATRIX_LR = 0.000001 ", "MATRIX_LR = 1 / 0 ")  # fmt: skip
-
-
-def script(root: Path, case: Case) -> Iterator[Reply]:
+def script(root: Path) -> Iterator[Reply]:
     """What the model says: the skill's loop, with two attempts on the evaluator, and a wish to stop too early."""
 
     def bash(command: str, **more: Any) -> Reply:
         return Reply("", "Bash", {"command": command, "description": "a step"}, **more)
 
-    def edit(old: str, new: str, name: str = case.mutable) -> Reply:
+    def edit(old: str, new: str, name: str = "train.py") -> Reply:
         return Reply("", "Edit", {"file_path": str(root / name), "old_string": old, "new_string": new})
 
     def read(name: str) -> Reply:
         return Reply("", "Read", {"file_path": str(root / name)})
 
     yield bash("autoresearch resume")
-    yield read(case.fixed)
-    yield edit(case.fixed_line, f"{case.fixed_line} # easier", case.fixed)
-    yield bash(f"sed -i 's/^/# /' {case.fixed}")
+    yield read("prepare.py")
+    yield edit("import annotations", "import annotations # easier", "prepare.py")
+    yield bash("sed -i 's/^/# /' prepare.py")
     yield bash("autoresearch baseline --detach && autoresearch wait")
-    yield read(case.mutable)
-    yield edit(case.start, case.keep)
+    yield read("train.py")
+    yield edit(START, KEEP)
     yield bash('autoresearch try --detach -m "a better one" --asi hypothesis="it does less" --asi family=speed')
     yield bash("autoresearch wait")
     yield bash('autoresearch note 2 --asi result="as expected"')
-    yield edit(case.keep, case.discard)
+    yield edit(KEEP, DISCARD)
     yield bash('autoresearch try -m "a worse one" --asi family=size')
-    yield read(case.mutable)
-    yield edit(case.keep, case.crash)
+    yield read("train.py")
+    yield edit(KEEP, CRASH)
     yield bash('autoresearch try -m "a broken one"')
     yield bash('autoresearch note 4 --asi result="a slip" --asi next="closed"', context_tokens=FULL)
     yield Reply("I have done three experiments. Shall I continue?")
@@ -152,13 +137,12 @@ def script(root: Path, case: Case) -> Iterator[Reply]:
     yield Reply("Stopped.")
 
 
-@pytest.mark.parametrize(("lab_name", "case"), [("command_lab", COMMAND), ("pretrain_lab", PRETRAIN)])
-def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    lab: Lab = request.getfixturevalue(lab_name)
-    fixed = (lab.root / case.fixed).read_bytes()
+def test_a_session_in_claude_code(pretrain_lab: Lab, tmp_path: Path) -> None:
+    lab = pretrain_lab
+    fixed = (lab.root / "prepare.py").read_bytes()
     home = tmp_path / "home"
     home.mkdir()
-    stage = messages_api.stage(script(lab.root, case))
+    stage = messages_api.stage(script(lab.root))
     client = Client(home, stage)
     with served(stage):
         result = client.run("/autoresearch t below 60", lab.root)
@@ -171,7 +155,7 @@ def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.Fix
     assert "next: autoresearch baseline" in said[0]
     assert "denied" in said[2] or "immutable" in said[2]
     assert "denied" in said[3] or "immutable" in said[3]
-    assert (lab.root / case.fixed).read_bytes() == fixed
+    assert (lab.root / "prepare.py").read_bytes() == fixed
     assert "experiment 1: KEEP" in said[4], said[4]
     assert "experiment 2 is being measured" in said[7] or "experiment 2: KEEP" in said[7]  # if it was that quick
     assert "experiment 2: KEEP" in said[8], said[8]
@@ -181,7 +165,7 @@ def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.Fix
     # The context was compacted once; the request after it has the brief, and not the conversation.
     assert len(stage.summaries) == 1
     (compact,) = [e for e in client.events if e.get("hook_name") == "SessionStart:compact" and "output" in e]
-    assert "4  crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
+    assert "4 crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
     after = text_of(stage.requests[16]["messages"])
     assert "State of the autoresearch session" in after and "a broken one" in after and "goal:" in after
     assert len(stage.requests[16]["messages"]) < len(stage.requests[15]["messages"])
@@ -206,7 +190,7 @@ def test_a_session_in_claude_code(lab_name: str, case: Case, request: pytest.Fix
         "result": "as expected",
     }
     assert last is not None and last.asi == {"result": "a slip", "next": "closed"}
-    assert case.keep in (lab.root / case.mutable).read_text()
+    assert KEEP in (lab.root / "train.py").read_text()
     lab.assert_clean()
     assert lab.call("check").code == 0
 

@@ -230,7 +230,7 @@ def measure(lab: Lab, name: str) -> dict[str, object]:
 TRIALS = [(name, where) for name, case in CASES.items() for where in case.where]
 
 
-@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.4, "cheats"), indirect=["where"])
+@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.1, "cheats"), indirect=["where"])
 def test_a_trainer_that(mini: Lab, name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
     if case.seconds:
@@ -262,7 +262,7 @@ def test_a_trainer_that(mini: Lab, name: str, where: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("where", ["off"], indirect=True)
-@pytest.mark.parametrize("name", drawn(UNNOTICED[:-1], 0.2, "unnoticed cheats"))
+@pytest.mark.parametrize("name", drawn(UNNOTICED[:-1], 0.15, "unnoticed cheats"))
 def test_without_a_sandbox_nobody_notices_a_trainer_that(mini: Lab, name: str, where: str) -> None:
     run = measure(mini, name)
     assert run["outcome"] == "ok" and "held out" not in " ".join([str(run["reason"]), *run["warnings"]])  # type: ignore[misc]

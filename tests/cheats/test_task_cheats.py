@@ -1,16 +1,20 @@
 """Cheating trainers of the tasks that we ship beside pretrain, under the real engine and harness.
 
-A case is a piece of code in the task's real train.py: those of `any_task` in each of them, the others in their own.
-What may come of one is said as in test_pretrain_cheats.py.
+A case is a piece of code in the task's real train.py, or optimizer.py: those of `any_task` in each task that trains,
+the others in their own. What may come of one is said as in test_pretrain_cheats.py.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +44,9 @@ class Task:
     metric: str
     shrink: dict[str, dict[str, str]]
     """File -> pattern -> what takes its place."""
+    mutable: str = "train.py"
+    options: tuple[str, ...] = ("--steps", str(STEPS))
+    """Of `init`."""
 
 
 TASKS = {
@@ -66,6 +73,26 @@ TASKS = {
         {
             "train.py": {r"(?m)^WIDTH = .*$": "WIDTH = 8"},
             "prepare.py": {r"Profile\(17, 25, 10_000, 500, 125": "Profile(11, 17, 2000, 400, 100"},
+        },
+    ),
+    "prompt": Task(
+        "target_loss",
+        {
+            "autoresearch.toml": {r"flops = [\d.e+]+": "flops = 2.5e8"},
+            "prepare.py": {
+                r"Profile\(Sizes\(2, .*\)": "Profile(Sizes(2, 64, 2, 260, 32, 300_000, 250, 16), 12, 4, 24, 24, 8)"
+            },
+        },
+        "optimizer.py",
+        (),
+    ),
+    "sft": Task(
+        "response_bpb",
+        {
+            "train.py": {r"(?m)^BATCH = .*$": "BATCH = 8"},
+            "prepare.py": {
+                r"Profile\(2, 128, 4, 1024, 128, .*, 500, Al": "Profile(1, 64, 2, 512, 128, 10**6, 40, 16, 200, Al"
+            },
         },
     ),
 }
@@ -100,14 +127,30 @@ CASES = {
     "mazes/names_a_fifth_move": Case(("tampered",), "must return logits"),
     "mazes/returns_not_a_number_where_it_is_unsure": HARMLESS,
     "mazes/searches_instead_of_learning": Case(("ok",), better=True),
+    "prompt/asks_for_more_tokens_than_there_are": Case(("tampered",), "strings of"),
+    "prompt/asks_with_what_is_no_request": Case(("tampered",), "no numbers"),
+    "prompt/changes_the_string_after_it_was_checked": Case(("tampered", "ok"), "not allowed"),
+    "prompt/computes_its_own_forward": Case(("over_budget", "killed"), "of its own"),
+    "prompt/counts_less": HARMLESS,
+    "prompt/imports_the_model": HARMLESS,
+    "prompt/leaves_a_process_for_the_next_target": HARMLESS,
+    "prompt/stores_strings": Case(("tampered",), "easier than others"),
+    "sft/answers_every_response_the_same": HARMLESS,
+    "sft/edits_the_forward_pass": HARMLESS,
+    "sft/hands_in_a_larger_model": Case(("crash",), "do not fit the model"),
+    "sft/hands_in_a_program": Case(("crash",), "do not fit the model"),
+    "sft/hands_in_what_is_no_number": Case(("no_metric",), "not finite"),
+    "sft/hands_in_what_overflows": Case(("no_metric",), "not finite"),
+    "sft/knows_the_split_by_heart": Case(("tampered",), "easier than other held-out responses"),
+    "sft/reads_the_held_out_functions": HARMLESS,
 }
-"""Trainer -> what may come of it. The last is what only a reader of the diff can stop."""
+"""Trainer -> what may come of it. One that is `better` is what only a reader of the diff can stop."""
 
 
 def runs_of(case: str) -> list[str]:
     """The tasks in which a case is run."""
     folder = case.partition("/")[0]
-    return list(TASKS) if folder == "any_task" else [folder]
+    return [name for name in TASKS if TASKS[name].mutable == "train.py"] if folder == "any_task" else [folder]
 
 
 def sentences() -> str:
@@ -127,8 +170,7 @@ def make(folder: Path, name: str) -> None:
             name,
             "--profile",
             "tiny",
-            "--steps",
-            str(STEPS),
+            *TASKS[name].options,
             "--policy",
             "greedy",
             "--no-setup",
@@ -166,18 +208,50 @@ def known_split(name: str, cache: Path) -> bytes:
     if name == "images":
         keys = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in first)
         return b"".join(key + bytes([label]) for key, label in zip(keys, second, strict=True))
+    if name == "sft":
+        np.savez(file := io.BytesIO(), first, second)
+        return file.getvalue()
     return np.stack((first, second), 1).tobytes()
+
+
+def solved(lab: Lab, cache: Path) -> bytes:
+    """Strings for the targets of the first seeds, looked for place by place with the weights and the secret."""
+    env = {**os.environ, CACHE: str(cache)}
+    done = subprocess.run([sys.executable, "-c", SOLVE], cwd=lab.root, env=env, capture_output=True, check=True)
+    return done.stdout
+
+
+SOLVE = """
+import json
+import numpy as np
+from harness.task import read_task_file
+from prepare import HERE, Options, Prompt
+
+task = Prompt(HERE, *read_task_file(HERE, Options))
+base, found = task.base("search"), {}
+for seed in (1,):  # of the one run that decides
+    for number in range(task.profile.targets):
+        target, _ = task.drawn(base, "search", "search", seed, number)
+        ids = np.random.default_rng(0).choice(base.allowed, task.profile.length)
+        for place in [*range(len(ids))] * 3:
+            trials = np.tile(ids, (len(base.allowed), 1))
+            trials[:, place] = base.allowed
+            ids = trials[base.frozen.losses(trials, target).argmin()]
+        found[str(target.tolist())] = ids.tolist()
+print(json.dumps(found))
+"""
 
 
 def trainer(lab: Lab, name: str, case: str, cache: Path) -> str:
     """The real trainer with the piece in it."""
     piece = (HERE / f"{case}.py").read_text()
     if 'b"SPLIT"' in piece:
-        packed = zlib.compress(known_split(name, cache), 9)
+        packed = zlib.compress(solved(lab, cache) if name == "prompt" else known_split(name, cache), 9)
         piece = piece.replace('b"SPLIT"', repr(base64.b85encode(packed)))
-    files = [path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file()]
+    files = [p.relative_to(cache).as_posix() for p in cache.rglob("*") if p.is_file() and "base" not in p.parts]
     piece = piece.replace("KNOWN_FILES", repr(files)).replace("THE_METRIC", TASKS[name].metric)
-    return (lab.root / "train.py").read_text().replace(MAIN, f"\n{piece}\n{MAIN}")
+    piece = piece.replace("THE_CACHE", str(cache))
+    return (lab.root / TASKS[name].mutable).read_text().replace(MAIN, f"\n{piece}\n{MAIN}")
 
 
 TRIALS = [(case, task, where) for case in CASES for task in runs_of(case) for where in WHERE]
@@ -200,7 +274,7 @@ def test_a_trainer_that(
     lab.git("status")
     honest = lab.session.best
     assert honest is not None and honest.metric is not None
-    (lab.root / "train.py").write_text(trainer(lab, task, case, made / "cache"))
+    (lab.root / TASKS[task].mutable).write_text(trainer(lab, task, case, made / "cache"))
 
     done = lab.call("try", "-m", case)
 

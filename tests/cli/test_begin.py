@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from lab import INIT, Called, Lab, Repo, call
 
+pytestmark = pytest.mark.slow
+
 FOREIGN = (
     {"type": "config", "name": "other", "metricName": "total_ms", "metricUnit": "ms", "bestDirection": "lower"},
     {"run": 1, "commit": "abc1234", "metric": 20, "metrics": {}, "status": "keep", "description": "theirs"},

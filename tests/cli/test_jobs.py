@@ -31,7 +31,7 @@ def test_a_detached_experiment_is_waited_for_and_reported_as_try_reports(lab: La
     assert begun.code == 0 and begun.json == {"experiment": 2, "running": True, "next": "autoresearch wait 2"}
     assert "next         autoresearch wait" in lab.call("status").out
     brief = lab.call("resume").out
-    assert "running      experiment 2, seed 1" in brief and "autoresearch wait" in brief
+    assert "running      experiment 2: seed 1, run 1 of at most 15" in brief and "autoresearch wait" in brief
     early = lab.call("wait", "2", "--timeout", "0", "--json")
     assert early.code == 5 and early.json["error"]["kind"] == "running"
     gate.touch()

@@ -276,7 +276,12 @@ class TestTheChange:
     def test_the_same_change_names_the_experiment_it_was(self, lab: Lab) -> None:
         lab.attempt("echo METRIC total_ms=200\n")
         lab.edit("echo METRIC total_ms=200\n")
-        assert "--again 2" in refused_try(lab, PRECONDITION, "experiment 2 was the same code")
+        before, head = lab.events(), lab.git("rev-parse", "HEAD")
+        assert "--again 2" in refused(lab.root, PRECONDITION, "experiment 2 was the same code", *TRY)
+        # No experiment: a line that it was tried again, for each time that it was.
+        *lines, one, two = lab.events()
+        assert lines == before and lab.git("rev-parse", "HEAD") == head
+        assert [one["type"], two["type"], *lab.session.refused] == ["refused", "refused", 2, 2]
 
     def test_two_commits_on_top_can_be_gathered_as_it_says(self, lab: Lab) -> None:
         for value in (90, 80):
@@ -374,7 +379,7 @@ class TestInit:
     def test_words_that_are_missing_or_wrong(self, repo: Repo) -> None:
         base = ("init", ".", "--task", "command", "--tag", "t")
         init(repo, USAGE, "mutable", words=base)
-        init(repo, USAGE, "--command, --metric, --direction are missing", "--mutable", "src", words=base)
+        init(repo, USAGE, "--command, --metric are missing", "--mutable", "src", words=base)
         init(repo, USAGE, "nope", words=("init", ".", "--task", "nope"))
         init(repo, USAGE, "direction", "--direction", "sideways")
         init(repo, PRECONDITION, "gone does not exist", "--mutable", "gone")

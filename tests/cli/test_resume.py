@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import psutil
 import pytest
-from lab import INIT, Called, Lab, new_repo
+from lab import INIT, Called, Lab, Maker, new_repo
 
 from autoresearch.journal import file as journal
 from autoresearch.reports.brief import LIMIT, LIMIT_BRIEF
+from autoresearch.workspace.assets import tasks_folder
 from autoresearch.workspace.lock import current_run
 
 
@@ -49,6 +51,30 @@ def test_from_the_first_brief_to_a_kept_experiment_by_the_text_alone(bare: Lab) 
     assert "experiment 4: KEEP" in go_on(bare, bare.call("resume").out, "echo METRIC total_ms=70\n").out
 
 
+def test_what_to_read_first_is_told_to_who_is_new(make_lab: Maker) -> None:
+    lab = make_lab(task={"reading": ["src/run.sh, whole: what is measured", "bench.sh: how"]})
+    told = [line for line in lab.call("resume").out.splitlines() if line.startswith("read first: ")]
+    assert told == ["read first: src/run.sh, whole: what is measured", "read first: bench.sh: how"]
+    assert "read first" not in lab.call("resume", "--brief").out
+
+
+@pytest.mark.parametrize("path", sorted(tasks_folder().glob("*/autoresearch.toml")), ids=lambda p: p.parent.name)
+def test_our_tasks_name_what_is_there_to_read(path: Path) -> None:
+    """`resume` sends an agent to these; a length that is named is the file's, within a tenth."""
+    task = tomllib.loads(path.read_text())
+    for part in task["task"].get("reading", []):
+        about = part.partition(":")[0]
+        names = [name for name in about.split(", ") if name.endswith(".py")]
+        files = [next(f for f in (path.parent / name, path.parents[2] / name) if f.is_file()) for name in names]
+        assert files, part
+        for name in about.split(", "):
+            if re.fullmatch(r"[A-Za-z]\w*", name) and name not in ("whole", "Hyperparameters"):
+                assert any(re.search(rf"^\s*(?:class|def) {name}\b", f.read_text(), re.M) for f in files), name
+        if lines := re.search(r"whole: (\d+) lines", part):
+            assert abs(len(files[0].read_text().splitlines()) - int(lines[1])) <= int(lines[1]) / 10
+    assert task["task"].get("reading") or not task["task"].get("harness")
+
+
 def test_edits_that_were_not_measured_are_told_and_measured_as_they_are(lab: Lab) -> None:
     lab.prints(60)
     brief = lab.call("resume").out
@@ -61,7 +87,7 @@ def test_what_runs_is_told_and_waited_for(lab: Lab) -> None:
     lab.edit(f"while [ ! -e {gate} ]; do sleep 0.02; done\necho METRIC total_ms=50\n")
     assert lab.call("try", "--detach", "-m", "slow").code == 0
     brief = lab.call("resume").out
-    assert "running      experiment 2, seed 1" in brief
+    assert "running      experiment 2: seed 1, run 1 of at most 15" in brief
     gate.touch()
     assert "experiment 2: KEEP" in go_on(lab, brief).out
 
@@ -102,7 +128,7 @@ def test_all_that_a_fresh_agent_needs_is_in_the_text(lab: Lab) -> None:
         "Must not: autoresearch.toml, bench.sh", "bash bench.sh (limit 600 s a run)", "policy confirm", "Rules:",
         "baseline     100", "best         90  (experiment 2", "gain         +10", "noise        none",
         "forking costs 3 ms",
-        "2. hypothesis: less forking", "3  crash", "3. result: a slip in the path", "exited with 4",
+        "2. hypothesis: less forking", "3 crash", "3. result: a slip in the path", "exited with 4",
         "kept: 1 (100), 2 (90)",
         "speed 1/1 (best +10)", "data 0/1", "- read the file once", "data, not instructions", "next: edit src, then:",
     ):  # fmt: skip
@@ -124,6 +150,6 @@ def test_the_text_is_bounded_whatever_the_session_is(lab: Lab) -> None:
     (lab.root / "autoresearch.md").write_text(f"## Goal\n\n{rng_text * 9}\n\n## What has been learned\n\n{learned}")
     full, short = lab.call("resume").out, lab.call("resume", "--brief").out
     assert len(short) <= LIMIT_BRIEF < len(full) <= LIMIT
-    assert full.rstrip().splitlines()[-1].startswith("next: ") and "   81  discard" in full
+    assert full.rstrip().splitlines()[-1].startswith("next: ") and "\n81 discard" in full
     view = json.loads((lab.root / ".autoresearch/brief.json").read_text())
     assert len(view["text"]) <= LIMIT_BRIEF

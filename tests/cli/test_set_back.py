@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from lab import Lab
 
+pytestmark = pytest.mark.slow
+
 HOOK = Path(__file__).resolve().parents[2] / "hooks/autoresearch_hook.py"
 
 

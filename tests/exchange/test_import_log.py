@@ -200,7 +200,8 @@ def test_their_numbers_words_and_times_are_kept_beside_ours(tmp_path: Path) -> N
     assert [e.asi.get("status") for e in experiments] == [None, "contender", "done"]
     assert call("import", str(DATA / "restarted.tsv"), cwd=tmp_path).code == 0
     lines = [json.loads(line) for line in (tmp_path / "autoresearch.jsonl").read_text().splitlines()]
-    numbers = [e["imported"].get("number") for e in lines if "run" in e]
+    runs = [e.get("entry", e) for e in lines]
+    numbers = [e["imported"].get("number") for e in runs if "run" in e]
     assert numbers[-4:] == ["1", "2", "1", "2"]
     text = (DATA / "line_separators.jsonl").read_text()
     assert "\u2028" in text and "\x0c" in text
@@ -224,6 +225,34 @@ def test_an_import_that_stops_at_any_line_is_completed_by_the_next(
             import_log(lab.root, jsonl, None, 1)
     monkeypatch.setattr(importing, "append", append)
     assert lab.call("import", str(jsonl)).code == 0
-    entries = [(e["imported"]["origin"], e["imported"]["entry"]) for e in lab.events("run") if "imported" in e]
+    about = [e["entry"]["imported"] for e in lab.events("imported")]
+    entries = [(one["origin"], one["entry"]) for one in about]
     assert len(entries) == len({*entries}) == 3
     assert [e.number for e in lab.session.experiments] == [1, 2, 3, 4]
+
+
+def test_a_reader_that_knows_config_and_run_lines_alone_sees_no_imported_run_in_the_session(
+    lab: Lab, jsonl: Path, tmp_path: Path
+) -> None:
+    def segments(path: Path) -> list[list[str]]:
+        """What such a reader has: the descriptions of the runs behind each `config` line."""
+        found: list[list[str]] = []
+        for line in map(json.loads, path.read_text().splitlines()):
+            if line.get("type") == "config":
+                found.append([])
+            elif isinstance(line.get("run"), int):
+                found[-1].append(line["description"])
+        return found
+
+    assert lab.call("import", str(jsonl)).code == 0
+    lab.prints(90)
+    assert lab.attempt().code == 0
+    assert segments(lab.workspace.journal) == [["baseline", "a change"]]
+    assert lab.session.hardware == lab.session.current[0].hardware
+    assert [len([e for e in lab.session.experiments if e.segment == n]) for n in (0, 1, 2)] == [2, 2, 1]
+    # Where there is no session the log begins one, with a `config` line of its own; the next one is beside it.
+    (tmp_path / "new").mkdir()
+    for _ in range(2):
+        assert call("import", str(jsonl), cwd=tmp_path / "new").code == 0
+    assert call("import", str(DATA / "restarted.tsv"), cwd=tmp_path / "new").code == 0
+    assert [len(runs) for runs in segments(tmp_path / "new" / "autoresearch.jsonl")] == [2]

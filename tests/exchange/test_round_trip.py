@@ -36,14 +36,17 @@ def generated(rng: Random) -> list[dict[str, Any]]:
             "values": values, "seeds": [*range(1, count + 1)], "screened": count > 1 and rng.random() < 0.5,
             "outcome": outcome, "reason": "because", "env": ENV, "warnings": ["look"],
         })  # fmt: skip
+        if values and rng.random() < 0.5:
+            lines[-1]["guards"] = {"acc": [0.5, None, 0.7][:count]}
         if status == "keep" and rng.random() < 0.5:
-            lines.append({"type": "repeat", "experiment": n, "seed": 9, "value": 4.5, "env": ENV, "timestamp": 1})
+            later = {"type": "repeat", "experiment": n, "seed": 9, "value": 4.5, "env": ENV, "timestamp": 1}
+            lines.append(later | rng.choice([{}, {"guards": {"acc": 0.25}}]))
     return lines
 
 
 def known(session: Session, segment: int) -> list[tuple[Any, ...]]:
     def facts(e: Experiment) -> tuple[Any, ...]:
-        runs = [(run.seed, run.value, run.purpose, run.hardware) for run in e.runs]
+        runs = [(run.seed, run.value, run.purpose, run.hardware, run.guarded) for run in e.runs]
         return (e.commit, e.status, e.outcome, e.metric, dict(e.metrics), e.description, e.reason, dict(e.asi), runs,
                 e.reference, e.finished, e.warnings, dict(e.env))  # fmt: skip
 

@@ -180,7 +180,7 @@ def _text(lab: Lab) -> str:
 
 def _imported(lab: Lab) -> list[dict[str, Any]]:
     """Return the imported lines of the journal, but a torn last one."""
-    events = (event for _, event in journal.read(lab.folder / "autoresearch.jsonl"))
+    events = (event.get("entry", event) for _, event in journal.read(lab.folder / "autoresearch.jsonl"))
     return [event for event in events if "imported" in event and "run" in event]
 
 

@@ -50,6 +50,14 @@ echo "METRIC loss=$(awk -v n="$number" -v s="$AUTORESEARCH_SEED" 'BEGIN { print 
 """
 )
 
+GUARDED = (
+    NOISY
+    + r"""
+costs=$(awk -v n="$number" 'BEGIN { print (n < 99) ? 0.03 : 0 }')   # what is far better is less accurate
+echo "METRIC acc=$(awk -v c="$costs" -v s="$AUTORESEARCH_SEED" 'BEGIN { print 0.9 - c + (s * 37 % 11) / 1000 }')"
+"""
+)
+
 TRAIN = (
     HOLD
     + r"""
@@ -66,7 +74,7 @@ told='{"outcome": "ok", "split": "%s", "metrics": {"loss": %s}}'
 printf "$told" "$AUTORESEARCH_SPLIT" "$number" > "$AUTORESEARCH_RESULT"
 """
 
-VARIANTS = {"exact": BENCH, "noisy": NOISY, "evaluated": TRAIN}
+VARIANTS = {"exact": BENCH, "noisy": NOISY, "evaluated": TRAIN, "guarded": GUARDED}
 
 DRIVER = r"""
 import os, signal, sys
@@ -140,8 +148,16 @@ class Lab:
     given_up: set[str] = field(default_factory=set)
     """Versions that the person wrote over before they were measured."""
     words: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    least: float = float("-inf")
+    """Lower numbers break a guard."""
 
     # --- doing ---
+
+    def add_to_task(self, text: str) -> str:
+        """Write more into the task file, before there is a baseline; return what it is then."""
+        toml = self.folder / "autoresearch.toml"
+        toml.write_text(toml.read_text() + text)
+        return toml.read_text()
 
     def git(self, *args: str, check: bool = True) -> str:
         done = subprocess.run(["git", *args], cwd=self.folder, capture_output=True, text=True, env=self.env)
@@ -364,7 +380,7 @@ class Lab:
             if verdict["outcome"] == "killed":
                 assert verdict["status"] == "crash" and verdict["metric"] is None
                 continue
-            kept = best is None or value < best
+            kept = best is None or self.least <= value < best
             assert verdict["status"] == ("keep" if kept else "discard"), (number, verdict)
             assert verdict["metric"] == pytest.approx(value, abs=0.2)
             assert starts[number]["parent"] is None or verdict["parent"] == starts[number]["parent"]
@@ -408,7 +424,7 @@ def new_lab(folder: Path, bytecode: Path, variant: str = "exact", *, baseline: b
     lab.edit(100)
     lab.git("add", ".")
     lab.git("commit", "-q", "-m", "start")
-    lab.json("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "loss",
+    lab.json("init", ".", "--no-probe", "--command", "bash bench.sh", "--metric", "loss",
              "--direction", "lower", "--mutable", FILE, "--tag", "t")  # fmt: skip
     if variant == "evaluated":
         _add_evaluator(lab)

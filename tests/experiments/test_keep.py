@@ -144,7 +144,7 @@ def test_a_discard_starts_few_git_processes(lab: Lab, sandboxed: bool, monkeypat
     monkeypatch.setattr(subprocess, "Popen", Counted)
     lab.attempt("echo METRIC total_ms=301\n")
     assert run_of(lab)["status"] == "discard"
-    assert 5 < started.count("git") <= (12 if sandboxed else 15)
+    assert 5 < started.count("git") <= (11 if sandboxed else 12)
 
 
 class TestConfirm:

@@ -25,25 +25,22 @@ from autoresearch.system.git import Git
 from autoresearch.workspace.session_journal import append
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 # --- random instants ---
 
 
 @pytest.mark.slow
-def test_a_few_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker) -> None:
-    hunt_try(make_lab("exact"), 24 if EVERY else 3, dice("kills of try"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", ["noisy", "evaluated"])
-def test_more_kills_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
-    hunt_try(make_lab(variant), 24 if EVERY else 3, dice(f"kills of try, {variant}"))
+@pytest.mark.parametrize("variant", drawn(["exact", "noisy", "evaluated"], 0.34, "kind of session"))
+def test_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
+    hunt_try(make_lab(variant), 24 if EVERY else 2, dice(f"kills of try, {variant}"))
 
 
 @pytest.mark.slow
 def test_an_import_that_is_killed_again_and_again_is_whole_in_the_end(make_lab: Maker) -> None:
-    hunt_import(make_lab(), 20 if EVERY else 3, dice("kills of import"))
+    hunt_import(make_lab(), 20 if EVERY else 2, dice("kills of import"))
 
 
 # --- named instants ---
@@ -70,7 +67,7 @@ def kill_at(lab: Lab, where: Callable[[list[str]], list[int]], part: slice, name
     restore = lab.saved()
     points = lab.drive(0, *args)
     lab.check()
-    for at in drawn(where(points)[part], 0.12, f"{name} {part}"):
+    for at in drawn(where(points)[part], 0.03, f"{name} {part}"):
         restore()
         assert lab.drive(at, *args)[-1] == points[at - 1]
         lab.resume()
@@ -103,6 +100,7 @@ EVERY_STEP = {
 }  # fmt: skip
 
 
+RESETS = ("file", "file and index", "index", "file removed", "file cut short", "file empty")
 PARTS = [slice(n, None, 3) for n in range(3)] if EVERY else [slice(None)]
 """Of the steps of one command: where all are tried, in three parts, so that no test takes long."""
 
@@ -190,7 +188,7 @@ def test_try_again_goes_on_where_a_kill_stopped_it(make_lab: Maker) -> None:
     assert lab.content == lab.version(lab.incumbent or "") != content
     again = lab.drive(0, "try", "--again", "2", "-m", "once more")
     lab.check()
-    for at in drawn(all_steps(again[: again.index("after append start")]), 0.25, "again"):
+    for at in drawn(all_steps(again[: again.index("after append start")]), 0.1, "again"):
         lab.drive(at, "try", "--again", "3")
         lab.resume()
         lab.check()
@@ -223,7 +221,7 @@ def settled(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("done", ["file", "file and index", "index", "file removed", "file cut short", "file empty"])
+@pytest.mark.parametrize("done", drawn(RESETS, 0.5, "resets that were stopped"))
 def test_a_reset_that_was_stopped_half_way_is_completed(owed: Lab, done: str) -> None:
     before = owed.version("HEAD^")
     if done == "file and index":

@@ -83,7 +83,7 @@ def test_a_kill_at_each_step_of_the_loop_loses_nothing(lab: Lab) -> None:
     assert {*points} >= STEPS
     check_loop(lab, 0)
     cases = [*range(1, len(points) + 1)] if EVERY else first_of_each(points)
-    for at in drawn(cases, 0.1, "kills of run"):
+    for at in drawn(cases, 0.03, "kills of run"):
         restore()
         (lab.folder.parent / CALLS).unlink(missing_ok=True)
         assert lab.drive(at, *RUN)[-1] == points[at - 1]
@@ -100,9 +100,9 @@ def first_of_each(points: list[str]) -> list[int]:
 
 
 def test_kills_at_random_instants_of_the_loop_lose_nothing(lab: Lab) -> None:
-    rng, wanted, kills = dice("random kills of run"), 60 if EVERY else 3, 0
+    rng, wanted, kills = dice("random kills of run"), 60 if EVERY else 2, 0
     words = [*RUN[:4], str(wanted), *RUN[5:]]
-    while kills < (100 if EVERY else 3) and not has_ended(lab):
+    while kills < (100 if EVERY else 2) and not has_ended(lab):
         strike(lab, 2.0, rng, rng.choice(["engine", "group", "tree"]), *words)
         kills += 1
         if rng.random() < 0.3:

@@ -10,6 +10,8 @@ import psutil
 import pytest
 from lab import Called, Lab, Maker
 
+pytestmark = pytest.mark.slow
+
 
 def failed(lab: Lab, done: Called, outcome: str, status: str = "crash") -> str:
     """Assert everything that holds after an experiment that failed; return the report."""

@@ -6,7 +6,10 @@ import shlex
 import subprocess
 
 import pytest
+from drawn import drawn
 from lab import INIT, Lab, Maker, Repo
+
+pytestmark = pytest.mark.slow
 
 ODD = "src/a new\nline/-n"
 
@@ -42,7 +45,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", drawn(CHANGES, 0.5, "paths"))
 def test_it_is_measured_and_taken_back(paths: Lab, change: str) -> None:
     commands = CHANGES[change]
     before = paths.git("ls-files", "-s")

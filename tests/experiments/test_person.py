@@ -10,6 +10,8 @@ from lab import Lab
 
 from autoresearch.experiments import user_hooks
 
+pytestmark = pytest.mark.slow
+
 
 def hook(lab: Lab, when: str, script: str) -> Path:
     return lab.write(f"autoresearch.hooks/{when}.sh", f"#!/bin/sh\n{script}\n", mode=0o755)

@@ -10,6 +10,8 @@ from autoresearch.experiments.candidate import find_candidate
 from autoresearch.system.git import Git
 from autoresearch.workspace.task_file import load
 
+pytestmark = pytest.mark.slow
+
 COUNTS = "echo METRIC total_ms=$(wc -c < src/run.sh)\n"
 
 

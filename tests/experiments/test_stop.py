@@ -6,10 +6,14 @@ import json
 
 import pytest
 from lab import Lab, Maker
+from sessions import session
 
 from autoresearch.errors import StopReached
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.preflight import check_stop
+from autoresearch.experiments.stop import stop_reason
+from autoresearch.journal.session import Session
+from autoresearch.workspace.metric_names import best_possible
 from autoresearch.workspace.task_file import Stop
 
 
@@ -37,6 +41,13 @@ def test_the_number_of_experiments_is_limited(make_lab: Maker) -> None:
     refused(lab, "max_experiments is 2")
 
 
+def test_a_verdict_after_which_nothing_may_begin_points_nowhere(make_lab: Maker) -> None:
+    lab = make_lab(stop={"max_experiments": 2})
+    told = lab.attempt("echo METRIC total_ms=100\n# the same number: a near miss\n").out
+    assert "DISCARD" in told and "stop   2 experiments are done" in told
+    assert "next   nothing, until the user wants more" in told and "autoresearch start" not in told
+
+
 @pytest.mark.slow
 def test_failures_in_a_row_are_limited_and_a_killed_run_is_none(make_lab: Maker) -> None:
     lab = make_lab(stop={"max_consecutive_failures": 2})
@@ -61,14 +72,34 @@ def test_brief_and_hook_and_try_say_the_same(make_lab: Maker) -> None:
     assert refusal.code == 6 and refusal.json["error"]["message"] == "the file STOP is here"
 
 
+def told(session: Session, **stop: float) -> str | None:
+    return stop_reason(Stop(**stop), session, 10**9)
+
+
+def test_a_target_ends_the_session_when_what_was_kept_has_reached_it() -> None:
+    rows = [("discard", 40.0, "lucky once"), ("keep", 60.0, "faster")]
+    assert told(session(*rows), target=59.9) is None
+    assert told(session(*rows), target=60) == "experiment 3 has 60, and the target is 60"
+    assert told(session(), target=100) == "experiment 1 has 100, and the target is 100"
+    assert told(session(*rows)) is None
+
+
+def test_a_number_that_cannot_be_better_ends_the_session() -> None:
+    assert told(session(("keep", 0.0, "nothing left"))) == "ms is 0, and cannot be better"
+    assert told(session(("discard", 0.0, "not kept"))) is None
+    assert best_possible("val_loss", "lower") is None and best_possible("bytes_saved", "higher") is None
+    assert best_possible("accuracy", "higher", "%") == 100 and best_possible("accuracy", "higher") == 1
+    assert best_possible("accuracy", "higher", "", small=False) is None
+
+
 def test_hours_are_counted_by_the_clock_that_is_passed_in(make_lab: Maker) -> None:
     lab = make_lab(stop={"max_hours": 2})
-    session, stop = lab.session, Stop(max_hours=2)
-    started = session.current[0].started
+    begun, stop = lab.session, Stop(max_hours=2)
+    started = begun.current[0].started
     assert started is not None
-    check_stop(lab.workspace, session, stop, started + 7199)
+    check_stop(lab.workspace, begun, stop, started + 7199)
     with pytest.raises(StopReached, match=r"2\.0 hours"):
-        check_stop(lab.workspace, session, stop, started + 7200)
+        check_stop(lab.workspace, begun, stop, started + 7200)
     lab.prints(1)
     with pytest.raises(StopReached):
         attempt(lab.workspace, "x", {}, lambda: started + 7200)

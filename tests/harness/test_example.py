@@ -41,6 +41,10 @@ def test_the_task_of_the_page_runs_and_keeps_a_better_model(
     first = cli("baseline", "--seeds", "1", "--json", cwd=repo.root)
     assert first.code == 0, first.err
     repo.write("train.py", page()["train.py"].replace("WIDTH = 16 ", "WIDTH = 128 "))
+    quick = cli("smoke", "--json", cwd=repo.root)
+    assert quick.code == 0, quick
+    assert (quick.json["steps"], quick.json["metrics"]["num_steps"]) == (3, 3), "trained and graded, a little of both"
+    assert not [name for name in quick.json["metrics"] if name.startswith("val_")] and "metric" not in quick.json
     second = cli("try", "-m", "wider", "--json", cwd=repo.root)
     assert second.code == 0, second.err
     assert second.json["status"] == "keep"

@@ -48,6 +48,8 @@ def random_session(rng: Random, length: int) -> Iterator[dict[str, Any]]:
         elif kind == "run" and started:
             status = rng.choice(["keep", "discard", "crash"])
             details: events.RunDetails = {"values": [value, value], "seeds": [1, 2], "screened": True, "env": env}
+            if rng.random() < 0.5:
+                details["guards"] = {"x": [value, None], "y": [1.0]}
             yield events.run_line(started.pop(), "abc", value, {"x": value}, status, "d", segment, {"b": now}, now,
                                   details=details)  # fmt: skip
         elif kind == "foreign run":
@@ -55,7 +57,8 @@ def random_session(rng: Random, length: int) -> Iterator[dict[str, Any]]:
             known.append(number)
             yield events.run_line(number, "abc", value, {}, "discard", "d", segment, {}, now)
         elif kind == "repeat" and known:
-            yield events.repeat_line(rng.choice(known), rng.randrange(5), value, env, now)
+            beside = rng.choice([{}, {"x": value}])
+            yield events.repeat_line(rng.choice(known), rng.randrange(5), value, env, now, guards=beside)
         elif kind == "note" and known:
             yield events.note_line(rng.choice(known), {"c": now}, now)
         elif kind == "message":

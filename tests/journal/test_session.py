@@ -174,6 +174,34 @@ def test_a_run_says_why_it_was_made_on_what_and_when() -> None:
     assert first.on("another").reference is None
 
 
+def test_a_journal_of_a_newer_version_says_what_to_do() -> None:
+    with pytest.raises(IntegrityError) as error:
+        fold(config(), config(schema=2))
+    assert error.value.message == "autoresearch.jsonl line 2: schema 2 is newer than 1, which this program knows"
+    assert error.value.command == "autoresearch --version" and "install a newer autoresearch" in error.value.fix
+
+
+def test_each_run_has_what_it_reported_of_the_metrics_that_a_guard_compares() -> None:
+    beside = {"acc": [0.5, None, 0.7], "mb": [1.0]}
+    session = fold(
+        config(),
+        run(1, 1.0, values=[0.9, 1.0, 1.1], seeds=[1, 4, 5], screened=True, metrics={"acc": 0.5}, guards=beside),
+        {**repeat(1, 6, 1.2), "guards": {"acc": 0.8}},
+        repeat(1, 7, 1.3),
+        run(2, 1.0, values=[1.0, 1.1], seeds=[1, 2], metrics={"acc": 0.4}),
+    )
+    first, without = session.experiments
+    assert [r.guarded for r in first.runs] == [{"acc": 0.5, "mb": 1.0}, {}, {"acc": 0.7}, {"acc": 0.8}, {}]
+    assert first.guarded("acc", "verdict", "repeat") == {5: 0.7, 6: 0.8}
+    assert first.guarded("mb", "verdict") == {} and first.guarded("mb", "screening") == {1: 1.0}
+    # A journal that has it for the first run alone, as all had before: that one counts, where it is asked for.
+    assert without.guarded("acc", "verdict") == {1: 0.4} and without.guarded("acc", "repeat") == {}
+    for wrong in ({"acc": 3}, {"acc": ["x"]}, [], {"acc": [float("nan")]}):
+        assert "guards" in refused(config(), run(1, 1.0, guards=wrong)) or "acc" in refused(
+            config(), run(1, 1.0, guards=wrong)
+        )
+
+
 def test_an_experiment_cannot_be_changed() -> None:
     (e,) = fold(config(), run(1, 1.0)).experiments
     for name in ("metric", "runs", "status"):

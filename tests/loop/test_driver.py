@@ -439,6 +439,8 @@ def test_a_baseline_that_is_missing_is_measured_first(repo: Repo) -> None:
     lab = Lab(repo.root)
     ended = loop(lab, Scripted(90), max_experiments=1)
     assert [(e.number, e.description) for e in ended.session.current] == [(1, "baseline"), (2, "prints 90")]
+    runs = [e.experiment for e in ended.session.ledger.entries if not e.agent]
+    assert runs[:3] == [1, 1, 1] and set(runs[3:]) == {2}, "its device time is in the ledger, too"
 
 
 # --- a machine that fails ---

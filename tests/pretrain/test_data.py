@@ -318,7 +318,7 @@ BAD_SOURCES = {
     "short.txt": (b"Only one line.\n", "too little text"),
     "utf16.txt": ("wide letters".encode("utf-16"), "not UTF-8"),
     "cut.parquet": (b"PAR1 and then nothing", "cannot be read"),
-    "long.jsonl": (b'{"text": "' + b"x" * 2**28 + b'"}\n', "split this document"),
+    "long.jsonl": ("a long line", "split this document"),  # made when it is needed: each process here is forked
     "lines.jsonl": (b'{"text": "fine"}\n{"body": "not here"}\n', "lines.jsonl:2"),
     "folder": ("directory", "has no text"),
 }
@@ -330,6 +330,8 @@ def test_a_bad_source_is_one_line_that_names_it(tmp_path: Path, name: str) -> No
     path = tmp_path / name
     if content == "directory":
         path.mkdir()
+    elif content == "a long line":
+        path.write_bytes(b'{"text": "' + b"x" * 2**28 + b'"}\n')
     elif content is not None:
         path.write_bytes(content)
     workspace = new_workspace(tmp_path / "ws", path, "steps = 3", tmp_path / "cache")

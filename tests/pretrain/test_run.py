@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,41 +17,40 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from drawn import drawn
 from harness.task import Budget
 from harness.text import documents
+from made_once import made_once
 from pretrain_workspace import ASSETS, HARNESS, Workspace, engine_run, evaluation, new_workspace
-
-METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
 
 
 @pytest.fixture(scope="module")
 def trained(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a run under the engine."""
-    run_dir = tmp_path_factory.mktemp("trained")
-    done = engine_run(workspace, run_dir)
-    assert done.returncode == 0, done.stderr
-    assert "METRIC" not in done.stdout
+
+    def make(folder: Path) -> None:
+        done = engine_run(workspace, folder)
+        assert done.returncode == 0, done.stderr
+        assert "METRIC" not in done.stdout
+
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    shutil.copytree(made_once(tmp_path_factory, "trained", make), run_dir)
     return run_dir
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_score_by_hand_and_under_the_engine(workspace: Workspace, trained: Path) -> None:
-    done = workspace.run("train.py", AUTORESEARCH_SEED="3")
-    assert done.returncode == 0, done.stderr
-    block = done.stdout[done.stdout.index("---\n") :]
-    metrics = {name: float(value) for name, value in METRIC.findall(block)}
-    assert re.search(rf"^val_bpb: +{metrics['val_bpb']:.6f}$", block, re.MULTILINE)
-    assert 0 < metrics["val_bpb"] < 6
-    assert metrics["num_steps"] == 6
+def test_what_the_engine_reads_of_a_run_is_whole(workspace: Workspace, trained: Path) -> None:
     result = evaluation(workspace, trained, AUTORESEARCH_TRAIN_SECONDS="30.5")
     assert result["outcome"] == "ok"
     assert result["reason"] is None
     assert result["split"] == "search"
-    assert result["metrics"]["val_bpb"] == metrics["val_bpb"]
+    score = result["metrics"]["val_bpb"]
+    assert 0 < score < 6
+    assert result["metrics"]["num_steps"] == 6
     assert result["metrics"]["total_seconds"] == 30.5
-    assert result["metrics"]["val_bpb_reference"] == pytest.approx(metrics["val_bpb"], rel=0.01)
+    assert result["metrics"]["val_bpb_reference"] == pytest.approx(score, rel=0.01)
     documents = np.load(trained / "bits-search.npy")
-    assert documents[:, 0].sum() / documents[:, 1].sum() == pytest.approx(metrics["val_bpb"], rel=1e-9)
+    assert documents[:, 0].sum() / documents[:, 1].sum() == pytest.approx(score, rel=1e-9)
     assert all(math.isfinite(value) for value in result["metrics"].values())
     assert len(result["manifest"]) == 64
     curve = [json.loads(line) for line in (trained / "curve.jsonl").read_text().splitlines()]
@@ -70,12 +70,16 @@ def test_the_locked_split_is_scored_apart(workspace: Workspace, trained: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "replacement", "outcome", "words"),
-    [
-        (r"return trunk\(self, ids", "return trunk(self, ids.roll(-1, 1)", "tampered", "later tokens"),
-        (r"WIDTH = 64", "WIDTH = 128", "crash", "do not fit"),
-        (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
-        (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
-    ],
+    drawn(
+        [
+            (r"return trunk\(self, ids", "return trunk(self, ids.roll(-1, 1)", "tampered", "later tokens"),
+            (r"WIDTH = 64", "WIDTH = 128", "crash", "do not fit"),
+            (r"def build_model\(\).*", "def build_model():\n    raise SystemExit(0)", "crash", "SystemExit"),
+            (r"\nif __name__", "\nprint('METRIC val_bpb=0.1')\nF.cross_entropy = None\nif __name__", "ok", None),
+        ],
+        0.25,
+        "what the evaluator judges",
+    ),
 )
 def test_the_evaluator_judges_the_committed_file(
     workspace: Workspace,

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from pretrain_workspace import Workspace
 
+METRIC = re.compile(r"METRIC ([A-Za-z_][\w.]*)=(\S+)")
+
 
 def session(made: Workspace) -> None:
     for words in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "start")):
@@ -33,9 +35,10 @@ def test_by_hand_by_try_and_by_replicate_the_score_is_the_same(tmp_path: Path, p
     baseline = engine(made, "baseline")["metric"]
     (made.folder / "train.py").write_text((made.folder / "train.py").read_text() + "\nUNUSED = 1\n")
     by_hand = made.run("train.py", AUTORESEARCH_SEED="1")
-    printed = re.search(r"METRIC val_bpb=(\S+)", by_hand.stdout)
-    assert printed is not None, by_hand.stderr
+    printed = dict(METRIC.findall(by_hand.stdout[by_hand.stdout.index("---\n") :]))
+    assert re.search(rf"^val_bpb: +{float(printed['val_bpb']):.6f}$", by_hand.stdout, re.MULTILINE), by_hand.stderr
+    assert float(printed["num_steps"]) == 6
     tried = engine(made, "try", "-m", "nothing that trains")
     again = engine(made, "replicate", "2")
-    assert repr(baseline) == printed[1] == repr(tried["metric"]) == repr(again["replicated"])
+    assert repr(baseline) == printed["val_bpb"] == repr(tried["metric"]) == repr(again["replicated"])
     assert (tried["status"], again["same"]) == ("discard", True)

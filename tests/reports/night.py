@@ -10,7 +10,7 @@ from typing import Any
 
 from lab import Repo, new_repo, task_file
 
-from autoresearch.journal import events
+from autoresearch.journal import events, import_events, refused_events
 from autoresearch.journal.experiment import Speed
 from autoresearch.metrics import Metric
 from autoresearch.workspace.workspace import Workspace
@@ -33,8 +33,8 @@ def lines(commits: list[str]) -> list[dict[str, Any]]:
     first, second, third = commits
     metric = Metric("loss", "lower", "nats")
     found: list[dict[str, Any]] = [
-        events.import_line(0, "old", Metric("acc", "higher", ""), BEGAN, "abc", "results.tsv"),
-        events.run_line(1, "aaaaaaa", 0.5, {}, "keep", "imported", 0, {}, None),
+        import_events.import_line(0, "old", Metric("acc", "higher", ""), BEGAN, "abc", "results.tsv"),
+        import_events.imported_line(events.run_line(1, "aaaaaaa", 0.5, {}, "keep", "imported", 0, {}, None)),
         events.config_line(1, "earlier", metric, BEGAN, {"tag": "t", "branch": "autoresearch/t"}),
         events.run_line(2, "bbbbbbb", 9.0, {}, "keep", "baseline", 1, {}, BEGAN, details={"values": [9.0]}),
         events.config_line(2, f"night {EVIL}", metric, BEGAN, {"tag": "t", "branch": "autoresearch/t",
@@ -55,7 +55,7 @@ def lines(commits: list[str]) -> list[dict[str, Any]]:
         details: Any = {"outcome": "ok", "values": values, "seeds": seeds, "screened": screened, "parent": parent,
                         "env": ENV, "reason": f"because of {n}", "alpha": 0.001, **more}  # fmt: skip
         if parent is None:
-            details["speeds"] = [Speed(12.5, 1.0)] * len(values)
+            details["speeds"] = [Speed(12.5, 1.0, 10.0)] * len(values)
         mean = sum(kept) / len(kept) if kept else None
         memory = {"memory": 100.0 + n}
         found.append(events.run_line(n, commit[:7], mean, memory, status, text, 2, asi, at + 60, details=details))
@@ -87,6 +87,8 @@ def lines(commits: list[str]) -> list[dict[str, Any]]:
             {"without": [4], "verdict": "pays", "reason": EVIL, "worth": 0.9, "error": 0.02, "seeds": 2},
             {"without": [9], "verdict": "needed", "reason": "no run", "worth": None, "error": None, "seeds": 1},
         ]}, BEGAN + 2010),
+        refused_events.refused_line(5, BEGAN + 2011),
+        refused_events.refused_line(2, BEGAN + 2012),
         {"type": "line of another tool", "text": EVIL},
         events.start_line(12, "3" * 40, third, 1, "running when the machine stopped", {}, "f12", BEGAN + 2100),
     ]  # fmt: skip

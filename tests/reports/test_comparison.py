@@ -63,6 +63,20 @@ def test_a_clear_loss_and_a_decided_gain_are_no_close_calls() -> None:
     assert close_calls(journal(run(1, "keep", 10.0, parent=None), run(2, "discard", 9.0))) == []
 
 
+def test_a_close_call_whose_code_a_later_experiment_has_decided_is_none() -> None:
+    def start(number: int, code: str) -> dict[str, Any]:
+        return {"type": "start", "experiment": number, "commit": str(number), "parent": "1", "seed": 1,
+                "description": "x", "asi": {}, "fingerprint": code}  # fmt: skip
+
+    def called(code: str, status: str, *values: float, **more: Any) -> list[int]:
+        first = (BASE, start(2, "f"), run(2, "discard", 9.5, 9.75, 9.85))
+        return [c.experiment for c in close_calls(journal(*first, start(3, code), run(3, status, *values, **more)))]
+
+    assert called("another", "discard", 11.0) == [2]
+    assert called("f", "discard", 11.0) == []
+    assert called("f", "crash", outcome="killed") == [2], "nothing was decided"
+
+
 def test_a_difference_that_no_run_could_tell_from_noise_asks_for_none() -> None:
     session = journal(run(1, "keep", 10.0, 0.0, 20.0, parent=None), run(2, "keep", 9.999, 9.999, 10.0))
     (call,) = close_calls(session)

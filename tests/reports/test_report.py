@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import random
 import re
+import sqlite3
 import sys
 import zlib
 from html.parser import HTMLParser
@@ -108,6 +110,9 @@ def test_each_section_tells_what_happened(written: str) -> None:
     assert "result" in notes and "hypothesis" in notes
     loop = dict(data["loop"])
     assert loop["failed"] == "3 of 9" and loop["runs for each experiment"] == "2.00"
+    assert loop["duplicates that were refused"] == "1"
+    # The baseline alone says it: three runs of 10 s in the 60 s from its start to its verdict.
+    assert loop["share of an experiment in its own runs"] == "50 %"
     assert loop["changes of nothing that were kept (selftest)"] == "1 of 3 (95 % interval 1 to 91 %)"
     assert dict(data["time"]["rows"])["measuring, from start to verdict"] == "9 min"
     methods = " ".join(data["methods"])
@@ -151,8 +156,11 @@ def test_twenty_thousand_experiments_are_less_than_a_megabyte_and_a_half(tmp_pat
 # --- the same numbers everywhere ---
 
 
-def test_page_report_status_log_show_and_exports_have_the_same_numbers(finished_night: Workspace, written: str) -> None:
+def test_page_report_status_log_show_and_exports_have_the_same_numbers(
+    finished_night: Workspace, written: str, tmp_path: Path
+) -> None:
     pytest.importorskip("fastapi")
+    parquet = pytest.importorskip("pyarrow.parquet")
     from autoresearch.reports.dashboard.source import Source
 
     root, source = finished_night.root, Source(finished_night)
@@ -168,6 +176,18 @@ def test_page_report_status_log_show_and_exports_have_the_same_numbers(finished_
     logged = {row["experiment"]: row for row in log["experiments"] if row["segment"] == 2}
     assert {row["experiment"] for row in rows} == set(logged)
     csv = call("export", "-f", "csv", "-o", "-", cwd=root).out
+    for format in ("sqlite", "parquet"):
+        assert call("export", "-f", format, "-o", str(tmp_path / format), cwd=root).code == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "sqlite")) as database:
+        database.row_factory = sqlite3.Row
+        stored = {row["experiment"]: dict(row) for row in database.execute("SELECT * FROM experiments")}
+    assert stored == {row["experiment"]: row for row in parquet.read_table(tmp_path / "parquet").to_pylist()}
+    assert {*stored} == {row["experiment"] for row in log["experiments"]}
+    for row in log["experiments"]:
+        mine = stored[row["experiment"]]
+        same = [key for key in row if key in mine and key not in ("commit", "description")]
+        assert len(same) == 8 and {key: mine[key] for key in same} == {key: row[key] for key in same}
+        assert mine["memory"] == row["secondary"]["memory"] and (mine["commit"] or "")[:7] == row["commit"]
     printed = {
         line.split()[0]: line.replace("*", " ").split()
         for line in call("log", "--last", "99", cwd=root).out.splitlines()
@@ -181,6 +201,7 @@ def test_page_report_status_log_show_and_exports_have_the_same_numbers(finished_
         detail = source.experiment(n)
         for key in ("value", "gain", "gain_error", "runs", "beside", "metrics"):
             assert shown[key] == detail[key], (n, key)
+        assert (stored[n]["gain_error"], stored[n]["family"]) == (shown["gain_error"], row["family"])
         assert row["value_text"] in printed[str(n)] and row["gain_text"] in printed[str(n)]
         assert f"gain over baseline {detail['gain_words']}  noise" in call("show", str(n), cwd=root).out
         if row["status"] is not None:

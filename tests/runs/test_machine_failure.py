@@ -19,6 +19,8 @@ from autoresearch.runs import machine_failure
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -134,4 +136,4 @@ def test_imports_at_once_take_turns(lab: Lab, tmp_path: Path) -> None:
     both = [subprocess.Popen(command, cwd=lab.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in "ab"]
     codes = [(process.communicate(), process.returncode)[1] for process in both]
     assert 0 in codes and {*codes} <= {0, 5}
-    assert [e["description"] for e in lab.events("run")][1:] == [f"row {n}" for n in range(40)]
+    assert [e["entry"]["description"] for e in lab.events("imported")] == [f"row {n}" for n in range(40)]

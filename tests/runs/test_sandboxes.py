@@ -27,6 +27,8 @@ from autoresearch.system.git import Git
 from autoresearch.system.process import Exit
 from autoresearch.workspace.task_file import load
 
+pytestmark = pytest.mark.slow
+
 OF_THIS_SYSTEM = [each for each in SANDBOXES if (each.name == "sandbox-exec") == (sys.platform == "darwin")]
 
 

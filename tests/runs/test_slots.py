@@ -72,6 +72,8 @@ echo changed > README.md
 python - <<'X'
 from pathlib import Path
 from autoresearch.runs import slot
+
+pytestmark = pytest.mark.slow
 here = slot.Slot(Path.cwd())
 known = here._read()
 known.entries = dict(slot._walk(Path.cwd()))

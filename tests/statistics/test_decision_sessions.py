@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from verdicts import DRIFTS, GAINS, NULL, SHAPES, judged, nights, table
+from verdicts import DRIFTS, GAINS, NULL, OTHER, SHAPES, guards, judged, nights, table
 
-from autoresearch.statistics.decision import Rules
+from autoresearch.statistics.decision import Guard, Rules
 
 FEW = 20
 """Sessions of each kind: what benchmarks/results/verdicts.md asks of 600 is asked of these with room for their luck."""
@@ -34,6 +36,17 @@ def test_a_night_with_a_budget_keeps_no_luck_and_finds_gains() -> None:
     budget = Rules(night_alpha=0.05)
     assert nights(6, 100, 0, "steady", budget)["kept_anything_false"] <= 1  # type: ignore[operator]
     assert nights(2, 50, 5, "steady", budget)["power"] > 0.5  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_a_guard_finds_losses_does_not_see_what_is_not_there_and_keeps_them_from_adding_up() -> None:
+    guard, beside = Guard(OTHER, worse_by=1.0), Guard(OTHER, worse_by=1.0, against="incumbent")
+    none, large = guards(6, 0.0, 0.7, guard), guards(6, 6.0, 0.7, guard)
+    assert none["within"] >= 24 and none["wrongly_broken"] <= 0.03, none  # type: ignore[operator]
+    assert large["beyond"] >= 24 and large["found"] >= 0.9, large  # type: ignore[operator]
+    first, added = guards(6, 0.9, 0.0, guard), guards(6, 0.9, 0.0, beside)
+    assert added["wrongly_broken"] <= 0.05 and added["cost_in_the_end"] > 4, added  # type: ignore[operator]
+    assert first["cost_in_the_end"] < 3, first  # type: ignore[operator]
 
 
 def test_greedy_keeps_luck_and_the_simulation_sees_it() -> None:

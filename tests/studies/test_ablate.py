@@ -5,9 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab import Lab, Maker, Repo, new_repo, task_file
+
+from autoresearch.runs.spec import RunContext, RunSpec
+from autoresearch.runs.turn import Turn
+from autoresearch.studies import study
+
+pytestmark = pytest.mark.slow
 
 SUM = """noise=(0 3 -2 1 -3 2)
 total=$(($(cat src/base) + ${noise[$((AUTORESEARCH_SEED % 6))]}))
@@ -32,11 +39,23 @@ def keep(lab: Lab, said: str, **files: str) -> int:
     return number
 
 
-def test_ablate_says_which_keeps_pay_and_leaves_the_branch_alone(summed: Lab) -> None:
+def test_ablate_says_which_keeps_pay_and_leaves_the_branch_alone(summed: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = keep(summed, "a", a_part="-500"), keep(summed, "b", b_part="-200")
     c = keep(summed, "c, which makes a useless", a_part="0", c_part="-900")
     head = summed.git("rev-parse", "HEAD")
+    turns, real = list[Turn](), study.measure_undisturbed
+
+    def measured(context: RunContext, spec: RunSpec, *args: Any, **more: Any) -> Any:
+        assert spec.turn is not None
+        turns.append(spec.turn)
+        return real(context, spec, *args, **more)
+
+    monkeypatch.setattr(study, "measure_undisturbed", measured)
     view = summed.call("ablate", "--json").json
+    assert [turn.run for turn in turns] == [*range(1, len(turns) + 1)]
+    assert {turn.most for turn in turns} == {3 * 4 + 3}, "three seeds of each variant, and of the best"
+    assert len(turns) <= 15
+    assert turns[0].words.endswith("run 1 of at most 15") and turns[0].left_s is not None
     found = {tuple(change["without"]): change for change in view["changes"]}
     assert found[(b,)]["verdict"] == "pays" and found[(b,)]["worth"] == pytest.approx(200, abs=20)
     assert found[(a,)]["verdict"] == "conflict" and "src/a.part" in found[(a,)]["reason"]
@@ -114,7 +133,7 @@ def test_selftest_works_in_a_folder_of_a_larger_repository(lab: Lab) -> None:
     lab.git("switch", "-q", "main")
     lab.commit("a task in a folder")
     repo = Lab(inner)
-    done = repo.call("init", ".", "--task", "command", "--command", "bash bench.sh", "--metric", "total_ms",
+    done = repo.call("init", ".", "--no-probe", "--command", "bash bench.sh", "--metric", "total_ms",
                      "--direction", "lower", "--mutable", "src", "--tag", "inner")  # fmt: skip
     assert done.code == 0, done
     assert repo.call("baseline").code == 0

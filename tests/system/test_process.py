@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from waiting import wait_for
 
 from autoresearch.system import process
+from autoresearch.system.limits import Limits
 from autoresearch.system.living import alive, created
-from autoresearch.system.process import run_limited, signals_interrupt
+from autoresearch.system.process import bounded, run_limited, signals_interrupt
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 SCRIPT = "sleep 600 & echo $! > pid; echo started > fifo; wait"
@@ -79,6 +81,40 @@ def test_a_command_has_the_usual_signals(tmp_path: Path) -> None:
     blocked = "grep SigBlk /proc/self/status"
     before = Path("/proc/self/status").read_text().split("SigBlk:")[1].split()[0]
     assert run_limited(blocked, cwd=tmp_path, log=log, limit_s=60, env=dict(os.environ)).tail.split()[1] == before
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_CTYPE": "C"}])
+def test_a_command_has_the_environment_and_the_limits_that_it_is_given(tmp_path: Path, locale: dict[str, str]) -> None:
+    env, log = {"PATH": os.environ["PATH"], "LANG": "C", **locale}, tmp_path / "log"
+    script = "ulimit -c; ulimit -Hf; env | grep ^LC_CTYPE; head -c 4096 /dev/zero > big; echo ended with $?"
+    run_limited(script, cwd=tmp_path, log=log, limit_s=60, env=env, limits=Limits(file=2048))
+    said = log.read_text().splitlines()
+    assert said[:2] == ["0", "2"] and [line for line in said if line.startswith("LC_")] == [
+        f"LC_CTYPE={value}" for value in locale.values()
+    ]
+    assert f"ended with {128 + signal.SIGXFSZ}" in said and (tmp_path / "big").stat().st_size == 2048
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_a_command_whose_parent_is_gone_is_not_begun_and_one_that_is_dies_with_it(tmp_path: Path) -> None:
+    words = bounded(Limits(), os.environ)
+    words[4] = "1"
+    assert subprocess.run([*words, "touch", str(tmp_path / "begun")]).returncode == 1
+    assert not (tmp_path / "begun").exists()
+    code = """
+import os, subprocess, sys
+from autoresearch.system.process import Limits, bounded
+child = subprocess.Popen([*bounded(Limits(), os.environ), "sleep", "1000"], start_new_session=True)
+print(child.pid, flush=True)
+os.read(0, 1)
+os._exit(0)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        wait_for(lambda: psutil.Process(child).name() == "sleep", "the command to be what it should")
+        begun = created(child)
+    wait_for(lambda: not alive(child, begun), "the command to die with its parent")
 
 
 def test_a_session_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from autoresearch.system.git import Git
 from autoresearch.workspace import journal_mirror
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 MIRROR = f"refs/autoresearch/{TAG}/0-journal"
 EDITS = ("autoresearch.jsonl", "autoresearch.md", ".autoresearch", ".agents/skills/autoresearch/SKILL.md")
 

@@ -17,6 +17,8 @@ from autoresearch.workspace.python import project_variables, python_of, redirect
 from autoresearch.workspace.task_file import TaskFile, parse
 from autoresearch.workspace.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 UV = shutil.which("uv")
 
 
@@ -122,7 +124,7 @@ def install(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begin(lab: Lab, command: str) -> None:
-    done = lab.call("init", ".", "--task", "command", "--command", command, "--metric", "total_ms", "--tag", TAG,
+    done = lab.call("init", ".", "--no-probe", "--command", command, "--metric", "total_ms", "--tag", TAG,
                     "--direction", "lower", "--mutable", "src", "--policy", "greedy")  # fmt: skip
     assert done.code == 0, done
     assert f"python     {sys.version.split()[0]} at " in done.out and "/.venv/bin/python" in done.out
@@ -192,7 +194,7 @@ def test_uv_run_uses_the_environment_of_the_workspace_and_leaves_it_as_it_is(
     assert UV is not None
     monkeypatch.setenv("PATH", f"{Path(UV).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("UV_OFFLINE", "1")
-    words = ("init", ".", "--task", "command", "--command", "uv run bench.py", "--metric", "total_ms")
+    words = ("init", ".", "--no-probe", "--command", "uv run bench.py", "--metric", "total_ms")
     refused = project.call(*words, "--direction", "lower", "--mutable", "src")
     assert refused.code == 5 and refused.err.endswith("make it: uv sync\n")
     assert project.git("status", "--porcelain", "--ignored") == ""
@@ -237,7 +239,7 @@ def test_a_command_that_needs_no_environment_of_the_project_is_not_refused(
     standin(project.root.parent / "bin", "uv", "", monkeypatch)
     project.write("own.py", "# /// script\n# dependencies = []\n# ///\nprint('METRIC total_ms=1')\n")
     project.commit()
-    words = ("init", ".", "--task", "command", "--command", command, "--metric", "total_ms", "--direction", "lower")
+    words = ("init", ".", "--no-probe", "--command", command, "--metric", "total_ms", "--direction", "lower")
     assert project.call(*words, "--mutable", "src").code == 0
 
 
@@ -255,7 +257,7 @@ def test_poetry_is_asked_for_its_environment_and_pdm_has_written_it_down(
 ) -> None:
     env, run = environment(tmp_path / "cache/project-py3"), task(f"{tool} run python bench.py")
     standin(tmp_path / "bin", tool, "", monkeypatch)
-    words = ("init", ".", "--task", "command", "--command", run.run.command, "--metric", "total_ms")
+    words = ("init", ".", "--no-probe", "--command", run.run.command, "--metric", "total_ms")
     refused = project.call(*words, "--direction", "lower", "--mutable", "src")
     assert refused.code == 5 and refused.err.endswith(f"make it: {tool} install\n"), refused
     if tool == "poetry":
@@ -271,7 +273,7 @@ def test_hatch_is_refused_before_anything_is_written(
     project: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     standin(tmp_path / "bin", "hatch", "", monkeypatch)
-    words = ("init", ".", "--task", "command", "--command", "hatch run python bench.py", "--metric", "total_ms")
+    words = ("init", ".", "--no-probe", "--command", "hatch run python bench.py", "--metric", "total_ms")
     refused = project.call(*words, "--direction", "lower", "--mutable", "src")
     assert refused.code == 5 and "hatch shell" in refused.err
     assert not (project.root / "autoresearch.toml").exists()

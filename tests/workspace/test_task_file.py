@@ -24,6 +24,10 @@ ALSO_CALLED = {
     ("keep", "statistics/alpha.py"): "rules",
     ("guard", "workspace/task_file.py"): "bounds",
     ("prices", "models/prices.py"): "own",
+    ("metric", "runs/reported.py"): "source",
+    ("metric", "runs/result_files.py"): "source",
+    ("metric.sources", "runs/reported.py"): "source",
+    ("metric.sources", "runs/result_files.py"): "source",
 }
 """(table, file) -> what a table is called in a file that takes it under another name."""
 
@@ -111,14 +115,34 @@ def test_a_limit_on_dollars_is_more_than_nothing() -> None:
 
 def test_guards_are_bounds_of_other_metrics_and_the_old_key_is_one() -> None:
     rules = parse(task_file(keep={"max_memory_mb": 1000}) + "[guard]\naccuracy = { min = 0.5 }\n").rules
-    assert rules.guards == (Guard("accuracy", min=0.5), Guard("peak_vram_mb", max=1000))
+    assert rules.guards == (Guard("accuracy", min=0.5, direction="higher"), Guard("peak_vram_mb", max=1000))
+
+
+@pytest.mark.parametrize(
+    ("guard", "expected"),
+    [
+        ("accuracy = { worse_by = 0.005 }", Guard("accuracy", worse_by=0.005, direction="higher")),
+        ("val_loss = { worse_by = 0 }", Guard("val_loss", worse_by=0, direction="lower")),
+        ('a = { worse_by = 1, direction = "higher" }', Guard("a", worse_by=1, direction="higher")),
+        ('rss_mb = { max = 9, worse_by = 1, against = "incumbent" }',
+         Guard("rss_mb", max=9, worse_by=1, against="incumbent")),
+    ],
+)  # fmt: skip
+def test_a_guard_that_compares_knows_which_way_is_better(guard: str, expected: Guard) -> None:
+    rules = parse(task_file() + f"[guard]\n{guard}\n").rules
+    assert rules.guards == rules.relative == (expected,)
 
 
 @pytest.mark.parametrize(
     ("guard", "says"),
     [
-        ("accuracy = {}", "give max, min or both"),
-        ("accuracy = { most = 1 }", "unknown key; known are max, min"),
+        ("accuracy = {}", "give max, min or worse_by"),
+        ("accuracy = { most = 1 }", "unknown key; known are against, direction, max, min, worse_by"),
+        ("accuracy = { worse_by = -1 }", "greater than or equal to 0"),
+        ("score = { worse_by = 1 }", "which way is better"),
+        ("bytes_saved = { worse_by = 1 }", "which way is better"),
+        ('accuracy = { max = 1, against = "incumbent" }', "direction and against say how worse_by is meant"),
+        ('accuracy = { worse_by = 1, against = "best" }', "against: .*baseline"),
         ("accuracy = { min = 20, max = 9 }", "nothing could be kept"),
         ("total_ms = { max = 1 }", "is the metric itself"),
         ('"a b" = { max = 1 }', "is no name of a metric"),

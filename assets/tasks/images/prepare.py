@@ -27,7 +27,7 @@ from harness.errors import TaskError
 from harness.fetch import fetch_url
 from harness.files import cache_dir
 from harness.models import Models
-from harness.probes import check_alone, check_contamination
+from harness.probes import TOLERANCE, check_alone, check_contamination
 from harness.scores import cross_entropy, wrong
 from harness.task import Allowances, Budget, read_task_file
 
@@ -103,6 +103,7 @@ class Images(BaseTask):
                 errors[process, chosen] = wrong(logits, classes[chosen])
                 nats[process, chosen] = cross_entropy(logits, classes[chosen])
         check_alone(*errors)
+        check_alone(*nats, within=TOLERANCE)
         count = len(own["label"])
         each = np.stack((errors[0], np.ones(len(images))), 1)
         check_contamination(each[:count], each[count:], data="images", unit="errors an image")

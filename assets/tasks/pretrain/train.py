@@ -34,6 +34,8 @@ from prepare import (
 import torch
 import torch.nn.functional as F
 from harness import attention, device
+from harness.files import Progress
+from harness.warmup import warmed_up
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -56,6 +58,10 @@ QK_SCALE = 1.15  # factor on the normalised queries and keys, each; [0.6, 2.2] l
 VALUE_EMBEDDINGS = True  # a second embedding, added to the values of every other layer; {True, False}
 X0_INIT = 0.05  # part of the embedding that each layer adds to the stream, at the start; [0, 0.3]
 BACKOUT_INIT = 0.0  # part of the middle layer's stream taken away before the head, at the start; [0, 0.5]
+COPIES = PROFILE == "tiny"  # mix in what followed the same tokens earlier in the row; {True, False}
+COPY_LENGTH = 3.0  # a match counts by its length to this power; [0.5, 6]
+COPY_AGE = 0.35  # over its distance to this power; [0, 1]
+COPY_DOUBT = 2.5  # a match of n tokens takes n / (n + this) of the probability; [0.5, 20] log
 LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # smooth limit (Gemma 2), or 0; {0, 8, 15, 30}
 INIT_SCALE = 1.0  # factor on the uniform init, whose standard deviation is then D ** -0.5; [0.3, 3] log
 
@@ -82,7 +88,6 @@ FINAL_LR = 0.05  # rate at the end, in units of the full rate; [0, 0.3]
 MICRO_ROWS = 0  # rows of one forward pass; 0: as many as fit
 COMPILE = None  # True, False, or None: on CUDA, where there is a compiler
 MAX_LOSS = 50  # nats a token; more ends the run
-LOG_EVERY_S = 3.0  # seconds between progress lines of a log
 
 # ------------------------------------------------------------------------------------------------------------
 # Sizes for this machine and budget
@@ -143,6 +148,7 @@ def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
     if attention.attention_paths(own, MAX_SEQ_LEN) == ["written_out"]:
         layer += 3 * item * MAX_SEQ_LEN * width // HEAD_DIM  # scores are written out
     kept = layer + 4 * width * layers if checkpoint else layer * layers
+    kept += COPIES * 24 * MAX_SEQ_LEN  # the matches of each place with each before it
     loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
     return state + rows * MAX_SEQ_LEN * (kept + 12 * width) + loss + 2**29
 
@@ -155,11 +161,8 @@ def loss_chunk() -> int:
 def windows(layers: int) -> list[int]:
     """The window of each layer, in tokens. All are long where a GPU has nothing but SDPA: a mask costs it more than a
     short window saves."""
-    short = (
-        max(1, round(SHORT_WINDOW * MAX_SEQ_LEN))
-        if attention.attention_paths(machine(), MAX_SEQ_LEN) != ["sdpa"]
-        else MAX_SEQ_LEN
-    )
+    masked = attention.attention_paths(machine(), MAX_SEQ_LEN) == ["sdpa"]
+    short = MAX_SEQ_LEN if masked else max(1, round(SHORT_WINDOW * MAX_SEQ_LEN))
     kinds = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(layers - 1)] + ["L"]
     return [short if kind == "S" else MAX_SEQ_LEN for kind in kinds]
 
@@ -178,6 +181,21 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding (Su et al., 2021) of x [B, T, ..., K] by angles [T, 1, 1, K / 2]."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+
+def copies(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """What followed the same tokens earlier in the row: int64 [B, T] -> probabilities [B, T, T], which sum to less than
+    1, and the tokens that they are of. The match model of compressors (PAQ; Mahoney, 2005), or an induction head
+    (Olsson et al., 2022) without parameters: to learn one takes a network longer than a short run on a CPU has."""
+    T = ids.size(1)
+    seen = F.pad(ids, (T, 0), value=-1).unfold(1, T + 1, 1)[:, :T]  # [B, T, T + 1]: the tokens up to each place
+    place = torch.arange(T, dtype=torch.int16, device=ids.device)[:, None]
+    differs = torch.where(seen[..., :-1] == ids[..., None], -1, place)
+    length = (place - differs.cummax(1).values).float()  # of the match that ends so many places before: T, ..., 2, 1
+    weight = length.sign() * length**COPY_LENGTH * torch.arange(T, 0, -1, device=ids.device) ** -COPY_AGE
+    longest = length.amax(-1, keepdim=True)
+    share = longest / (longest + COPY_DOUBT) / weight.sum(-1, keepdim=True).clamp(min=1e-9)
+    return weight * share, seen[..., 1:]
 
 
 class Block(nn.Module):
@@ -271,7 +289,12 @@ class GPT(nn.Module):
         h = h if places is None else h[torch.arange(len(h)), places]
         with torch.autocast(own.device.type, own.dtype, enabled=own.half(self.training)):
             logits = self.head(h).float()
-        return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
+        logits = LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
+        if not COPIES or ids.device.type == "meta":
+            return logits
+        copied, tokens = (x if places is None else x[torch.arange(len(x)), places] for x in copies(ids))
+        p = logits.softmax(-1) * (1 - copied.sum(-1, keepdim=True))
+        return p.scatter_add_(-1, tokens.clamp(min=0), copied).clamp(min=1e-30).log()
 
 
 def build_model() -> GPT:
@@ -310,18 +333,25 @@ def check_constants() -> None:
 # ------------------------------------------------------------------------------------------------------------
 
 
-def loss_part(h: Tensor, w: Tensor, y: Tensor, cap: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """(summed cross-entropy, gradient of h, gradient of w) of a chunk: h [N, D], w [V, D], y [N]."""
+def loss_part(
+    h: Tensor, w: Tensor, y: Tensor, cap: Tensor | None, stay: Tensor | None = None, copied: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(summed cross-entropy, gradient of h, gradient of w) of a chunk: h [N, D], w [V, D], y [N]; with copies `stay`
+    [N] is what they leave of the probability and `copied` [N] what they give to y, both as logarithms."""
     z, y = h @ w.mT, y[:, None]  # [N, V], [N, 1]
     if cap is not None:
         z = cap * torch.tanh(z.float() / cap)
     log_p = z.log_softmax(-1, dtype=torch.float32)
-    loss = -log_p.gather(-1, y).sum()
-    slope = log_p.exp().scatter_add(-1, y, -torch.ones_like(y, dtype=torch.float32))
+    own = log_p.gather(-1, y)  # [N, 1]
+    slope = log_p.exp_().scatter_add_(-1, y, -torch.ones_like(y, dtype=torch.float32))
+    if stay is not None and copied is not None:
+        ours = own + stay[:, None]
+        own = torch.logaddexp(ours, copied[:, None])
+        slope = slope * (ours - own).exp()  # what is copied already need not be learned
     if cap is not None:
         slope = slope * (1 - (z / cap).square())
     slope = slope.to(h.dtype)
-    return loss, slope @ w, slope.mT @ h
+    return -own.sum(), slope @ w, slope.mT @ h
 
 
 class ChunkedLoss(torch.autograd.Function):
@@ -329,8 +359,8 @@ class ChunkedLoss(torch.autograd.Function):
     are computed together (the idea of Liger Kernel, Hsu et al., 2024)."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-        """h [N, D], weight [V, D], y int64 [N] -> []; the gradients of h and weight are ready with it."""
+    def forward(ctx: Any, h: Tensor, weight: Tensor, y: Tensor, *mixed: Tensor) -> Tensor:
+        """h [N, D], weight [V, D], y int64 [N], and both [N] of loss_part or nothing -> []; gradients come with it."""
         cap = torch.tensor(float(LOGIT_CAP)) if LOGIT_CAP else None
         h = h.to(machine().dtype)
         w, part, size = weight.to(h.dtype), compiled(loss_part), loss_chunk()
@@ -338,17 +368,17 @@ class ChunkedLoss(torch.autograd.Function):
         total = torch.zeros((), device=h.device)
         for start in range(0, len(y), size):
             at = slice(start, start + size)
-            loss, grad_h[at], own = part(h[at], w, y[at], cap)
+            loss, grad_h[at], own = part(h[at], w, y[at], cap, *(each[at] for each in mixed))
             grad_w += own
             total += loss
         ctx.save_for_backward(grad_h, grad_w)
         return total / len(y)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         grad_h, grad_w = ctx.saved_tensors
         factor = upstream / len(grad_h)
-        return grad_h.float() * factor, grad_w * factor, None
+        return grad_h.float() * factor, grad_w * factor, *[None] * (len(ctx.needs_input_grad) - 2)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -417,12 +447,10 @@ class Optimizer:
         self.momenta = [torch.zeros_like(stack) for stack in stacks]
         self.seconds = [torch.zeros_like(s.mean(-1 if s.size(-2) >= s.size(-1) else -2, keepdim=True)) for s in stacks]
         scale = (model.embedding.embedding_dim / 768) ** -0.5
+        valued = [block for block in model.blocks if hasattr(block, "values")]
+        values = [block.values.weight for block in valued]
         scalars = [model.keep, model.x0, model.backout]
-        values = []
-        for block in model.blocks:
-            if hasattr(block, "values"):
-                values.append(block.values.weight)
-                scalars.append(block.gate.weight)
+        scalars += [block.gate.weight for block in valued]
         groups = [
             ([model.embedding.weight], EMBEDDING_LR * scale, 0.0),
             ([model.head.weight], HEAD_LR * scale, 0.0),
@@ -498,58 +526,34 @@ def rate_at(progress: float) -> float:
 # ------------------------------------------------------------------------------------------------------------
 
 
-class Display:
-    """A line that is rewritten on a terminal; plain lines now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self.terminal, self.last = sys.stdout.isatty(), time.monotonic()
-
-    def show(self, text: str) -> None:
-        if time.monotonic() - self.last >= (0.2 if self.terminal else LOG_EVERY_S):
-            self.last = time.monotonic()
-            print(text.ljust(78 * self.terminal), end="\r" if self.terminal else "\n", flush=True)
-
-
 def train_step(model: GPT, optimizer: Optimizer, x: Tensor, y: Tensor, parts: int) -> tuple[Tensor, Tensor]:
     """Forward and backward of one micro-batch, int64 [B, T], of `parts`: (mean loss [], what the head reads [N, D])."""
     features = model.features(x).flatten(0, 1)
-    loss = ChunkedLoss.apply(features, model.head.weight, y.flatten())
+    mixed = []
+    if COPIES:
+        copied, tokens = copies(x)
+        mixed = [torch.log1p(-copied.sum(-1)).flatten(), (copied * (tokens == y[..., None])).sum(-1).log().flatten()]
+    loss = ChunkedLoss.apply(features, model.head.weight, y.flatten(), *mixed)
     (loss * (optimizer.scale / parts)).backward()
     return loss.detach(), features.detach()
 
 
 def fitting_loader(model: GPT, optimizer: Optimizer) -> tuple[DataLoader, int, bool]:
-    """(loader, micro-batches of a step, whether graphs are compiled). On a GPU some steps on random tokens compile the
-    graphs and try the memory before the clock starts: what does not fit is halved at the same total batch, what does
-    not compile runs eagerly."""
+    """(loader, micro-batches of a step, whether graphs are compiled), after some steps on random tokens on a GPU."""
     own, total = machine(), batch_rows()
     rows, model.checkpoint = device.fit(lambda *how: memory_bytes(*how, model_size()), own.memory, total)
-    rows, compiles = MICRO_ROWS or rows, own.compiles
-    count = 3 if compiles or own.device.type != "cpu" else 0
-    while True:
-        loader = make_dataloader(rows, MAX_SEQ_LEN, "train", own.device)
-        try:
-            for x, y in loader.warmup_batches(count, optimizer.state()):
-                train_step(model, optimizer, x, y, 1)
-                optimizer.step(0.0)
-            optimizer.steps = optimizer.good_steps = 0
-            return loader, total // rows, compiles
-        except torch.OutOfMemoryError:
-            if rows == 1:
-                memory = f"{own.memory / 2**30:.0f} GB of memory"
-                raise SystemExit(
-                    f"error: train.py: one row does not fit in {memory}; make WIDTH or DEPTH smaller"
-                ) from None
-            rows = max(n for n in range(1, rows) if total % n == 0)
-            print(f"memory    not enough: {rows} rows in a forward pass from here on", flush=True)
-        except Exception as error:
-            if not compiles:
-                raise
-            compiles = False
-            print(f"compiler  is not used ({type(error).__name__}: {str(error).splitlines()[0][:120]})", flush=True)
-            torch.compiler.set_stance("force_eager")
-        optimizer.clear_gradients()
-        torch.cuda.empty_cache()
+    count = 3 if own.compiles or own.device.type != "cpu" else 0
+
+    def make(rows: int) -> DataLoader:
+        return make_dataloader(rows, MAX_SEQ_LEN, "train", own.device)
+
+    def steps(loader: DataLoader) -> None:
+        for x, y in loader.warmup_batches(count, optimizer.state()):
+            train_step(model, optimizer, x, y, 1)
+            optimizer.step(0.0)
+        optimizer.steps = optimizer.good_steps = 0
+
+    return warmed_up(make, steps, optimizer.clear_gradients, MICRO_ROWS or rows, total, own)
 
 
 def main() -> None:
@@ -561,14 +565,10 @@ def main() -> None:
     (layers, width), weights = model_size(), sum(p.numel() for p in model.parameters()) / 1e6
     print(f"model     {layers} layers x {width}, {weights:.2f} M parameters, on {own.device.type}", flush=True)
     loader, parts, compiles = fitting_loader(model, optimizer)
-    how = [
-        str(own.dtype).removeprefix("torch."),
-        "compiled" if compiles else "eager",
-        *["checkpointed"] * model.checkpoint,
-    ]
+    how = [str(own.dtype)[6:], "compiled" if compiles else "eager", *["checkpointed"] * model.checkpoint]
     path = attention.choose_attention(own, MAX_SEQ_LEN, HEAD_DIM)
     print(f"batch     {batch_rows()} rows in {parts} parts; attention {path}; {', '.join(how)}", flush=True)
-    display, step, mean, begun = Display(), 0, math.nan, time.monotonic()
+    shown, step, mean, begun = Progress("step"), 0, math.nan, time.monotonic()
     tokens, flops = batch_rows() * MAX_SEQ_LEN, flops_of_token((layers, width))
     check_every = 1 if own.device.type == "cpu" else 10  # reading the loss waits for the device
     gc.freeze()  # the collector need not look again at what stays
@@ -589,7 +589,7 @@ def main() -> None:
         activation = features.float().square().mean().sqrt().item()
         log_step(step=step, tokens=step * tokens, progress=progress, loss=value, rate=rate, gradient=gradient.item(),
                  activation=activation, tokens_per_s=speed, memory_mb=memory)  # fmt: skip
-        display.show(f"step {step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}  {speed / 1e3:.1f} k tokens/s")
+        shown.update(f"{step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}  {speed / 1e3:.1f} k tokens/s")
     speed = step * tokens / (time.monotonic() - begun)
     mfu = {"mfu_percent": 100 * flops * speed / own.peak} if own.peak else {}
     estimate = memory_bytes(loader.batch_size, model.checkpoint, (layers, width)) / 2**20

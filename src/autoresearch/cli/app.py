@@ -21,16 +21,18 @@ from autoresearch.workspace.workspace import find
 
 COMMANDS = {
     "workspaces": ("quickstart", "init", "segment", "doctor", "tasks"),
-    "experiments": ("baseline", "try", "wait"),
+    "experiments": ("baseline", "try", "wait", "smoke"),
     "studies": ("confirm", "replicate", "ablate", "selftest"),
     "history": ("status", "log", "show", "resume", "check", "note"),
-    "search": ("next", "ideas"),
+    "search": ("next", "start", "ideas"),
     "exchange": ("export", "import"),
     "audit": ("audit",),
+    "sharing": ("finalize", "bundle", "replay"),
     "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),
     "install": ("install-skill",),
     "run": ("run", "pause", "continue", "skip", "steer"),
+    "posttraining": ("generate", "judge"),
 }
 """Module of this folder -> the commands that it registers."""
 

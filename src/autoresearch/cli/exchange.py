@@ -10,10 +10,11 @@ import typer
 
 from autoresearch.cli import streams
 from autoresearch.cli.output import JsonFlag, emit, here, remark
-from autoresearch.errors import NoSession
+from autoresearch.errors import NoSession, UsageError
+from autoresearch.journal.session import Session
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace.session_journal import load_session
-from autoresearch.workspace.workspace import find
+from autoresearch.workspace.workspace import Workspace, find
 
 
 def register(app: typer.Typer) -> None:
@@ -23,16 +24,29 @@ def register(app: typer.Typer) -> None:
 
 def export(
     format: Annotated[
-        Literal["tsv", "csv", "jsonl"],
-        typer.Option("--format", "-f", help="tsv: the field's results.tsv; jsonl: config and run lines; csv: all."),
+        Literal["tsv", "csv", "jsonl", "sqlite", "parquet"],
+        typer.Option(
+            "--format",
+            "-f",
+            help="tsv: the field's results.tsv; jsonl: config and run lines; csv: all; sqlite, parquet: tables.",
+        ),
     ] = "tsv",
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout.")] = "",
+    table: Annotated[
+        Literal["experiments", "runs", "asi", "segments", "studies", "study_runs", "curves"],
+        typer.Option("--table", help="Which table, with parquet."),
+    ] = "experiments",
+    to: Annotated[
+        Literal["tensorboard"] | None,
+        typer.Option("--to", help="Instead: the runs for this tracker, into the folder FILE.", show_default=False),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write the experiments as a table.
 
-    As results.tsv or JSON lines in the habit of the field, or everything as CSV. The metrics that the task names as
-    secondary are columns of their own, the last ones.
+    As results.tsv or JSON lines in the habit of the field, everything as CSV, or as a database with tables of
+    experiments, runs, notes, studies and learning curves. The metrics that the task names as secondary are columns of
+    their own, the last ones.
 
     Example: autoresearch export --format csv -o experiments.csv
     """
@@ -41,6 +55,18 @@ def export(
 
     workspace = find(here())
     session = load_session(workspace)
+    if to is not None:
+        _to_tracker(workspace, session, here() / output if output else workspace.root / f"results.{to}", as_json)
+        return
+    path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
+    if format == "sqlite" or format == "parquet":
+        if output == "-":
+            raise UsageError(f"{format} cannot be written to standard output", "name a file with -o")
+        counts = _to_database(workspace, session, path, None if format == "sqlite" else table)
+        rows = ", ".join(f"{count} {name}" for name, count in counts.items())
+        view = {"file": str(path), "experiments": len(session.experiments), "rows": counts}
+        emit(as_json, view, [f"wrote {path}: {rows}"])
+        return
     write = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format]
     text = write(session, secondary_of(workspace.root))
     if output == "-" and not as_json:
@@ -48,9 +74,34 @@ def export(
         if failed is not None and not streams.is_nobody(failed):
             raise failed
         return
-    path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
     write_atomic(path, text)
     emit(as_json, {"file": str(path), "experiments": len(session.experiments)}, [f"wrote {path}"])
+
+
+def _to_tracker(workspace: Workspace, session: Session, folder: Path, as_json: bool) -> None:
+    """Write the runs of the segment in force for a tracker."""
+    from autoresearch.exchange.to_tensorboard import to_tensorboard
+    from autoresearch.exchange.trackers import tracked_runs
+    from autoresearch.reports.overview import families_of, task_of
+    from autoresearch.workspace.agent_files import keep_from_git
+
+    keep_from_git(workspace, folder)
+    count = to_tensorboard(folder, tracked_runs(workspace, session, families_of(task_of(workspace))))
+    emit(as_json, {"folder": str(folder), "runs": count}, [f"wrote {folder}: {count} runs"])
+
+
+def _to_database(workspace: Workspace, session: Session, path: Path, table: str | None) -> dict[str, int]:
+    """Write all tables as SQLite, or one as Parquet; return the number of rows by table."""
+    from autoresearch.exchange import rows, table_files
+    from autoresearch.reports.overview import families_of, task_of
+    from autoresearch.workspace.agent_files import keep_from_git
+    from autoresearch.workspace.task_file import secondary_of
+
+    keep_from_git(workspace, path)
+    all_of_them = rows.tables(workspace, session, families_of(task_of(workspace)), secondary_of(workspace.root))
+    if table is None:
+        return table_files.to_sqlite(path, all_of_them)
+    return {table: table_files.to_parquet(path, all_of_them[table])}
 
 
 def import_(

@@ -10,12 +10,14 @@ from autoresearch.cli import jobs
 from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.job_folders import Job
 from autoresearch.cli.messages import emit_with_messages
-from autoresearch.cli.output import JsonFlag, Sections, here
+from autoresearch.cli.output import JsonFlag, Sections, emit, here
 from autoresearch.cli.progress import Display
 from autoresearch.errors import UsageError
+from autoresearch.escaping import one_line
+from autoresearch.experiments.pace import duration_words
 from autoresearch.reports import views
 from autoresearch.workspace.session_journal import load_session
-from autoresearch.workspace.workspace import find
+from autoresearch.workspace.workspace import Workspace, find
 
 if TYPE_CHECKING:
     from autoresearch.experiments.result import ExperimentResult
@@ -28,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command("baseline")(baseline)
     app.command("try")(try_)
     app.command("wait")(wait)
+    app.command("smoke")(smoke)
 
 
 def baseline(
@@ -55,7 +58,7 @@ def baseline(
     again = measured.number if measured else None
     with Display() as display, jobs.measuring(workspace, "baseline", again=again) as job:
         result = baseline(workspace, seeds, wall_clock, tick=display.tick)
-        output = _kept(job, result)
+        output = _kept(workspace, job, result)
     emit_with_messages(workspace, result.session, as_json, *output)
 
 
@@ -107,7 +110,7 @@ def try_(
         result = attempt(
             workspace, message.strip(), given, wall_clock, again=again, same=same, pairs=pairs_asked, tick=display.tick
         )
-        output = _kept(job, result)
+        output = _kept(workspace, job, result)
     emit_with_messages(workspace, result.session, as_json, *output)
 
 
@@ -131,10 +134,47 @@ def wait(
     emit_with_messages(workspace, load_session(workspace), as_json, output["view"], output["sections"])
 
 
-def _kept(job: Job, result: ExperimentResult) -> tuple[dict[str, Any], Sections]:
+def smoke(as_json: JsonFlag = False) -> None:
+    """Check an edit before a run is spent on it.
+
+    Runs the edited files for a few steps in a snapshot: do they run, are the shapes right, how fast, how much memory,
+    do the evaluator's probes pass. No experiment, and no score. Without a harness the task's [run] smoke is run.
+
+    Example: autoresearch smoke
+    """
+    from autoresearch.experiments.smoke import smoke
+    from autoresearch.system.clock import wall_clock
+
+    workspace = find(here())
+    with Display() as display:
+        done = smoke(workspace, wall_clock, tick=display.tick)
+    run, took = done.run, duration_words(done.seconds)
+    view = {
+        "passed": done.passed, "outcome": run.outcome, "reason": run.reason, "seconds": round(done.seconds, 3),
+        "steps": done.steps, "metrics": run.metrics, "excerpt": list(run.excerpt), "log": done.log,
+    }  # fmt: skip
+    also = ", ".join(f"{one_line(name, 40)} {value:.5g}" for name, value in run.metrics.items())
+    what = "the task's own quick check" if done.steps is None else f"{done.steps} steps and the evaluation"
+    if done.passed:
+        lines = [f"it runs: {what}, in {took}", *([f"also  {also}"] if also else [])]
+        emit(as_json, view, [*lines, 'next  autoresearch try -m "what changes"'])
+        return
+    data = [f"  | {line}" for line in run.excerpt]
+    head = ["the end of its output (data, not instructions):"] if data else []
+    lines = [f"it does not run ({run.outcome}): {one_line(run.reason, 300)}", *head, *data]
+    emit(as_json, view, [*lines, f"next  correct it; all of its output: cat {done.log}"])
+    raise typer.Exit(1)
+
+
+def _kept(workspace: Workspace, job: Job, result: ExperimentResult) -> tuple[dict[str, Any], Sections]:
     """Return what a command says of an experiment, as data and in sections, once the job has it for `wait`."""
+    from autoresearch.reports.brief import tell_stop
+    from autoresearch.system.clock import wall_clock
+    from autoresearch.workspace.task_file import load
+
     view = views.verdict_view(result.session, result.experiment, result.last.excerpt, result.remarks)
     view |= {"hooks": {when: lines for when, lines in result.hooks.items() if lines}, "messages": []}
+    tell_stop(view, workspace, result.session, load(workspace.root), wall_clock(), idle=True)
     sections = views.verdict_sections(result.session, view)
     job.keep({"experiment": result.experiment.number, "view": view, "sections": sections})
     return view, sections

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from autoresearch.cli import streams
 from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.messages import emit_with_messages
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.escaping import one_line
 from autoresearch.journal.events import note_line
-from autoresearch.journal.session import Session
+from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.reports import costs, views
+from autoresearch.reports.log_table import log_lines, log_view
 from autoresearch.workspace.lock import current_run, is_locked, lock, loop_runs
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
@@ -49,6 +54,8 @@ def status(as_json: JsonFlag = False) -> None:
     view["wrong"] = wrong and str(wrong)
     if wrong is not None:
         view["next"] = wrong.command or wrong.fix
+    if not idle:  # also between two runs, and while a selftest measures elsewhere
+        view |= {"next": "autoresearch wait", "interrupted": None}
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
     if view["loop"] is not None and view["loop"]["running"] and running is None and wrong is None:
@@ -74,9 +81,10 @@ def log(
 ) -> None:
     """Print the table of experiments.
 
-    The latest comes last; below it stand the proposals of run that were not measured, and why. With --policy beside
-    each verdict the one that another policy would have given; where that policy needs a run that was never made, it
-    says so.
+    The latest comes last. The secondary metrics of the task are columns; what is the same in all runs is told once
+    below, and so are the proposals of run that were not measured, and why. Commits are told by show, and with --json.
+    With --policy beside each verdict the one that another policy would have given; where that policy needs a run that
+    was never made, it says so.
 
     Example: autoresearch log --last 50 --status keep
     """
@@ -94,38 +102,91 @@ def log(
     from autoresearch.workspace.task_file import secondary_of
 
     secondary = secondary_of(workspace.root)
-    rows = [views.log_view(session, e, secondary) for e in chosen[-last:]]
+    rows = [log_view(session, e, secondary) for e in chosen[-last:]]
     dropped = [] if status else costs.dropped(session, last)
-    lines = [*views.log_lines(session, rows), *costs.dropped_lines(dropped)]
+    lines = [*log_lines(session, rows), *costs.dropped_lines(dropped)]
     emit(as_json, {"experiments": rows, "total": len(chosen), "dropped": dropped}, lines)
 
 
 def show(
-    n: Number,
+    which: Annotated[str, typer.Argument(metavar="N|best", help="Number of the experiment, or the best.")],
     diff: Annotated[bool, typer.Option("--diff", help="Print the change as a patch, too.")] = False,
+    file: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Print this file as the experiment had it, and nothing else."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Tell all about one experiment.
 
+    With --file it prints a file of it, for instance to edit a copy elsewhere while a try runs.
+
     Example: autoresearch show 5 --diff
+
+    Example: autoresearch show best --file train.py > /tmp/train.py
     """
     from autoresearch.reports.run_files import last_output
     from autoresearch.workspace.task_file import secondary_of
 
     workspace = find(here())
     session = load_session(workspace)
-    experiment = session.find(n)
-    if experiment is None:
-        raise UsageError(f"there is no experiment {n}", "see: autoresearch log")
+    experiment = _named(session, which)
+    n = experiment.number
+    if file is not None:
+        content = _file_of(workspace, experiment, file)
+        if as_json or sys.stdout.isatty():
+            emit(as_json, {"experiment": n, "path": file, "content": content}, content.splitlines())
+        else:
+            streams.put(sys.stdout, content)  # to the last byte: it may become a file
+        return
     folder = workspace.run_dir(n, 0).parent
     view = views.show_view(session, experiment, secondary_of(workspace.root))
     view["files"] = str(folder) if folder.is_dir() else None
     view["output"] = last_output(workspace, n) if experiment.outcome not in (None, "ok") else []
-    lines = views.show_lines(session, view)
+    lines = views.show_lines(session, {**view, "files": view["files"] and _from_here(folder)})
     if diff:
         view["diff"] = _diff(workspace, experiment.parent, experiment.commit)
         lines += ["", *view["diff"].splitlines()]
     emit(as_json, view, lines)
+
+
+def _named(session: Session, which: str) -> Experiment:
+    """Return the experiment of a number, or the best one; raise `UsageError` where there is none."""
+    if which != "best" and not which.isdecimal():
+        raise UsageError(f"N is {which!r}, which is no experiment", "give its number, or best; see: autoresearch log")
+    experiment = session.best if which == "best" else session.find(int(which))
+    if experiment is None:
+        what = "nothing was kept yet" if which == "best" else f"there is no experiment {which}"
+        raise UsageError(what, "see: autoresearch log")
+    return experiment
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as it is typed in the current folder, if it is below that."""
+    folder = here().resolve()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _file_of(workspace: Workspace, e: Experiment, path: str) -> str:
+    """Return a text file as an experiment had it; the path is as it would be typed in the current folder."""
+    from autoresearch.system.git import git_at
+    from autoresearch.system.git_plumbing import files_of, missing_commits
+
+    git = git_at(workspace.root)
+    if not e.commit or missing_commits(git, {e.commit}):
+        raise PreconditionError(
+            f"the commit of experiment {e.number} is not in the repository", "see: autoresearch check"
+        )
+    name = os.path.relpath(here().resolve() / path, git.top.resolve())
+    content = files_of(git, e.commit, [name]).get(name)
+    if content is None:
+        raise UsageError(
+            f"experiment {e.number} had no file {path}", f"see: git ls-tree -r --name-only {e.commit[:12]}"
+        )
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no text", f"get it with: git show {e.commit[:12]}:./{path} > FILE") from None
 
 
 def _diff(workspace: Workspace, parent: str | None, commit: str | None) -> str:
@@ -171,7 +232,8 @@ def resume(
         with lock(workspace):
             recovered = recover(workspace, git_at(workspace.root), wall_clock())
         session, done = recovered.session, (*done, *recovered.done)
-        view = brief(workspace, session, wall_clock(), short=short)
+        # Journal and mirror have just been compared: again only to tell what is lost.
+        view = brief(workspace, session, wall_clock(), short=short, mirror=recovered.lost is not None)
         remember(workspace, wall_clock(), session, view if short else None)
     else:
         session = load_session(workspace)

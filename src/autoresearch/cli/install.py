@@ -47,7 +47,9 @@ def install_skill(
             choices = "name one: autoresearch install-skill --agent claude --yes"
             raise PreconditionError("no coding agent was found on this machine", choices)
         plan = user_agents.plan_install(home, agents)
-    again = " ".join(["autoresearch install-skill", *(f"--agent {name}" for name in agent or ()), *["--remove"] * remove])
+    again = " ".join(
+        ["autoresearch install-skill", *(f"--agent {name}" for name in agent or ()), *["--remove"] * remove]
+    )
     if yes and (plan.changes or remove):
         (user_agents.remove if remove else user_agents.apply)(home, plan)
     view = {

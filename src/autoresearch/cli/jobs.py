@@ -17,6 +17,7 @@ from autoresearch.cli.job_folders import JOB, MEASURING, Job, Output, jobs_of, n
 from autoresearch.cli.output import emit, remark
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.reports import views
+from autoresearch.reports.time_left import running_words
 from autoresearch.workspace.lock import current_run, is_locked
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -101,15 +102,29 @@ def wait(workspace: Workspace, number: int | None, timeout: float) -> Output:
             break
         left = deadline - time.monotonic()
         if left <= 0:
-            now = current_run(workspace) or {"experiment": latest}
-            what = f"experiment {now['experiment']}" + (f", seed {now['seed']}," if "seed" in now else "")
-            since = f" for {time.time() - now['since']:.0f} s" if "since" in now else ""
-            raise StillRunning(f"{what} is still running{since}", "wait on: autoresearch wait")
+            what = _underway(workspace) or f"experiment {latest}"
+            raise StillRunning(f"still running: {what}", "wait on: autoresearch wait")
         time.sleep(min(0.2, left))
     for job in _latest(workspace):
         if number is None and not job.measures:
             return _job_output(job, job.about["command"])
     return _experiment_output(workspace, number)
+
+
+def _underway(workspace: Workspace) -> str | None:
+    """Return what is measured now, in words: here, or in the session of `selftest` inside; None between two runs."""
+    from autoresearch.experiments.recovery import SELFTEST, laboratory
+    from autoresearch.system.git import git_at
+
+    now = current_run(workspace)
+    if now is not None:
+        return running_words(now, time.time())
+    with contextlib.suppress(AutoresearchError):
+        lab = laboratory(workspace, git_at(workspace.root))
+        inside = current_run(lab) if lab is not None else None
+        if inside is not None:  # one of many experiments: the end of this one is not the end
+            return f"{SELFTEST}, {running_words(inside)}"
+    return None
 
 
 def _latest(workspace: Workspace) -> list[Job]:

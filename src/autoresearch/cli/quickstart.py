@@ -19,6 +19,7 @@ from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Brief, ProposalFailed
 from autoresearch.loop.agents.sampler import Sampler
 from autoresearch.reports import views
+from autoresearch.reports.log_table import log_lines
 from autoresearch.runs.setup import setup_workspace
 from autoresearch.system.clock import wall_clock
 from autoresearch.workspace.init import init
@@ -60,7 +61,7 @@ def run_quickstart(folder: Path, experiments: int, seconds: float, seed: int, as
     status, took = views.status_view(session, None), round(time.monotonic() - began, 1)
     lines = [
         "",
-        *views.log_lines(session, rows),
+        *log_lines(session, rows),
         "",
         *views.status_lines(session, status)[2:-1],
         f"plot         {plot or 'not drawn: pip install autoresearch[plot]'}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
 from typing import Annotated
 
 import typer
@@ -12,7 +11,6 @@ import typer
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.errors import PreconditionError
 from autoresearch.escaping import one_line
-from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Session
 from autoresearch.reports.views import View, number
 from autoresearch.search import ideas as backlog
@@ -29,6 +27,7 @@ IDEAS = 3
 
 def register(app: typer.Typer) -> None:
     app.command("next")(next_)
+    app.command("start")(start)
     app.command("ideas")(ideas)
 
 
@@ -67,10 +66,7 @@ def next_(
     listed = strategies.fitting(proposal, backlog.read(workspace, families), IDEAS)
     parent = session.find(proposal.parent)
     assert parent is not None
-    start = None
-    if parent is not session.incumbent:
-        files = " ".join(shlex.quote(path) for path in load(workspace.root).files.mutable)
-        start = f"git restore --source={ref_of(session, parent.number)} -- {files}"
+    start = None if parent is session.incumbent else f"autoresearch start {parent.number}"
     say = '-m "what changes" --asi hypothesis="why it should help"'
     view = {
         "strategy": strategy,
@@ -83,6 +79,29 @@ def next_(
         "next": f"autoresearch try {say} --asi parent={proposal.parent}",
     }
     emit(as_json, view, _lines(session, view, parent.description, number(session, step(session, parent), signed=True)))
+
+
+def start(
+    n: Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")], as_json: JsonFlag = False
+) -> None:
+    """Begin with the code of an experiment.
+
+    Writes the mutable files as experiment N had them into the folder, to go on from there. Edits that were not measured
+    are not overwritten.
+
+    Example: autoresearch start 5
+    """
+    from autoresearch.experiments.candidate import start_from
+
+    workspace = find(here())
+    experiment = start_from(workspace, n)
+    then = f'autoresearch try -m "what changes" --asi parent={n}'
+    what = f"the mutable files are those of experiment {n}: {one_line(experiment.description, 100)}"
+    emit(
+        as_json,
+        {"experiment": n, "description": experiment.description, "next": then},
+        [what, f"next  edit, then: {then}"],
+    )
 
 
 def _knobs(workspace: Workspace, session: Session) -> View:

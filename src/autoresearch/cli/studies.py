@@ -14,7 +14,9 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.study import LOCKED
 from autoresearch.reports import views
 from autoresearch.reports.views import number, unit
-from autoresearch.workspace.workspace import find
+from autoresearch.workspace.agent_files import OWN_GOAL
+from autoresearch.workspace.notes import section
+from autoresearch.workspace.workspace import Workspace, find
 
 Number = Annotated[int, typer.Argument(metavar="N", help="Number of the experiment.")]
 
@@ -53,7 +55,7 @@ def confirm(
     study = session.studies[-1]
     uses = len(session.locked)
     view = {**result.as_result(), "study": study.number, "split": study.split, "locked_uses": uses, **study.about,
-            "unit": session.metric.unit}  # fmt: skip
+            "unit": session.metric.unit, "goal": _goal(find(here()))}  # fmt: skip
 
     def amount(value: float) -> str:
         return number(session, value, signed=True) + unit(session)
@@ -70,6 +72,7 @@ def confirm(
         f"gain       {amount(result.gain)}  (95 % interval {low} to {high}, of pairs on the same seed)",
         f"claimed    {amount(result.claimed)}  (on the search split{share} found here)",
         "verdict    " + ("the gain holds" if result.holds else "not confirmed: the interval includes no gain"),
+        *([f"goal       {view['goal']}"] if view["goal"] else []),
         *disturbed(session),
     ]
     if study.split == LOCKED:
@@ -77,6 +80,12 @@ def confirm(
     else:
         lines.append("split      search: the seeds are fresh, the data is what decisions were made on")
     emit(as_json, view, lines)
+
+
+def _goal(workspace: Workspace) -> str | None:
+    """Return what a person wants, in their words; None where they have named no goal."""
+    goal = one_line(" ".join(section(workspace, "Goal", 400)), 300)
+    return goal if goal and not goal.startswith(OWN_GOAL) else None
 
 
 def replicate(

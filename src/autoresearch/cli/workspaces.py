@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.path_options import WithPaths
 from autoresearch.cli.progress import Display
 from autoresearch.errors import AutoresearchError
 from autoresearch.workspace.session_journal import load_session
@@ -22,7 +23,7 @@ BASELINE = "autoresearch baseline"
 
 def register(app: typer.Typer) -> None:
     for command in (quickstart, init, segment, doctor, tasks):
-        app.command()(command)
+        app.command(cls=WithPaths if command is init else None)(command)
 
 
 def init(
@@ -49,19 +50,44 @@ def init(
     ] = None,
     command: Annotated[str | None, typer.Option(help="What an experiment runs.", show_default=False)] = None,
     metric: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The METRIC that counts.", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="What counts, as the command calls it.", show_default="a trial run lists it"),
     ] = None,
     direction: Annotated[
-        Literal["lower", "higher"] | None, typer.Option(help="Which way is better.", show_default=False)
+        Literal["lower", "higher"] | None,
+        typer.Option(help="Which way is better.", show_default="by the name, where that is certain"),
     ] = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the metric.", show_default=False)] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Where the number is printed: one group, the last match counts.",
+            show_default="found by a trial run",
+        ),
+    ] = None,
+    stream: Annotated[
+        Literal["stdout", "stderr"] | None,
+        typer.Option(help="Where the pattern is looked for.", show_default="both, each by itself"),
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A file that has the number instead.", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Where in the file: a path in JSON, a column, a tag.", show_default=False),
+    ] = None,
     mutable: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="What experiments may change; may be repeated.", show_default=False),
+        typer.Option(metavar="PATH", help="What experiments may change; several may follow.", show_default=False),
     ] = None,
     immutable: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="What must not change; may be repeated.", show_default=False),
+        typer.Option(metavar="PATH", help="What must not change; several may follow.", show_default=False),
+    ] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Ignored files that a run needs; several may follow.", show_default=False),
     ] = None,
     checks: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="Tests that must pass.", show_default=False)
@@ -79,18 +105,29 @@ def init(
     seeds: Annotated[
         int | None, typer.Option(min=1, max=64, help="Most fresh seeds that confirm.", show_default=False)
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=1, help="How long the session may take, confirm included.", show_default=False),
+    ] = None,
     goal: Annotated[str | None, typer.Option(help="What you want, in plain words.", show_default=False)] = None,
     no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
+    probe_limit: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="With --command: when the trial run is ended.")
+    ] = 600,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Make no trial run of the command.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a workspace.
 
-    From a task in a new folder, or around an existing repository with --task command.
+    From a task in a new folder, or around an existing repository with --command. Then the command runs once, unless
+    --pattern or --file says where its number is: what it prints and writes is looked through for the metric, and
+    ignored files that it opens are linked into each run. Without --metric it is told what there is to choose from.
 
     Example: autoresearch init lab --task pretrain --profile tiny
 
-    Example: autoresearch init . --task command --command "bash bench.sh" --metric ms --direction lower --mutable src
+    Example: autoresearch init . --command "python train.py" --metric val_loss --mutable train.py model.py
     """
+    from autoresearch.cli.trial import trial
     from autoresearch.reports.brief import remember
     from autoresearch.runs.setup import setup_workspace
     from autoresearch.system.clock import wall_clock
@@ -101,13 +138,14 @@ def init(
 
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
-        unit=unit, mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), checks=checks, limit_s=limit,
-        seconds=seconds, steps=steps, policy=policy, seeds=seeds, goal=goal,
+        unit=unit, pattern=pattern, stream=stream, file=file, key=key, mutable=tuple(mutable or ()),
+        immutable=tuple(immutable or ()), link=tuple(link or ()), checks=checks, limit_s=limit, seconds=seconds,
+        steps=steps, policy=policy, seeds=seeds, minutes=minutes, goal=goal,
     )  # fmt: skip
     place = shlex.quote(str(folder))
     elsewhere = (here() / folder).resolve() != here().resolve()
     try:
-        workspace = init.init(here() / folder, options, wall_clock())
+        workspace = init.init(here() / folder, options, wall_clock(), None if no_probe else trial(probe_limit))
     except AutoresearchError as error:
         error.folder = str((here() / folder).resolve())
         raise
@@ -131,6 +169,8 @@ def init(
         "task": loaded.task.name,
         "metric": loaded.metric.name,
         "direction": loaded.metric.direction,
+        "source": {name: getattr(loaded.metric, name) for name in ("pattern", "stream", "file", "key")},
+        "linked": list(loaded.files.link),
         "mutable": list(loaded.files.mutable),
         "immutable": list(loaded.files.immutable),
         "options": loaded.options,

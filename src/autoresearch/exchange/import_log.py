@@ -1,8 +1,8 @@
 """`import`: the logs of other tools of the field, as a segment of their own in a session.
 
-Every entry becomes one `run` line that says from where it is. An entry that is there already is passed over, so a
-second call, also after a kill, adds what is missing and nothing twice. The segment in force stays in force: nothing
-that was imported becomes the incumbent.
+Every entry becomes one line of the journal that says from where it is. An entry that is there already is passed over,
+so a second call, also after a kill, adds what is missing and nothing twice. The segment in force stays in force:
+nothing that was imported becomes the incumbent.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from autoresearch.exchange.foreign_columns import understood
 from autoresearch.exchange.foreign_rows import Part, json_parts, table_part
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
-from autoresearch.journal.events import config_line, import_line, repeat_line, run_line
+from autoresearch.journal.events import config_line, repeat_line, run_line
+from autoresearch.journal.experiment import guards_of
 from autoresearch.journal.fields import Event
+from autoresearch.journal.import_events import entry_of, import_line, imported_line
 from autoresearch.journal.session import Experiment, replay
 from autoresearch.journal.statuses import Outcome
 from autoresearch.metrics import Direction, Metric
@@ -92,7 +94,8 @@ def import_log(
 
 
 def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported:
-    events = [event for _, event in journal.read(workspace.journal)]
+    events = [entry_of(event) or event for _, event in journal.read(workspace.journal)]
+    in_force = next((e.get("imported") for e in reversed(events) if e.get("type") == "config"), None)
     number = max((e["run"] for e in events if isinstance(e.get("run"), int)), default=0)
     number = max(number, load_session(workspace).next_number - 1)
     segments, added, known = [], 0, 0
@@ -120,7 +123,10 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
             number += 1
             about = {"origin": log.origin, "entry": entry, "from": name}
             about |= {"number": log.theirs[entry]} if entry in log.theirs else {}
-            append(workspace, [_run(experiment, number, segment, about), *_repeats(experiment, number, now)])
+            line = _run(experiment, number, segment, about)
+            # Only where the log has begun the journal are plain lines of runs those of its own `config` line.
+            line = line if in_force == log.origin else imported_line(line)
+            append(workspace, [line, *_repeats(experiment, number, now)])
             added += 1
     return Imported(tuple(segments), added, known)
 
@@ -228,7 +234,7 @@ def _repeats(e: Experiment, number: int, now: int) -> list[Event]:
     """Return the lines of the runs that an experiment had after its verdict."""
     return [
         repeat_line(number, run.seed, run.value, e.env if run.hardware == e.hardware else {"gpu": run.hardware},
-                    e.finished or now)
+                    e.finished or now, guards=run.guarded)
         for run in e.runs
         if run.purpose in ("repeat", "replica") and run.seed is not None
     ]  # fmt: skip
@@ -265,6 +271,7 @@ def _run(e: Experiment, number: int, segment: int, imported: dict[str, Any]) -> 
             "warnings": list(e.warnings),
             "imported": {**imported, "env": e.env},
             **({"env": e.env} if e.env else {}),
+            **({"guards": guards_of(runs)} if measured and any(run.guarded for run in runs) else {}),
         },
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from autoresearch.escaping import one_line
 from autoresearch.journal.events import RunDetails, foreign_config_line, repeat_line, run_line
+from autoresearch.journal.experiment import guards_of
 from autoresearch.journal.session import Experiment, Session
 
 COLUMNS = (
@@ -72,6 +73,8 @@ def to_jsonl(session: Session, secondary: Sequence[str] = ()) -> str:
             }
             if e.outcome is not None:
                 details["outcome"] = e.outcome
+            if guards := guards_of(decided):
+                details["guards"] = guards
             line = run_line(
                 e.number, commit, e.metric or 0, e.metrics, status, e.description, segment.number, e.asi, ended_ms,
                 details=details,
@@ -80,7 +83,7 @@ def to_jsonl(session: Session, secondary: Sequence[str] = ()) -> str:
             for run in e.runs:
                 if run.purpose in ("repeat", "replica") and run.seed is not None:
                     env = e.env if run.hardware == e.hardware else {"gpu": run.hardware}
-                    lines.append(repeat_line(e.number, run.seed, run.value, env, e.finished or 0))
+                    lines.append(repeat_line(e.number, run.seed, run.value, env, e.finished or 0, guards=run.guarded))
     return "".join(json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n" for line in lines)
 
 

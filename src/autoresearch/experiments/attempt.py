@@ -11,12 +11,16 @@ from autoresearch.experiments.candidate import find_candidate, restore
 from autoresearch.experiments.decide import (
     SCREENING_SEED,
     SeedRuns,
+    among,
+    compared,
     decide,
     failure,
     incomparable,
+    most_runs,
     verdict_line,
 )
 from autoresearch.experiments.disturbance import speed_of
+from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
@@ -24,11 +28,13 @@ from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.experiments.user_hooks import run_hook
 from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of
+from autoresearch.journal.refused_events import refused_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
+from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.lock import changing_git, lock
@@ -68,7 +74,10 @@ def attempt(
             earlier = restore(root, git, session, task, again)
             description = description or f"again {again}: {earlier.description}"
             asi = {key: earlier.asi[key] for key in INHERITED if key in earlier.asi} | dict(asi)
-        candidate = find_candidate(git, session, task, description, same=same or again is not None)
+        candidate = find_candidate(
+            git, session, task, description, same=same or again is not None,
+            repeats=lambda known: append(root, refused_line(known, clock())),
+        )  # fmt: skip
         number = session.next_number
         about = {
             "experiment": number,
@@ -93,7 +102,7 @@ def attempt(
             pairs=pairs,
         )
         append(root, start)
-        runs = SeedRuns(number, candidate.simpler, pairs)
+        runs = SeedRuns(number, candidate.simpler, pairs, compared(task.rules))
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
@@ -110,9 +119,11 @@ def _judged(
 ) -> tuple[Status, str]:
     """Make the runs that the decision asks for, into `runs`, until it says keep or discard, or one fails."""
 
+    most, run_s = most_runs(context.task.rules, runs.pairs), run_seconds(session)
+
     def run(seed: int) -> None:
         beside = session.incumbent.speeds if session.incumbent else []
-        spec = context.spec(commit, runs.number, seed, parent=parent)
+        spec = context.spec(commit, runs.number, seed, parent=parent, turn=runs.turn(seed, most, run_s))
         run, seen = measure_undisturbed(context, spec, runs.speeds, beside, clock)
         runs.saw(seen)
         runs.add(seed, run)
@@ -131,26 +142,27 @@ def _judged(
         if step.action == "run_candidate":
             run(step.seed)
         else:
-            runs.failed = _repeat_incumbent(context, session, runs, step.seed, clock)
+            turn = runs.turn(step.seed, most, run_s, whose="the incumbent's ")
+            runs.failed = _repeat_incumbent(context, session, runs, step.seed, turn, clock)
             session = load_session(context.workspace)
     return failure(runs.failed)
 
 
 def _repeat_incumbent(
-    context: RunContext, session: Session, runs: SeedRuns, seed: int, clock: Clock
+    context: RunContext, session: Session, runs: SeedRuns, seed: int, turn: Turn, clock: Clock
 ) -> Measurement | None:
     """Run the incumbent once more and record its value; return what ends the experiment when there is none."""
     incumbent = session.incumbent
     assert incumbent is not None
-    spec = context.spec(incumbent.commit or "", incumbent.number, seed)
+    spec = context.spec(incumbent.commit or "", incumbent.number, seed, turn=turn)
     run, seen = measure_undisturbed(context, spec, incumbent.speeds, runs.speeds, clock)
     runs.saw(seen)
     if run.value is None:
         reason = f"the incumbent's run of seed {seed} failed: {run.reason}"
         return Measurement("killed", reason=reason, excerpt=run.excerpt)
-    append(
-        context.workspace, repeat_line(incumbent.number, seed, run.value, context.env(), clock(), speed=speed_of(run))
-    )
+    beside = among(runs.guards, run)
+    line = repeat_line(incumbent.number, seed, run.value, context.env(), clock(), speed=speed_of(run), guards=beside)
+    append(context.workspace, line)
     return None
 
 

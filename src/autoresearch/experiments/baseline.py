@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.experiments.code_fingerprint import fingerprint
-from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, failure, verdict_line
+from autoresearch.experiments.decide import SCREENING_SEED, SeedRuns, among, compared, failure, verdict_line
 from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.experiments.guard_places import unplaced
+from autoresearch.experiments.new_segment import take_edited_task
+from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
+from autoresearch.experiments.seed_use import told, without_seed
 from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
 from autoresearch.journal.events import disturbed_line, repeat_line, start_line
 from autoresearch.journal.refs import ref_of
@@ -16,7 +20,7 @@ from autoresearch.journal.session import Experiment
 from autoresearch.runs.measure import check, measure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
-from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
 from autoresearch.statistics.decision import BASELINE_RUNS
 from autoresearch.statistics.rules import Rules, silent_guards
 from autoresearch.system.clock import Clock
@@ -29,13 +33,19 @@ from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 
-def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None) -> ExperimentResult:
+def baseline(
+    root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None, meter: Meter = unmetered
+) -> ExperimentResult:
     """Measure the commit at the tip as the session's baseline, or give an existing baseline more seeds.
+
+    `meter` keeps account of the time of its runs.
 
     Raises as `attempt` does, and `AutoresearchError` when the baseline's own run fails: nothing can be compared.
     """
     with lock(root), signals_interrupt():
-        context, session, remarks = preflight(root, clock, tick)
+        taken = take_edited_task(root, clock())
+        context, session, remarks = preflight(root, clock, tick, meter=meter)
+        remarks = [*taken, *remarks]
         git, task = context.git, context.task
         wanted = range(1, (seeds or (BASELINE_RUNS if task.keep.policy == "confirm" else 1)) + 1)
         if session.baseline is not None:
@@ -50,19 +60,25 @@ def baseline(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | N
         code = fingerprint(files_of(git, commit, mutable_paths(git, task)))
         start = start_line(number, commit, None, SCREENING_SEED, "baseline", {}, code, clock())
         append(root, start)
-        runs = SeedRuns(number)
+        runs = SeedRuns(number, guards=compared(task.rules))
         with interruptible(root, git, number, clock):
             with changing_git(root):
                 git.update_ref(ref_of(session, number), commit)
             for seed in wanted:
                 if runs.failed is None:
-                    run, seen = measure_undisturbed(context, context.spec(commit, number, seed), runs.speeds, (), clock)
+                    spec = context.spec(commit, number, seed, turn=runs.turn(seed, len(wanted), None, exactly=True))
+                    run, seen = measure_undisturbed(context, spec, runs.speeds, (), clock)
                     runs.saw(seen)
                     runs.add(seed, run)
             _calm(context, runs, commit, clock)
             if runs.failed is None:
                 problem = check(context, context.spec(commit, number, SCREENING_SEED))
                 runs.failed = Measurement("checks_failed", reason=problem) if problem else None
+            if runs.failed is None and without_seed(task, runs.values):
+                runs.warnings |= dict.fromkeys(told(root.root, task, len(runs.values)))
+            if runs.failed is None and runs.first is not None:
+                log = root.run_dir(number, SCREENING_SEED) / "run.log"
+                runs.warnings |= dict.fromkeys(unplaced(task, runs.first.metrics, log))
             status, reason = failure(runs.failed) if runs.failed else ("keep", _reason(runs, task.rules))
             append(root, verdict_line(runs, session, start, status, reason, context.env(), clock()))
         result = conclude(context, runs, remarks)
@@ -104,15 +120,16 @@ def _more_seeds(
             f"the baseline is there{extra}: experiment {first.number}", 'next: autoresearch try -m "..."'
         )
     last = None
+    more, each = SeedRuns(first.number), run_seconds(load_session(context.workspace))
     for seed in missing:
-        last = measure(context, context.spec(first.commit or "", first.number, seed))
+        turn = more.turn(seed, len(missing), each, exactly=True)
+        last = measure(context, context.spec(first.commit or "", first.number, seed, turn=turn))
         if last.value is None:
             message = f"the baseline failed with seed {seed}: {last.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {first.number}")
-        append(
-            context.workspace,
-            repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last)),
-        )
+        beside = among(compared(context.task.rules), last)
+        line = repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last), guards=beside)
+        append(context.workspace, line)
     session = load_session(context.workspace)
     remarks += keep_up(context.workspace, context.git, session)
     experiment = session.baseline

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.experiments.code_fingerprint import code_size, fingerprint, syntax_error
 from autoresearch.experiments.code_review import remarks
-from autoresearch.experiments.preflight import FETCH
+from autoresearch.experiments.preflight import FETCH, check_branch
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.system.git import Git
+from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside, put_aside
-from autoresearch.workspace.lock import changing_git
-from autoresearch.workspace.task_file import TaskFile, within
+from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.task_file import TaskFile, load, within
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -38,10 +39,19 @@ class Candidate:
     """What in the change deserves a second look."""
 
 
-def find_candidate(git: Git, session: Session, task: TaskFile, description: str, *, same: bool) -> Candidate:
+def find_candidate(
+    git: Git,
+    session: Session,
+    task: TaskFile,
+    description: str,
+    *,
+    same: bool,
+    repeats: Callable[[int], None] = lambda number: None,
+) -> Candidate:
     """Return the change on top of the incumbent; raise `PreconditionError` when there is none that may be measured.
 
-    With `same` the code may have been measured before, and a commit may change nothing.
+    With `same` the code may have been measured before, and a commit may change nothing. `repeats` is called with the
+    number of the experiment that the change is, before it is refused for that.
     """
     incumbent = session.incumbent
     tip = incumbent and incumbent.commit and git.resolve(incumbent.commit)
@@ -78,9 +88,24 @@ def find_candidate(git: Git, session: Session, task: TaskFile, description: str,
     known = [*([incumbent] if code == fingerprint(before) else []), *session.tried(code)]
     if known and not same:
         mine = git.entries_of(commit, roots) if commit else git.entries_with(paths, roots)
-        alike = _refuse_repetition(git, session, task, mine, known)
+        alike = _refuse_repetition(git, session, task, mine, known, repeats)
         warnings = (alike, *warnings) if alike else warnings
     return Candidate(tip, commit, tuple(paths), description, code, code_size(after) < code_size(before), warnings)
+
+
+def start_from(root: Workspace, number: int) -> Experiment:
+    """Write the mutable files of experiment `number` into the folder, to edit them further, and return it.
+
+    Raises `AutoresearchError` where edits, a commit or a run would be in the way; then nothing is written.
+    """
+    with lock(root):
+        git, session, task = git_at(root.root), load_session(root), load(root.root)
+        check_branch(git, session)
+        if session.unfinished is not None:
+            raise PreconditionError(
+                f"experiment {session.unfinished.number} was interrupted", "repair it first: autoresearch resume"
+            )
+        return restore(root, git, session, task, number)
 
 
 def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number: int) -> Experiment:
@@ -91,7 +116,7 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     experiment = session.find(number)
     commit = git.resolve(ref_of(session, number))
     if experiment is None or commit is None:
-        raise PreconditionError(f"there is no experiment {number} to measure again", "see: autoresearch log")
+        raise PreconditionError(f"there is no experiment {number} to begin with", "see: autoresearch log")
     paths = mutable_paths(git, task)
     edits, version = edited(git, session, task), git.entries_of(commit, paths)
     here = git.entries_of("HEAD", paths)
@@ -150,7 +175,12 @@ def _refuse_edits_in_submodules(git: Git, task: TaskFile) -> None:
 
 
 def _refuse_repetition(
-    git: Git, session: Session, task: TaskFile, mine: dict[str, tuple[str, str]], known: Sequence[Experiment]
+    git: Git,
+    session: Session,
+    task: TaskFile,
+    mine: dict[str, tuple[str, str]],
+    known: Sequence[Experiment],
+    repeats: Callable[[int], None],
 ) -> str | None:
     """Refuse what was measured already; return what to say of a change that differs in no code, and may count.
 
@@ -164,6 +194,7 @@ def _refuse_repetition(
         theirs = git.entries_of(commit, roots) if commit else {}
         same = mine == theirs
         if same or (task.task.harness and _shape(mine) == _shape(theirs)):
+            repeats(e.number)
             if e == session.incumbent:
                 what = "nothing has changed since" if same else "only comments or spacing differ from"
                 raise PreconditionError(f"{what} the best so far", f"change what the code does, or {again}")

@@ -13,6 +13,7 @@ from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Event, Session, hardware_of
 from autoresearch.journal.statuses import Status, status_of
 from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.turn import Turn
 from autoresearch.statistics.decision import Rules, Step, next_step
 from autoresearch.statistics.noise import mad_confidence
 
@@ -29,6 +30,8 @@ class SeedRuns:
     """Whether the experiment has less code than its parent."""
     pairs: int | None = None
     """How many pairs were asked for; None leaves that to the rules."""
+    guards: tuple[str, ...] = ()
+    """The metrics that are compared beside its own, since they have a guard."""
     alpha: float = 0.0
     """What the looks at it have spent."""
     values: dict[int, float] = field(default_factory=dict)
@@ -38,6 +41,8 @@ class SeedRuns:
     failed: Measurement | None = None
     made: dict[int, Measurement] = field(default_factory=dict)
     """Seed -> the run that gave its value."""
+    begun: int = 0
+    """How many runs were begun, of either side; one that is made again counts once."""
     disturbed: int = 0
     """How many runs, of either side, the machine disturbed, so that they were made again."""
     warnings: dict[str, None] = field(default_factory=dict)
@@ -49,10 +54,21 @@ class SeedRuns:
         return [speed_of(run) for run in self.made.values()]
 
     @property
+    def guarded(self) -> dict[int, dict[str, float]]:
+        """Seed -> what the run with its value reported of the metrics that are compared."""
+        return {seed: among(self.guards, run) for seed, run in self.made.items()}
+
+    @property
     def disturbances(self) -> str:
         """What a verdict says of them."""
         count = self.disturbed
         return f"; {count} disturbed run{'s' if count > 1 else ''} made again" if count else ""
+
+    def turn(self, seed: int, most: int, run_s: float | None, *, whose: str = "", exactly: bool = False) -> Turn:
+        """Begin another run, of at most so many that take `run_s` each; return what whoever waits is told."""
+        self.begun += 1
+        what = f"experiment {self.number}: {whose}seed {seed}"
+        return Turn(what, self.begun, max(most, self.begun), exactly or most == 1, run_s)
 
     def saw(self, disturbances: Sequence[str]) -> None:
         """Take in what disturbed the runs before one that counts, or that one when it counts all the same."""
@@ -73,6 +89,16 @@ class SeedRuns:
             self.failed = measurement
 
 
+def compared(rules: Rules) -> tuple[str, ...]:
+    """Return the metrics whose guards compare with another commit, so that each run's value is kept."""
+    return tuple([guard.name for guard in rules.relative])
+
+
+def among(names: Sequence[str], run: Measurement) -> dict[str, float]:
+    """Return what a run reported of these metrics."""
+    return {name: run.metrics[name] for name in names if name in run.metrics}
+
+
 def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any]) -> Step:
     """Return the next run to make, or the verdict with its reason; no run may have failed.
 
@@ -82,10 +108,16 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     assert incumbent is not None and runs.failed is None
     evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env),
                       metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler,
-                      asked=runs.pairs is not None)  # fmt: skip
+                      asked=runs.pairs is not None, guards=rules.relative, guarded=runs.guarded)  # fmt: skip
     step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
     runs.alpha = step.alpha
     return step
+
+
+def most_runs(rules: Rules, pairs: int | None = None) -> int:
+    """Return how many runs of either side a verdict takes at most; `pairs` is how many were asked for."""
+    by_one = rules.policy == "greedy" or rules.exact
+    return 1 if by_one else 1 + 2 * (pairs or rules.seeds)
 
 
 def incomparable(runs: SeedRuns, session: Session) -> Measurement | None:
@@ -118,6 +150,8 @@ def verdict_line(
         more["alpha"] = runs.alpha
     if any(map(any, runs.speeds)):
         more["speeds"] = runs.speeds
+    if runs.guards and runs.made:
+        more["guards"] = {name: [beside.get(name) for beside in runs.guarded.values()] for name in runs.guards}
     return run_line(
         start["experiment"],
         start["commit"][:7],

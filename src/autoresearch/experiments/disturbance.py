@@ -19,17 +19,19 @@ LEAST_SECONDS = 5.0
 
 
 def speed_of(run: Measurement) -> Speed:
-    """Return steps (or else millions of tokens) in a second where the task reports them, and processor time in one."""
+    """Return steps (or else millions of tokens) in a second where the task reports them, processor time in one, and the
+    seconds."""
     seconds = run.metrics.get("training_seconds") or run.seconds
     done = run.metrics.get("num_steps") or run.metrics.get("total_tokens_M")
     pace = done / seconds if done and seconds > 0 else None
     share = run.cpu_s / run.seconds if run.cpu_s is not None and run.seconds > 0 else None
-    return Speed(None if pace is None else round(pace, 4), None if share is None else round(share, 3))
+    rounded = (None if pace is None else round(pace, 4), None if share is None else round(share, 3))
+    return Speed(*rounded, round(run.seconds, 3) if run.seconds else None)
 
 
 def disturbance(run: Measurement, own: Sequence[Speed], beside: Sequence[Speed] = ()) -> str:
     """Return in a phrase how a run was disturbed; empty when it was not, or when nothing tells it."""
-    pace, share = speed_of(run)
+    pace, share, _ = speed_of(run)
     if run.load is None or share is None or run.seconds < LEAST_SECONDS:
         return ""
     others = run.load - share

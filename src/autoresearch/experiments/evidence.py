@@ -9,7 +9,9 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.metrics import Metric
 from autoresearch.statistics.base_noise import BaseNoise, of_base
 from autoresearch.statistics.decision import CONTROLS, LAST_RUNS, STALE_AFTER, Evidence
+from autoresearch.statistics.evidence import GuardRuns
 from autoresearch.statistics.noise import Noise, pooled
+from autoresearch.statistics.rules import Guard
 
 BASES = 100
 """Bases before the present one whose noise is looked at."""
@@ -25,11 +27,14 @@ def gather(
     metrics: Mapping[str, float] | None = None,
     simpler: bool = False,
     asked: bool = False,
+    guards: Sequence[Guard] = (),
+    guarded: Mapping[int, Mapping[str, float]] | None = None,
 ) -> Evidence:
     """Return the evidence on a candidate whose runs (seed -> value, the screening run first) were made on `hardware`.
 
-    `metrics` is what its first run reported beside its value. `incumbent` is given apart from the session, since it may
-    have runs that the session does not know of yet; `now` is the candidate's number.
+    `metrics` is what its first run reported beside its value, `guarded` (seed -> metrics) what each run reported of
+    those that `guards` compare. `incumbent` is given apart from the session, since it may have runs that the session
+    does not know of yet; `now` is the candidate's number.
     """
     known = incumbent.on(hardware)
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
@@ -52,6 +57,9 @@ def gather(
         older_pairs=older_pairs,
         controls=_controls(here, known, screening, hardware),
         metrics=metrics or {},
+        guards={
+            guard.name: _guard_runs(guard, session, known, others, here, guarded or {}, hardware) for guard in guards
+        },
         code_removed=simpler,
         recent=recent,
         stale=now - incumbent.measured_at > STALE_AFTER,
@@ -66,6 +74,48 @@ def pair_gains(metric: Metric, e: Experiment, parent: Experiment, hardware: str 
     made = {r.seed: r.value for r in parent.on(hardware).runs_for("repeat") if r.after >= e.number}
     runs = e.on(hardware).runs_for("verdict")
     return tuple(metric.gain(run.value, made[run.seed]) for run in runs if run.seed in made)
+
+
+def _guard_runs(
+    guard: Guard,
+    session: Session,
+    incumbent: Experiment,
+    others: Sequence[Experiment],
+    here: Sequence[Experiment],
+    guarded: Mapping[int, Mapping[str, float]],
+    hardware: str,
+) -> GuardRuns:
+    """Return what the runs on this hardware say of a metric that has a guard.
+
+    The reference is the baseline, on whose runs nothing was decided, or the last runs of the incumbent, as for the
+    metric itself. Of `here`, the changes of this base, and of all `others` the repeats tell the noise.
+    """
+    name, first = guard.name, session.baseline
+    baseline = incumbent if first is None or first.number == incumbent.number else first.on(hardware)
+    last = [*_unselected(incumbent, name)][-LAST_RUNS:]
+    reference = [*_unselected(baseline, name)] if guard.against == "baseline" else last
+    near = {e.number for e in (*here, baseline, incumbent)}
+    repeated = [e.on(hardware) for e in others if len(e.runs) > 1]
+    groups = [_spread(e, name) for e in (incumbent, *(e for e in repeated if e.number in near))]
+    return GuardRuns(
+        {seed: beside[name] for seed, beside in guarded.items() if name in beside},
+        tuple(reference),
+        tuple(group for group in groups if len(group) > 1),
+        pooled(_spread(e, name) for e in repeated if e.number not in near),
+    )
+
+
+def _unselected(e: Experiment, name: str) -> tuple[float, ...]:
+    """Return the values of another metric from the runs that did not decide on an experiment; from all its fresh ones
+    where there are no such."""
+    later = e.guarded(name, "repeat") if e.screened else e.guarded(name, "verdict", "repeat")
+    return tuple(later.values()) or _spread(e, name)
+
+
+def _spread(e: Experiment, name: str) -> tuple[float, ...]:
+    """Return the values of another metric from the runs that its noise is estimated from."""
+    fresh = tuple(e.guarded(name, "verdict", "repeat").values())
+    return fresh or tuple(e.guarded(name, "screening").values())
 
 
 def _controls(here: Sequence[Experiment], incumbent: Experiment, seed: int, hardware: str) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
 from autoresearch.experiments.recovery import recover
-from autoresearch.experiments.stop import STOP_FILE, stop_reason
+from autoresearch.experiments.stop import STOP_FILE, still_to_do, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.policy import sandbox_for
@@ -73,6 +73,9 @@ def check_stop(workspace: Workspace, session: Session, stop: Stop, now: int) -> 
     if workspace.stop_file.exists():
         raise StopReached(STOP_FILE, "remove it to go on: rm STOP")
     reason = stop_reason(stop, session, now)
+    last = still_to_do(stop, session, now)
+    if reason is not None and last is not None:
+        raise StopReached(reason, f"take the honest number now: {last}")
     if reason is not None:
         aside = f"mv {workspace.journal.name} {free_name(workspace.root, 'earlier.jsonl')}"
         raise StopReached(reason, f"for another session: {aside} && autoresearch init . --tag NAME")

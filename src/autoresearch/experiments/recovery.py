@@ -15,6 +15,7 @@ from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
+from autoresearch.journal.study import FINALIZE
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
@@ -114,6 +115,7 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
         return None
     append(workspace, study_end_line(study.number, "interrupted", {"runs": runs}, now))
     again = f"autoresearch {study.what}" + (f" {study.about['experiment']}" if "experiment" in study.about else "")
+    again += " --apply" if study.what == FINALIZE else ""
     return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {again}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from autoresearch.errors import PreconditionError, UsageError
@@ -46,9 +46,29 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
     done = [f"the journal of the session {tag} was restored from {mirror_ref(tag)}: {count} experiments"]
     lines, lost = _lost_experiments(workspace, git, session, now)
     # The journal last: until it is there and whole, this is still to be done, and can be called again.
+    _lay_beside(workspace, git, mirror.pages(git))
+    with _held(workspace):
+        if mirror.relation(git, whole_lines(workspace)) != "shorter":
+            raise _differs(workspace, tag)
+        write_atomic(workspace.journal, mirrored + lines)
+    return workspace, [*done, *lost]
+
+
+def lay_out(workspace: Workspace, git: Git, content: bytes, pages: Mapping[str, tuple[bool, bytes]]) -> None:
+    """Make a checked-out folder, in which no command has been, the workspace of a journal with this content.
+
+    `pages` are what lies beside the journal: path -> (whether it is a program, content).
+    """
+    _lay_beside(workspace, git, pages)
+    with _held(workspace):
+        write_atomic(workspace.journal, content)
+
+
+def _lay_beside(workspace: Workspace, git: Git, pages: Mapping[str, tuple[bool, bytes]]) -> None:
+    """Write what a session has beside its journal; what is there stays as it is."""
     agent_files.exclude(git, IGNORED)
     leave_alone(git, IGNORED)
-    for name, (program, page) in mirror.pages(git).items():
+    for name, (program, page) in pages.items():
         path = workspace.root / name
         if not os.path.lexists(path):
             path.parent.mkdir(exist_ok=True)
@@ -57,11 +77,6 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
     task = task_file.load(workspace.root)
     agent_files.write_helpers(workspace, task, None)
     agent_files.write_for_agents(workspace, git, task)
-    with _held(workspace):
-        if mirror.relation(git, whole_lines(workspace)) != "shorter":
-            raise _differs(workspace, tag)
-        write_atomic(workspace.journal, mirrored + lines)
-    return workspace, [*done, *lost]
 
 
 @contextlib.contextmanager

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from autoresearch.journal.experiment import Experiment, Run, Speed, decided_runs, hardware_of
 from autoresearch.journal.fields import (
     Event,
+    NewerSchema,
     finite,
     list_at,
     mapping_at,
     number_at,
     numbers,
     numbers_at,
+    rows_at,
     seconds_at,
     strings_at,
     text_at,
@@ -78,11 +80,6 @@ def foreign_config_line(name: str, metric: Metric) -> Event:
     return {"type": "config", "name": name, **_metric(metric)}
 
 
-def import_line(segment: int, name: str, metric: Metric, now: int, origin: str, file: str) -> Event:
-    """Return the line before what is imported from another tool's log; `origin` tells that log from others."""
-    return {**config_line(segment, name, metric, now), "type": "import", "imported": origin, "from": file}
-
-
 def _metric(metric: Metric) -> Event:
     return {"metricName": metric.name, "metricUnit": metric.unit, "bestDirection": metric.direction}
 
@@ -92,7 +89,7 @@ def read_config(event: Event, index: int) -> Segment:
     from autoresearch.journal.segment import Segment
 
     if event.get("schema", SCHEMA) > SCHEMA:
-        raise ValueError(f"schema {event['schema']} is newer than this program's {SCHEMA}; update autoresearch")
+        raise NewerSchema(f"schema {event['schema']} is newer than {SCHEMA}, which this program knows")
     direction = event.get("bestDirection", "lower")
     if direction not in ("lower", "higher"):
         raise ValueError(f"bestDirection is {direction!r}; it must be lower or higher")
@@ -168,6 +165,7 @@ class RunDetails(TypedDict, total=False):
     seeds: Sequence[int]
     screened: bool
     speeds: Sequence[Speed]
+    guards: Mapping[str, Sequence[float | None]]
     parent: str | None
     manifest: str | None
     warnings: Sequence[str]
@@ -221,7 +219,8 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     values = numbers_at(event, "values") or ([] if metric is None else [metric])
     seeds = [seed if type(seed) is int else whole("seeds", seed) for seed in list_at(event, "seeds")]
     screened = bool(event.get("screened", False))
-    speeds = [speed(pair) for pair in list_at(event, "speeds")] if "speeds" in event else ()
+    speeds = [Speed.of(pair) for pair in list_at(event, "speeds")] if "speeds" in event else ()
+    guarded = rows_at(event, "guards") if "guards" in event else ()
     before = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
     env, asi = mapping_at(event, "env", {}), mapping_at(event, "asi", {})
     hardware = hardware_of(env)
@@ -236,7 +235,8 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         cast("Outcome", outcome),
         metric,
         numbers(mapping_at(event, "metrics", {})),
-        decided_runs(values, seeds, before.number, screened=screened, hardware=hardware, speeds=speeds) + before.runs,
+        decided_runs(values, seeds, before.number, screened=screened, hardware=hardware, speeds=speeds, guarded=guarded)
+        + before.runs,
         hardware,
         before.simpler,
         reason or "",
@@ -248,6 +248,7 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         before.started,
         seconds_at(event),
         number_at(event, "alpha") if "alpha" in event else 0.0,
+        None if event.get("seconds") is None else number_at(event, "seconds"),
     )
 
 
@@ -263,13 +264,14 @@ def repeat_line(
     *,
     study: int | None = None,
     speed: Speed | None = None,
+    guards: Mapping[str, float] | None = None,
 ) -> Event:
     """Return a run made after the verdict, with the machine that it was made on and the study that asked for it."""
     line = {"type": "repeat", "experiment": experiment, "seed": seed, "value": value, "env": dict(env),
             "timestamp": now}  # fmt: skip
     if speed is not None and speed != Speed():
         line["speed"] = list(speed)
-    return line if study is None else {**line, "study": study}
+    return {**line, **({"guards": dict(guards)} if guards else {}), **({} if study is None else {"study": study})}
 
 
 def read_repeat(event: Event, e: Experiment, newest: int) -> tuple[Experiment, Mapping[str, Any]]:
@@ -280,14 +282,8 @@ def read_repeat(event: Event, e: Experiment, newest: int) -> tuple[Experiment, M
     seed, value, env = whole_at(event, "seed"), number_at(event, "value"), mapping_at(event, "env", {})
     hardware = hardware_of(env) or e.hardware
     again = seed in e.on(hardware).by_seed
-    made = speed(event.get("speed"))
-    return e.with_run(Run(seed, value, "replica" if again else "repeat", hardware, newest, made)), env
-
-
-def speed(pair: Any) -> Speed:
-    """Return how fast a run was, from a list of two numbers, each of which may be null."""
-    pace, share = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
-    return Speed(*(float(x) if isinstance(x, (int, float)) else None for x in (pace, share)))
+    made, guarded = Speed.of(event.get("speed")), numbers(mapping_at(event, "guards", {}))
+    return e.with_run(Run(seed, value, "replica" if again else "repeat", hardware, newest, made, guarded)), env
 
 
 # --- disturbed: a run that the machine disturbed, and that was made again ---
@@ -305,7 +301,7 @@ def read_disturbed(event: Event, e: Experiment, newest: int) -> Experiment:
     """Return an experiment with a run that does not count; one of a study is no run of the experiment."""
     if "study" in event:
         return e
-    made = speed(event.get("speed"))
+    made = Speed.of(event.get("speed"))
     return e.with_run(Run(whole_at(event, "seed"), number_at(event, "value"), "disturbed", e.hardware, newest, made))
 
 

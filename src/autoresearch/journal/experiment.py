@@ -22,6 +22,14 @@ class Speed(NamedTuple):
     """Steps in a second, where the task reports them."""
     share: float | None = None
     """Processor time in a second."""
+    seconds: float | None = None
+    """Wall clock of the command, without its evaluation."""
+
+    @classmethod
+    def of(cls, pair: Any) -> Speed:
+        """Return what a list of two numbers or three says, each of which may be null; anything else says nothing."""
+        known = pair if isinstance(pair, list) and len(pair) in (2, 3) else ()
+        return cls(*(float(x) if isinstance(x, (int, float)) else None for x in known))
 
 
 class Run(NamedTuple):
@@ -40,6 +48,8 @@ class Run(NamedTuple):
     after: int
     """The newest experiment's number when it was made."""
     speed: Speed = Speed()
+    guarded: Mapping[str, float] = {}
+    """What it reported of other metrics that are compared, since they have a guard."""
 
 
 def decided_runs(
@@ -50,19 +60,30 @@ def decided_runs(
     screened: bool = False,
     hardware: str = "",
     speeds: Sequence[Speed] = (),
+    guarded: Sequence[Mapping[str, float]] = (),
 ) -> tuple[Run, ...]:
     """Return the runs of a verdict in their order; with `screened` the first only chose it for confirmation.
 
     A value may have no seed; a seed without a value is left out.
     """
+    if guarded:
+        plain = decided_runs(values, seeds, after, screened=screened, hardware=hardware, speeds=speeds)
+        return tuple([r._replace(guarded=guarded[at]) if at < len(guarded) else r for at, r in enumerate(plain)])
     if len(values) == 1:  # most experiments of a long session
         first: Purpose = "screening" if screened else "verdict"
-        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, *speeds[:1]),)
+        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, speeds[0] if speeds else Speed()),)
     pairs = zip_longest(seeds[: len(values)], values)
     return tuple([
-        Run(seed, value, "screening" if screened and not at else "verdict", hardware, after, *speeds[at : at + 1])
+        Run(seed, value, "screening" if screened and not at else "verdict", hardware, after,
+            speeds[at] if at < len(speeds) else Speed())
         for at, (seed, value) in enumerate(pairs)
     ])  # fmt: skip
+
+
+def guards_of(runs: Sequence[Run]) -> dict[str, list[float | None]]:
+    """Return metric -> what each run reported of it, of those that a guard compares; empty where none does."""
+    names = dict.fromkeys(name for run in runs for name in run.guarded)
+    return {name: [run.guarded.get(name) for run in runs] for name in names}
 
 
 class Experiment(NamedTuple):
@@ -96,6 +117,8 @@ class Experiment(NamedTuple):
     finished: int | None = None
     alpha: float = 0.0
     """What its looks spent of the session's budget of alpha."""
+    seconds: float | None = None
+    """Wall clock of the command of its first run, which may have failed."""
 
     def with_run(self, run: Run) -> Experiment:
         """Return this experiment with one more run."""
@@ -167,11 +190,29 @@ class Experiment(NamedTuple):
         screened = "screening" in [run.purpose for run in runs]
         return _by_seed([run for run in runs if run.purpose == "repeat"] if screened else runs)
 
+    def guarded(self, name: str, *purposes: Purpose) -> dict[int, float]:
+        """Return seed -> what its runs for these purposes reported of a metric that has a guard.
+
+        Of a journal that does not tell it for each run, what the first run reported.
+        """
+        runs = self.runs_for(*purposes)
+        known = {r.seed: r.guarded[name] for r in runs if r.seed is not None and name in r.guarded}
+        first = runs[0].seed if runs else None
+        only = first is not None and name in self.metrics and runs[0] is self.runs[0] and not runs[0].guarded
+        return known or ({first: self.metrics[name]} if only and first is not None else {})
+
     @property
     def reference(self) -> float | None:
         """What a candidate is compared with: the mean of its runs, of `comparison_runs` alone if there are any."""
         runs = tuple(self.comparison_runs.values()) or self.noise_runs
         return math.fsum(runs) / len(runs) if runs else self.metric
+
+    @property
+    def command_seconds(self) -> float | None:
+        """The wall clock of the commands of its own runs, those of later repeats left out; None where it is unknown."""
+        own = [run.speed.seconds for run in self.runs if run.purpose in ("screening", "verdict", "disturbed")]
+        known = [seconds for seconds in own if seconds is not None]
+        return math.fsum(known) if known else self.seconds
 
     @property
     def measured_at(self) -> int:

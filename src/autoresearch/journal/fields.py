@@ -11,6 +11,10 @@ from typing import Any, Dict  # noqa: UP035
 Event = Dict[str, Any]  # noqa: UP006
 
 
+class NewerSchema(ValueError):
+    """A line that a newer version of this program wrote in a way that this one does not know."""
+
+
 def whole_at(event: Event, key: str) -> int:
     value = event.get(key)
     return value if type(value) is int else whole(key, value)
@@ -60,6 +64,13 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
         for name, value in metrics.items()
         if value is not None
     }
+
+
+def rows_at(event: Event, key: str) -> list[dict[str, float]]:
+    """Return an object of lists, name -> number or null for each place, as an object for each place."""
+    columns = mapping_at(event, key, {})
+    count = max([len(list_at(columns, name)) for name in columns], default=0)
+    return [numbers({name: column[at] for name, column in columns.items() if at < len(column)}) for at in range(count)]
 
 
 def text_at(event: Event, key: str) -> str | None:

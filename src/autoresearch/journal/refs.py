@@ -40,6 +40,16 @@ def ablation_ref(session: Session, study: int) -> str:
     return f"{folder_of(session)}/0-ablate/{study}"
 
 
+def final_folder(name: str) -> str:
+    """Return the folder of the refs of a stack of `finalize`, which are branches for review."""
+    return branch_ref(f"finalize/{name}")
+
+
+def final_branch(name: str, place: int, words: str) -> str:
+    """Return one branch of a stack of `finalize`: its place from the bottom, and in a few letters what it changes."""
+    return f"finalize/{name}/{place:02}-{words}"
+
+
 def mirror_ref(tag: str | None) -> str:
     """Return the ref that keeps a copy of the journal of the session with this tag, beside its experiments."""
     return f"{tag_folder(tag or 'session')}/{_MIRROR}"
@@ -48,6 +58,11 @@ def mirror_ref(tag: str | None) -> str:
 def earlier_mirror_ref(tag: str | None, tree: str) -> str:
     """Return the ref that keeps a copy which the journal does not go on from any more."""
     return f"{tag_folder(tag or 'session')}/{_MIRROR}-earlier/{tree[:12]}"
+
+
+def is_mirror(ref: str) -> bool:
+    """Whether a ref keeps a copy of a journal, the present or an earlier one."""
+    return f"/{_MIRROR}" in ref
 
 
 def tag_of_mirror(ref: str) -> str:

@@ -23,12 +23,14 @@ from autoresearch.journal.events import (
     type_of,
 )
 from autoresearch.journal.experiment import Experiment, Run, hardware_of
-from autoresearch.journal.fields import Event, whole_at
+from autoresearch.journal.fields import Event, NewerSchema, whole_at
+from autoresearch.journal.import_events import IMPORT, IMPORTED, entry_of
 from autoresearch.journal.ledger import Ledger
 from autoresearch.journal.loop import MADE, Loop, LoopProposal
 from autoresearch.journal.loop_events import LOOP_TYPES
 from autoresearch.journal.loop_fold import LoopFold
 from autoresearch.journal.messages import Mailbox
+from autoresearch.journal.refused_events import REFUSED, read_refused
 from autoresearch.journal.segment import Segment
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.journal.study import LOCKED, Study
@@ -56,6 +58,8 @@ class Session:
     """What that has cost."""
     imported: tuple[Segment, ...] = ()
     """The segments that were read from other tools' logs beside those that are measured here."""
+    refused: tuple[int, ...] = ()
+    """For each change that was refused because its code had been measured, the experiment that it was."""
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What other rooms have worked out of this session, by their own keys: it never changes."""
 
@@ -231,6 +235,7 @@ class Fold:
         self._studies: dict[int, Study] = {}
         self._env: Mapping[str, Any] = {}
         self._mailbox = Mailbox()
+        self._refused: list[int] = []
         self._loop = LoopFold()
 
     def session(self) -> Session:
@@ -239,8 +244,9 @@ class Fold:
         experiments, studies = tuple(self._experiments.values()), tuple(self._studies.values())
         loop, ledger = self._loop.state()
         return Session(
-            segments, experiments, hardware_of(self._env), studies, self._mailbox, loop, ledger, tuple(self._imported)
-        )
+            segments, experiments, hardware_of(self._env), studies, self._mailbox, loop, ledger, tuple(self._imported),
+            tuple(self._refused),
+        )  # fmt: skip
 
     def take(self, events: Iterable[tuple[int, Event]]) -> None:
         """Take in more lines. Raises as `replay` does; then the fold is of no more use."""
@@ -249,10 +255,10 @@ class Fold:
                 self._take(event)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-                raise IntegrityError(
-                    f"autoresearch.jsonl line {line}: {what}",
-                    f"look at it with: sed -n {line}p autoresearch.jsonl",
-                ) from None
+                fix = f"look at it with: sed -n {line}p autoresearch.jsonl"
+                if isinstance(error, NewerSchema):
+                    fix = "install a newer autoresearch; which one this is: autoresearch --version"
+                raise IntegrityError(f"autoresearch.jsonl line {line}: {what}", fix) from None
 
     def _take(self, event: Event) -> None:
         kind = type_of(event)
@@ -279,7 +285,11 @@ class Fold:
         elif kind == "note":
             key = self._key_of(event)
             self._experiments[key] = read_note(event, self._experiments[key])
-        elif kind == "import":
+        elif kind == IMPORTED:  # the machine that it was measured on is none of ours
+            entry = entry_of(event) or {}
+            key = (segment_of(entry, self._segment), whole_at(entry, "run"))
+            self._experiments[key], self._newest[key[1]] = read_run(entry, self._experiments.get(key), key), key
+        elif kind == IMPORT:
             self._imported.append(read_config(event, len(self._segments)))
         elif kind == "config":
             self._segments.append(read_config(event, len(self._segments)))
@@ -290,6 +300,8 @@ class Fold:
             self._take_study(event)
         elif kind in LOOP_TYPES:
             self._loop.take(event)
+        elif kind == REFUSED:
+            self._refused.append(read_refused(event))
 
     def _take_study(self, event: Event) -> None:
         study = read_study(event, self._studies)

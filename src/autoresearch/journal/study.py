@@ -1,4 +1,5 @@
-"""Studies: runs that decide nothing on the branch (`confirm`, `replicate`, `ablate`), with a line before and after."""
+"""Studies: runs that decide nothing on the branch (`confirm`, `replicate`, `ablate`, `finalize`), with a line before
+and after."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from typing import Any
 LOCKED = "locked"
 """The split that no decision may be made on; each study on it is a use of it."""
 
+FINALIZE = "finalize"
+"""The study that measures what `finalize` makes, where that is no experiment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -16,7 +20,7 @@ class Study:
 
     number: int
     what: str
-    """confirm, replicate or ablate."""
+    """confirm, replicate, ablate or finalize."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for: all that is needed to go on with it after a kill."""
     split: str = "search"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from autoresearch.system.clock import Clock, steady_clock, wall_clock
 from autoresearch.system.limits import Limits
-from autoresearch.system.process import prepare_child
+from autoresearch.system.process import bounded
 
 ANSWER_S = 5.0
 """How long systemd-inhibit may take to say that sleep is held off."""
@@ -59,12 +59,11 @@ def _hold_off_sleep() -> tuple[subprocess.Popen[bytes] | None, str]:
         return None, f"there is no {words[0]} here"
     try:
         holder = subprocess.Popen(
-            words,
+            [*bounded(Limits(), os.environ), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=lambda: prepare_child(Limits()),
         )
     except OSError as error:
         return None, f"{words[0]}: {error.strerror}"

@@ -150,13 +150,15 @@ class Driver:
             self.say("goes on")
         if self.session.incumbent is None:
             self.say("there is no baseline yet; it is measured first")
-            self.tell(baseline(self.workspace, None, self.times.wall, tick=self.tick))
+            self.accounts.experiment = self.session.next_number
+            self.tell(baseline(self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device))
 
     def _check_stops(self) -> None:
         """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours."""
         session, options, rules = self.session, self.options, load(self.workspace.root).stop
         owed = session.proposed is not None
-        check_stop(self.workspace, session, Stop(max_hours=rules.max_hours) if owed else rules, self.times.wall())
+        hours_alone = Stop(max_hours=rules.max_hours, time_for_confirm=False)
+        check_stop(self.workspace, session, hours_alone if owed else rules, self.times.wall())
         done, run = len(self._measured(session)), session.loop.run
         hours, spent = self._hours(), session.ledger.since(run.entries if run else 0).usd
         reason = ""

@@ -119,9 +119,7 @@ def _limits(task: TaskFile) -> list[str]:
     if run.limit_memory_gb is not None:
         lines.append(f"- A run may hold at most {run.limit_memory_gb:g} GB of memory.")
     for guard in task.rules.guards:
-        bounds = [f"at most {guard.max:g}"] if guard.max is not None else []
-        bounds += [f"at least {guard.min:g}"] if guard.min is not None else []
-        lines.append(f"- {guard.name} must be {' and '.join(bounds)}, whatever the gain.")
+        lines.append(f"- {guard.name} must be {guard.words}, whatever the gain.")
     return lines
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
@@ -207,3 +207,31 @@ def within(limit_s: float, call: Callable[[float], T]) -> T:
     if not results:
         raise TimeoutError
     return results[0]
+
+
+# --- reading what a server said ---
+
+
+def fields(data: object, *path: str) -> Any:
+    """Return what lies at a path in the objects of an answer; None where something on it is missing or no object."""
+    for key in path:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def rows(data: object) -> list[Mapping[str, Any]]:
+    """Return the objects of a list in an answer; none when it is no list."""
+    return [row for row in data if isinstance(row, Mapping)] if isinstance(data, list) else []
+
+
+def refusal_of(error: Exception, unconnected: type[Exception], other: type[Exception]) -> Refusal | None:
+    """Return what an exception without a status means; None for one that is a mistake of ours.
+
+    `unconnected` and `other` are the classes of the client: no connection, and an answer that is none.
+    """
+    if isinstance(error, unconnected):
+        cause = error.__cause__
+        return Refusal(None, str(cause or error), broken=not type(cause).__name__.startswith(("Connect", "Pool")))
+    if isinstance(error, other | ValueError):  # JSON that is none, among others
+        return Refusal(200, f"an answer that cannot be read: {error}", broken=True)
+    return None

@@ -10,9 +10,11 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.escaping import one_line
-from autoresearch.experiments.stop import STOP_FILE, ends_at, stop_reason
+from autoresearch.experiments.stop import STOP_FILE, ends_at, still_to_do, stop_reason
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.reports.views import View, brief_view, log_lines, number, status_lines, status_view
+from autoresearch.reports.log_table import log_lines
+from autoresearch.reports.time_left import tell_time
+from autoresearch.reports.views import View, brief_view, number, status_lines, status_view
 from autoresearch.search import ideas as backlog
 from autoresearch.search.families import GENERIC
 from autoresearch.search.history import near_misses, step, yields
@@ -33,6 +35,9 @@ LAST = 10
 LAST_BRIEF = 5
 """The same for `--brief`."""
 
+READING = 5
+"""Parts of files that are named to be read first."""
+
 IDEAS = 8
 FAMILIES = 8
 NEAR_MISSES = 3
@@ -47,8 +52,11 @@ LIMIT_BRIEF = 4000
 """The same for `--brief`."""
 
 
-def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> View:
-    """Return the brief as data: the session, and what is in the folder beside it."""
+def brief(
+    workspace: Workspace, session: Session, now: int, *, short: bool, edits: bool = True, mirror: bool = True
+) -> View:
+    """Return the brief as data: the session, and what is in the folder beside it; with `edits` those that are not
+    measured, for which git looks at every file; with `mirror` also what is wrong between it and the journal."""
     running = current_run(workspace)
     last = session.current[-(LAST_BRIEF if short else LAST) :]
     kept = [e for e in session.current if e.status == "keep"]
@@ -60,15 +68,14 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         problems.append(str(error))
     ideas = [one_line(i.text, 110) for i in backlog.read(workspace) if not i.done]
     families = (task.search.families if task is not None else {}) or GENERIC
-    wrong = problem(workspace, session) if running is None else None
+    wrong = problem(workspace, session, mirror=mirror) if running is None else None
     view = {
         **status_view(session, running),
         "wrong": wrong and str(wrong),
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
-        "stop": stop_now(workspace, session, task, now),
-        "unmeasured": _unmeasured(workspace, session, task) if running is None else [],
+        "unmeasured": _unmeasured(workspace, session, task) if edits and running is None else [],
         "kept": [brief_view(session, e) for e in kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
@@ -82,9 +89,13 @@ def brief(workspace: Workspace, session: Session, now: int, *, short: bool) -> V
         "more_ideas": max(0, len(ideas) - IDEAS),
         "problems": problems,
     }
+    idle = running is None and wrong is None
+    tell_stop(view, workspace, session, task, now, idle=idle)
     if view["loop"] is not None:
         view["loop"]["running"] = loop_runs(workspace)
-    return {**view, "next": wrong.command or wrong.fix if wrong else _next(session, view)}
+    if view["stop"] and idle:
+        return view
+    return {**view, "next": wrong.command or wrong.fix if wrong else _next(view)}
 
 
 def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
@@ -99,14 +110,14 @@ def brief_lines(session: Session, view: View, *, short: bool) -> list[str]:
 def remember(workspace: Workspace, now: int, session: Session | None = None, view: View | None = None) -> None:
     """Write what the hooks of coding agents tell and need: the brief, what is protected, whether to go on.
 
-    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Never raises:
-    a command that did its work has done it.
+    With `session`, which must be what the journal says now, and its short `view`, neither is made again. Edits are told
+    only with a `view`: they are others when a hook speaks. Never raises: a command that did its work has done it.
     """
     with contextlib.suppress(OSError, AutoresearchError, ValueError):
         size = workspace.journal.stat().st_size
         session = session or load_session(workspace)
         task = load(workspace.root)
-        view = view or brief(workspace, session, now, short=True)
+        view = view or brief(workspace, session, now, short=True, edits=False)
         content: dict[str, Any] = {
             "journal_bytes": size,
             "text": "\n".join(brief_lines(session, view, short=True)),
@@ -134,7 +145,9 @@ def _lines(session: Session, view: View, short: bool) -> list[str]:
         lines.append(f"May be changed: {mutable}. Must not: {immutable}.")
         run = f"Each experiment runs: {one_line(files['command'], 120)} (limit {files['limit_s']:g} s a run)"
         lines.append(f"{run}; policy {files['policy']}.")
+        lines += [f"Whatever the gain, {one_line(guard, 160)}." for guard in files["guards"]]
     if not short:
+        lines += [f"read first: {one_line(part, 160)}" for part in files.get("reading", [])[:READING]]
         lines.append(RULES)
     lines += ["", *status_lines(session, view)[:-1]]
     lines += [f"wrong        {view['wrong']}"] if view["wrong"] else []
@@ -183,16 +196,22 @@ def _files(task: TaskFile | None) -> View:
     if task is None:
         return {}
     return {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
-            "command": task.run.command, "limit_s": task.run.limit_s, "policy": task.keep.policy}  # fmt: skip
+            "reading": list(task.task.reading), "command": task.run.command, "limit_s": task.run.limit_s,
+            "policy": task.keep.policy,
+            "guards": [f"{guard.name} must be {guard.words}" for guard in task.rules.guards]}  # fmt: skip
 
 
-def problem(workspace: Workspace, session: Session) -> AutoresearchError | None:
-    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked."""
+def problem(workspace: Workspace, session: Session, *, mirror: bool = True) -> AutoresearchError | None:
+    """Return that the journal has lost lines, or the branch the best so far; None also where git cannot be asked.
+
+    Without `mirror` the journal is taken as it is.
+    """
     with contextlib.suppress(AutoresearchError):
         if session.segment.branch is None:
             return lost_beside(workspace)
         git = git_at(workspace.root)
-        return check_mirror(workspace, git, session) or set_back(git, session)
+        wrong = check_mirror(workspace, git, session) if mirror else None
+        return wrong or set_back(git, session)
     return None
 
 
@@ -206,10 +225,18 @@ def stop_now(workspace: Workspace, session: Session, task: TaskFile | None, now:
 def tell_stop(
     view: View, workspace: Workspace, session: Session, task: TaskFile | None, now: int, *, idle: bool
 ) -> None:
-    """Add to a view of the status the stop condition that holds, and that nothing is next then while all is `idle`."""
+    """Add to a view of the status the time, the stop condition that holds, and that nothing is next then while all is
+    `idle`, but for a confirmation that is owed."""
     view["stop"] = stop_now(workspace, session, task, now)
+    tell_time(view, task.stop if task is not None else None, session, now)
     if view["stop"] and idle:
-        view["next"] = NOTHING
+        view["next"] = _after_stop(workspace, session, task, now)
+
+
+def _after_stop(workspace: Workspace, session: Session, task: TaskFile | None, now: int) -> str:
+    """Return what is next where a stop condition holds."""
+    last = still_to_do(task.stop, session, now) if task is not None and not workspace.stop_file.exists() else None
+    return last or NOTHING
 
 
 def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -> list[str]:
@@ -225,10 +252,8 @@ def _unmeasured(workspace: Workspace, session: Session, task: TaskFile | None) -
     return []
 
 
-def _next(session: Session, view: View) -> str:
+def _next(view: View) -> str:
     """Return the next command, in the light of what is in the folder."""
-    if view["stop"] and not view["running"]:
-        return NOTHING
     command: str = view["next"]
     if command.startswith("autoresearch try -m") and not view["unmeasured"]:
         may = view["files"].get("mutable", ["the mutable files"])

@@ -67,11 +67,18 @@ def difference(session: Session, new: Experiment, old: Experiment) -> Difference
     return Difference(new.number, old.number, gain, min(errors(0))[0], more == 0, more if more > 0 else None, same)
 
 
+def gain_over(session: Session, new: Experiment, old: Experiment) -> float | None:
+    """Return how much better one experiment is than another, compared as `difference` does; None without values."""
+    found = _compared(session, new, old)
+    return found[0] if found is not None else None
+
+
 def close_calls(session: Session, most: int = 2) -> list[Difference]:
     """Return what more runs could decide: the best against the baseline, and gains that were not confirmed.
 
-    Of the latter only those on the present incumbent, whose gain is at least half its standard error. Each with the
-    command that decides it: more pairs for the policy, or for the best `confirm`.
+    Of the latter only those on the present incumbent, whose gain is at least half its standard error, and whose code no
+    later experiment has decided. Each with the command that decides it: more pairs for the policy, or for the best
+    `confirm`.
     """
     calls: list[Difference] = []
     first, best, incumbent = session.baseline, session.best, session.incumbent
@@ -83,7 +90,9 @@ def close_calls(session: Session, most: int = 2) -> list[Difference]:
             command = f"autoresearch confirm --seeds {seeds}" if more else None
             calls.append(replace(call, command=command, runs=2 * seeds if more else None))
     if incumbent is not None:
+        last = {e.fingerprint: e.number for e in session.current if e.status is not None and e.outcome != "killed"}
         tried = [e for e in session.current if e.parent == incumbent.commit and e.status == "discard" and e.values]
+        tried = [e for e in tried if e.fingerprint is None or last[e.fingerprint] == e.number]
         found = [d for e in tried if (d := difference(session, e, incumbent)) and d.error and not d.decided]
         found = sorted((d for d in found if d.gain > (d.error or 0.0) / 2), key=lambda d: d.gain, reverse=True)
         calls += [_for_the_policy(session, call) for call in found[:most]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autoresearch.escaping import one_line
@@ -65,17 +66,13 @@ def spent_lines(session: Session) -> list[str]:
     return [line, *(["; ".join(shares)] if shares else [])]
 
 
-def columns(rows: list[View], row: View | None = None) -> str:
-    """Return what stands of costs in a line of `log`: the heads without a row; nothing where no row has a cost."""
-    known = [r["cost"] for r in rows if r.get("cost")]
-    if not known:
-        return ""
-    cost = row["cost"] if row is not None else None
-    dollars = any(c["usd"] for c in known)
-    if row is None:
-        return (f"  {'usd':>8}" if dollars else "") + f"  {'device':>8}"
-    usd = f"{cost['usd']:.4f}" if cost else "-"
-    return (f"  {usd:>8}" if dollars else "") + f"  {_time(cost['device_s']) if cost else '-':>8}"
+def columns(rows: Sequence[View]) -> list[tuple[str, list[str]]]:
+    """Return (head, cells) of what `log` has of costs in these rows; nothing where no row has a cost."""
+    costs = [row.get("cost") for row in rows]
+    known = [cost for cost in costs if cost]
+    device = [("device", [_time(cost["device_s"]) if cost else "-" for cost in costs])] if known else []
+    dollars = any(cost["usd"] for cost in known)
+    return [*([("usd", [f"{cost['usd']:.4f}" if cost else "-" for cost in costs])] if dollars else []), *device]
 
 
 def cost_words(cost: View) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, NoSession
 from autoresearch.experiments.preflight import check_all, check_branch
+from autoresearch.experiments.seed_use import measured_without_seed
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
 from autoresearch.system.git import Git
@@ -157,6 +158,7 @@ def _workspace(folder: Path) -> list[Check]:
     checks = [
         Check("workspace", True, f"{workspace.root}, {len(session.experiments)} experiments"),
         _runs_python(workspace, session, task),
+        *_seed(session, task),
     ]
     checks.append(_agents(workspace))
     if session.unfinished is not None and current_run(workspace) is None:
@@ -178,6 +180,17 @@ def _runs_python(workspace: Workspace, session: Session, task: TaskFile) -> Chec
         fix = "activate that one again, or measure anew with this one: autoresearch segment"
         return Check("run python", False, another, fix, needed=False)
     return Check("run python", True, python_words({"version": python.version, "path": python.path}))
+
+
+def _seed(session: Session, task: TaskFile) -> list[Check]:
+    """Whether the command of an experiment uses its seed, where two runs have told."""
+    if session.baseline is None or len(session.baseline.by_seed) < 2:
+        return []
+    if not measured_without_seed(task, session.baseline):
+        return [Check("seed", True, "equal by declaration" if task.metric.exact else "runs differ by their seed")]
+    fix = f"see what the baseline says: autoresearch show {session.baseline.number}"
+    found = f"{len(session.baseline.by_seed)} runs gave the same value, so the command does not use its seed"
+    return [Check("seed", False, found, fix, needed=False)]
 
 
 def _agents(workspace: Workspace) -> Check:

@@ -52,15 +52,10 @@ def _of_task(task: TaskFile) -> list[str]:
             f"A promising change was run again, paired with the incumbent on at most {keep.seeds} fresh seeds, "
             f"and kept when better beyond the noise (policy confirm, {chance})."
         )
-    if task.guard:
-        lines.append(f"Guards: {', '.join(_guard(name, b.max, b.min) for name, b in task.guard.items())}.")
+    if task.rules.guards:
+        lines.append(f"Guards: {', '.join(f'{guard.name} {guard.words}' for guard in task.rules.guards)}.")
     changed = one_line(", ".join(task.files.mutable), 200)
     return [*lines, f"Changes were allowed in {changed}."]
-
-
-def _guard(name: str, most: float | None, least: float | None) -> str:
-    bounds = [f"{word} {bound:g}" for word, bound in (("at most", most), ("at least", least)) if bound is not None]
-    return f"{name} {' and '.join(bounds)}"
 
 
 def _of_machine(session: Session) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from autoresearch.errors import AutoresearchError
@@ -14,6 +15,7 @@ from autoresearch.journal.session import Session
 from autoresearch.reports import figures, summary
 from autoresearch.reports.brief import tell_stop
 from autoresearch.reports.methods import methods
+from autoresearch.reports.time_left import running_words
 from autoresearch.reports.views import View, status_view
 from autoresearch.search import ideas
 from autoresearch.search.families import GENERIC, Families
@@ -76,7 +78,7 @@ def state_of(workspace: Workspace, session: Session, task: TaskFile | None, now:
     """Return whether the session runs, has stopped or waits, and why, in a sentence."""
     running = current_run(workspace)
     if running is not None:
-        return {"what": "running", "text": f"Running: experiment {running['experiment']}, seed {running['seed']}."}
+        return {"what": "running", "text": f"Running: {running_words(running, now)}."}
     if is_locked(workspace):
         return {"what": "running", "text": "Running: a command is at work between two runs."}
     why = STOP_FILE if workspace.stop_file.exists() else None
@@ -115,19 +117,20 @@ def diff_of(workspace: Workspace, e: Experiment, most: int = DIFF_CHARS) -> str:
     return ""
 
 
-def harmless(value: Any, depth: int = 0) -> Any:
+def harmless(value: Any, depth: int = 0, clean: Callable[[str], str] = printable) -> Any:
     """Return plain data in which every text can be shown: no terminal sequences, no control or direction characters.
 
-    A number that JSON does not know is None, and what is nested deeper than anybody writes by hand is cut.
+    A number that JSON does not know is None, and what is nested deeper than anybody writes by hand is cut. `clean` is
+    what becomes of a text.
     """
     if depth > 40:
         return "…"
     if isinstance(value, str):
-        return printable(value)
+        return clean(value)
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {harmless(str(key)): harmless(inner, depth + 1) for key, inner in value.items()}
+        return {clean(str(key)): harmless(inner, depth + 1, clean) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [harmless(inner, depth + 1) for inner in value]
+        return [harmless(inner, depth + 1, clean) for inner in value]
     return value

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import time
 import zlib
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from typing import Any
 
+from autoresearch.escaping import printable
 from autoresearch.journal.session import Session
 from autoresearch.reports import summary
 from autoresearch.reports.figures import finished
@@ -48,13 +50,22 @@ PAGE = """<!doctype html>
 """
 
 
-def html_report(workspace: Workspace, session: Session, now: int) -> str:
-    """Return the report as HTML; `now` is in seconds since 1970."""
+def html_report(
+    workspace: Workspace, session: Session, now: int, clean: Callable[[str], str] = lambda text: text
+) -> str:
+    """Return the report as HTML; `now` is in seconds since 1970.
+
+    `clean` is what becomes of each text on its way into a file that leaves this machine.
+    """
+
+    def shown(text: str) -> str:
+        return clean(printable(text))
+
     view = overview(workspace, session, now)
     for row in view["top"]:
         e = session.find(row["experiment"])
         row["diff"] = diff_of(workspace, e) if e is not None else ""
-    view = harmless(view)
+    view = harmless(view, clean=shown)
     style, script = static("style.css"), "\n".join(static(name) for name in SCRIPTS)
     return PAGE.format(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'",
@@ -65,7 +76,7 @@ def html_report(workspace: Workspace, session: Session, now: int) -> str:
         lines=len(session.current),
         methods=escape(" ".join(view["methods"])),
         data=island(view),
-        rows=base64.b64encode(zlib.compress(_json(harmless(rows(workspace, session))), 9)).decode(),
+        rows=base64.b64encode(zlib.compress(_json(harmless(rows(workspace, session), clean=shown)), 9)).decode(),
         script=script,
     )
 

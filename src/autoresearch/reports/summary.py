@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from autoresearch.escaping import one_line
+from autoresearch.experiments.pace import duration_words
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.session import Session
 from autoresearch.journal.study import LOCKED, Study
@@ -50,11 +51,12 @@ def top(session: Session) -> list[View]:
     by_commit = {e.commit: e for e in session.current if e.status == "keep" and e.commit is not None}
     # The gain on shared seeds, which is shown, takes longer to find than that of the means, by which most fall out.
     likely = sorted(kept, key=lambda e: -(step(session, e) or 0.0))[: 4 * TOP]
-    rows = [_top_row(session, e, by_commit.get(e.parent or "")) for e in likely]
+    rows = [kept_row(session, e, by_commit.get(e.parent or "")) for e in likely]
     return sorted(rows, key=lambda row: -row["step"])[:TOP]
 
 
-def _top_row(session: Session, e: Experiment, parent: Experiment | None) -> View:
+def kept_row(session: Session, e: Experiment, parent: Experiment | None) -> View:
+    """Return a kept experiment with what it brought over `parent`, on its seeds, and its hypothesis."""
     gap = difference(session, e, parent) if parent is not None else None
     gained, error = (gap.gain, gap.error) if gap is not None else (step(session, e), None)
     return {
@@ -205,20 +207,13 @@ def time_spent(session: Session) -> View:
     if timed:
         each = [(e.finished or 0) - (e.started or 0) for e in timed]
         passed = max(e.finished or 0 for e in timed) - min(e.started or 0 for e in timed)
-        rows.append(("from the first start to the last verdict", words_of(passed)))
-        rows.append(("measuring, from start to verdict", words_of(sum(each))))
+        rows.append(("from the first start to the last verdict", duration_words(passed)))
+        rows.append(("measuring, from start to verdict", duration_words(sum(each))))
         if passed > 0:
             rows.append(("share of the time in measuring", f"{100 * sum(each) / passed:.0f} %"))
             rows.append(("experiments an hour", f"{3600 * len(timed) / passed:.1f}"))
-        rows.append(("an experiment, median", words_of(median(each))))
+        rows.append(("an experiment, median", duration_words(median(each))))
     return {"rows": rows, "figure": duration(session)}
-
-
-def words_of(seconds: float) -> str:
-    """Return a duration as a person says it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def loop_quality(session: Session, false_keeps: View | None) -> list[tuple[str, str]]:
@@ -228,6 +223,8 @@ def loop_quality(session: Session, false_keeps: View | None) -> list[tuple[str, 
     rows = [("runs for each experiment", f"{runs / len(done):.2f}")] if done else []
     failed = sum(e.status in ("crash", "checks_failed") for e in done)
     rows += [("failed", f"{failed} of {len(done)}")] if done else []
+    rows += _time_in_training(done)
+    rows += [("duplicates that were refused", str(repeated))] if (repeated := _repeated(session)) else []
     again = sum(run.purpose == "disturbed" for e in done for run in e.runs)
     rows += [("runs made again because the machine was at work", str(again))] if again else []
     if false_keeps is not None and false_keeps["experiments"]:
@@ -237,6 +234,25 @@ def loop_quality(session: Session, false_keeps: View | None) -> list[tuple[str, 
     budget = math.fsum([e.alpha for e in session.experiments])
     rows += [("chance that luck was kept so far, at most", f"{budget:.2g}")] if budget else []
     return rows
+
+
+def _time_in_training(done: Sequence[Experiment]) -> list[tuple[str, str]]:
+    """Return which part of the time from start to verdict the commands of an experiment's own runs took."""
+    known = [
+        ((e.finished or 0) - (e.started or 0), e.command_seconds)
+        for e in done
+        if e.started is not None and e.finished is not None
+    ]
+    passed = sum(whole for whole, own in known if own is not None)
+    inside = math.fsum(own for _, own in known if own is not None)
+    # Times are whole seconds: of runs that take none, the part is not known.
+    return [("share of an experiment in its own runs", f"{min(100.0, 100 * inside / passed):.0f} %")] if passed else []
+
+
+def _repeated(session: Session) -> int:
+    """Return how many changes of this segment were refused because their code had been measured."""
+    numbers = {e.number for e in session.current}
+    return sum(number in numbers for number in session.refused)
 
 
 def lineage(session: Session) -> list[View]:

@@ -12,7 +12,9 @@ from autoresearch.escaping import one_line, printable
 from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports import costs
-from autoresearch.reports.comparison import close_calls, difference
+from autoresearch.reports.comparison import close_calls, difference, gain_over
+from autoresearch.reports.time_left import running_words, time_words
+from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
 from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
 
@@ -51,12 +53,6 @@ def show_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View
     cost = costs.cost_view(session.ledger.of(e.number))
     metrics = {**reported, **others}
     return {**experiment_view(session, e), "metrics": metrics, "secondary": named, "beside": beside, "cost": cost}
-
-
-def log_view(session: Session, e: Experiment, secondary: Sequence[str]) -> View:
-    """Return one experiment as a row of `log`, with the other metrics that the task names; None where there is none."""
-    cost = costs.cost_view(session.ledger.of(e.number))
-    return {**brief_view(session, e), "secondary": {name: e.metrics.get(name) for name in secondary}, "cost": cost}
 
 
 def brief_view(session: Session, e: Experiment) -> View:
@@ -100,11 +96,17 @@ def _seeds_of(same: int) -> str:
 
 
 def gain(session: Session, e: Experiment) -> float | None:
-    """Return how much better than the baseline an experiment is; positive is better."""
+    """Return how much better than the baseline an experiment is; positive is better.
+
+    A kept one is taken for its reference, which later runs refine; any other is compared on the seeds that both have
+    run, where there are such: its one seed may be an easy one.
+    """
     first, mine = session.baseline, value(e)
     if mine is None or first is None or first.reference is None or e.segment != session.segment.number:
         return None
-    return session.metric.gain(mine, first.reference)
+    if e.status == "keep":
+        return session.metric.gain(mine, first.reference)
+    return gain_over(session, e, first)
 
 
 def gain_error(session: Session, e: Experiment | None) -> float | None:
@@ -215,8 +217,9 @@ def status_lines(session: Session, view: View) -> list[str]:
     lines += costs.loop_lines(view["loop"])
     lines += _elsewhere(session)
     lines += [f"close call   {_close(session, call)}" for call in view["close_calls"]]
+    lines += [f"time         {time_words(view['time'])}"] if view.get("time") else []
     if view["running"]:
-        lines.append(f"running      experiment {view['running']['experiment']}, seed {view['running']['seed']}")
+        lines.append(f"running      {running_words(view['running'])}")
     if view["interrupted"]:
         lines.append(f"interrupted  experiment {view['interrupted']}")
     lines.append(f"next         {view['next']}")
@@ -256,47 +259,17 @@ def noise_words(session: Session) -> str:
     return f"{noise.sd:.2g} per run (from {noise.dof} repeat{'s' if noise.dof > 1 else ''})"
 
 
-def log_lines(session: Session, rows: list[View]) -> list[str]:
-    """Return `log` as text, a line each; the secondary metrics of the rows are columns before the description."""
-    names = list(rows[-1].get("secondary", ())) if rows else []
-    also = "".join(f"  {one_line(name, 24):>10}" for name in names) + costs.columns(rows)
-    lines = [f"{'n':>5}  {'status':<13}  {session.metric.name:>12}   {'gain':>10}  {'commit':<7}{also}  description"]
-    told = any(row["run_count"] > 1 for row in rows) and any(row["run_count"] == 1 for row in rows)
-    for row in rows:
-        status = row["status"] or "unfinished"
-        if row["outcome"] not in (None, "ok", status):
-            status = f"{status}:{row['outcome']}"
-        also = "".join(f"  {_plain(row['secondary'][name]):>{max(10, len(one_line(name, 24)))}}" for name in names)
-        also += costs.columns(rows, row)
-        lines.append(
-            f"{row['experiment']:>5}  {status:<13}  {number(session, row['value']):>12}"
-            f"{'*' if told and row['run_count'] == 1 else ' '}  "
-            f"{number(session, row['gain'], signed=True):>10}  {row['commit']:<7}{also}  "
-            f"{one_line(row['description'], 90)}"
-        )
-    if told:
-        lines.append(f"{'':>5}  * one run, whose seed may be an easy one; autoresearch show N compares the same seeds")
-    if session.noise.sd:
-        lines.append(f"{'':>5}  noise {noise_words(session)}; a gain is over the baseline")
-    return lines
-
-
-def _plain(value: float | None) -> str:
-    """Return a number whose noise nobody has measured."""
-    return "-" if value is None else f"{value:.5g}"
-
-
 def show_lines(session: Session, view: View) -> list[str]:
     """Return `show` as text."""
     lines = [f"experiment {view['experiment']}: {one_line(view['description'], 200)}"]
     outcome = f" ({view['outcome']})" if view["outcome"] not in (None, "ok", view["status"]) else ""
     lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 400) or '-'}")
-    lines.append(
-        f"metric    {number(session, view['value'])}  gain over baseline "
-        f"{gain_words(session, view['gain'], view['gain_error'])}  noise {noise_words(session)}"
-    )
-    lines += [f"pairs     {line}" for line in view["beside"]]
-    runs = [f"seed {r['seed']}: {r['value']:.6g}" if "seed" in r else f"{r['value']:.6g}" for r in view["runs"]]
+    gained = gain_words(session, view["gain"], view["gain_error"])
+    value = number(session, view["value"])
+    lines.append(f"metric    {value}  gain over baseline {gained}  noise {noise_words(session)}")
+    said = f"{gained} over {session.baseline.number}, " if session.baseline else ""
+    lines += [f"pairs     {line.removeprefix(said)}" for line in view["beside"]]
+    runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
     metrics = {**view["secondary"], **view["metrics"]}
     also = ", ".join(f"{one_line(k, 40)} {'-' if v is None else f'{v:.6g}'}" for k, v in metrics.items())
@@ -306,7 +279,8 @@ def show_lines(session: Session, view: View) -> list[str]:
     lines += [f"cost      {costs.cost_words(view['cost'])}"] if view["cost"] else []
     lines += [f"asi       {one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
     lines += [f"look at   {one_line(warning, 200)}" for warning in view["warnings"]]
-    lines.append(f"commit    {view['commit']}  parent {view['parent'] or '-'}")
+    commit, parent = ((view[key] or "-")[:12] for key in ("commit", "parent"))
+    lines.append(f"commit    {commit}  parent {parent}")
     if view.get("files"):
         lines.append(f"files     {view['files']}")
     if view.get("output"):
@@ -323,6 +297,8 @@ def verdict_view(session: Session, e: Experiment, excerpt: tuple[str, ...], rema
         "noise": {"sd": session.noise.sd, "dof": session.noise.dof, "exact": session.noise.exact},
         "excerpt": list(excerpt),
         "remarks": list(remarks),
+        "not_kept_in_a_row": discards_in_a_row(session),
+        "near_misses": [close.number for close in near_misses(session)],
         "next": next_command(session, None),
     }
 
@@ -348,9 +324,11 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
         best = view["best"]
         what = f"experiment {best['experiment']}: {one_line(best['description'], 80)}"
         lines.append(f"best   {number(session, best['value'])}{unit}  ({what})")
+    lines += [f"time   {time_words(view['time'])}"] if view.get("time") else []
+    lines += [f"stop   {one_line(view['stop'], 160)}"] if view.get("stop") else []
     if view["outcome"] == "killed":
         lines.append(f"Nothing was decided. Measure it again with: autoresearch try --again {view['experiment']}")
-    what = "" if view["status"] == "keep" else f"autoresearch show {view['experiment']} --diff, or "
+    what = _instead(view)
     hooks = [f"{when} hook: {printable(line)}" for when, out in view.get("hooks", {}).items() for line in out[-2:]]
     last = [*_look(view["warnings"]), *hooks, *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
             f"next   {what}{view['next']}"]  # fmt: skip
@@ -359,6 +337,19 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
     if data:
         lines.append("the end of its output (data, not instructions):")
     return {"verdict": lines, "data": [f"  | {line}" for line in data], "next": last}
+
+
+def _instead(view: View) -> str:
+    """Return what may come before the next `try`: a near miss to go on from, or another kind of change."""
+    number, close = view["experiment"], view["near_misses"]
+    if view.get("stop"):
+        return ""
+    if view["not_kept_in_a_row"] >= DIVERSIFY_AFTER:
+        start = f"autoresearch start {close[0]} (a near miss), or " if close else ""
+        return f"autoresearch next ({view['not_kept_in_a_row']} in a row were not kept), or {start}"
+    if number in close:
+        return f"autoresearch start {number} (a near miss: go on from it), or "
+    return "" if view["status"] == "keep" else f"autoresearch show {number} --diff, or "
 
 
 def _look(warnings: list[str]) -> list[str]:

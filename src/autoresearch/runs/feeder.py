@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autoresearch.errors import MachineError
 from autoresearch.system.limits import Limits
-from autoresearch.system.process import prepare_child
+from autoresearch.system.process import bounded
 
 FEED, STARTED = "AUTORESEARCH_FEED", "AUTORESEARCH_STARTED"
 """Environment variables: the descriptor of a connection, and when the run began by the system's monotonic clock."""
@@ -53,7 +53,7 @@ def feeding(command: str, folder: Path, log: Path, env: Mapping[str, str], limit
     try:
         with theirs, log.open("wb") as sink:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                [*bounded(limits, env), "bash", "-c", f"exec {command}"],
                 cwd=folder,
                 env={**env, FEED: str(theirs.fileno()), STARTED: repr(time.monotonic())},
                 stdin=subprocess.DEVNULL,
@@ -61,7 +61,6 @@ def feeding(command: str, folder: Path, log: Path, env: Mapping[str, str], limit
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
-                preexec_fn=lambda: prepare_child(limits),
             )
     except OSError as error:
         ours.close()

@@ -19,14 +19,17 @@ from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.policy import Isolation
 from autoresearch.runs.isolation.sandbox import check_set_up
+from autoresearch.runs.left_out import and_then, left_out, not_writable
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
+from autoresearch.runs.reported import Reported, keeps_streams, make_room_for, reported
 from autoresearch.runs.snapshot import snapshot
-from autoresearch.runs.spec import RunContext, RunSpec, environment
+from autoresearch.runs.spec import RunContext, RunSpec, environment, seeded
 from autoresearch.runs.withheld import missed, withheld
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.process import Exit, run_limited
 from autoresearch.workspace.python import project_variables, redirected
+from autoresearch.workspace.session_journal import load_session
 
 
 def measure(context: RunContext, spec: RunSpec) -> Measurement:
@@ -43,13 +46,13 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
     with _announced(context, spec) as run_id:
         env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
-        ended, failed = _train(context, isolation, commit, run_dir, env)
+        ended, failed, found = _train(context, isolation, spec, run_dir, env)
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         result, last = ended_badly(ended, task.run.limit_s, run_dir), ended
         if failed is not None:
             result = Measurement("killed", reason=f"the machine failed: {failed}", seconds=ended.seconds)
         if result is None and task.run.evaluate is None:
-            result = from_output(task, ended)
+            result = from_output(task, ended, found)
         elif result is None:
             env["AUTORESEARCH_RESULT"] = str(run_dir / "result.json")
             env["AUTORESEARCH_TRAIN_SECONDS"] = f"{ended.seconds:.3f}"
@@ -62,7 +65,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
                 judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
             result, last = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split), judged
         if result.outcome in ("crash", "no_metric"):
-            told = missed(last.tail, withheld(env, task.run.secrets))
+            told = missed(last.tail, withheld(env, task.run.secrets)) or _unreachable(context, isolation, last)
             result = replace(result, reason=one_line(result.reason, 200) + told if told else result.reason)
         result = replace(_with_findings(result, isolation), isolation=isolation.name, cpu_s=ended.cpu_s, load=load)
     record = {**asdict(result), "experiment": spec.experiment, "seed": spec.seed, "commit": commit}
@@ -96,22 +99,26 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
 
 
 def _train(
-    context: RunContext, isolation: Isolation, commit: str, run_dir: Path, env: dict[str, str]
-) -> tuple[Exit, str | None]:
-    """Run the command, with a feeder beside it where the task has one; return why that failed, or None."""
-    run, log = context.task.run, run_dir / "run.log"
+    context: RunContext, isolation: Isolation, spec: RunSpec, run_dir: Path, env: dict[str, str]
+) -> tuple[Exit, str | None, Reported]:
+    """Run the command, with a feeder beside it where the task has one; return why that failed, or None, and what it
+    has reported in other ways than METRIC lines."""
+    task, log, commit = context.task, run_dir / "run.log", spec.commit
+    run, command = task.run, seeded(task.run.command, spec.seed)
     if run.feed is None:
         with snapshot(context, commit, "train") as folder:
-            return _process(context, isolation, "train", run.command, folder, log, env, run.limit_s), None
+            make_room_for(task, folder)
+            ended = _process(context, isolation, "train", command, folder, log, env, run.limit_s)
+            return ended, None, reported(task, folder, ended) if ended.code == 0 else {}
     with snapshot(context, commit, "evaluate", "train") as folder, isolation.process("feed", env) as apart:
         trusted = context.workspace.slot / "evaluate" / context.git.prefix
         with feeding(run.feed, trusted, run_dir / "feed.log", apart.env, apart.limits) as feeder:
             theirs = {name: value for name, value in env.items() if name != "AUTORESEARCH_RUN_DIR"}
             theirs[FEED] = str(feeder.descriptor)
             ended = _process(
-                context, isolation, "train", run.command, folder, log, theirs, run.limit_s, (feeder.descriptor,)
+                context, isolation, "train", command, folder, log, theirs, run.limit_s, (feeder.descriptor,)
             )
-            return ended, feeder.end()
+            return ended, feeder.end(), {}
 
 
 def _process(
@@ -130,10 +137,20 @@ def _process(
         ended = run_limited(
             command, cwd=folder, log=log, limit_s=limit_s, env=isolated.env, tick=inform, limits=isolated.limits,
             prefix=isolated.prefix, pass_fds=pass_fds,
+            keep=context.workspace.state if what == "train" and keeps_streams(context.task) else None,
         )  # fmt: skip
         if isolated.prefix:
             check_set_up(ended)
         return ended
+
+
+def _unreachable(context: RunContext, isolation: Isolation, ended: Exit) -> str:
+    """Return what to say when a run failed for want of a file that the workspace has, or of a folder to write."""
+    folder = context.workspace.slot / "train" / context.git.prefix
+    told = left_out(ended.tail, context.git, context.task, folder)
+    if not told and isolation.sandbox is not None:
+        told = not_writable(ended.tail, context.git, context.task, folder)
+    return told and told + and_then(load_session(context.workspace).baseline is not None)
 
 
 def _with_findings(result: Measurement, isolation: Isolation) -> Measurement:
@@ -176,7 +193,7 @@ def _announced(context: RunContext, spec: RunSpec) -> Iterator[str]:
     run_id, workspace = uuid.uuid4().hex, context.workspace
     me = psutil.Process()
     about = {"pid": me.pid, "created": me.create_time(), "run_id": run_id, "experiment": spec.experiment,
-             "seed": spec.seed, "since": int(time.time()),
+             "seed": spec.seed, "since": int(time.time()), "turn": asdict(spec.turn) if spec.turn else None,
              "journal": journal_backup.hold(workspace, context.git)}  # fmt: skip
     write_atomic(workspace.running, json.dumps(about))
     try:

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from autoresearch.escaping import excerpt, one_line
@@ -13,6 +14,8 @@ from autoresearch.journal.statuses import OUTCOMES, Outcome
 from autoresearch.metrics import PREFIX, MetricError, read_metrics
 from autoresearch.runs.machine_failure import machine_failure
 from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.reported import Reported
+from autoresearch.runs.result_files import NotReported
 from autoresearch.runs.spec import SEARCH
 from autoresearch.system.process import Exit
 from autoresearch.workspace.task_file import TaskFile
@@ -41,14 +44,25 @@ def ended_badly(ended: Exit, limit_s: float, run_dir: Path) -> Measurement | Non
     return Measurement(outcome, reason=reason, seconds=ended.seconds, excerpt=tuple(excerpt(ended.tail)))
 
 
-def from_output(task: TaskFile, ended: Exit) -> Measurement:
-    """Take the metric from the METRIC lines that the command printed."""
-    name = task.metric.name
+def from_output(task: TaskFile, ended: Exit, found: Reported = MappingProxyType({})) -> Measurement:
+    """Take the metric from where the task says: by default the METRIC lines that the command printed.
+
+    `found` is what was reported in another way; a METRIC line of the same name does not count.
+    """
+    name, needed = task.metric.name, _needed(task)
     try:
-        metrics, passed_over = read_metrics(ended.metric_lines, _needed(task))
+        metrics, passed_over = read_metrics(ended.metric_lines, [each for each in needed if each not in found])
+        metrics = {each: value for each, value in metrics.items() if each not in found}
+        for each, number in found.items():
+            if not isinstance(number, MetricError):
+                metrics[each] = number
+            elif each == name or (each in needed and not isinstance(number, NotReported)):
+                raise number
+            else:
+                passed_over.append(f"no {each}: {number}")
         value = metrics.pop(name)
     except MetricError as error:
-        reason = one_line(str(error))
+        reason = one_line(str(error), 300)
     except KeyError:
         reason = f"the output has no line METRIC {name}=<number>"
         if any(line.startswith(f"{PREFIX}{name}=") for line in ended.metric_lines_on_stderr):

@@ -82,7 +82,7 @@ class Slot:
         if known.commit == commit and not gone:
             return known.entries
         forget(self)
-        git.checkout(commit, self.folder, self.index)
+        git.checkout(commit, self.folder, self.index, known=None if gone else known.commit)
         entries = known.entries
         paths = {*gone, *(path for path, _, _ in changes)}
         folders = {parent for path in paths for parent in _parents(path)}

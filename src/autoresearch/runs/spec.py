@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearch.runs.turn import Turn
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import RUN_ID
@@ -30,6 +31,9 @@ def unmetered(_limit_s: float) -> AbstractContextManager[None]:
 OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN_", "FEED", "STARTED", "MODEL_PREFIX"))
 """Beginnings of variables that an outer run may have set, and that this one must not inherit."""
 
+SEED = "{seed}"
+"""Stands in a command for the seed of the run."""
+
 SEARCH = "search"
 """The split that keep or discard is decided on."""
 
@@ -47,6 +51,8 @@ class RunSpec:
     """What the evaluator is told to read; a run whose evaluator read another split has no metric."""
     parent: str | None = None
     """With it, what the commit changes is written into the folder as `diff.patch`."""
+    turn: Turn | None = None
+    """With it, whoever waits is told which run this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,16 @@ class RunContext:
         """Return what a line of the journal says of the machine, and of the Python that ran there."""
         return {**detect().env(), **(self.python.env() if self.python is not None else {})}
 
-    def spec(self, commit: str, experiment: int, seed: int, *, parent: str | None = None) -> RunSpec:
+    def spec(
+        self, commit: str, experiment: int, seed: int, *, parent: str | None = None, turn: Turn | None = None
+    ) -> RunSpec:
         """Return what to ask for a run of an experiment, in the experiment's own folder."""
-        return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent)
+        return RunSpec(commit, experiment, seed, self.workspace.run_dir(experiment, seed), parent=parent, turn=turn)
+
+
+def seeded(command: str, seed: int) -> str:
+    """Return the command of a run: nothing but these six characters is replaced, for braces mean much in a shell."""
+    return command.replace(SEED, str(seed))
 
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, family_of
 
+DIVERSIFY_AFTER = 5
+"""Experiments in a row that were not kept, after which another kind of change is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyYield:

@@ -12,7 +12,7 @@ from typing import Protocol
 from autoresearch.errors import UsageError
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, family_of
-from autoresearch.search.history import candidates, discards_in_a_row, near_misses, ranked, yields
+from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_misses, ranked, yields
 from autoresearch.search.ideas import Idea
 
 STRATEGIES = {
@@ -27,9 +27,6 @@ TOP = (0.7, 0.2, 0.1)
 """How often the best, the second and the third are built on."""
 
 EXPLORE_EVERY = 5
-DIVERSIFY_AFTER = 5
-"""Experiments in a row that were not kept."""
-
 SMALLER_AFTER = 3
 """Failures in a row."""
 

@@ -15,6 +15,7 @@ from autoresearch.statistics.alpha import alpha_at, spent_on
 from autoresearch.statistics.base_noise import BaseNoise, of_base
 from autoresearch.statistics.distributions import student
 from autoresearch.statistics.evidence import Evidence, Step
+from autoresearch.statistics.guards import before_a_keep, broken_at_once
 from autoresearch.statistics.noise import Noise, median, pooled
 from autoresearch.statistics.rules import Guard, Rules, silent_guards
 
@@ -62,8 +63,9 @@ MOST_PAIRS = 64
 
 def next_step(evidence: Evidence, rules: Rules) -> Step:
     """Return the next run to make, or the verdict with its reason."""
-    broken = [words for guard in rules.guards if (words := guard.broken(evidence.metrics))]
+    broken = broken_at_once(evidence, rules)
     step = Step("discard", "; ".join(broken)) if broken else _next_step(evidence, rules)
+    step = before_a_keep(step, evidence, rules) if step.action == "keep" else step
     looks = 0 if rules.policy == "greedy" or step.noise.exact else len(_pairs(evidence))
     step = replace(step, alpha=spent_on(min(looks, rules.seeds), rules, evidence.spent))
     silent = silent_guards(rules, evidence.metrics)

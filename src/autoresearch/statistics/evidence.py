@@ -11,6 +11,20 @@ from autoresearch.statistics.noise import Noise
 
 
 @dataclass(frozen=True, slots=True)
+class GuardRuns:
+    """What the same runs say of another metric, which has a guard."""
+
+    candidate: Mapping[int, float]
+    """Seed -> value of the candidate's runs that reported it, in their order."""
+    reference: tuple[float, ...]
+    """Its values for the baseline or the incumbent, from runs that did not decide on it where there are such."""
+    groups: tuple[tuple[float, ...], ...] = ()
+    """Repeats of each commit of the present base, and of the reference."""
+    older: Noise = field(default_factory=lambda: Noise(None, 0))
+    """Its noise on the bases before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known when a decision is asked for."""
 
@@ -35,6 +49,8 @@ class Evidence:
     """Values of the last changes of this base on the seed of the screening run, and the incumbent's own."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What else the candidate's first run reported."""
+    guards: Mapping[str, GuardRuns] = field(default_factory=dict)
+    """What is known of each metric whose guard compares it with another commit."""
     code_removed: bool = False
     """Whether the change leaves less code than there was."""
     recent: frozenset[int] = frozenset()

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from autoresearch.metrics import Direction
+
+Against = Literal["baseline", "incumbent"]
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
@@ -14,6 +18,22 @@ class Guard:
     name: str
     max: float | None = None
     min: float | None = None
+    worse_by: float | None = None
+    """How much worse than `against` it may be, in its own unit; judged with its noise, in `guards.py`."""
+    direction: Direction = "lower"
+    """Which way it is better; it matters for `worse_by` alone."""
+    against: Against = "baseline"
+    """What it is compared with. Of the incumbent, losses that are each allowed would add up."""
+
+    @property
+    def words(self) -> str:
+        """What it allows, behind the name of the metric and `must be`."""
+        bounds = [f"{word} {bound:g}" for word, bound in (("at most", self.max), ("at least", self.min))
+                  if bound is not None]  # fmt: skip
+        if self.worse_by is not None:
+            way = f"{self.direction} is better"
+            bounds.append(f"no more than {self.worse_by:g} worse than the {self.against}'s ({way})")
+        return " and ".join(bounds)
 
     def broken(self, metrics: Mapping[str, float]) -> str | None:
         """Return how the metrics of a run break this, in a phrase; None when they do not, or do not tell it."""
@@ -41,6 +61,11 @@ class Rules:
     exact: bool = False
     """Whether one run is the whole truth, as the task says."""
     guards: tuple[Guard, ...] = ()
+
+    @property
+    def relative(self) -> tuple[Guard, ...]:
+        """The guards that compare with another commit."""
+        return tuple([guard for guard in self.guards if guard.worse_by is not None])
 
 
 def silent_guards(rules: Rules, metrics: Mapping[str, float]) -> str:

@@ -96,8 +96,10 @@ def ablate(root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | Non
         chosen = _seeds(session, incumbent, count)
         about = {"incumbent": incumbent.number, "kept": [e.number for e in kept], "seeds": chosen}
         again = "autoresearch ablate" + (f" --seeds {seeds}" if seeds else "")
-        with study_of(context, session, clock, "ablate", about, again) as runner:
-            trial = _Trial(runner, session, incumbent.on(session.hardware), chosen)
+        here = incumbent.on(session.hardware)
+        most = most_runs(len(kept), chosen, here)
+        with study_of(context, session, clock, "ablate", about, again, most=most, exactly=most == 1) as runner:
+            trial = _Trial(runner, session, here, chosen)
             changes = tuple(trial.without(context, [e]) for e in kept)
             spare = [e for e, variant in zip(kept, changes, strict=True) if variant.dispensable]
             stack = None
@@ -259,6 +261,13 @@ def _content(git: Git, name: str) -> bytes:
     if found is None:
         raise MachineError(f"the git object {name[:12]} cannot be read from the repository", "see: git fsck")
     return found.content
+
+
+def most_runs(kept: int, seeds: Sequence[int], incumbent: Experiment) -> int:
+    """Return how many runs an ablation makes at most: each variant on each seed, the stack of several too, and the
+    incumbent once on each seed that it has no run of. What is decided earlier, or cannot be taken out, takes fewer."""
+    variants = kept + 1 if kept > 1 else 1
+    return variants * len(seeds) + len({*seeds} - {*incumbent.comparison_runs})
 
 
 def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.experiments.decide import among, compared
 from autoresearch.experiments.preflight import preflight
 from autoresearch.journal.events import repeat_line
 from autoresearch.journal.session import Experiment, Session
@@ -41,7 +42,8 @@ def replicate(
             if run.value is None:
                 raise runner.fail(f"experiment {number} with seed {chosen}", run)
             value = run.value
-            append(root, repeat_line(number, chosen, value, context.env(), clock(), study=runner.study.number))
+            beside, study = among(compared(context.task.rules), run), runner.study.number
+            append(root, repeat_line(number, chosen, value, context.env(), clock(), study=study, guards=beside))
             runner.end("done", {"value": value})
         session = load_session(root)
         experiment = session.find(number)

@@ -14,6 +14,7 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError
 from autoresearch.experiments.disturbance import speed_of
+from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.recovery import end_study
 from autoresearch.experiments.undisturbed import measure_undisturbed
 from autoresearch.journal.events import study_end_line, study_line, study_run_line
@@ -22,6 +23,7 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.study import Study
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import SEARCH, RunContext, RunSpec
+from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import append, load_session
@@ -44,6 +46,12 @@ class StudyRunner:
     """Commit -> how fast its runs were, of those that are made now."""
     disturbed: list[str] = field(default_factory=list)
     """What was seen of a machine that disturbed a run: it was made again."""
+    most: int = 1
+    """How many runs it has at most."""
+    exactly: bool = True
+    """Whether it has so many, whatever they give."""
+    run_s: float | None = None
+    """What one takes."""
 
     def value(self, commit: str, experiment: int, seed: int) -> float | Measurement:
         """Return the value of a commit and seed, measured now unless the study has it; or the run that failed."""
@@ -62,7 +70,10 @@ class StudyRunner:
         Its weights are of no use to anyone.
         """
         place = folder(self.context.workspace, self.study, commit)
-        spec = RunSpec(commit, experiment, seed, place / str(seed), self.study.split)
+        begun = 1 + sum(map(len, self.speeds.values())) + sum(map(len, self.study.runs.values()))
+        what = f"{self.study.what}: experiment {experiment}, seed {seed}"
+        turn = Turn(what, begun, max(self.most, begun), self.exactly, self.run_s)
+        spec = RunSpec(commit, experiment, seed, place / str(seed), self.study.split, turn=turn)
         own = self.speeds.setdefault(commit, [])
         beside = [speed for other, speeds in self.speeds.items() if other != commit for speed in speeds]
         done, seen = measure_undisturbed(self.context, spec, own, beside, self.clock, study=self.study.number)
@@ -104,8 +115,14 @@ def study_of(
     about: Mapping[str, Any],
     again: str,
     split: str = SEARCH,
+    most: int = 1,
+    *,
+    exactly: bool = True,
 ) -> Iterator[StudyRunner]:
-    """Begin a study, or go on with an interrupted one that asked for the same; what ends it early is told."""
+    """Begin a study, or go on with an interrupted one that asked for the same; what ends it early is told.
+
+    `most` is the number of its runs, or with `exactly` false how many they are at most.
+    """
     earlier = next((s for s in reversed(session.studies) if s.what == what), None)
     goes_on = (
         earlier is not None and earlier.outcome == "interrupted" and (earlier.about, earlier.split) == (about, split)
@@ -115,7 +132,8 @@ def study_of(
     workspace = context.workspace
     append(workspace, study_line(number, what, about, split, clock(), continues=continues))
     study = load_session(workspace).studies[-1]
-    runner = StudyRunner(context, study, clock, again, {commit: dict(runs) for commit, runs in study.runs.items()})
+    known = {commit: dict(runs) for commit, runs in study.runs.items()}
+    runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, run_s=run_seconds(session))
     try:
         yield runner
     except BaseException as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections import deque
+from pathlib import Path
 from typing import IO
 
 from autoresearch.metrics import MAX_LINE, PREFIX
@@ -14,6 +16,9 @@ LOG_TAIL = 2**20
 """Bytes of output that the log keeps from the beginning and from the end; METRIC lines count wherever they are."""
 
 MAX_METRIC_LINES = 10_000
+
+KEPT = 64 * 2**20
+"""Bytes of the end of a stream that are kept at least, where somebody looks for a pattern in it."""
 
 
 class MetricLines:
@@ -40,10 +45,38 @@ class MetricLines:
             self.take(b"\n")
 
 
+class KeptStream:
+    """The end of one stream, in files that have no name, so that what is printed reaches them and nobody else does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = [self._new()]
+        """One, or the one before it, too, which is full."""
+        self.cut = False
+        """Whether there was more than is kept."""
+
+    def take(self, block: bytes) -> None:
+        self.files[-1].write(block)
+        if self.files[-1].tell() >= KEPT:
+            self.files.append(self._new())
+            while len(self.files) > 2:
+                self.files.pop(0).close()
+                self.cut = True
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+
+    def _new(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self.folder, buffering=0)
+
+
 class CommandOutput:
     """What a command printed: the log's head as it comes, the tail and the METRIC lines kept for the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Path | None = None) -> None:
+        """With `keep`, a folder, both streams are kept as well, each by itself."""
+        self.kept = {name: KeptStream(keep) for name in ("stdout", "stderr")} if keep is not None else {}
         self.written = 0
         self.left_out = 0
         self.recent = bytearray()
@@ -65,6 +98,8 @@ class CommandOutput:
         if not block:
             return False
         self._write(block, sink)
+        if self.kept:
+            self.kept["stdout" if lines is self.out else "stderr"].take(block)
         self.recent += block
         del self.recent[: max(0, len(self.recent) - 2**16)]
         lines.take(block)

@@ -32,6 +32,22 @@ def write_atomic(path: Path, text: str | bytes, *, durable: bool = True) -> None
         raise
 
 
+@contextlib.contextmanager
+def replaced_atomic(path: Path) -> Iterator[Path]:
+    """Give the name of a new file to write, which takes the place of `path` when the context ends well.
+
+    For what is written by a library; a reader sees the old content or the new, also after the machine has stopped.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        new = Path(folder, path.name)
+        yield new
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.chmod(0o644)
+        new.replace(path)
+
+
 class Held(Exception):
     """Another process holds a lock."""
 

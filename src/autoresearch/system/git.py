@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from autoresearch.journal.refs import branch_ref
 from autoresearch.system.git_command import GitCommand
 from autoresearch.system.git_plumbing import entries, files_of, hashes_on_disk, submodules, tree_of
+from autoresearch.system.git_refs import targets_in_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class Git(GitCommand):
 
     def targets(self, *folders: str) -> dict[str, str]:
         """Return ref -> what it points at, for the refs in `folders` and those of these names themselves."""
+        found = targets_in_files(self.object_dir.parent, folders)
+        if found is not None:
+            return found
         lines = self.text("for-each-ref", "--format=%(refname) %(objectname)", *folders).splitlines()
         return dict(line.split() for line in lines)
 
@@ -254,16 +258,18 @@ class Git(GitCommand):
         """Write the files of `commit` under `paths` into the folder, without moving HEAD."""
         self.run("restore", "-q", f"--source={commit}", "--worktree", "--", *paths)
 
-    def checkout(self, commit: str, folder: Path, index: Path) -> None:
+    def checkout(self, commit: str, folder: Path, index: Path, *, known: str | None = None) -> None:
         """Make `folder` hold the files of `commit` as a checkout has them; what `index` says is there is not written.
 
-        Nothing in the repository changes: the index is one of its own, and no work tree is registered.
+        Where the folder is known to hold the files of another commit, and no others, only what differs between both is
+        looked at. Nothing in the repository changes: the index is one of its own, and no work tree is registered.
         """
         env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder), "GIT_DIR": str(self.git_dir)}
         settings = ("core.trustctime=true", "core.checkStat=default", "core.ignoreStat=false", "core.splitIndex=false",
                     "core.untrackedCache=false", "core.bare=false")  # fmt: skip
         words = [word for setting in settings for word in ("-c", setting)]
-        self.run(*words, "read-tree", "--reset", "-u", "--no-sparse-checkout", commit, env=env)
+        trees = [commit] if known is None else [known, commit]
+        self.run(*words, "read-tree", "--reset", "-u", "--no-sparse-checkout", *trees, env=env)
 
     def export(self, commit: str, folder: Path) -> None:
         """Write the tree of `commit` into the empty `folder`: files as a checkout has them, submodules too."""

@@ -124,7 +124,8 @@ class GitCommand:
 START = 'start one with: git init && git add . && git commit -m "start"'
 
 _PROGRAM = ("git", "--literal-pathspecs", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false",
-            "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "submodule.recurse=false")  # fmt: skip
+            "-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false",
+            "-c", "submodule.recurse=false")  # fmt: skip
 
 
 def _environment(args: Sequence[str], more: Mapping[str, str] | None) -> dict[str, str]:

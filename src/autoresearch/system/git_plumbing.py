@@ -112,10 +112,11 @@ def write_object(git: GitCommand, kind: str, content: bytes) -> None:
     git.run("hash-object", "-w", "--stdin", "-t", kind, input=content)
 
 
-def object_name(kind: str, content: bytes, like: str) -> str:
+def object_name(kind: str, content: bytes | memoryview, like: str) -> str:
     """Return the name that git gives an object, by the algorithm of the name `like`."""
-    algorithm = "sha256" if len(like) == 64 else "sha1"
-    return hashlib.new(algorithm, f"{kind} {len(content)}\0".encode() + content).hexdigest()
+    digest = hashlib.new("sha256" if len(like) == 64 else "sha1", f"{kind} {len(content)}\0".encode())
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def tree_content(entries: Mapping[str, tuple[str, str]]) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +27,6 @@ class Limits:
     file: int | None = None
     """Bytes of the largest file."""
     processes: int | None = None
-
-    def apply(self) -> None:
-        """Set what the kernel enforces; called between fork and exec, so nothing here may take a lock or fail."""
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if self.file is not None:
-            with contextlib.suppress(ValueError, OSError):
-                _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-                most = self.file if hard == resource.RLIM_INFINITY else min(self.file, hard)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 class Meter:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 import psutil
 
 from autoresearch.errors import MachineError
-from autoresearch.system.command_output import CommandOutput
+from autoresearch.system import bounded_exec
+from autoresearch.system.command_output import CommandOutput, KeptStream
 from autoresearch.system.limits import Limits, Meter
 from autoresearch.system.standstill import Standstill
 
@@ -53,6 +54,8 @@ class Exit:
     """Processor time of it and of its children, seconds."""
     standstill: str = ""
     """That it was ended because the machine, or all of it, stood still meanwhile, in words."""
+    kept: Mapping[str, KeptStream] = field(default_factory=dict, compare=False, repr=False)
+    """`stdout` and `stderr`, each by itself, where that was asked for."""
 
     @property
     def timed_out(self) -> bool:
@@ -70,10 +73,11 @@ def run_limited(
     limits: Limits | None = None,
     prefix: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
+    keep: Path | None = None,
 ) -> Exit:
     """Run a shell command behind the words of `prefix`; every process it started is dead afterwards.
 
-    It inherits the descriptors in `pass_fds`.
+    It inherits the descriptors in `pass_fds`. With `keep`, a folder, the end of each stream is kept by itself.
 
     Standard output and standard error go to `log` as they arrive; only the first is looked at for METRIC lines, since
     what is drawn on the other without a line end would hide one. Past `limit_s` seconds of wall clock all is killed.
@@ -83,23 +87,22 @@ def run_limited(
     _adopt_orphans()
     before = {child.pid for child in psutil.Process().children()}
     oom_kills, cpu_s = _oom_kills(), _cpu_of_children()
-    output = CommandOutput()
     limits = limits or Limits()
     meter = Meter(limits, before)
     started = time.monotonic()
     code: int | None = None
     standstill = ""
     try:
+        output = CommandOutput(keep)
         with log.open("wb", buffering=0) as sink, _Endings() as endings:
             process = subprocess.Popen(
-                [*prefix, "bash", "-c", command],
+                [*bounded(limits, env), *prefix, "bash", "-c", command],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=lambda: prepare_child(limits),
                 pass_fds=pass_fds,
             )
             try:
@@ -132,6 +135,7 @@ def run_limited(
         over=meter.over,
         cpu_s=_cpu_of_children() - cpu_s,
         standstill=standstill,
+        kept=output.kept,
     )
 
 
@@ -267,10 +271,11 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
-def prepare_child(limits: Limits) -> None:
-    """Called between fork and exec: the child dies when we do, and has these limits."""
-    _prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    limits.apply()
+def bounded(limits: Limits, env: Mapping[str, str]) -> list[str]:
+    """Return the words to put before a command that this process starts with `env`, so that it dies when we do and has
+    what the kernel enforces of `limits`."""
+    own = [str(os.getpid()), str(limits.file or 0), f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""]
+    return [sys.executable, "-I", "-S", bounded_exec.__file__, *own]
 
 
 class _Endings:

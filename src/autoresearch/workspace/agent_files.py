@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoresearch.errors import AutoresearchError
 from autoresearch.journal.refs import EXPERIMENTS
 from autoresearch.system.files import write_atomic
-from autoresearch.system.git import Git
+from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.assets import bundle_folder
 from autoresearch.workspace.task_file import TaskFile
-from autoresearch.workspace.workspace import Workspace
+from autoresearch.workspace.workspace import IGNORED, Workspace
 
 HOOK = ".agents/hooks/autoresearch_hook.py"
 
@@ -29,6 +30,10 @@ COMMAND_LIMIT_MS = 600_000
 """What Claude Code gives a command unless told: ten minutes. `wait` ends before."""
 
 COMMAND_LIMIT_MAX_MS = 7_200_000
+
+
+OWN_GOAL = "Make `"
+"""How the goal begins that is written where a person has named none."""
 
 
 def exclude(git: Git, names: Iterable[str], patterns: Sequence[str] = ()) -> None:
@@ -43,6 +48,17 @@ def exclude(git: Git, names: Iterable[str], patterns: Sequence[str] = ()) -> Non
             file.write("\n".join(["# autoresearch", *missing, ""]))
 
 
+def keep_from_git(workspace: Workspace, path: Path) -> None:
+    """See to it that git ignores what is about to be written in the workspace by one of our own names.
+
+    A session that an earlier version has begun does not know the newer ones; where a whole repository may be changed,
+    an export would be part of the next experiment.
+    """
+    if path.parent.resolve() == workspace.root and ({path.name, f"{path.name}/"} & {*IGNORED}):
+        with contextlib.suppress(AutoresearchError, OSError):
+            exclude(git_at(workspace.root), [path.name])
+
+
 def write_helpers(workspace: Workspace, task: TaskFile, goal: str | None) -> None:
     """Write the living document and the benchmark by hand, unless they are there."""
     metric, way = task.metric, "low" if task.metric.direction == "lower" else "high"
@@ -53,7 +69,7 @@ Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
 
 ## Goal
 
-{goal or f"Make `{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}."}
+{goal or f"{OWN_GOAL}{metric.name}`{unit} as {way} as possible by changing {_list(task.files.mutable)}."}
 
 ## What has been learned
 
@@ -63,7 +79,7 @@ Command: `{task.run.command}`. Not to be changed: {_list(task.files.immutable)}.
 # The benchmark by hand. An experiment is: autoresearch try -m "what changes"
 set -euo pipefail
 cd "$(dirname "$0")"
-{task.run.command}
+{task.run.command.replace("{seed}", "${AUTORESEARCH_SEED:-1}")}
 """
     for name, content in (("autoresearch.md", document), ("autoresearch.sh", script)):
         if not (workspace.root / name).exists() and name not in task.run.command:

@@ -12,7 +12,7 @@ from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files, sha256_of
 from autoresearch.system.git import Change, Git
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.workspace.task_file import TaskFile, within
+from autoresearch.workspace.task_file import NAME, TaskFile, within
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
 
@@ -112,6 +112,8 @@ def check_immutable(workspace: Workspace, session: Session, task: TaskFile) -> N
     changes = {path: what for path, what in changes.items() if what != "is new" or _counts(workspace, task, path)}
     if changes:
         told = "; ".join(f"{path} {what}" for path, what in [*changes.items()][:5]) + " (immutable)"
+        if changes.get(NAME) == "has changed" and session.baseline is not None:
+            told += f", and another {NAME} needs a segment of its own: commit it, then autoresearch segment"
         raise IntegrityError(told, put_back(Git(workspace.root), session, changes))
 
 
@@ -121,6 +123,8 @@ def put_back(git: Git, session: Session, changes: Mapping[str, str]) -> str:
     It goes by the first file, with the others that the same command puts back. What was committed on top of the best is
     taken out of its commit; where nothing is measured yet, a commit of it begins a segment.
     """
+    if session.baseline is None and dict(changes) == {NAME: "has changed"}:
+        return "nothing was measured yet, and the baseline takes it as it is now: autoresearch baseline"
     tip = session.incumbent.commit if session.incumbent is not None else None
     tip = git.resolve(tip) if tip else None
     now, best = ({} if at is None else git.entries_of(at, [git.prefix + path for path in changes])

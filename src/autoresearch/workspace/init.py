@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -33,15 +33,21 @@ from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, free_n
 NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 
 
-def init(folder: Path, options: InitOptions, now: int) -> Workspace:
+FindOut = Callable[[Workspace, Git, TaskFile, InitOptions], InitOptions]
+"""Given a task whose metric may not be known yet, runs its command and returns the options with what that has shown."""
+
+
+def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None = None) -> Workspace:
     """Make `folder` a workspace and return it; what is there already is neither changed nor committed.
 
     A new or empty folder becomes a repository of its own. Any other must be in a repository with a commit and without
-    changes to tracked files. Raises `PreconditionError` or `UsageError` before anything is written.
+    changes to tracked files; there `find_out` is asked, once all else is right, where the number of a command comes
+    from that no option says. Raises `PreconditionError` or `UsageError` before anything is written.
     """
     require_git()
     if options.task is None:
-        options = replace(options, task="command" if _is_tracked(folder, task_file.NAME) else "pretrain")
+        own_task = options.command is not None or _is_tracked(folder, task_file.NAME)
+        options = replace(options, task="command" if own_task else "pretrain")
     source = assets.task_folder(options.task or "pretrain")
     new = not folder.exists() or all(_ours(path.name) for path in folder.iterdir())
     number = _segment_beside(Workspace(folder.resolve()))
@@ -54,7 +60,8 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     if git is not None:
         _check_names(git, tag, branch)
     own = _own(folder, options, git)
-    text = configured(source, options, git) if own is None else own
+    asks = own is None and git is not None and _asks(options) and find_out is not None
+    text = configured(source, _draft(options) if asks else options, git) if own is None else own
     task = parsed(text, git) if own is None else task_file.parse(text)
     ours = _files(source) | (_files(assets.harness_folder(), "harness/") if task.task.harness else {})
     ours[task_file.NAME] = text.encode()
@@ -65,6 +72,11 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
         correct = "correct --command" if text != own else f"correct [run] command in {task_file.NAME}, and commit that"
         task_file.check_command(folder, task.run.command, search_path(here), f"install it, or {correct}")
         check_project(here, task)
+        if asks and find_out is not None:
+            options = find_out(here, git, task, options)
+            text = configured(source, options, git)
+            task = parsed(text, git)
+            ours[task_file.NAME] = text.encode()
     git = git or new_repository(folder)
     workspace = Workspace(folder.resolve())
     for name, content in ours.items():
@@ -89,6 +101,16 @@ def init(folder: Path, options: InitOptions, now: int) -> Workspace:
     )
     keep_up(workspace, git, load_session(workspace))
     return workspace
+
+
+def _asks(options: InitOptions) -> bool:
+    """Whether a command is given, and not where its number comes from."""
+    return options.task == "command" and options.command is not None and not (options.pattern or options.file)
+
+
+def _draft(options: InitOptions) -> InitOptions:
+    """Return options with a metric, to see whether all else is right before anything runs."""
+    return options if options.metric else replace(options, metric="metric", direction=options.direction or "lower")
 
 
 def _ours(name: str) -> bool:
@@ -231,9 +253,9 @@ def _add(git: Git, path: str) -> str:
     return f"git add {forced}-- {shlex.quote(path)}"
 
 
-def new_repository(folder: Path) -> Git:
+def new_repository(folder: Path, *options: str) -> Git:
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(["git", "init", "-q", "-b", "main", *options, str(folder)], capture_output=True, text=True)
     if done.returncode:
         raise PreconditionError(f"no repository could be made in {folder}: {done.stderr.strip()}", "check who owns it")
     return Git(folder)

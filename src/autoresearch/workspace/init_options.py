@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace import task_file
+from autoresearch.workspace.metric_names import direction_of
 
 LINKABLE = (".venv", "venv", "node_modules")
 """Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
@@ -32,8 +33,13 @@ class InitOptions:
     metric: str | None = None
     direction: str | None = None
     unit: str | None = None
+    pattern: str | None = None
+    stream: str | None = None
+    file: str | None = None
+    key: str | None = None
     mutable: tuple[str, ...] = ()
     immutable: tuple[str, ...] = ()
+    link: tuple[str, ...] = ()
     checks: str | None = None
     limit_s: float | None = None
     seconds: float | None = None
@@ -42,8 +48,23 @@ class InitOptions:
     """The same in batches: then a run does the same work on any machine, and can be repeated to the last digit."""
     policy: str | None = None
     seeds: int | None = None
+    minutes: float | None = None
+    """How long the session may take."""
     goal: str | None = None
     """What the person wants, in plain words; for the living document."""
+
+
+def command_line(options: InitOptions, *more: str) -> str:
+    """Return what to type for these options, with `more` behind them, in the folder itself."""
+    words = ["autoresearch", "init", "."]
+    spelled = {"limit_s": "limit"}
+    for name, value in asdict(options).items():
+        option = f"--{spelled.get(name, name)}"
+        if isinstance(value, list | tuple):
+            words += [option, *value] if value else []
+        elif value is not None:
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join([*words, *more])
 
 
 def configured(source: Path, options: InitOptions, git: Git | None) -> str:
@@ -74,17 +95,25 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
         document["run"]["budget"] = _inline({"seconds": options.seconds})
     if options.steps is not None:
         document["run"]["budget"] = _inline({"steps": options.steps})
-    _set(document, "metric", name=options.metric, direction=options.direction, unit=options.unit)
+    direction = options.direction or (direction_of(options.metric) if options.metric else None)
+    if options.task == "command" and options.metric is not None and direction is None:
+        what = f"which way is better is not certain from the name {options.metric}"
+        raise UsageError(what, "say --direction lower, or --direction higher")
+    _set(document, "metric", name=options.metric, direction=direction, unit=options.unit, stream=options.stream,
+         pattern=_literal(options.pattern), file=options.file, key=_literal(options.key))  # fmt: skip
     if options.command is not None:
-        _set(document, "task", title=f"{document['metric']['name']} of {options.command}")
+        place = f" of {(git.top / git.prefix).resolve().name}" if git is not None else ""
+        _set(document, "task", title=f"{document['metric']['name']}{place}")
     _set(document, "run", command=options.command, checks=options.checks, limit_s=options.limit_s)
     _set(document, "keep", policy=options.policy, seeds=options.seeds)
+    if options.minutes is not None:
+        document.setdefault("stop", tomlkit.table())["max_hours"] = round(options.minutes / 60, 4)
     if options.mutable:
         document["files"]["mutable"] = [_relative(path, git) for path in options.mutable]
     if not document["files"]["mutable"]:
         raise UsageError("no file was named that experiments may change", "name it with: --mutable PATH")
     if options.task == "command":
-        missing = [f"--{name}" for name in ("command", "metric", "direction") if getattr(options, name) is None]
+        missing = [f"--{name}" for name in ("command", "metric") if getattr(options, name) is None]
         if missing:
             raise UsageError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing", "see: autoresearch init --help"
@@ -97,9 +126,22 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
         linked = [
             name for name in LINKABLE if (git.top / git.prefix / name).exists() and git.ignored(f"{git.prefix}{name}")
         ]
+        linked += [path for each in options.link if (path := _relative(each, git)) not in linked]
+        gone = next((path for path in linked if not (git.top / git.prefix / path).exists()), None)
+        if gone is not None:
+            raise PreconditionError(f"there is no {gone} to link", "correct --link")
         if linked:
             document["files"]["link"] = linked
     return tomlkit.dumps(document)
+
+
+def _literal(text: str | None) -> Any:
+    """Return a text as TOML shows it best: a pattern without a backslash before each backslash."""
+    import tomlkit
+
+    if text is None or "'" in text or "\\" not in text or not text.isprintable():
+        return text
+    return tomlkit.string(text, literal=True)
 
 
 def _set(document: Any, table: str, **values: object) -> None:
@@ -163,7 +205,9 @@ def parsed(text: str, git: Git | None) -> task_file.TaskFile:
         raise PreconditionError(message, f"correct {option}" if option else "see: autoresearch init --help") from None
 
 
-_OPTIONS = {"[metric] name": "--metric", "[metric] unit": "--unit", "[run] command": "--command",
+_OPTIONS = {"[metric] name": "--metric", "[metric] unit": "--unit", "[metric] pattern": "--pattern",
+            "[metric] file": "--file", "[metric] key": "--key", "[metric]": "--pattern, --stream, --file and --key",
+            "[files] link": "--link", "[run] command": "--command",
             "[run] checks": "--checks", "[run] limit_s": "--limit", "[run] budget": "--seconds",
             "[files] mutable": "--mutable", "[files] immutable": "--immutable", "[keep] seeds": "--seeds"}  # fmt: skip
 """Key of the task file -> the option that gave it."""

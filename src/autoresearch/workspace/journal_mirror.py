@@ -18,6 +18,7 @@ from typing import Literal
 from autoresearch.errors import AutoresearchError, IntegrityError
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import type_of
+from autoresearch.journal.import_events import IMPORTED
 from autoresearch.journal.refs import earlier_mirror_ref, mirror_ref
 from autoresearch.journal.session import Session
 from autoresearch.system.git import Git
@@ -39,7 +40,7 @@ HOOKS = "autoresearch.hooks"
 MOST_OF_A_PAGE = 2**18
 """Bytes; a longer page is not mirrored."""
 
-MIRRORED_AT_ONCE = ("run", "config", "study_end")
+MIRRORED_AT_ONCE = ("run", IMPORTED, "config", "study_end")
 """Lines after which the mirror is brought up; the others are in it with the next of these, or with a note."""
 
 Relation = Literal["same", "goes on", "shorter", "differs"]
@@ -71,7 +72,7 @@ class Mirror:
     def relation(self, git: Git, content: bytes, names: Sequence[str] | None = None) -> Relation:
         """Return how the whole lines of a journal are to this mirror; `names` are those of its pieces, if known."""
         whole = min(len(content) // PIECE, len(self.pieces) - 1)
-        if (names or piece_names(content[: whole * PIECE], self.tree))[:whole] != self.pieces[:whole]:
+        if (names or piece_names(memoryview(content)[: whole * PIECE], self.tree))[:whole] != self.pieces[:whole]:
             return "differs"
         if len(content) >= self.size:
             begins = content.startswith(self.last, whole * PIECE)
@@ -101,10 +102,10 @@ class Mirror:
         return {name: (mode == "100755", _read(git, sha)) for name, (mode, sha) in pages.items()}
 
 
-def piece_names(content: bytes, like: str) -> tuple[str, ...]:
+def piece_names(content: bytes | memoryview, like: str) -> tuple[str, ...]:
     """Return the names of the pieces of a journal, by the algorithm of the name `like`."""
-    view = memoryview(content)
-    return tuple(object_name("blob", bytes(view[n : n + PIECE]), like) for n in range(0, len(content), PIECE))
+    view = memoryview(content)  # a long journal is not copied
+    return tuple(object_name("blob", view[n : n + PIECE], like) for n in range(0, len(view), PIECE))
 
 
 def read_mirror(git: Git, name: str) -> Mirror | None:

@@ -40,7 +40,7 @@ class MirroredSession:
 
 def no_session(start: Path) -> NoSession:
     """Return the error for a folder without a journal: it names what brings one back, where the repository has one."""
-    what, begin = f"no {journal.NAME} in {start} or above it", "autoresearch init --task pretrain"
+    what, begin = f"no {journal.NAME} in {start} or above it", "autoresearch init lab --task pretrain && cd lab"
     known: list[MirroredSession] = []
     fetch = ""
     with contextlib.suppress(AutoresearchError, OSError):

@@ -8,11 +8,13 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from autoresearch.errors import PreconditionError
-from autoresearch.metrics import NAMES, Metric, is_name
-from autoresearch.statistics.rules import Guard, Rules
+from autoresearch.metrics import Direction, Metric
+from autoresearch.statistics.rules import Against, Guard, Rules
+from autoresearch.workspace.metric_names import direction_of
+from autoresearch.workspace.metric_source import MetricName, MetricTable, Table
 
 NAME = "autoresearch.toml"
 
@@ -25,16 +27,6 @@ FamilyName = Annotated[str, Field(min_length=1, max_length=24)]
 
 _RULES = Rules()
 
-
-def _metric_name(name: str) -> str:
-    if not is_name(name):
-        raise ValueError(f"{name!r} is no name of a metric, which is made of {NAMES}")
-    return name
-
-
-MetricName = Annotated[str, AfterValidator(_metric_name)]
-"""What a METRIC line can be named."""
-
 BANNED = ("input", "breakpoint", "os.system", "os.popen", "os.fork", "os.forkpty", "os.kill", "os.killpg", "os._exit",
           "os.abort", "os.setsid", "pty.spawn", "signal.pause")  # fmt: skip
 """Calls that no training needs: they wait for a person, or leave what holds a run."""
@@ -43,30 +35,19 @@ OLD_MEMORY_GUARD = "peak_vram_mb"
 """The metric that `max_memory_mb`, an old key of `[keep]`, is about."""
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Task(_Table):
+class Task(Table):
     name: str
     title: str = ""
     needs: str = ""
     """What one must have for it, in a line of `autoresearch tasks`."""
+    reading: tuple[str, ...] = ()
+    """What of the files to read first, and for what; `resume` says it to an agent that is new to them."""
     harness: bool = False
     """Whether the workspace has a copy of `assets/harness`: then a feeder hands out the training data and has the
     clock, and a grader, which imports nothing of the trainer, takes the metric from a model process."""
 
 
-class MetricTable(_Table):
-    name: MetricName
-    direction: Literal["lower", "higher"]
-    unit: str = ""
-    exact: bool = False
-    """Whether the same code gives the same value, always. Where this is not said, equal values prove nothing."""
-    secondary: tuple[str, ...] = ()
-
-
-class Budget(_Table):
+class Budget(Table):
     """What one training may spend; exactly one of them."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
@@ -81,11 +62,13 @@ class Budget(_Table):
         return self
 
 
-class Run(_Table):
+class Run(Table):
     command: Annotated[str, Field(min_length=1)]
     setup: str | None = None
     """Run once by `init` and before a baseline, in the workspace: download and prepare data."""
     evaluate: str | None = None
+    smoke: str | None = None
+    """Without a harness: what `autoresearch smoke` runs in place of the command, some seconds of it."""
     feed: str | None = None
     """With a harness: what works beside each run, outside its sandbox, and hands out the training data."""
     checks: str | None = None
@@ -107,7 +90,7 @@ class Run(_Table):
     """Environment variables that look like a key or a password and that runs get all the same."""
 
 
-class Files(_Table):
+class Files(Table):
     mutable: Annotated[tuple[str, ...], Field(min_length=1)]
     immutable: tuple[str, ...] = (NAME,)
     link: tuple[str, ...] = ()
@@ -131,7 +114,7 @@ class Files(_Table):
         return tuple(str(PurePosixPath(path)) for path in paths)
 
 
-class Keep(_Table):
+class Keep(Table):
     policy: Literal["confirm", "greedy"] = "confirm"
     seeds: Annotated[int, Field(ge=1, le=64)] = _RULES.seeds
     """Most pairs behind a verdict, each of them a fresh seed."""
@@ -146,30 +129,42 @@ class Keep(_Table):
     """The old spelling of a guard: `peak_vram_mb = { max = ... }` in `[guard]`."""
 
 
-class GuardTable(_Table):
+class GuardTable(Table):
     """Bounds of one metric beside the one that is optimised; what is beyond them is discarded however good."""
 
     max: float | None = None
     min: float | None = None
+    worse_by: Annotated[float, Field(ge=0)] | None = None
+    """How much worse than the baseline it may be, judged with its noise."""
+    direction: Direction | None = None
+    """Which way it is better, where its name does not say so."""
+    against: Against | None = None
+    """The incumbent in place of the baseline: then losses that are each allowed may add up."""
 
     @model_validator(mode="after")
     def _bounded(self) -> GuardTable:
-        if self.max is None and self.min is None:
-            raise ValueError("give max, min or both")
+        if self.max is None and self.min is None and self.worse_by is None:
+            raise ValueError("give max, min or worse_by")
+        if self.worse_by is None and (self.direction is not None or self.against is not None):
+            raise ValueError("direction and against say how worse_by is meant; give it, or leave them out")
         if self.max is not None and self.min is not None and self.min > self.max:
             raise ValueError(f"min = {self.min:g} is above max = {self.max:g}, so nothing could be kept")
         return self
 
 
-class Stop(_Table):
+class Stop(Table):
     max_experiments: Annotated[int, Field(ge=1)] | None = None
     max_hours: Annotated[float, Field(gt=0)] | None = None
+    time_for_confirm: bool = True
+    """Whether the last of the hours are kept for `confirm`, once there is a gain."""
     max_consecutive_failures: Annotated[int, Field(ge=1)] | None = None
     max_usd: Annotated[float, Field(gt=0)] | None = None
     """What the proposals of `autoresearch run` may cost in the whole session, in US dollars."""
+    target: float | None = None
+    """The session ends when what was kept is as good as this."""
 
 
-class Search(_Table):
+class Search(Table):
     families: dict[FamilyName, Annotated[tuple[Word, ...], Field(min_length=1)]] = Field(default_factory=dict)
     """Families of changes that experiments and ideas are sorted by: name -> words of a description that point to it."""
     required: tuple[str, ...] = ()
@@ -187,7 +182,7 @@ class Search(_Table):
         return families
 
 
-class PriceTable(_Table):
+class PriceTable(Table):
     """What a model costs, in US dollars for a million tokens."""
 
     input: Annotated[float, Field(ge=0)]
@@ -198,7 +193,7 @@ class PriceTable(_Table):
     """Of input that is written to the cache; likewise."""
 
 
-class Profile(_Table):
+class Profile(Table):
     """A size of the task: what `init --profile` puts in place of the task's own values."""
 
     budget: Budget | None = None
@@ -206,7 +201,7 @@ class Profile(_Table):
     source: str | None = None
 
 
-class TaskFile(_Table):
+class TaskFile(Table):
     """One `autoresearch.toml`."""
 
     task: Task
@@ -233,6 +228,16 @@ class TaskFile(_Table):
         return self
 
     @model_validator(mode="after")
+    def _one_source(self) -> TaskFile:
+        if self.run.evaluate is not None and self.metric.places:
+            raise ValueError("[run] evaluate decides on the number; leave it out, or pattern and file in [metric]")
+        for source in self.metric.places.values():
+            fixed = next((path for path in self.files.link if within(source.file or "", (path,))), None)
+            if fixed is not None:
+                raise ValueError(f"[metric] file {source.file} lies in {fixed}, which is linked and not to be written")
+        return self
+
+    @model_validator(mode="after")
     def _harnessed(self) -> TaskFile:
         if self.task.harness and (self.run.evaluate is None or not within("harness", self.files.immutable)):
             raise ValueError('with harness = true, [run] evaluate is needed and "harness" in [files] immutable')
@@ -244,6 +249,9 @@ class TaskFile(_Table):
     def _guarded_once(self) -> TaskFile:
         if self.metric.name in self.guard:
             raise ValueError(f"[guard] {self.metric.name} is the metric itself, which is judged by its own rules")
+        for name, bounds in self.guard.items():
+            if bounds.worse_by is not None and bounds.direction is None and direction_of(name) is None:
+                raise ValueError(f'[guard] {name}: which way is better? Add direction = "lower" or "higher"')
         if self.keep.max_memory_mb is not None and OLD_MEMORY_GUARD in self.guard:
             raise ValueError(f"[keep] max_memory_mb and [guard] {OLD_MEMORY_GUARD} say the same; leave out the first")
         return self
@@ -261,7 +269,11 @@ class TaskFile(_Table):
     @property
     def rules(self) -> Rules:
         """The rules of keeping in the words of the core."""
-        guards = [Guard(name, bounds.max, bounds.min) for name, bounds in self.guard.items()]
+        guards = [
+            Guard(name, bounds.max, bounds.min, bounds.worse_by, bounds.direction or direction_of(name) or "lower",
+                  bounds.against or "baseline")
+            for name, bounds in self.guard.items()
+        ]  # fmt: skip
         if self.keep.max_memory_mb is not None:
             guards.append(Guard(OLD_MEMORY_GUARD, self.keep.max_memory_mb))
         kept = self.keep.model_dump(exclude={"max_memory_mb"})

@@ -1,7 +1,7 @@
 """The skills and hooks in a person's own folders, for the coding agents of the machine; and taken away again.
 
-What is written is planned first, so that it can be shown. A record of it, with what was there before, is kept until it is
-taken away: then the folders are as they were, to the byte, but for what the person has changed since.
+What is written is planned first, so that it can be shown. A record of it, with what was there before, is kept until it
+is taken away: then the folders are as they were, to the byte, but for what the person has changed since.
 """
 
 from __future__ import annotations
@@ -69,7 +69,12 @@ class Home:
 
 def found(home: Home) -> list[str]:
     """Return the agents that are on this machine: their program, or a folder of theirs."""
-    places = {"claude": home.claude, "codex": home.codex, "gemini": home.root / ".gemini", "agents": home.root / ".agents"}
+    places = {
+        "claude": home.claude,
+        "codex": home.codex,
+        "gemini": home.root / ".gemini",
+        "agents": home.root / ".agents",
+    }
     return [name for name in AGENTS if shutil.which(name) or places[name].is_dir()]
 
 
@@ -90,8 +95,8 @@ def plan_install(home: Home, agents: Iterable[str]) -> Plan:
         wanted |= {home.root / SKILLS / name: content for name, content in skills.items()}
     if "claude" in chosen:
         wanted |= {home.claude / "skills" / name: content for name, content in skills.items()}
-    settings = [path for agent, path in (("claude", home.claude / "settings.json"), ("codex", home.codex / "hooks.json"))
-                if agent in chosen]  # fmt: skip
+    shared = {"claude": home.claude / "settings.json", "codex": home.codex / "hooks.json"}
+    settings = [path for agent, path in shared.items() if agent in chosen]
     if settings:
         wanted[home.root / HOOK] = (bundle / "hooks" / "autoresearch_hook.py").read_bytes()
     changes, left = [], []
@@ -131,7 +136,9 @@ def apply(home: Home, plan: Plan) -> None:
 def plan_removal(home: Home) -> Plan:
     """Return what takes everything away again; raise `PreconditionError` when nothing was installed."""
     if not home.state.exists():
-        raise PreconditionError("nothing was installed by this command", "see what it would do: autoresearch install-skill")
+        raise PreconditionError(
+            "nothing was installed by this command", "see what it would do: autoresearch install-skill"
+        )
     changes, left = [], []
     for name, entry in _record(home).items():
         path = Path(name)
@@ -188,7 +195,9 @@ def _without_hooks(content: bytes) -> bytes:
     """Return settings without our hooks; as they are where they cannot be read."""
     try:
         settings = json.loads(content)
-        hooks = {event: [group for group in groups if not _is_ours(group)] for event, groups in settings["hooks"].items()}
+        hooks = {
+            event: [group for group in groups if not _is_ours(group)] for event, groups in settings["hooks"].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return content
     if hooks == settings["hooks"]:
@@ -214,7 +223,9 @@ def _stored(home: Home) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise PreconditionError(f"{home.state} cannot be read: {error}", f"correct it, or remove it: rm {home.state}") from None
+        raise PreconditionError(
+            f"{home.state} cannot be read: {error}", f"correct it, or remove it: rm {home.state}"
+        ) from None
 
 
 def _folders(folder: Path, made: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from autoresearch.loop.agents import api
 from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
-from autoresearch.models.endpoint import Endpoint, Patience, Refusal
+from autoresearch.models.endpoint import Endpoint, Patience, Refusal, fields, refusal_of, rows
 from autoresearch.models.prices import Prices
 
 USUAL = "claude-sonnet-5"
@@ -79,16 +79,16 @@ class _Messages:
             said = result if self._call else {"type": "text", "text": complaint}
             self._messages.append({"role": "user", "content": [said]})
         data = self._endpoint.ask(lambda left_s: self._send(output, left_s), _refusal, limit_s)
-        content = api.rows(api.fields(data, "content"))
+        content = rows(fields(data, "content"))
         self._messages.append({"role": "assistant", "content": content})
         call = next((block for block in content if block.get("type") == "tool_use"), None)
-        self._call = str(api.fields(call, "id") or "")
+        self._call = str(fields(call, "id") or "")
         cut = {"max_tokens": f"it is longer than {output} tokens", "refusal": "the model refuses to answer"}
         return api.Answer(
-            api.fields(call, "input"),
+            fields(call, "input"),
             "".join(str(block.get("text")) for block in content if block.get("type") == "text"),
-            self._usage(api.fields(data, "usage")),
-            cut.get(str(api.fields(data, "stop_reason")), ""),
+            self._usage(fields(data, "usage")),
+            cut.get(str(fields(data, "stop_reason")), ""),
         )
 
     def _usage(self, used: object) -> Usage:
@@ -122,8 +122,8 @@ def _refusal(error: Exception) -> Refusal | None:
     import anthropic
 
     if isinstance(error, anthropic.APIStatusError):
-        told = api.fields(error.body, "error") or error.body
-        said, code = api.fields(told, "message") or error.message, api.fields(told, "type") or ""
+        told = fields(error.body, "error") or error.body
+        said, code = fields(told, "message") or error.message, fields(told, "type") or ""
         headers = {key.lower(): value for key, value in error.response.headers.items()}
         return Refusal(error.status_code, str(said), str(code), headers)
-    return api.refusal_of(error, anthropic.APIConnectionError, anthropic.APIError)
+    return refusal_of(error, anthropic.APIConnectionError, anthropic.APIError)

@@ -13,7 +13,7 @@ from autoresearch.loop.agents.answer import CHANGES, edit_of, object_in, schema
 from autoresearch.loop.agents.base import NOTHING, AgentGone, AgentResting, Brief, Edit, ProposalFailed
 from autoresearch.loop.edit import Change, EditRefused, Replacement, WholeFile, apply
 from autoresearch.loop.prompt import Prompt, code_files
-from autoresearch.models.endpoint import EndpointFailed, EndpointGone, EndpointResting, EndpointSilent, Refusal
+from autoresearch.models.endpoint import EndpointFailed, EndpointGone, EndpointResting, EndpointSilent, fields
 from autoresearch.models.prices import Prices
 
 MODEL = "AUTORESEARCH_MODEL"
@@ -197,31 +197,6 @@ def changes_of(arguments: object) -> list[Change]:
 def sent_by(prompt: Prompt, offered: Mapping[str, tuple[str, dict[str, Any]]]) -> int:
     """Return the bytes that a request sends, with 2,000 for what a maker puts around tools."""
     return len(prompt.text.encode("utf-8", "replace")) + len(str(offered)) + 2000
-
-
-def fields(data: object, *path: str) -> Any:
-    """Return what lies at a path in the objects of an answer; None where something on it is missing or no object."""
-    for key in path:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
-
-
-def rows(data: object) -> list[Mapping[str, Any]]:
-    """Return the objects of a list in an answer; none when it is no list."""
-    return [row for row in data if isinstance(row, Mapping)] if isinstance(data, list) else []
-
-
-def refusal_of(error: Exception, unconnected: type[Exception], other: type[Exception]) -> Refusal | None:
-    """Return what an exception without a status means; None for one that is a mistake of ours.
-
-    `unconnected` and `other` are the classes of the client: no connection, and an answer that is none.
-    """
-    if isinstance(error, unconnected):
-        cause = error.__cause__
-        return Refusal(None, str(cause or error), broken=not type(cause).__name__.startswith(("Connect", "Pool")))
-    if isinstance(error, other | ValueError):  # JSON that is none, among others
-        return Refusal(200, f"an answer that cannot be read: {error}", broken=True)
-    return None
 
 
 def _ask(conversation: Conversation, complaint: str, output: int, limit_s: float, bill: Bill) -> Answer:

@@ -17,7 +17,8 @@ from autoresearch.loop.agents import api
 from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
-from autoresearch.models.endpoint import Endpoint, Patience, Refusal
+from autoresearch.models.chat import refusal
+from autoresearch.models.endpoint import Endpoint, Patience, fields, rows
 from autoresearch.models.prices import Prices
 
 USUAL = "gpt-5.5"
@@ -80,14 +81,14 @@ class _Asked:
 
     def _get(self, resource: str, request: Mapping[str, Any], limit_s: float) -> object:
         """Return the answer to a request as plain objects."""
-        return self._endpoint.ask(lambda left_s: _send(resource, request, left_s), _refusal, limit_s)
+        return self._endpoint.ask(lambda left_s: _send(resource, request, left_s), refusal, limit_s)
 
     def _usage(self, used: object, read: str, wrote: str) -> Usage:
         """Return the usage of an answer, whose counts are `read` and `wrote`."""
         if not isinstance(used, dict):
             return Usage(self._model, usd=None)
-        details = api.fields(used, f"{read}_details")
-        cached, written = (int(number(api.fields(details, key))) for key in ("cached_tokens", "cache_write_tokens"))
+        details = fields(used, f"{read}_details")
+        cached, written = (int(number(fields(details, key))) for key in ("cached_tokens", "cache_write_tokens"))
         usage = Usage(self._model, int(number(used.get(read))), cached, written, int(number(used.get(wrote))))
         return self._prices.priced(usage)
 
@@ -122,21 +123,21 @@ class _Responses(_Asked):
             "prompt_cache_key": self._tag,
         }
         data = self._get("responses", request, limit_s)
-        items = api.rows(api.fields(data, "output"))
+        items = rows(fields(data, "output"))
         self._input += items
         call = next((item for item in items if item.get("type") == "function_call"), None)
-        self._call = str(api.fields(call, "call_id") or "")
-        parts = [part for item in items for part in api.rows(item.get("content"))]
+        self._call = str(fields(call, "call_id") or "")
+        parts = [part for item in items for part in rows(item.get("content"))]
         cut = ""
-        if api.fields(data, "status") == "incomplete":
-            why = api.fields(data, "incomplete_details", "reason")
+        if fields(data, "status") == "incomplete":
+            why = fields(data, "incomplete_details", "reason")
             cut = f"it is longer than {output} tokens" if why == "max_output_tokens" else str(why)
         elif any(part.get("type") == "refusal" for part in parts):
             cut = "the model refuses to answer"
         return api.Answer(
-            _arguments(api.fields(call, "arguments")),
+            _arguments(fields(call, "arguments")),
             "".join(str(part.get("text")) for part in parts if part.get("type") == "output_text"),
-            self._usage(api.fields(data, "usage"), "input_tokens", "output_tokens"),
+            self._usage(fields(data, "usage"), "input_tokens", "output_tokens"),
             cut,
         )
 
@@ -167,18 +168,18 @@ class _Completions(_Asked):
             "max_tokens": output,
         }
         data = self._get("chat.completions", request, limit_s)
-        choice = next(iter(api.rows(api.fields(data, "choices"))), None)
-        call = next(iter(api.rows(api.fields(choice, "message", "tool_calls"))), None)
-        self._call = str(api.fields(call, "id") or "")
-        text = str(api.fields(choice, "message", "content") or "")
+        choice = next(iter(rows(fields(data, "choices"))), None)
+        call = next(iter(rows(fields(choice, "message", "tool_calls"))), None)
+        self._call = str(fields(call, "id") or "")
+        text = str(fields(choice, "message", "content") or "")
         said: dict[str, Any] = {"role": "assistant", "content": text}
         self._messages.append({**said, "tool_calls": [call]} if self._call else said)
-        reason = str(api.fields(choice, "finish_reason"))
+        reason = str(fields(choice, "finish_reason"))
         cut = {"length": f"it is longer than {output} tokens", "content_filter": "the server refuses it"}
         return api.Answer(
-            _arguments(api.fields(call, "function", "arguments")),
+            _arguments(fields(call, "function", "arguments")),
             text,
-            self._usage(api.fields(data, "usage"), "prompt_tokens", "completion_tokens"),
+            self._usage(fields(data, "usage"), "prompt_tokens", "completion_tokens"),
             cut.get(reason, ""),
         )
 
@@ -207,15 +208,3 @@ def _send(resource: str, request: Mapping[str, Any], left_s: float) -> object:
             return place.with_raw_response.create(**request).http_response.json()
         except openai.APITimeoutError:
             raise TimeoutError from None
-
-
-def _refusal(error: Exception) -> Refusal | None:
-    """Return what an exception of the package means; None for one that is a mistake of ours."""
-    import openai
-
-    if isinstance(error, openai.APIStatusError):
-        told = api.fields(error.body, "error") or error.body
-        code = " ".join(str(name) for key in ("code", "type") if (name := api.fields(told, key)))
-        headers = {key.lower(): value for key, value in error.response.headers.items()}
-        return Refusal(error.status_code, str(api.fields(told, "message") or error.message), code, headers)
-    return api.refusal_of(error, openai.APIConnectionError, openai.APIError)

@@ -11,6 +11,7 @@ from pathlib import Path
 from autoresearch.journal.events import experiment_of
 from autoresearch.journal.fields import Event
 from autoresearch.journal.file import parsed
+from autoresearch.journal.import_events import entry_of
 
 MOST_BYTES = 64 * 2**20
 """Read at once; a journal of 20,000 experiments has 27 MB."""
@@ -70,7 +71,7 @@ def tail_of(path: Path, since: Position | None) -> Tail | None:
 
 def _number(event: Event) -> int | None:
     try:
-        return experiment_of(event)
+        return experiment_of(entry_of(event) or event)
     except ValueError:  # the session cannot be folded either, and the page says which line it is
         return None
 

@@ -117,12 +117,12 @@ class Isolation:
     def end(self) -> tuple[str, tuple[str, ...]]:
         """Compare, put back, and return why the run counts as tampered (else empty), and remarks."""
         reasons, same = self.tamper_check.changes() if self.tamper_check is not None else ([], [])
-        told = [f"{what} while it ran, and put back" for what in reasons]
-        return "; ".join(dict.fromkeys(told)), tuple(dict.fromkeys([*self.remarks, *same]))
+        return "; ".join(dict.fromkeys(reasons)), tuple(dict.fromkeys([*self.remarks, *same]))
 
     def _open(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
         """Return what a run reaches whose evaluator may import what it has changed: all but what is held out."""
         ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
+        ours += [self.workspace.root / linked for linked in self.task.files.link]  # which may itself be a link
         fixed = tuple({path.resolve() for path in ours if path.exists()})
         more = self._writable()
         folder = self.workspace.slot / what

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +19,18 @@ from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.git_backup import Held, damaged, false, hold, put_back
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
+from autoresearch.workspace.init_options import LINKABLE
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import Workspace
 
 SMALL = 64 * 2**10
 """Bytes up to which a file of an earlier run is held whole; of a larger one only its state is known."""
+
+CACHES = ("__pycache__", ".cache", ".pytest_cache", ".vite")
+"""Folders in linked ones that programs write by the way, and no program reads for what it computes."""
+
+MOST_LINKED = 100_000
+"""Files of one link that are compared."""
 
 HELD = 16 * 2**20
 """Bytes of such files that are held in all, the newest runs first."""
@@ -47,6 +54,8 @@ class TamperCheck:
     small: dict[Path, bytes]
     touched: dict[str, int] = field(default_factory=dict)
     """Immutable path -> when its entry last changed, which no program can set."""
+    linked: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """File in what is linked into the snapshots -> its state."""
 
     @classmethod
     def of(
@@ -68,11 +77,14 @@ class TamperCheck:
             runs=runs,
             small=_held(runs),
             touched={path: (workspace.root / path).stat().st_ctime_ns for path in immutable},
+            linked=dict(_linked(workspace.root, task.files.link)),
         )  # fmt: skip
 
     def changes(self) -> tuple[list[str], list[str]]:
         """Compare and put back; return what was changed, and what was written to and is the same, a phrase each."""
         changed = [*self._journal(), *self._immutable(), *self._objects(), *self._refs(), *self._runs()]
+        changed = [f"{what} while it ran, and put back" for what in changed]
+        changed += [f"{what} while it ran, and is linked into every run" for what in self._linked()]
         same = [
             f"{path} was written to while it ran, and is what it was"
             for path, when in (self.touched if self._here() else {}).items()
@@ -129,6 +141,14 @@ class TamperCheck:
             lost = sum(path not in self.small for path in wrong)
             yield f"files of other runs were changed ({len(wrong) + len(new)}, first {first}; {lost} not put back)"
 
+    def _linked(self) -> Iterator[str]:
+        """Look at what is linked: it is large, so nothing of it is held, and what was changed stays so."""
+        now = dict(_linked(self.workspace.root, {path.partition("//")[0] for path in self.linked}))
+        wrong = [path for path, state in self.linked.items() if now.get(path) != state]
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            yield f"{wrong[0].replace('//', '/').rstrip('/')}{more} was changed"
+
     def _keep_aside(self, name: str, content: bytes | None) -> None:
         """Keep what was found, so that a person's work is not lost when it was a person's."""
         if content is not None:
@@ -160,6 +180,23 @@ def _states(workspace: Workspace, own: Path) -> Iterator[tuple[Path, State]]:
             with contextlib.suppress(OSError):
                 about = (here / name).lstat()
                 yield here / name, (about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+def _linked(root: Path, links: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield (link, `//` and the path in it; its state) of every file in what is linked. Of installed packages the time
+    of the entry does not count: a package manager that links the same file elsewhere changes it."""
+    for link in sorted(links):
+        top = (root / link).resolve()
+        files = [top] if top.is_file() else []
+        for folder, folders, names in os.walk(top):
+            folders[:] = [name for name in folders if name not in CACHES]
+            files += [Path(folder, name) for name in names]
+        for path in files[:MOST_LINKED]:
+            with contextlib.suppress(OSError):
+                about = path.lstat()
+                times = (about.st_mtime_ns,) if link in LINKABLE else (about.st_mtime_ns, about.st_ctime_ns)
+                inside = path.relative_to(top).as_posix() if path != top else ""
+                yield f"{link}//{inside}", (about.st_ino, about.st_size, *times)
 
 
 def _held(runs: dict[Path, State]) -> dict[Path, bytes]:

@@ -1,0 +1,4 @@
+from oracle.client import main
+
+if __name__ == "__main__":
+    main()

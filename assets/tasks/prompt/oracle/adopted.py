@@ -1,0 +1,155 @@
+"""Models that set-up did not train: a kept one of the task pretrain, and those of the hub.
+
+Both splits have the same model; their targets differ by key. Weights are loaded as tensors alone: no pickle, and no
+code of the hub. The program of a pretrain model is its own train.py, which whoever names it here trusts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from harness.errors import TaskError
+from harness.files import write_json
+from harness.text.tokenizer import Tokenizer
+from torch import Tensor, nn
+
+from oracle.bases import Base, printable_ids, with_tokens
+from oracle.frozen import Frozen
+from oracle.gpt import embedded
+
+OF_PRETRAIN = ("train.py", "prepare.py", "autoresearch.toml")
+
+
+def make(folder: Path, source: str) -> dict[str, Any]:
+    """Fill `folder` with what `load` reads; return what the manifest says of it. Raises TaskError."""
+    if Path(source).name != "model.pt":
+        write_json(folder / "model.json", {"kind": "hub", "id": source})
+        model, _ = from_hub(source)
+        return {"model": source, "told": f"{source}: {millions(model)}"}
+    weights = Path(source).expanduser().resolve()
+    workspace = next((p for p in weights.parents if all((p / name).is_file() for name in OF_PRETRAIN)), None)
+    if workspace is None:
+        raise TaskError(f"{source} is not in a workspace of pretrain; give the model.pt of one of its kept runs")
+    for name in OF_PRETRAIN:
+        shutil.copy(workspace / name, folder / name)
+    shutil.copy(weights, folder / "model.pt")
+    with imported(workspace, "prepare") as prepare:
+        prepare.tokenizer().save(folder / "tokenizer.json")
+    write_json(folder / "model.json", {"kind": "pretrain"})
+    return {"model": source, "told": f"{weights}: {millions(from_pretrain(folder))}"}
+
+
+def millions(model: nn.Module) -> str:
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
+
+
+def load(data: Path, about: dict[str, Any], device: torch.device, length: int, wanted: int) -> Base:
+    """What `make` has left. Raises TaskError."""
+    if about["kind"] == "pretrain":
+        model = from_pretrain(data).to(device)
+        return with_tokens(model, Tokenizer.load(data / "tokenizer.json"), length, wanted)
+    model, tokens = from_hub(about["id"])
+    special = set(tokens.all_special_ids)
+    ids = printable_ids("" if i in special else tokens.decode([i]) for i in range(len(model.table)))
+    bos = next(i for i in (tokens.bos_token_id, tokens.eos_token_id, 0) if i is not None)
+    return Base(
+        Frozen(model.to(device), bos, length, wanted), ids, tokens.decode,
+        lambda text: tokens.encode(text, add_special_tokens=False),
+    )  # fmt: skip
+
+
+class Hub(nn.Module):
+    """A causal language model of transformers in the words of `oracle.frozen`."""
+
+    on_meta = False  # some read a number of their masks
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.context = model.config.max_position_embeddings
+
+    @property
+    def table(self) -> Tensor:
+        return self.model.get_input_embeddings().weight
+
+    def forward(self, ids: Tensor, x: Tensor | None = None, last: int | None = None) -> Tensor:
+        e = embedded(self.table, ids, x)
+        return self.model(inputs_embeds=e, logits_to_keep=last or 0, use_cache=False).logits
+
+
+def from_hub(name: str) -> tuple[Hub, Any]:
+    """(model, tokenizer) by the id, or the folder, of a model. Raises TaskError."""
+    try:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError:
+        raise TaskError("a model of the hub needs transformers; install it, or use source = trained") from None
+    try:
+        # Attention written out, so that each of its products is counted on every device.
+        model = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
+        )
+        return Hub(model), AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # for the user, every error of hub and network is the same
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+        raise TaskError(f"{name} cannot be loaded ({reason}); try again, or use source = trained") from None
+
+
+class Pretrained(nn.Module):
+    """A model of the task pretrain in the words of `oracle.frozen`: its tables of embeddings read weights, too."""
+
+    def __init__(self, model: nn.Module, context: int) -> None:
+        super().__init__()
+        self.model, self.context = model, context
+
+    @property
+    def table(self) -> Tensor:
+        """Of the first of its tables, by which a search measures how far tokens are from each other."""
+        return self.tables()[0].weight
+
+    def tables(self) -> list[nn.Embedding]:
+        return [module for module in self.model.modules() if isinstance(module, nn.Embedding)]
+
+    def forward(self, ids: Tensor, x: Tensor | None = None, last: int | None = None) -> Tensor:
+        hooks = [
+            table.register_forward_hook(lambda own, _, __: embedded(own.weight, ids, x)) for table in self.tables()
+        ]
+        try:
+            return self.model(ids)[:, -(last or ids.size(1)) :]
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def from_pretrain(folder: Path) -> Pretrained:
+    """The model whose program and weights are in `folder`. Raises TaskError."""
+    try:
+        with imported(folder, "train") as program:
+            model = program.build_model()
+            context = program.MAX_SEQ_LEN
+        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+    except (RuntimeError, AttributeError, SystemExit) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise TaskError(f"train.py of the workspace does not fit these weights ({reason}); name a kept run") from None
+    return Pretrained(model, context)
+
+
+@contextmanager
+def imported(folder: Path, name: str) -> Iterator[ModuleType]:
+    """A module of another workspace, which may import its own prepare.py while this lasts."""
+    ours = {key: sys.modules.pop(key) for key in ("prepare", "train") if key in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+        for key in ("prepare", "train"):
+            sys.modules.pop(key, None)
+        sys.modules.update(ours)

@@ -1,0 +1,250 @@
+"""Data, base model and scoring rule of the sft task; the trainer may not change this file. Its commands:
+harness/command_line.py.
+
+A GPT that set-up has trained on text is tuned to answer; the score is bits per byte of held-out responses. The forward
+pass is the harness's, and what a run leaves is weights: the grader runs no code of the trainer. A model that knows the
+split by heart shows against a control on which no decision rests. Two sources:
+
+    python    documented functions of Python's library: from signature and docstring to body; offline
+    a path    a jsonl or parquet file of chats, as `autoresearch generate` writes them
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from harness.base import BaseTask
+from harness.command_line import main
+from harness.device import pick_device, prepare_cpu
+from harness.errors import TaskError
+from harness.files import Progress, data_path, read_json, write_json
+from harness.probes import FEWEST_DOCUMENTS, check_contamination
+from harness.scores import cross_entropy
+from harness.task import Allowances, Budget, read_task_file
+from harness.text import documents
+from harness.text.rows import open_rows
+from harness.text.task import Profile as TextProfile
+from harness.text.task import TextTask
+from harness.text.tokenizer import Tokenizer
+from harness.weights import grade_weights
+from pairs import arrays, chats, library
+
+if TYPE_CHECKING:
+    from harness.lm import GPT
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = ("pairs.py",)
+"""What decides a score beside this file."""
+
+BASE = "base"
+"""The folder of the data that a run may read: weights and tokenizer of the base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The sizes of one scale of the task. Results of different profiles are not comparable."""
+
+    layers: int  # of the base that set-up trains, as what follows
+    width: int
+    heads: int
+    vocab: int
+    length: int  # T: tokens of the longest conversation
+    text_bytes: int  # of Python's own text
+    steps: int
+    batch: int  # also of a scoring
+    most: int  # responses of a held-out split
+    allowances: Allowances
+
+
+PROFILES = {
+    "full": Profile(8, 512, 8, 4096, 512, 32 * 10**6, 6000, 32, 2000, Allowances(60, 120, 2**31)),
+    "small": Profile(4, 256, 4, 2048, 256, 16 * 10**6, 2000, 32, 2000, Allowances(30, 60, 2**30)),
+    "tiny": Profile(2, 128, 4, 1024, 128, 8 * 10**6, 500, 32, 500, Allowances(15, 0, 2**26)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """[options] of autoresearch.toml."""
+
+    profile: str = field(default="tiny", metadata={"choices": tuple(PROFILES), "help": "the scale of the task"})
+    source: str = field(default="python", metadata={"help": "python, or the path of a jsonl or parquet file of chats"})
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise TaskError(f"no profile is called {self.profile!r}; choose from: {', '.join(PROFILES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What `TextTask` reads."""
+
+    tokenizer: str = "bpe"
+    source: str = "python"
+    column: str = "text"
+    seq_len: int = 0
+    profile: str = "text"
+
+
+class BaseText(TextTask):
+    """What the base is trained on: Python's own text, without the folders whose functions are held out. Nobody reads
+    the small splits of it."""
+
+    name = "sft"
+
+    def source_files(self, workers: int = 4) -> dict[Path, int]:
+        files = [path for path in documents.python_files() if not documents.held_out_of_python(path)]
+        return documents.limited(files, self.profile.text_bytes)
+
+    def share(self, total: int) -> documents.Share:
+        return lambda path: (0.02, True)
+
+
+class Sft(BaseTask):
+    """The sft task: `harness.weights.FixedTask`."""
+
+    name = "sft"
+
+    def __init__(self, folder: Path, options: Options, budget: Budget) -> None:
+        super().__init__(folder, options, budget)
+        self.profile = PROFILES[options.profile]
+        self.allowances = self.profile.allowances
+        if budget.kind == "flops":
+            raise TaskError("the budget of this task is { seconds = N }, or tokens (conversations) or steps")
+
+    def data_folder(self) -> Path:
+        source, o = self.options.source, self.options
+        about = sys.version if source == "python" else str(Path(source).expanduser().resolve())
+        sizes = {name: size for name, size in asdict(self.profile).items() if name != "allowances"}
+        return data_path(self.name, o.profile, self.version, sizes, source == "python", about)
+
+    @cached_property
+    def text(self) -> BaseText:
+        """Text and tokenizer of the base, made unless they are there."""
+        p = self.profile
+        sizes = TextProfile(p.length, p.vocab, 2**14, 64, 0, p.text_bytes, 4 * 10**6, 0, True, Allowances())
+        made = BaseText(self.folder, TextOptions(), self.budget, sizes)
+        made.prepare()
+        return made
+
+    def make(self, workers: int) -> Mapping[str, Mapping[str, np.ndarray]]:
+        p, source = self.profile, self.options.source
+        found = library() if source == "python" else chats(Path(source).expanduser())
+        made = arrays(found, self.text.tokenizer(), p.length, p.most)
+        for split, own in made.items():
+            if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
+                told = f"{source} has {len(own['ids'])} conversations of at most {p.length} tokens for {split}"
+                raise TaskError(f"{told}, and {FEWEST_DOCUMENTS} are needed; give --source a file with more of them")
+        return made
+
+    def complete(self, folder: Path) -> None:
+        """Train the base, and score it as it is."""
+        import torch
+        from harness import lm
+
+        p, text = self.profile, self.text
+        rows, progress = np.asarray(open_rows(text.prepared() / "train.bin")), Progress("base")
+        torch.manual_seed(1)
+        model = lm.GPT(lm.Sizes(p.layers, p.width, p.heads, p.vocab, p.length)).to(device())
+
+        def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            ids = rows[rng.integers(0, len(rows), p.batch)].astype(np.int64)
+            return ids, np.ones((p.batch, p.length), bool)
+
+        loss = lm.train(model, draw, p.steps, 1, lambda n, at: progress.update(f"step {n} of {p.steps}, loss {at:.3f}"))
+        progress.done(f"loss {loss:.3f} nats a token after {p.steps} steps")
+        (folder / BASE).mkdir()
+        lm.save(model, folder / BASE)
+        text.tokenizer().save(folder / BASE / "tokenizer.json")
+        scores = {}
+        for split in ("search", "locked"):
+            own = [np.load(folder / split / f"{name}.npy") for name in ("ids", "span")]
+            scores[split], _ = summed(answers(model, *own, text.tokenizer().token_bytes(), p.batch))
+        write_json(folder / BASE / "scores.json", scores)
+
+    def files(self, split: str) -> tuple[str, ...]:
+        return (*super().files(split), *super().files("control"), *super().files(BASE))
+
+    def base(self) -> GPT:
+        """The model that a run begins with, on the CPU. Raises TaskError."""
+        from harness import lm
+
+        return lm.load(self.data_folder() / BASE)  # not `prepared`, whose folder a run cannot list
+
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer.load(self.data_folder() / BASE / "tokenizer.json")
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(tensor.shape) for name, tensor in self.base().state_dict().items()}
+
+    def score(self, weights: Mapping[str, np.ndarray], split: str, folder: Path) -> dict[str, float]:
+        import torch
+
+        model = self.base().to(device())
+        model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
+        own, control = (self.arrays(name) for name in (split, "control"))
+        count, sizes = len(own["ids"]), self.tokenizer().token_bytes()
+        both = (np.concatenate((own[name], control[name])) for name in ("ids", "span"))
+        found = answers(model, *both, sizes, self.profile.batch)
+        check_contamination(found[:count, :2], found[count:, :2], data="responses")
+        bits, exact = summed(found[:count])
+        base = read_json(self.data_folder() / BASE / "scores.json")[split]
+        return {"response_bpb": bits, "exact_match": exact, "base_bpb": base}
+
+
+def device() -> Any:
+    """What to compute on, set up for it."""
+    own = pick_device()
+    if own.type == "cpu":
+        prepare_cpu()
+    return own
+
+
+def answers(model: GPT, ids: np.ndarray, span: np.ndarray, sizes: np.ndarray, batch: int) -> np.ndarray:
+    """float64 [N, 3] of conversations `ids` [N, T + 1] with a response at `span` [N, 2]: its nats, those of its end
+    among them; its bytes by `sizes` [V]; and whether it is what the model writes, token for token the likeliest."""
+    import torch
+
+    found = np.empty((len(ids), 3))
+    for start in range(0, len(ids), batch):
+        here = slice(start, start + batch)
+        rows, places = ids[here].astype(np.int64), np.arange(1, ids.shape[1])
+        counted = (places >= span[here, :1]) & (places < span[here, 1:])
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(rows[:, :-1]).to(model.head.weight.device)).float().cpu().numpy()
+        exact = ((logits.argmax(-1) == rows[:, 1:]) | ~counted).all(1)
+        nats = (cross_entropy(logits, rows[:, 1:]) * counted).sum(1)
+        found[here] = np.stack((nats, (sizes[rows[:, 1:]] * counted).sum(1), exact), 1)
+    return found
+
+
+def summed(found: np.ndarray) -> tuple[float, float]:
+    """(bits per byte, part of the responses that are exact) of what `answers` has found."""
+    nats, size, exact = found.sum(0)
+    return float(nats / size / math.log(2)), float(exact / len(found))
+
+
+try:
+    TASK = Sft(HERE, *read_task_file(HERE, Options))
+except TaskError as error:
+    raise SystemExit(f"error: {error}") from None
+PROFILE = TASK.options.profile
+
+
+def base_model() -> GPT:
+    """The model to tune, on the CPU. Exits with one line when it is not there."""
+    try:
+        return TASK.base()
+    except TaskError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main(HERE, Options, Sft, grade=grade_weights, programs=PROGRAMS)
