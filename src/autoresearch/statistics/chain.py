@@ -1,12 +1,12 @@
-"""How much of a chain of kept changes is luck: every change was run once, and each better number was kept.
+"""The true values behind a chain of kept changes, as a hidden Markov chain on a grid, for one noise of a run.
 
-Model. Each change moves the true value of its base by an effect: none at all for many, else for better or for worse,
-each side half normal (the unimodal prior with a point mass at zero of Stephens, "False discovery rates: a new deal",
-Biostatistics 2017). A run adds normal noise. Which base a change was tried on follows from what was kept, so the true
-values of the bases are a hidden Markov chain, and all runs speak of it: the discards of a base tell where it really
-is. Given every run, what was kept because it was lucky needs no further correction. What the prior is, is averaged
-over a grid by how well each fits the log (a full Bayes treatment in place of one best fit, since short logs leave it
-open), and so is the noise where it is not known. Lower is better.
+Each change moves the true value of its base by an effect: none at all for many, else for better or for worse, each side
+half normal or a mixture of two of them (the unimodal prior with a point mass at zero of Stephens, "False discovery rates: a new deal", Biostatistics
+2017). A run adds normal noise. Which base a change was tried on follows from what was kept, so the true values of the
+bases are a hidden Markov chain, and every run speaks of it: the discards of a base tell where it really is. Lower is
+better.
+
+Everything is computed for all priors of a grid at once: the last axis of an array, P, counts them.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-NONE = (0.2, 0.4, 0.6, 0.75, 0.88, 0.96)
+NONE = (0.15, 0.4, 0.65, 0.85, 0.97)
 """Shares of changes without effect that are thought possible."""
-GOOD = (0.08, 0.25, 0.5)
+GOOD = (0.01, 0.06, 0.2, 0.5)
 """Of the others, shares that are for the better."""
-GOOD_SCALES = (0.5, 1.0, 2.0, 4.0, 10.0, 30.0)
-BAD_SCALES = (1.0, 4.0, 16.0)
+GOOD_SCALES = (0.6, 1.2, 2.5, 6.0, 20.0)
+BAD_SCALES = (0.6, 2.5, 10.0, 50.0)
 """Sizes of effects, in units of the noise of a run."""
+SMALL = (0.0, 0.85)
+"""Shares of the effects of either side that are smaller by `SMALLER` than the others: none, or most of them."""
+SMALLER = 0.08
 
-OUTLIERS = 0.01
-"""Share of runs that say nothing: diverged, or another data set."""
-REACH = 40.0
-"""Worse than its base by so many noises, a run tells nothing of where the base is."""
+ODD = 0.01
+"""Share of runs, and of moves, that may be anything: diverged, or another data set."""
 CELLS = 3
 """Grid cells in one noise."""
-MOST_CELLS = 6000
-MANY = 300
-"""Runs from which on the grid of priors is searched along its axes instead of whole, as it is for an unknown noise."""
-DRAWS = 4000
-LEVEL = 0.9
-SIGMAS = 14
-"""Noises that are tried where it is not known."""
-IDENTIFIED = 3.0
-"""The noise is known well enough when the ends of its interval are no further apart than this factor."""
+HALF = 8 * CELLS
+"""A base is looked for so many cells around its own value: eight noises."""
+WIDTH = 2 * HALF + 1
+BETTER, WORSE = 30 * CELLS, 120 * CELLS
+"""Further from its base than so many cells, a run is taken for an odd one."""
+PRUNE_EVERY, PRUNED = 40, 25.0
+"""After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,269 +54,182 @@ class Trial:
     """How many the value is the mean of."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptGain:
-    """What is left of the claim of one kept change."""
-
-    at: int
-    """Its place among the trials."""
-    claimed: float
-    """Over the value of the base before it."""
-    mean: float
-    low: float
-    high: float
-    real: float
-    """The probability that it is a gain at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What a log is worth."""
-
-    noise: float
-    noise_low: float
-    noise_high: float
-    """The interval that holds it, of `LEVEL`; its own value where it was given."""
-    claimed: float
-    """Of the whole chain: the first value against the last kept one."""
-    mean: float
-    low: float
-    high: float
-    """What of it is expected to be there when both ends are run again, with the interval of `LEVEL`."""
-    steps: tuple[KeptGain, ...]
-    none: float
-    """Share of the changes that have no effect, on average."""
-
-
-class NotIdentifiable(ValueError):
-    """The log does not tell its own noise."""
-
-
-def audit(trials: Sequence[Trial], noise: float | None, *, rounding: float = 0.0, seed: int = 0) -> Audit:
-    """Return what the chain of a log is worth; `noise` is the standard deviation of one run, None where nobody knows.
-
-    `rounding` is the unit of the last digit that the values have. Raises `NotIdentifiable` where the noise is not known
-    and the log does not tell it, `ValueError` without a kept change.
-    """
+def priors() -> Any:
+    """Return the priors of the grid, [5, P]: share without effect, share of the others that is good, the scales of the
+    good and of the bad, share of either that is small."""
     import numpy as np
 
-    if not any(t.kept for t in trials[1:]):
-        raise ValueError("nothing was kept")
-    if noise is not None:
-        sigmas = [math.hypot(noise, rounding / math.sqrt(12))]
-    else:
-        sigmas = possible_noises(trials, rounding)
-    weights: list[tuple[float, float, tuple[float, ...]]] = []  # log likelihood, noise, prior
-    for sigma in sigmas:
-        chain = Chain(trials, sigma)
-        weights += [(fit, sigma, prior) for prior, fit in chain.fits(whole=noise is not None and len(trials) < MANY)]
-    best = max(fit for fit, _, _ in weights)
-    chances = np.array([math.exp(fit - best) for fit, _, _ in weights])
-    chances /= chances.sum()
-    values = np.array([sigma for _, sigma, _ in weights])
-    low, middle, high = quantiles(values, chances, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2))
-    if noise is None and high > IDENTIFIED * low:
-        raise NotIdentifiable(f"the noise may be anything from {low:.3g} to {high:.3g}")
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(DRAWS, chances)
-    paths: list[Any] = []
-    for sigma in sigmas:
-        chain = Chain(trials, sigma)
-        for (_, mine, prior), count in zip(weights, counts, strict=True):
-            if mine == sigma and count:
-                paths.append(chain.draws(prior, int(count), rng))
-    drawn = np.concatenate(paths)  # [DRAWS, bases]
-    return summary(trials, drawn, (low, middle, high), float((chances * [p[0] for _, _, p in weights]).sum()))
+    return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, BAD_SCALES, SMALL)]).T
 
 
-def summary(trials: Sequence[Trial], drawn: Any, noise: tuple[float, float, float], none: float) -> Audit:
-    import numpy as np
-
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    bases = [0, *(at for at, t in enumerate(trials) if t.kept and at)]
-    steps = []
-    for k in range(1, len(bases)):
-        gains = drawn[:, k - 1] - drawn[:, k]
-        low, high = np.quantile(gains, ends)
-        claimed = trials[bases[k - 1]].value - trials[bases[k]].value
-        steps.append(KeptGain(bases[k], claimed, float(gains.mean()), float(low), float(high), float((gains > 0).mean())))
-    total = drawn[:, 0] - drawn[:, -1]
-    low, high = np.quantile(total, ends)
-    claimed = trials[0].value - trials[bases[-1]].value
-    return Audit(noise[1], noise[0], noise[2], claimed, float(total.mean()), float(low), float(high), tuple(steps), none)
-
-
-def possible_noises(trials: Sequence[Trial], rounding: float) -> list[float]:
-    """Return the noises to try: from far below the closest neighbours of the log to all of its spread."""
-    values = sorted(t.value for t in trials)
-    middle = values[len(values) // 4 : 3 * len(values) // 4 + 1]
-    widest = max(middle[-1] - middle[0], (values[-1] - values[0]) / 1e3) or rounding
-    least = max(widest / 300, rounding / math.sqrt(12))
-    if not 0 < least < widest:
-        raise NotIdentifiable("its values hardly differ")
-    return [least * (widest / least) ** (i / (SIGMAS - 1)) for i in range(SIGMAS)]
-
-
-def quantiles(values: Any, chances: Any, at: Sequence[float]) -> tuple[float, ...]:
-    import numpy as np
-
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(chances[order])
-    return tuple(float(values[order][np.searchsorted(reached, q * reached[-1]).clip(0, len(order) - 1)]) for q in at)
+def parts(prior: Any) -> list[tuple[int, Any, Any]]:
+    """Return the half normals that effects are drawn from: side (-1 is better), share of all changes, scale, [P] each."""
+    none, good, good_scale, bad_scale, small = prior
+    found = []
+    for side, share, scale in ((-1, (1 - none) * good, good_scale), (1, (1 - none) * (1 - good), bad_scale)):
+        found += [(side, share * (1 - small), scale), (side, share * small, scale * SMALLER)]
+    return found
 
 
 class Chain:
-    """The bases of a log, on a grid of true values, for one noise."""
+    """The bases of a log, on a grid of true values, for one noise `sigma` of a run."""
 
     def __init__(self, trials: Sequence[Trial], sigma: float) -> None:
         import numpy as np
 
-        self.sigma = sigma
-        kept = [t.value for at, t in enumerate(trials) if t.kept or not at]
-        low, high = min(kept) - 6 * sigma, max(kept) + 6 * sigma
-        self.step = max(sigma / CELLS, (high - low) / MOST_CELLS)
-        self.size = int((high - low) / self.step) + 2
-        self.grid = low + self.step * np.arange(self.size)
+        self.sigma, self.step = sigma, sigma / CELLS
+        self.zero = trials[0].value
+        values = [t.value for t in trials]
+        self.range = max(max(values) - min(values), sigma)
+        self.odd = 0
+        """Discards that are further from their base than the tables reach."""
+        bases = [t for at, t in enumerate(trials) if t.kept or not at]
+        self.centres = [round((t.value - self.zero) / self.step) for t in bases]
+        cells = np.arange(-HALF, HALF + 1)
         self.own: list[Any] = []
-        """Of each base, the log likelihood of its own runs, [G]."""
-        self.children: list[Any] = []
-        """Of each base, how many discards lie in each cell of a grid that reaches REACH noises further, [G + more]."""
-        self.more = int(REACH * sigma / self.step)
-        self.count = len(trials)
-        counts = np.zeros(self.size + 2 * self.more)
+        """Of each base the log likelihood of its own runs, [WIDTH]."""
+        for trial, centre in zip(bases, self.centres, strict=True):
+            sd = sigma / math.sqrt(trial.runs)
+            off = (trial.value - self.zero - self.step * (centre + cells)) / sd
+            self.own.append(-0.5 * off**2 - math.log(sd))
+        self.children: dict[int, Any] = {}
+        """Runs of a discard -> how many of each base's discards lie in each cell around its centre, [bases, cells]."""
+        base = -1
         for at, trial in enumerate(trials):
             if trial.kept or not at:
-                if at:
-                    self.children.append(counts)
-                    counts = np.zeros(self.size + 2 * self.more)
-                sd = sigma / math.sqrt(trial.runs)
-                self.own.append(-0.5 * ((trial.value - self.grid) / sd) ** 2 - math.log(sd))
-            else:
-                cell = round((trial.value - low) / self.step) + self.more
-                if 0 <= cell < len(counts):
-                    counts[cell] += 1
-        self.children.append(counts)
-        self.kept = len(self.own) - 1
+                base += 1
+                continue
+            away = round((trial.value - self.zero) / self.step) - self.centres[base]
+            if not -BETTER <= away <= WORSE:
+                self.odd += 1
+                continue
+            runs = min(trial.runs, 16)
+            if runs not in self.children:
+                self.children[runs] = np.zeros((len(bases), BETTER + WORSE + 1))
+            self.children[runs][base, away + BETTER] += 1
 
-    # --- the prior on this grid ---
+    def moves(self, prior: Any, by: int) -> Any:
+        """Return the probability that one change moves a base by `by` cells, and by up to WIDTH - 1 less or more.
 
-    def moved(self, prior: tuple[float, ...]) -> Any:
-        """Probability of each move of a base by one change, from -(G - 1) to G - 1 cells, no effect in the middle."""
+        [2 WIDTH - 1, P]; negative is better.
+        """
         import numpy as np
 
-        none, good, good_scale, bad_scale = prior
-        cells = np.arange(1, self.size)
-        sides = []
-        for share, scale in ((good, good_scale), (1 - good, bad_scale)):
-            s = scale * self.sigma / self.step
-            density = np.exp(-0.5 * (cells / s) ** 2)
-            sides.append((1 - none) * share * density / max(density.sum(), 1e-300))
-        return np.concatenate((sides[0][::-1], [none], sides[1]))
+        cells = by + np.arange(-(WIDTH - 1), WIDTH)[:, None]
+        found = np.where(cells == 0, prior[0], 0.0)
+        for side, share, scale in parts(prior):
+            for each in np.unique(scale[share > 0]):
+                mine = np.flatnonzero((scale == each) & (share > 0))
+                found[:, mine] += half_normal(side * cells, each * CELLS) * share[mine]
+        return (1 - ODD) * found + ODD * self.step / (2 * self.range)
 
-    def seen(self, prior: tuple[float, ...]) -> Any:
-        """Log probability density of a discard's value, by its distance from its base, for all distances that occur."""
+    def seen(self, prior: Any, runs: int) -> Any:
+        """Return the log density of a discard's value by its cells from its base, [cells, P], for all that may occur."""
         import numpy as np
 
-        none, good, good_scale, bad_scale = prior
-        u = self.step * np.arange(-(self.size + self.more - 1), self.size + self.more)
-        density = none * normal(u, self.sigma)
-        for share, scale, sign in ((good, good_scale, -1), (1 - good, bad_scale, 1)):
-            s = scale * self.sigma
-            both = math.hypot(s, self.sigma)
-            density = density + (1 - none) * share * 2 * normal(u, both) * phi(sign * u * s / (self.sigma * both))
-        flat = OUTLIERS / (u[-1] - u[0])
-        return np.log((1 - OUTLIERS) * density + flat)
+        sd = 1 / math.sqrt(runs)
+        u = np.arange(-BETTER - HALF, WORSE + HALF + 1)[:, None] / CELLS  # in noises of a run
+        density = prior[0] * normal(u, sd)
+        for side, share, scale in parts(prior):
+            for each in np.unique(scale[share > 0]):
+                mine, both = np.flatnonzero((scale == each) & (share > 0)), math.hypot(each, sd)
+                density[:, mine] += 2 * normal(u, both) * normal_below(side * u * each / (sd * both)) * share[mine]
+        return np.log((1 - ODD) * density / (self.step * CELLS) + ODD / self.range)
 
-    def spoken(self, prior: tuple[float, ...]) -> list[Any]:
-        """Log likelihood of each base's runs and discards, [G] each."""
+    def told(self, prior: Any) -> Any:
+        """Return the log likelihood of each base's discards, [bases, WIDTH, P]."""
         import numpy as np
 
-        told = self.seen(prior)
-        size = self.size + 2 * self.more
-        length = 1 << (size + len(told) - 1).bit_length()
-        filters = np.fft.rfft(told[::-1], length)
-        out = []
-        for own, counts in zip(self.own, self.children, strict=True):
-            if counts.any():
-                both = np.fft.irfft(np.fft.rfft(counts, length) * filters, length)
-                at = self.size + self.more - 1 + self.more
-                own = own + both[at : at + self.size]
-            out.append(own)
-        return out
+        found = np.zeros((len(self.own), WIDTH, prior.shape[1]))
+        for runs, counts in self.children.items():
+            seen = self.seen(prior, runs)
+            used = np.flatnonzero(counts.any(axis=0))
+            for at in range(WIDTH):  # a base that is `at - HALF` cells from its own value
+                found[:, at] += counts[:, used] @ seen[used + WIDTH - 1 - at]
+        return found
 
-    # --- how well a prior fits, and draws ---
-
-    def forward(self, prior: tuple[float, ...], *, keep: bool = False) -> tuple[float, list[Any]]:
-        """Log likelihood of the log, and with `keep` the probabilities of each base's true value given all up to it."""
+    def forward(self, prior: Any, *, keep: bool = False) -> tuple[Any, list[Any]]:
+        """Return the log likelihood of the log for each prior, [P], and with `keep` what is known of each base from all
+        up to it, [WIDTH, P] each. Priors that fit far worse than the best one have minus infinity."""
         import numpy as np
 
-        moved = self.moved(prior)
-        length = 1 << (self.size + len(moved) - 1).bit_length()
-        filters, total, kept = np.fft.rfft(moved, length), 0.0, []
-        alpha = np.full(self.size, 1 / self.size)
-        for k, told in enumerate(self.spoken(prior)):
+        count = prior.shape[1]
+        fit, alive, kept = np.full(count, -np.inf), np.arange(count), list[Any]()
+        total = np.full(count, self.odd * math.log(ODD / self.range))
+        alpha = np.full((WIDTH, count), self.step / self.range)
+        told = self.told(prior)
+        for k, own in enumerate(self.own):
             if k:
-                alpha = np.fft.irfft(np.fft.rfft(alpha, length) * filters, length)[self.size - 1 : 2 * self.size - 1]
-                alpha = np.maximum(alpha, 0)
-            peak = told.max()
-            alpha = alpha * np.exp(told - peak)
-            scale = alpha.sum()
-            if not scale > 0:
-                return -math.inf, []
-            total += math.log(scale) + peak
+                alpha = moved(alpha, self.moves(prior, self.centres[k] - self.centres[k - 1]))
+            spoken = own[:, None] + told[k]
+            peak = spoken.max(axis=0)
+            alpha = alpha * np.exp(spoken - peak)
+            scale = alpha.sum(axis=0)
+            total = total + np.log(scale) + peak
             alpha = alpha / scale
             if keep:
                 kept.append(alpha)
-        return total, kept
+            elif k % PRUNE_EVERY == PRUNE_EVERY - 1:
+                good = total > total.max() - PRUNED
+                alive, prior, told = alive[good], prior[:, good], told[:, :, good]
+                alpha, total = alpha[:, good], total[good]
+        fit[alive] = total
+        return fit, kept
 
-    def fits(self, *, whole: bool) -> list[tuple[tuple[float, ...], float]]:
-        """Return the priors that are thought possible, each with its log likelihood; without `whole` those that lie on
-        the way to the best one."""
-        axes = (NONE, GOOD, GOOD_SCALES, BAD_SCALES)
-        known: dict[tuple[float, ...], float] = {}
+    def draws(self, prior: Any, which: Any, rng: np.random.Generator) -> Any:
+        """Draw the true values of all bases given the whole log, [D, bases]: backward through the chain.
 
-        def fit(prior: tuple[float, ...]) -> float:
-            if prior not in known:
-                known[prior] = self.forward(prior)[0]
-            return known[prior]
-
-        if whole:
-            for prior in itertools.product(*axes):
-                fit(prior)
-        else:
-            best = (0.75, 0.25, 2.0, 4.0)
-            for _ in range(3):
-                before = best
-                for axis, values in enumerate(axes):
-                    best = max((best[:axis] + (v,) + best[axis + 1 :] for v in values), key=fit)
-                if best == before:
-                    break
-        return [*known.items()]
-
-    def draws(self, prior: tuple[float, ...], count: int, rng: np.random.Generator) -> Any:
-        """Draw true values of all bases, [count, bases], given everything: backward through the chain."""
+        `which` [D] is the prior, of those in `prior`, of each draw.
+        """
         import numpy as np
 
         _, alphas = self.forward(prior, keep=True)
-        moved, out = self.moved(prior), np.empty((count, len(alphas)), int)
-        out[:, -1] = rng.choice(self.size, count, p=alphas[-1])
+        cells = np.empty((len(which), len(alphas)), np.int64)
+        cells[:, -1] = drawn(alphas[-1][:, which], rng)
         for k in range(len(alphas) - 2, -1, -1):
-            for cell in np.unique(out[:, k + 1]):
-                mine = out[:, k + 1] == cell
-                # From base b the move to `cell` is cell - b.
-                chance = alphas[k] * moved[self.size - 1 + cell - np.arange(self.size)]
-                out[mine, k] = rng.choice(self.size, int(mine.sum()), p=chance / chance.sum())
-        return self.grid[out]
+            moves = self.moves(prior, self.centres[k + 1] - self.centres[k])
+            # From cell b to cell a of the next base the move is a - b.
+            at = cells[None, :, k + 1] - np.arange(WIDTH)[:, None] + WIDTH - 1
+            cells[:, k] = drawn(alphas[k][:, which] * moves[at, which], rng)
+        return self.zero + self.step * (np.array(self.centres) + cells - HALF)
+
+
+def moved(alpha: Any, moves: Any) -> Any:
+    """Return what is known of the next base, [WIDTH, P], from what is known of this one and the chance of each move."""
+    import numpy as np
+
+    found = np.zeros_like(alpha)
+    for b in range(WIDTH):
+        found += alpha[b] * moves[WIDTH - 1 - b : 2 * WIDTH - 1 - b]
+    return found
+
+
+def drawn(chances: Any, rng: np.random.Generator) -> Any:
+    """Draw one row of each column of `chances`, which need not sum to one."""
+    reached = chances.cumsum(axis=0)
+    return (reached < rng.random(chances.shape[1]) * reached[-1]).sum(axis=0).clip(0, len(chances) - 1)
+
+
+def half_normal(cells: Any, scale: float) -> Any:
+    """Return the probability of each cell from 1 on, whose sum is 1, and 0 of the others; a small scale is one cell."""
+    import numpy as np
+
+    reach = np.arange(1, int(9 * scale) + 3)
+    whole = np.exp(-0.5 * (reach / scale) ** 2).sum()
+    if whole < 1e-3:  # all of it lies within the first cell
+        return 1.0 * (cells == 1)
+    return (cells > 0) * np.exp(-0.5 * (cells / scale) ** 2) / whole
 
 
 def normal(x: Any, sd: float) -> Any:
+    """Return the density of the normal distribution."""
     import numpy as np
 
     return np.exp(-0.5 * (x / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
 
 
-def phi(x: Any) -> Any:
-    """The normal distribution function of an array."""
+def normal_below(x: Any) -> Any:
+    """Return the distribution function of the standard normal distribution."""
     import numpy as np
 
-    return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+    return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x.flat]).reshape(x.shape)
