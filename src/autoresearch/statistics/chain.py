@@ -40,7 +40,7 @@ HALF = 8 * CELLS
 WIDTH = 2 * HALF + 1
 BETTER, WORSE = 30 * CELLS, 120 * CELLS
 """Further from its base than so many cells, a run is taken for an odd one."""
-PRUNE_EVERY, PRUNED = 40, 25.0
+PRUNE_EVERY, PRUNED = 5, 25.0
 """After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
 
 
@@ -62,12 +62,16 @@ def priors() -> Any:
     return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, BAD_SCALES, SMALL)]).T
 
 
-def parts(prior: Any) -> list[tuple[int, Any, Any]]:
-    """Return the half normals that effects are drawn from: side (-1 is better), share of all changes, scale, [P] each."""
+def parts(prior: Any) -> list[tuple[int, float, Any]]:
+    """Return the half normals that effects are drawn from: side (-1 is better), scale, share of all changes [P]."""
+    import numpy as np
+
     none, good, good_scale, bad_scale, small = prior
     found = []
     for side, share, scale in ((-1, (1 - none) * good, good_scale), (1, (1 - none) * (1 - good), bad_scale)):
-        found += [(side, share * (1 - small), scale), (side, share * small, scale * SMALLER)]
+        for each in np.unique(scale):
+            mine = share * (scale == each)
+            found += [(side, each, mine * (1 - small)), (side, each * SMALLER, mine * small)]
     return found
 
 
@@ -116,11 +120,9 @@ class Chain:
         import numpy as np
 
         cells = by + np.arange(-(WIDTH - 1), WIDTH)[:, None]
-        found = np.where(cells == 0, prior[0], 0.0)
-        for side, share, scale in parts(prior):
-            for each in np.unique(scale[share > 0]):
-                mine = np.flatnonzero((scale == each) & (share > 0))
-                found[:, mine] += half_normal(side * cells, each * CELLS) * share[mine]
+        mixed = parts(prior)
+        sides = np.hstack([cells == 0, *(half_normal(side * cells, scale * CELLS) for side, scale, _ in mixed)])
+        found = sides @ np.array([prior[0], *(share for _, _, share in mixed)])
         return (1 - ODD) * found + ODD * self.step / (2 * self.range)
 
     def seen(self, prior: Any, runs: int) -> Any:
@@ -129,11 +131,11 @@ class Chain:
 
         sd = 1 / math.sqrt(runs)
         u = np.arange(-BETTER - HALF, WORSE + HALF + 1)[:, None] / CELLS  # in noises of a run
-        density = prior[0] * normal(u, sd)
-        for side, share, scale in parts(prior):
-            for each in np.unique(scale[share > 0]):
-                mine, both = np.flatnonzero((scale == each) & (share > 0)), math.hypot(each, sd)
-                density[:, mine] += 2 * normal(u, both) * normal_below(side * u * each / (sd * both)) * share[mine]
+        mixed, sides = parts(prior), [normal(u, sd)]
+        for side, scale, _ in mixed:
+            both = math.hypot(scale, sd)
+            sides.append(2 * normal(u, both) * normal_below(side * u * scale / (sd * both)))
+        density = np.hstack(sides) @ np.array([prior[0], *(share for _, _, share in mixed)])
         return np.log((1 - ODD) * density / (self.step * CELLS) + ODD / self.range)
 
     def told(self, prior: Any) -> Any:
