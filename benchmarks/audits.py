@@ -1,6 +1,7 @@
 """How well `audit` tells what of a claim is true, on simulated logs of greedy sessions, whose truth is known.
 
     python benchmarks/audits.py [--logs 1000] [--seed 1] [--json]
+    python benchmarks/audits.py --example > synthetic.tsv      one log, whose descriptions say what is true
 
 A log has 20 to 500 experiments. The noise of a run is given, or known from 4 to 12 repeats in the log, or not known at
 all; gains are none to many, and of four shapes, of which the model of `statistics/chain.py` has one; the machine drifts
@@ -71,6 +72,22 @@ def simulated(rng: random.Random) -> dict[str, Any]:
             "shape": shape, "drift": bool(drift), "count": count, "repeats": repeats}  # fmt: skip
 
 
+def example() -> None:
+    """Print a synthetic log of 100 experiments and a noise of 0.004, of which each row says what its change does."""
+    rng, true, best = random.Random(4), 1.0, math.inf
+    print("commit\tval_bpb\tmemory_gb\tstatus\tdescription")
+    for n in range(100):
+        kind = rng.random()
+        gain = abs(rng.gauss(0, 0.012)) if kind < 0.08 else -abs(rng.gauss(0, 0.015)) if kind < 0.5 else 0.0
+        gain = gain if n else 0.0
+        value = true - gain + rng.gauss(0, 0.004)
+        status = "keep" if value < best else "discard"
+        if value < best:
+            true, best = true - gain, value
+        text = f"synthetic change {n}, true gain {gain:+.4f}" if n else "synthetic baseline"
+        print(f"{rng.getrandbits(28):07x}\t{value:.6f}\t0.0\t{status}\t{text}")
+
+
 def audited(log: dict[str, Any], known: str, seed: int) -> dict[str, Any] | None:
     """Return what the audit of one log said beside the truth; None where nothing was kept."""
     given = log["sigma"] if known == "given" else None
@@ -116,7 +133,11 @@ def main() -> None:
     parser.add_argument("--logs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--example", action="store_true")
     args = parser.parse_args()
+    if args.example:
+        example()
+        return
     rng, rows, began = random.Random(args.seed), defaultdict[str, list[dict[str, Any]]](list), time.monotonic()
     for n in range(args.logs):
         log, known = simulated(rng), KNOWN[n % 3]

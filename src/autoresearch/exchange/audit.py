@@ -1,148 +1,133 @@
-"""What a log is worth, ours or another tool's: how much of the claimed gain will be there when it is run again."""
+"""Logs of any tool for `audit`: read as `import` reads them, and made ready where they do not say everything."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from autoresearch.errors import UsageError
+from autoresearch.errors import AutoresearchError, UsageError
+from autoresearch.escaping import one_line
 from autoresearch.exchange.import_log import Log, read_log
 from autoresearch.journal.experiment import Experiment
-from autoresearch.metrics import Direction
-from autoresearch.statistics.chain import Audit, KeptGain, NotIdentifiable, Trial, audit
-from autoresearch.statistics.noise import pooled
+from autoresearch.metrics import Direction, Metric
+from autoresearch.reports.claims import WeighedLog, claim_view, weigh
 
-RATIO = 2.0
-"""Where the first value is so many times the last, effects and noise are taken for parts of the value."""
-
-SURE, DOUBTFUL = 0.95, 0.05
-"""Above the first a kept change is called a gain, below the second none; between them it is worth running again."""
-
-MOST_RUNS = 64
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
+"""Files of a folder that may be logs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rerun:
-    """What would settle whether one kept change is a gain."""
+class AuditedLog:
+    """One session in a file, and what its claim is worth."""
 
-    experiment: int
-    pairs: int
-    """Runs of it and of the one before it, on the same seeds."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogAudit:
-    """One log, or one segment of it."""
-
-    log: Log
+    path: Path
+    name: str
     experiments: tuple[Experiment, ...]
-    """Those with a value, from the first kept one on."""
-    skipped: tuple[str, ...]
-    """What was left out, and why."""
-    origin: str
-    """Where the noise is known from."""
-    logarithmic: bool
-    result: Audit | None
-    """None where nothing can be said; `reason` says why."""
-    reason: str = ""
-
-    @property
-    def reruns(self) -> list[Rerun]:
-        """What would settle the doubtful keeps, the cheapest first."""
-        if self.result is None:
-            return []
-        steps = [s for s in self.result.steps if DOUBTFUL < s.real < SURE]
-        return sorted((Rerun(self.experiments[s.at].number, self.pairs(s)) for s in steps), key=lambda r: r.pairs)
-
-    def pairs(self, step: KeptGain) -> int:
-        """Return the pairs of runs that tell a gain of the expected size from none: one-sided 5 %, four times in five."""
-        assert self.result is not None
-        size = max(step.mean, step.claimed / 4, 1e-12)
-        return min(MOST_RUNS, max(2, math.ceil(2 * ((1.645 + 0.842) * self.result.noise / size) ** 2)))
+    remarks: tuple[str, ...]
+    """How the file was read."""
+    weighed: WeighedLog
 
 
-def audits(path: Path, noise: float | None, metric: str | None, direction: Direction | None) -> list[LogAudit]:
-    """Return what each log in a file is worth; `noise` is the standard deviation of one run, where it is known.
+def audit_files(
+    path: Path, noise: float | None, metric: str | None, direction: Direction | None
+) -> tuple[list[AuditedLog], list[str]]:
+    """Return the sessions in a file, or in the files of a folder, and a sentence on each file that is no log.
 
-    Raises `UsageError` for what is no log.
+    `noise` is the standard deviation of one run, where it is known. Raises `UsageError` where there is no log at all.
     """
-    logs = [log for log in read_log(path, direction, metric) if log.experiments]
-    return [audit_of(log, noise) for log in logs]
-
-
-def audit_of(log: Log, noise: float | None) -> LogAudit:
-    """Return what a log is worth."""
     if noise is not None and not 0 <= noise < math.inf:
-        raise UsageError("the noise must be a number from 0 on", "give it with: --noise SIGMA")
-    chosen, skipped = valued(log.experiments)
-    blank = LogAudit(log, tuple(chosen), tuple(skipped), "", False, None)
-    if not chosen:
-        return replace(blank, reason="no experiment was kept, so nothing is claimed")
-    if not any(e.status == "keep" for e in chosen[1:]):
-        return replace(blank, reason="nothing was kept after the first experiment, so nothing is claimed")
-    sign = 1.0 if log.metric.direction == "lower" else -1.0
-    values = [value_of(e) for e in chosen]
-    kept = [v for v, e in zip(values, chosen, strict=True) if e.status == "keep"]
-    logarithmic = min(values) > 0 and max(kept[0] / kept[-1], kept[-1] / kept[0]) > RATIO
-    if noise is not None:
-        sd, origin = noise, "given"
-    else:
-        repeats = repeated(chosen)
-        known = pooled(repeats)
-        sd = known.sd if known.sd else None
-        origin = f"{known.dof} repeats in the log" if sd is not None else "estimated from changes without effect"
-    unit = rounding(values)
-    if logarithmic:
-        middle = math.sqrt(kept[0] * kept[-1])
-        sd, unit = None if sd is None else sd / middle, unit / middle
-        values = [math.log(v) for v in values]
-    trials = [
-        Trial(sign * v, e.status == "keep", max(1, len(e.noise_runs))) for v, e in zip(values, chosen, strict=True)
-    ]
-    try:
-        result = audit(trials, sd, rounding=unit)
-    except NotIdentifiable as error:
-        why = f"the log does not tell the noise of a run: {error}"
-        return replace(blank, origin="not identifiable", reason=why)
-    return LogAudit(log, tuple(chosen), tuple(skipped), origin, logarithmic, result)
+        raise UsageError("the noise must be a number from 0 on", "give the standard deviation of a run: --noise SIGMA")
+    if not path.is_dir():
+        return audit_file(path, noise, metric, direction), []
+    found, unread = list[AuditedLog](), list[str]()
+    for each in sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file()):
+        try:
+            found += audit_file(each, noise, metric, direction)
+        except AutoresearchError as error:
+            unread.append(f"{error.message}; {error.fix}")
+    if not found:
+        why = f": {unread[0]}" if unread else f", of which the names end in {', '.join(SUFFIXES)}"
+        raise UsageError(f"{path} has no log{why}", "name a results.tsv, a .csv or a .jsonl file")
+    return found, unread
 
 
-def valued(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[str]]:
-    """Return the experiments that have a value, from the first kept one on, and what was left out."""
-    skipped = []
-    failed = sum(e.status not in ("keep", "discard") for e in experiments)
-    if failed:
-        skipped.append(f"{failed} that failed")
-    scored = [e for e in experiments if e.status in ("keep", "discard") and e.metric is not None]
-    first = next((at for at, e in enumerate(scored) if e.status == "keep"), len(scored))
-    if first:
-        skipped.append(f"{first} before the first that was kept")
-    return scored[first:], skipped
+def audit_file(path: Path, noise: float | None, metric: str | None, direction: Direction | None) -> list[AuditedLog]:
+    """Return the sessions in one file. Raises `UsageError` for what is no log."""
+    found = []
+    for log in read_log(path, direction, metric):
+        experiments, remarks = ready(log)
+        parts = [experiments] if log.ours else sessions(experiments)
+        for at, part in enumerate(parts, 1):
+            more = [f"session {at} of {len(parts)} in this file: it begins with another baseline"] if parts[1:] else []
+            name = f"{log.name} {at}" if parts[1:] else log.name
+            about = (*more, *(f"not read: {line}" for line in log.skipped), *log.remarks, *remarks)
+            if part:
+                found.append(AuditedLog(path, name, tuple(part), about, weigh(part, log.metric, noise)))
+    return found
 
 
-def value_of(e: Experiment) -> float:
-    """Return the mean of the runs that did not choose it; the one number of another tool's log."""
-    runs = e.noise_runs
-    if runs:
-        return math.fsum(runs) / len(runs)
-    assert e.metric is not None
-    return e.metric
+def ready(log: Log) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments of a log in the order of their times, decided where no row is, and what was done."""
+    experiments, remarks = [*log.experiments], list[str]()
+    times = [e.finished for e in experiments if e.finished is not None]
+    by_time = not log.ours and len(times) == len(experiments)
+    if by_time and any(a > b for a, b in pairwise(times)):
+        if all(a >= b for a, b in pairwise(times)):
+            experiments.reverse()
+            remarks.append("its rows are the newest first, by their times, and were turned round")
+        else:
+            experiments.sort(key=lambda e: e.finished or 0)
+            remarks.append("its rows are not in the order of their times, and were sorted")
+    if not log.decided:
+        experiments = decided(experiments, log.metric)
+        remarks.append("no row says keep or discard: each that is better than all before it is taken as kept")
+    numbers = Counter(str(number) for number in log.theirs.values())
+    double = [number for number, times in numbers.items() if times > 1]
+    if double:
+        some = ", ".join(double[:4])
+        remarks.append(
+            f"{len(double)} numbers stand more than once ({one_line(some, 60)}), so rows are counted by places"
+        )
+    elif all(type(log.theirs.get(e.number)) is int for e in experiments):
+        experiments = [e._replace(number=int(str(log.theirs[e.number]))) for e in experiments]
+    return experiments, remarks
 
 
-def repeated(experiments: Sequence[Experiment]) -> list[list[float]]:
-    """Return groups of values of the same code: the runs of an experiment, and rows of one commit."""
-    groups = [[*e.noise_runs] for e in experiments if len(e.noise_runs) > 1]
-    commits: dict[str, list[float]] = {}
+def decided(experiments: Sequence[Experiment], metric: Metric) -> list[Experiment]:
+    """Return the experiments, of which each is kept that is better than all before it."""
+    best, found = None, []
     for e in experiments:
-        if e.commit and len(e.noise_runs) <= 1:
-            commits.setdefault(e.commit, []).append(value_of(e))
-    return groups + [values for values in commits.values() if len(values) > 1]
+        if e.status in ("keep", "discard") and e.metric is not None:
+            kept = best is None or metric.better(e.metric, best)
+            best = e.metric if kept else best
+            e = e._replace(status="keep" if kept else "discard")
+        found.append(e)
+    return found
 
 
-def rounding(values: Sequence[float]) -> float:
-    """Return the unit of the last digit that the values are written with, of at most nine decimals."""
-    decimals = max((len(m[1]) for v in values if (m := re.search(r"\.(\d+)$", f"{v:.9f}".rstrip("0")))), default=0)
-    return 10.0**-decimals
+def sessions(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Return the sessions of one log: another begins with a kept row that says it is a baseline, after other rows."""
+    parts: list[list[Experiment]] = [[]]
+    for e in experiments:
+        begins = e.status == "keep" and "baseline" in e.description.lower().split()[:2]
+        if begins and any(x.status == "keep" for x in parts[-1]):
+            parts.append([])
+        parts[-1].append(e)
+    return parts
+
+
+def audit_view(log: AuditedLog) -> dict[str, Any]:
+    """Return one audited session as data."""
+    statuses = Counter(str(e.status) for e in log.experiments)
+    failed = len(log.experiments) - statuses["keep"] - statuses["discard"]
+    view = claim_view(log.weighed)
+    remarks = [one_line(text, 300) for text in (*log.remarks, *view["remarks"])]
+    return {
+        "file": log.path.name, "name": one_line(log.name, 80), "experiments": len(log.experiments),
+        "kept": statuses["keep"], "discarded": statuses["discard"], "failed": failed, **view, "remarks": remarks,
+    }  # fmt: skip

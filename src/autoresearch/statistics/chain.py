@@ -1,10 +1,10 @@
 """The true values behind a chain of kept changes, as a hidden Markov chain on a grid, for one noise of a run.
 
 Each change moves the true value of its base by an effect: none at all for many, else for better or for worse, each side
-half normal or a mixture of two of them (the unimodal prior with a point mass at zero of Stephens, "False discovery rates: a new deal", Biostatistics
-2017). A run adds normal noise. Which base a change was tried on follows from what was kept, so the true values of the
-bases are a hidden Markov chain, and every run speaks of it: the discards of a base tell where it really is. Lower is
-better.
+half normal or a mixture of two of them (the unimodal prior with a point mass at zero of Stephens, "False discovery
+rates: a new deal", Biostatistics 2017). A run adds normal noise. Which base a change was tried on follows from what was
+kept, so the true values of the bases are a hidden Markov chain, and every run speaks of it: the discards of a base tell
+where it really is. Lower is better.
 
 Everything is computed for all priors of a grid at once: the last axis of an array, P, counts them.
 """
@@ -42,6 +42,9 @@ BETTER, WORSE = 30 * CELLS, 120 * CELLS
 """Further from its base than so many cells, a run is taken for an odd one."""
 PRUNE_EVERY, PRUNED = 5, 25.0
 """After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
+
+TOGETHER = 20
+"""Bases whose discards are looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,10 @@ class Chain:
 
         self.sigma, self.step = sigma, sigma / CELLS
         self.zero = trials[0].value
-        values = [t.value for t in trials]
-        self.range = max(max(values) - min(values), sigma)
+        values = sorted(t.value for t in trials)
+        # Of what is worse than most of the log, nobody asks how much: one run may have exploded.
+        usual = values[: max(2, len(values) - len(values) // 20)]
+        self.range = max(max(usual[-1], *(t.value for t in trials if t.kept)) - usual[0], sigma)
         self.odd = 0
         """Discards that are further from their base than the tables reach."""
         bases = [t for at, t in enumerate(trials) if t.kept or not at]
@@ -103,10 +108,11 @@ class Chain:
             if trial.kept or not at:
                 base += 1
                 continue
-            away = round((trial.value - self.zero) / self.step) - self.centres[base]
-            if not -BETTER <= away <= WORSE:
+            off = (trial.value - self.zero) / self.step - self.centres[base]
+            if not -BETTER <= off <= WORSE:
                 self.odd += 1
                 continue
+            away = round(off)
             runs = min(trial.runs, 16)
             if runs not in self.children:
                 self.children[runs] = np.zeros((len(bases), BETTER + WORSE + 1))
@@ -126,7 +132,7 @@ class Chain:
         return (1 - ODD) * found + ODD * self.step / (2 * self.range)
 
     def seen(self, prior: Any, runs: int) -> Any:
-        """Return the log density of a discard's value by its cells from its base, [cells, P], for all that may occur."""
+        """Return the log density of a discard's value by its cells from its base, for all that may be, [cells, P]."""
         import numpy as np
 
         sd = 1 / math.sqrt(runs)
@@ -138,32 +144,38 @@ class Chain:
         density = np.hstack(sides) @ np.array([prior[0], *(share for _, _, share in mixed)])
         return np.log((1 - ODD) * density / (self.step * CELLS) + ODD / self.range)
 
-    def told(self, prior: Any) -> Any:
-        """Return the log likelihood of each base's discards, [bases, WIDTH, P]."""
+    def told(self, seen: dict[int, Any], first: int, priors: int) -> Any:
+        """Return the log likelihood of the discards of `TOGETHER` bases from `first` on, [bases, WIDTH, P].
+
+        `seen` is what `seen` returns, by the runs of a discard; P is the number of `priors`.
+        """
         import numpy as np
 
-        found = np.zeros((len(self.own), WIDTH, prior.shape[1]))
-        for runs, counts in self.children.items():
-            seen = self.seen(prior, runs)
+        count = min(TOGETHER, len(self.own) - first)
+        found = np.zeros((count, WIDTH, priors))
+        for runs, table in seen.items():
+            counts = self.children[runs][first : first + count]
             used = np.flatnonzero(counts.any(axis=0))
             for at in range(WIDTH):  # a base that is `at - HALF` cells from its own value
-                found[:, at] += counts[:, used] @ seen[used + WIDTH - 1 - at]
+                found[:, at] += counts[:, used] @ table[used + WIDTH - 1 - at]
         return found
 
     def forward(self, prior: Any, *, keep: bool = False) -> tuple[Any, list[Any]]:
         """Return the log likelihood of the log for each prior, [P], and with `keep` what is known of each base from all
-        up to it, [WIDTH, P] each. Priors that fit far worse than the best one have minus infinity."""
+        up to it, [WIDTH, P] each. Without it, priors that fit far worse than the best one have minus infinity."""
         import numpy as np
 
         count = prior.shape[1]
         fit, alive, kept = np.full(count, -np.inf), np.arange(count), list[Any]()
         total = np.full(count, self.odd * math.log(ODD / self.range))
         alpha = np.full((WIDTH, count), self.step / self.range)
-        told = self.told(prior)
+        seen = {runs: self.seen(prior, runs) for runs in self.children}
         for k, own in enumerate(self.own):
+            if k % TOGETHER == 0:
+                told = self.told(seen, k, prior.shape[1])
             if k:
                 alpha = moved(alpha, self.moves(prior, self.centres[k] - self.centres[k - 1]))
-            spoken = own[:, None] + told[k]
+            spoken = own[:, None] + told[k % TOGETHER]
             peak = spoken.max(axis=0)
             alpha = alpha * np.exp(spoken - peak)
             scale = alpha.sum(axis=0)
@@ -173,8 +185,10 @@ class Chain:
                 kept.append(alpha)
             elif k % PRUNE_EVERY == PRUNE_EVERY - 1:
                 good = total > total.max() - PRUNED
-                alive, prior, told = alive[good], prior[:, good], told[:, :, good]
-                alpha, total = alpha[:, good], total[good]
+                if not good.all():
+                    alive, prior, told = alive[good], prior[:, good], told[:, :, good]
+                    alpha, total = alpha[:, good], total[good]
+                    seen = {runs: table[:, good] for runs, table in seen.items()}
         fit[alive] = total
         return fit, kept
 

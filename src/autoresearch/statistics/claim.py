@@ -1,8 +1,9 @@
 """How much of a claimed gain is luck: what a log of one run each, of which the better ones were kept, is worth.
 
 The model is that of `chain.py`. What was kept because it was lucky needs no further correction, since all runs are in
-the likelihood, the discards too. The prior is averaged over a grid by how well each fits the log (a full Bayes treatment
-in place of one best fit, since short logs leave it open), and so is the noise where it is not known. Lower is better.
+the likelihood, the discards too. The prior is averaged over a grid by how well each fits the log (a full Bayes
+treatment in place of one best fit, since short logs leave it open), and so is the noise where it is not known. Lower is
+better.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from autoresearch.statistics.chain import Chain, Trial, priors
@@ -19,16 +21,20 @@ LEVEL = 0.9
 """What the intervals hold."""
 NEAR = 0.1
 """A share of the claim is told when it is off by no more than this."""
-DRAWS, LEAST_DRAWS, DRAWN_CELLS = 4000, 400, 4_000_000
+DRAWS, LEAST_DRAWS, DRAWN_CELLS = 4000, 400, 1_000_000
 """Draws of the whole chain; fewer where it is so long that all of its draws would be more cells than this."""
-SIGMAS = 16
+SIGMAS = 18
 """Noises that are tried where it is not known."""
 ENOUGH = 200
 """Degrees of freedom from which on repeats are taken to tell the noise exactly."""
 LONG = 1500
-"""Experiments that an unknown noise is looked for in, the first of the log."""
+"""Experiments that an unknown noise is looked for in, the first of the log. Of a longer one, the most likely noise is
+taken as known: it is known well then, and the whole costs a pass for each noise."""
 IDENTIFIED = 3.0
 """The noise is known well enough when the ends of its interval are no further apart than this factor."""
+
+COARSE = 10.0
+"""Values that differ by less than so many times what their rounding makes tell no noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,8 @@ def weighed(
         low, middle, high = quantiles(sigmas, chances, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2))
         if high > IDENTIFIED * low:
             raise NotIdentifiable(f"it may be anything from {low:.2g} to {high:.2g}")
-        sigmas = [sigma for sigma, chance in zip(sigmas, chances, strict=True) if chance > 1e-3]
+        likely = [sigma for sigma, chance in zip(sigmas, chances, strict=True) if chance > 1e-3]
+        sigmas = likely if len(trials) <= LONG else [middle]
     chains = [Chain(trials, sigma) for sigma in sigmas]
     fits = np.array([chain.forward(grid)[0] + told_by(repeats, chain.sigma) for chain in chains])  # [sigmas, P]
     chance = np.exp(fits - fits.max())
@@ -138,13 +145,11 @@ def claim_of(trials: Sequence[Trial], paths: Any, noise: tuple[float, float, flo
 def exact(trials: Sequence[Trial]) -> float:
     """Return the noise that stands for none at all: far below the smallest difference of two values."""
     values = sorted({t.value for t in trials})
-    gaps = [b - a for a, b in zip(values, values[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(values)]
     return min(gaps, default=1.0) / 100
 
 
-def possible_noises(
-    trials: Sequence[Trial], repeats: Noise | None, least: float, grid: Any
-) -> tuple[list[float], Any]:
+def possible_noises(trials: Sequence[Trial], repeats: Noise | None, least: float, grid: Any) -> tuple[list[float], Any]:
     """Return noises to try, ascending, and how likely each is.
 
     They lie around what repeats tell; without any, between far below the spread of the log and all of it. `least` is
@@ -158,9 +163,11 @@ def possible_noises(
         smallest, widest = repeats.sd * math.exp(-reach), repeats.sd * math.exp(reach)
     else:
         values = sorted(t.value for t in trials)
-        middle = values[len(values) // 4 : 3 * len(values) // 4 + 1]
-        widest = max(middle[-1] - middle[0], (values[-1] - values[0]) / 1e3)
-        smallest = widest / 300
+        ends = [int(part * len(values)) for part in ((0.25, 0.05, 0.0) if len(values) >= 20 else (0.0,))]
+        widest = 2 * next((width for at in ends if (width := values[-1 - at] - values[at]) > 0), 0.0)
+        smallest = widest / 600
+        if widest < COARSE * least:
+            raise NotIdentifiable("its values are rounded to a few steps")
     smallest = max(smallest, least)
     if not 0 < smallest < widest:
         raise NotIdentifiable("its values hardly differ")
@@ -178,7 +185,7 @@ def told_by(repeats: Noise | None, sigma: float) -> float:
 
 
 def quantiles(values: Sequence[float], chances: Any, at: Sequence[float]) -> tuple[float, float, float]:
-    """Return three quantiles of a distribution on ascending values, in between by straight lines in their logarithms."""
+    """Return three quantiles of a distribution on ascending values, between them along their logarithms."""
     import numpy as np
 
     reached = np.cumsum(chances) - np.asarray(chances) / 2
