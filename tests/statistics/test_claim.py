@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from autoresearch.statistics.chain import Chain, Trial, half_normal, moved, priors
+from autoresearch.statistics.chain import Chain, Trial, half_normal, mixture, moved, priors
 from autoresearch.statistics.claim import NotIdentifiable, weighed
 from autoresearch.statistics.noise import Noise
 
@@ -92,7 +92,7 @@ def test_the_prior_and_the_moves_are_distributions() -> None:
     grid = priors()
     chain = Chain([Trial(1.0, True), Trial(0.98, True), Trial(1.01, False)], 0.01)
     assert half_normal(np.arange(1, 400), 20.0).sum() == pytest.approx(1)
-    moves = chain.moves(grid, 0)
+    moves = chain.moves(mixture(grid), 0)
     assert (moves >= 0).all() and (moves.sum(axis=0) <= 1.2).all()
     at = np.zeros((49, grid.shape[1]))
     at[24] = 1.0

@@ -11,6 +11,7 @@ Everything is computed for all priors of a grid at once: the last axis of an arr
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ HALF = 8 * CELLS
 WIDTH = 2 * HALF + 1
 BETTER, WORSE = 30 * CELLS, 120 * CELLS
 """Further from its base than so many cells, a run is taken for an odd one."""
+FURTHEST = 12 * CELLS * 50
+"""No effect of a prior moves a base by more cells: twelve times the largest scale."""
 PRUNE_EVERY, PRUNED = 5, 25.0
 """After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
 
@@ -65,17 +68,33 @@ def priors() -> Any:
     return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, BAD_SCALES, SMALL)]).T
 
 
-def parts(prior: Any) -> list[tuple[int, float, Any]]:
-    """Return the half normals that effects are drawn from: side (-1 is better), scale, share of all changes [P]."""
+Kinds = tuple[tuple[int, float], ...]
+"""Half normals that effects are drawn from: side (-1 is better) and scale of each."""
+Mixture = tuple[Kinds, Any]
+"""Half normals, and the share of all changes that is of no effect and of each of them, [1 + kinds, P]."""
+
+
+def mixture(prior: Any) -> Mixture:
+    """Return what priors mix."""
     import numpy as np
 
     none, good, good_scale, bad_scale, small = prior
-    found = []
+    kinds, shares = list[tuple[int, float]](), [none]
     for side, share, scale in ((-1, (1 - none) * good, good_scale), (1, (1 - none) * (1 - good), bad_scale)):
         for each in np.unique(scale):
             mine = share * (scale == each)
-            found += [(side, each, mine * (1 - small)), (side, each * SMALLER, mine * small)]
-    return found
+            kinds += [(side, float(each)), (side, float(each) * SMALLER)]
+            shares += [mine * (1 - small), mine * small]
+    return tuple(kinds), np.array(shares)
+
+
+@functools.lru_cache(64)
+def sides(kinds: Kinds) -> Any:
+    """Return the probability of each move by up to FURTHEST + WIDTH - 1 cells, without effect and of each kind."""
+    import numpy as np
+
+    cells = np.arange(-FURTHEST - WIDTH + 1, FURTHEST + WIDTH)[:, None]
+    return np.hstack([1.0 * (cells == 0), *(half_normal(side * cells, scale * CELLS) for side, scale in kinds)])
 
 
 class Chain:
@@ -108,27 +127,23 @@ class Chain:
             if trial.kept or not at:
                 base += 1
                 continue
-            off = (trial.value - self.zero) / self.step - self.centres[base]
-            if not -BETTER <= off <= WORSE:
+            away = (trial.value - self.zero) / self.step - self.centres[base]
+            if not -BETTER <= away <= WORSE:
                 self.odd += 1
                 continue
-            away = round(off)
             runs = min(trial.runs, 16)
             if runs not in self.children:
                 self.children[runs] = np.zeros((len(bases), BETTER + WORSE + 1))
-            self.children[runs][base, away + BETTER] += 1
+            self.children[runs][base, round(away) + BETTER] += 1
 
-    def moves(self, prior: Any, by: int) -> Any:
+    def moves(self, mixed: Mixture, by: int) -> Any:
         """Return the probability that one change moves a base by `by` cells, and by up to WIDTH - 1 less or more.
 
-        [2 WIDTH - 1, P]; negative is better.
+        [2 WIDTH - 1, P]; negative is better. `mixed` is what `mixture` returns of the priors.
         """
-        import numpy as np
-
-        cells = by + np.arange(-(WIDTH - 1), WIDTH)[:, None]
-        mixed = parts(prior)
-        sides = np.hstack([cells == 0, *(half_normal(side * cells, scale * CELLS) for side, scale, _ in mixed)])
-        found = sides @ np.array([prior[0], *(share for _, _, share in mixed)])
+        kinds, shares = mixed
+        at = min(max(by, -FURTHEST), FURTHEST) + FURTHEST  # so far away a move is an odd one anyway
+        found = sides(kinds)[at : at + 2 * WIDTH - 1] @ shares
         return (1 - ODD) * found + ODD * self.step / (2 * self.range)
 
     def seen(self, prior: Any, runs: int) -> Any:
@@ -137,11 +152,11 @@ class Chain:
 
         sd = 1 / math.sqrt(runs)
         u = np.arange(-BETTER - HALF, WORSE + HALF + 1)[:, None] / CELLS  # in noises of a run
-        mixed, sides = parts(prior), [normal(u, sd)]
-        for side, scale, _ in mixed:
+        (kinds, shares), columns = mixture(prior), [normal(u, sd)]
+        for side, scale in kinds:
             both = math.hypot(scale, sd)
-            sides.append(2 * normal(u, both) * normal_below(side * u * scale / (sd * both)))
-        density = np.hstack(sides) @ np.array([prior[0], *(share for _, _, share in mixed)])
+            columns.append(2 * normal(u, both) * normal_below(side * u * scale / (sd * both)))
+        density = np.hstack(columns) @ shares
         return np.log((1 - ODD) * density / (self.step * CELLS) + ODD / self.range)
 
     def told(self, seen: dict[int, Any], first: int, priors: int) -> Any:
@@ -170,11 +185,12 @@ class Chain:
         total = np.full(count, self.odd * math.log(ODD / self.range))
         alpha = np.full((WIDTH, count), self.step / self.range)
         seen = {runs: self.seen(prior, runs) for runs in self.children}
+        mixed = mixture(prior)
         for k, own in enumerate(self.own):
             if k % TOGETHER == 0:
                 told = self.told(seen, k, prior.shape[1])
             if k:
-                alpha = moved(alpha, self.moves(prior, self.centres[k] - self.centres[k - 1]))
+                alpha = moved(alpha, self.moves(mixed, self.centres[k] - self.centres[k - 1]))
             spoken = own[:, None] + told[k % TOGETHER]
             peak = spoken.max(axis=0)
             alpha = alpha * np.exp(spoken - peak)
@@ -187,7 +203,7 @@ class Chain:
                 good = total > total.max() - PRUNED
                 if not good.all():
                     alive, prior, told = alive[good], prior[:, good], told[:, :, good]
-                    alpha, total = alpha[:, good], total[good]
+                    alpha, total, mixed = alpha[:, good], total[good], mixture(prior)
                     seen = {runs: table[:, good] for runs, table in seen.items()}
         fit[alive] = total
         return fit, kept
@@ -202,8 +218,9 @@ class Chain:
         _, alphas = self.forward(prior, keep=True)
         cells = np.empty((len(which), len(alphas)), np.int64)
         cells[:, -1] = drawn(alphas[-1][:, which], rng)
+        mixed = mixture(prior)
         for k in range(len(alphas) - 2, -1, -1):
-            moves = self.moves(prior, self.centres[k + 1] - self.centres[k])
+            moves = self.moves(mixed, self.centres[k + 1] - self.centres[k])
             # From cell b to cell a of the next base the move is a - b.
             at = cells[None, :, k + 1] - np.arange(WIDTH)[:, None] + WIDTH - 1
             cells[:, k] = drawn(alphas[k][:, which] * moves[at, which], rng)

@@ -27,7 +27,7 @@ SIGMAS = 18
 """Noises that are tried where it is not known."""
 ENOUGH = 200
 """Degrees of freedom from which on repeats are taken to tell the noise exactly."""
-LONG = 1500
+LONG = 600
 """Experiments that an unknown noise is looked for in, the first of the log. Of a longer one, the most likely noise is
 taken as known: it is known well then, and the whole costs a pass for each noise."""
 IDENTIFIED = 3.0
