@@ -24,6 +24,7 @@ from test_house import ROOT
 from autoresearch.journal import events
 from autoresearch.journal.session import replay
 from autoresearch.reports import report
+from autoresearch.reports.claims import claim_view, weigh
 from autoresearch.reports.overview import harmless, overview
 from autoresearch.reports.run_files import Curve
 from autoresearch.workspace.session_journal import load_session
@@ -51,6 +52,14 @@ class Page(HTMLParser):
 
     def text(self, name: str) -> str:
         return "".join(text for at, text in self.texts if at == name).strip("\n")
+
+
+def test_what_the_claim_is_worth_is_what_audit_says_of_the_experiments(finished_night: Workspace, written: str) -> None:
+    session = load_session(finished_night)
+    said = harmless(claim_view(weigh(session.current, session.metric)))
+    shown = json.loads(Page(written).text("data"))["claim"]
+    assert (shown["result"] is None) == bool(shown["reason"])
+    assert shown["remarks"] and json.loads(json.dumps(said)) == {**json.loads(json.dumps(said)), **shown}
 
 
 @pytest.fixture(scope="module")

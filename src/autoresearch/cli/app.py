@@ -26,6 +26,7 @@ COMMANDS = {
     "history": ("status", "log", "show", "resume", "check", "note"),
     "search": ("next", "start", "ideas"),
     "exchange": ("export", "import"),
+    "audit": ("audit",),
     "sharing": ("finalize", "bundle", "replay"),
     "pages": ("plot", "report", "dashboard"),
     "messages": ("tell",),

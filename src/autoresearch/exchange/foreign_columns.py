@@ -7,6 +7,7 @@ sure the log is refused, with the option that says it; where one of several was 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ MANY_VOTES, AGREED = 5, 0.8
 """Decisions tell a direction when of so many this share says it. Fewer tell it when all do; a single one must be a
 row that was kept after another, for a discarded row that is better is common, where a gain was too small."""
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
 WAYS: dict[str, Direction] = {
     **dict.fromkeys(("lower", "lower_is_better", "min", "minimize", "minimise", "down", "decrease"), "lower"),
     **dict.fromkeys(("higher", "higher_is_better", "max", "maximize", "maximise", "up", "increase"), "higher"),
@@ -57,6 +60,8 @@ class Rows:
     """What was not said by the file, and how it was read."""
     named: bool = False
     """Whether the rows name the metric, so that it tells them from the others of the file."""
+    decided: bool = True
+    """Whether any row says keep or discard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,8 @@ def _read(rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, di
         remarks.append(f"words that decide nothing here are read as not kept, and noted: {said}")
     name = str(config.get("metricName") or own)
     first = json.dumps([name, *map(str, list(rows[0][1].values())[:6])])
-    return Rows(name, way, tuple(experiments), theirs, tuple(skipped), first, tuple(remarks))
+    said_anything = any(status in ("keep", "discard") for status in statuses)
+    return Rows(name, way, tuple(experiments), theirs, tuple(skipped), first, tuple(remarks), decided=said_anything)
 
 
 def _column(columns: Sequence[str], names: Sequence[str]) -> str | None:
@@ -260,6 +266,10 @@ def _metric(
     named = [c for c in numeric if c in (config.get("metricName"), "metric", "metric_value")]
     if named:
         return named[0], []
+    commas = [c for c in full if full[c] and all(_DECIMAL_COMMA.fullmatch(str(row.get(c, "")).strip() or "0,0")
+                                                 for _, row in rows)]  # fmt: skip
+    if not numeric and commas:
+        raise UsageError(f"the numbers of {commas[0]} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
         raise UsageError("it has no column of numbers that could be a metric", f"give it a header line: {HEADER}")
     votes = {c: _votes(numbers[c], statuses) for c in numeric}

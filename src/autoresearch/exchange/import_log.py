@@ -50,6 +50,10 @@ class Log:
     """What could not be read, each with its line."""
     remarks: tuple[str, ...] = ()
     """What the file does not say, and how it was read."""
+    decided: bool = True
+    """Whether any row says keep or discard."""
+    ours: bool = False
+    """Whether it is a segment of our own journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ def _ours(path: Path, direction: Direction | None) -> list[Log]:
             about = [segment.number, segment.name, metric.name, mine[0].commit, mine[0].description]
             numbers: dict[int, object] = {entry: e.number for entry, e in enumerate(mine, 1)}
             entries = tuple(e._replace(number=entry) for entry, e in enumerate(mine, 1))
-            logs.append(Log(_hash(about), segment.name or path.stem, metric, entries, numbers))
+            logs.append(Log(_hash(about), segment.name or path.stem, metric, entries, numbers, ours=True))
     return logs
 
 
@@ -213,7 +217,7 @@ def _theirs(path: Path, text: str, direction: Direction | None, metric: str | No
             bad = part.bad if rows_of is found[0] else ()
             logs.append(
                 Log(_hash(about), name, Metric(rows_of.metric, rows_of.direction, unit), rows_of.experiments,
-                    rows_of.theirs, (*bad, *rows_of.skipped), rows_of.remarks)
+                    rows_of.theirs, (*bad, *rows_of.skipped), rows_of.remarks, rows_of.decided)
             )  # fmt: skip
     return logs
 

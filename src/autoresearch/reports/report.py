@@ -14,6 +14,7 @@ from typing import Any
 from autoresearch.escaping import printable
 from autoresearch.journal.session import Session
 from autoresearch.reports import summary
+from autoresearch.reports.claims import claim_view, weigh
 from autoresearch.reports.figures import finished
 from autoresearch.reports.overview import diff_of, families_of, harmless, overview, task_of
 from autoresearch.workspace.workspace import Workspace
@@ -22,6 +23,13 @@ SCRIPTS = ("chart.js", "sections.js", "report.js")
 
 COLUMNS = ("experiment", "status", "outcome", "value_text", "gain_text", "family", "commit", "secondary", "description")
 """Of the table, each packed as one list: alike stands beside alike, which packs best."""
+
+KEPT = 100
+"""Kept changes whose claims are listed, the last ones."""
+WEIGHED = 5000
+"""Experiments of a segment up to which its claim is weighed for the report: a longer one takes seconds."""
+CLAIM = ("reason", "remarks", "result", "facts")
+"""What is shown of `audit`'s view, beside its steps."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -65,10 +73,16 @@ def html_report(
     for row in view["top"]:
         e = session.find(row["experiment"])
         row["diff"] = diff_of(workspace, e) if e is not None else ""
+    claim = claim_view(weigh(session.current if len(session.current) <= WEIGHED else (), session.metric))
+    claim |= (
+        {} if len(session.current) <= WEIGHED else {"reason": "more than 5,000 experiments; see: autoresearch audit"}
+    )
+    view["claim"] = {"steps": claim.pop("steps")[-KEPT:], **{key: claim[key] for key in claim if key in CLAIM}}
     view = harmless(view, clean=shown)
     style, script = static("style.css"), "\n".join(static(name) for name in SCRIPTS)
+    hashes = f"style-src {content_hash(style)}; script-src {content_hash(script)}"
     return PAGE.format(
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'",
+        policy=f"default-src 'none'; {hashes}; base-uri 'none'",
         title=escape(view["name"]),
         style=style,
         headline=escape(view["headline"]),
@@ -105,5 +119,6 @@ def _json(view: Any) -> bytes:
     return orjson.dumps(view)
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """Return what a content security policy allows a text of a page by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -9,7 +9,8 @@ async function unpacked(id) {
 
 async function report() {
   const view = JSON.parse(document.getElementById("data").textContent);
-  const order = ["progress", "top", "ablation", "failures", "families", "nearMisses", "time", "insights", "loop"];
+  const order = ["progress", "claim", "top", "ablation", "failures", "families", "nearMisses", "time", "insights",
+    "loop"];
   const place = document.getElementById("sections");
   place.replaceChildren(...order.map((name) => SECTIONS[name](view)).filter(Boolean));
   const [names, ...columns] = await unpacked("rows");

@@ -66,6 +66,21 @@ const SECTIONS = {
   progress: (view) =>
     section("progress", "Progress", chart(view.progress, view.openExperiment), legend(view.progress)),
 
+  // What the claim is worth, as `audit` says it; `about` is what its page says of the log.
+  claim: (view, id = "claim", title = "What the claim is worth", about = null) =>
+    view.claim && (about || view.claim.result)
+      ? section(id, title,
+          about ? el("p", { className: "faint" }, about) : null,
+          view.claim.reason ? el("p", {}, view.claim.reason) : null,
+          view.claim.remarks.length ? el("ul", {}, view.claim.remarks.map((text) => el("li", {}, text))) : null,
+          facts(view.claim.facts),
+          view.claim.steps.length
+            ? table([["kept"], ["claimed", 1], ["expected", 1], ["90 % interval", 1], ["a gain", 1], ["change"]],
+                view.claim.steps.map((s) => [linkTo(s.experiment), s.claimed_text, s.mean_text, s.interval_text,
+                  s.real_text, s.description]), `kept changes: ${id}`)
+            : null)
+      : null,
+
   top: (view) =>
     view.top.length
       ? section("top", "What brought most", view.top.flatMap((row) => [

@@ -1,0 +1,83 @@
+"""The command that says what a log is worth: `audit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.escaping import one_line
+
+STEPS = 12
+"""Kept changes that are listed, the last ones; all are in the JSON and on the page."""
+REMARKS = 6
+
+
+def register(app: typer.Typer) -> None:
+    app.command("audit")(audit)
+
+
+def audit(
+    path: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A log, or a folder of them.")],
+    noise: Annotated[
+        float | None, typer.Option(metavar="SIGMA", help="Standard deviation of one run.", show_default="from the log")
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="The metric, where two could be meant.")] = "",
+    direction: Annotated[
+        Literal["lower", "higher"] | None, typer.Option(help="Which way is better.", show_default="from the log")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Write a page with all of it instead.")] = False,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to, with --html.")
+    ] = "audit.html",
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how much of a log's claimed gain is true.
+
+    Reads what import reads, results tables and JSON lines of any tool, and our own journal; no workspace is needed.
+    Each kept change gets the gain that is expected of it and the probability that it is one; the whole chain what of
+    its claim will be found again, with a 90 % interval; and the re-runs that would settle what is doubtful.
+
+    Example: autoresearch audit results.tsv
+
+    Example: autoresearch audit results.tsv --noise 0.0005 --html -o audit.html
+    """
+    from autoresearch.exchange.audit import audit_files, audit_view
+    from autoresearch.reports.audit_page import audit_page
+    from autoresearch.system.files import write_atomic
+
+    logs, unread = audit_files(here() / path, noise, metric or None, direction)
+    views = [audit_view(log) for log in logs]
+    lines: list[str] = []
+    if html:
+        write_atomic(here() / output, audit_page(views, unread))
+        emit(as_json, {"file": str(here() / output), "logs": views, "unread": unread}, [f"wrote {here() / output}"])
+        return
+    for view in views:
+        lines += [*([""] if lines else []), *lines_of(view)]
+    lines += [f"{'no log':<10}  {one_line(text, 200)}" for text in unread]
+    emit(as_json, {"logs": views, "unread": unread}, lines)
+
+
+def lines_of(view: dict[str, Any]) -> list[str]:
+    """Return one audit as text."""
+    counts = f"{view['experiments']} experiments, {view['kept']} kept, {view['failed']} failed"
+    lines = [f"{view['file']}: {view['metric']}, {view['direction']} is better; {counts}"]
+    lines += [f"{'remark':<10}  {text}" for text in view["remarks"][:REMARKS]]
+    more = len(view["remarks"]) - REMARKS
+    lines += [f"{'':<10}  {more} more in --json"] if more > 0 else []
+    if view["result"] is None:
+        lines.append(f"{'nothing':<10}  {view['reason']}")
+        if view["noise_from"] == "not identifiable":
+            lines.append(f"{'next':<10}  run the last kept code some times, then give their spread: --noise SIGMA")
+        return lines
+    lines += [f"{what:<10}  {text}" for what, text in view["facts"]]
+    lines.append(f"{'experiment':>10}  {'claimed':>10}  {'expected':>10}  {'90 %':^24}  {'a gain':>6}  description")
+    for step in view["steps"][-STEPS:]:
+        lines.append(
+            f"{step['experiment']:>10}  {step['claimed_text']:>10}  {step['mean_text']:>10}  "
+            f"{step['interval_text']:^24}  {step['real_text']:>6}  {one_line(step['description'], 60)}"
+        )
+    return lines

@@ -1,0 +1,108 @@
+"""What of a claim is luck, on simulated nights whose truth is known; `benchmarks/audits.py` has a thousand of them."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from autoresearch.statistics.chain import Chain, Trial, half_normal, mixture, moved, priors
+from autoresearch.statistics.claim import NotIdentifiable, weighed
+from autoresearch.statistics.noise import Noise
+
+
+def night(seed: int, count: int, sigma: float, gains: float, size: float) -> tuple[list[Trial], float]:
+    """A greedy night of one run each, and what of its claim is true; half of the changes do harm."""
+    rng, true, best, trials = random.Random(seed), 1.0, float("inf"), list[Trial]()
+    for n in range(count):
+        draw, gain = rng.random(), 0.0
+        if n:
+            gain = abs(rng.gauss(0, size)) if draw < gains else -abs(rng.gauss(0, 5 * sigma)) * (draw < 0.5)
+        value = true - gain + rng.gauss(0, sigma)
+        trials.append(Trial(value, value < best))
+        if value < best:
+            true, best = true - gain, value
+    return trials, 1.0 - true
+
+
+def test_a_night_of_changes_without_effect_claims_a_gain_and_none_is_expected() -> None:
+    trials, true = night(1, 120, 0.01, 0.0, 0.0)
+    found = weighed(trials, 0.01)
+    assert found.claimed > 0.01, "the best of many runs is lucky"
+    assert found.mean < 0.35 * found.claimed and found.low <= true <= found.high
+    assert all(step.real < 0.8 for step in found.steps)
+
+
+def test_large_gains_are_expected_to_be_there_whether_the_noise_is_known_or_not() -> None:
+    trials, true = night(2, 90, 0.002, 0.1, 0.02)
+    known = Noise(0.002, 9)
+    for found in (weighed(trials, 0.002), weighed(trials, None, repeats=known)):
+        assert found.claimed > 0.03 and abs(found.mean - true) < 0.1 * found.claimed and found.near > 0.9
+        assert max(step.real for step in found.steps) > 0.99
+        assert found.noise_low <= 0.002 <= found.noise_high
+
+
+def test_the_intervals_hold_the_truth_and_the_chance_of_being_near_is_kept() -> None:
+    held, near, promised = [], [], []
+    for seed in range(16):
+        trials, true = night(100 + seed, 40, 0.01, 0.08, 0.03)
+        if any(t.kept for t in trials[1:]):
+            found = weighed(trials, 0.01, seed=seed)
+            held.append(found.low <= true <= found.high)
+            near.append(abs(found.mean - true) <= 0.1 * found.claimed)
+            promised.append(found.near)
+    # 16 nights with a chance of 0.9 each: fewer than 11 have a chance of one in two thousand.
+    assert sum(held) >= 11 and len(held) >= 14
+    assert abs(sum(near) - sum(promised)) < 3 * (sum(p * (1 - p) for p in promised)) ** 0.5 + 1
+
+
+@pytest.mark.slow
+def test_changes_without_effect_tell_the_noise_of_a_long_night() -> None:
+    trials, true = night(2, 150, 0.002, 0.1, 0.02)
+    found = weighed(trials, None)
+    assert found.noise_low <= 0.002 <= found.noise_high and found.low <= true <= found.high
+
+
+def test_a_log_that_does_not_tell_its_noise_says_so_and_repeats_can_tell_it() -> None:
+    trials = [Trial(1.0, True), Trial(0.9, True), Trial(0.95, False), Trial(0.85, True)]
+    with pytest.raises(NotIdentifiable, match="anything from"):
+        weighed(trials, None)
+    with pytest.raises(NotIdentifiable):
+        weighed(trials, None, repeats=Noise(0.01, 1))
+    found = weighed(trials, None, repeats=Noise(0.01, 12))
+    assert found.noise_low < 0.01 < found.noise_high and found.mean == pytest.approx(0.15, abs=0.02)
+    with pytest.raises(NotIdentifiable, match="rounded"):
+        weighed([Trial(1.0, True), Trial(1.0, False), Trial(1.0, False), Trial(0.9, True)], None, rounding=0.1)
+
+
+def test_runs_that_were_repeated_count_for_more() -> None:
+    trials = [Trial(1.0, True), Trial(1.02, False), Trial(1.01, False), Trial(0.985, True)]
+    once = weighed(trials, 0.01).steps[0].real
+    often = weighed([*trials[:3], Trial(0.985, True, runs=9)], 0.01).steps[0].real
+    assert often > once
+
+
+def test_without_noise_every_difference_is_true() -> None:
+    found = weighed([Trial(3.0, True), Trial(4.0, False), Trial(2.0, True), Trial(1.5, True)], 0.0)
+    assert found.mean == pytest.approx(1.5, rel=1e-2) and [step.real for step in found.steps] == [1.0, 1.0]
+
+
+def test_the_prior_and_the_moves_are_distributions() -> None:
+    grid = priors()
+    chain = Chain([Trial(1.0, True), Trial(0.98, True), Trial(1.01, False)], 0.01)
+    assert half_normal(np.arange(1, 400), 20.0).sum() == pytest.approx(1)
+    moves = chain.moves(mixture(grid), 0)
+    assert (moves >= 0).all() and (moves.sum(axis=0) <= 1.2).all()
+    at = np.zeros((49, grid.shape[1]))
+    at[24] = 1.0
+    # What is known for sure spreads as the moves say, and no further.
+    assert np.allclose(moved(at, moves), moves[24:73])
+
+
+def test_the_same_log_is_worth_the_same_at_any_scale_and_place() -> None:
+    trials, _ = night(5, 60, 0.01, 0.1, 0.03)
+    other = [Trial(1000 + 50 * t.value, t.kept) for t in trials]
+    here, there = weighed(trials, 0.01), weighed(other, 0.5)
+    assert there.mean == pytest.approx(50 * here.mean, rel=1e-6)
+    assert [s.real for s in there.steps] == pytest.approx([s.real for s in here.steps])
