@@ -21,6 +21,9 @@ NOT_WALKED = {
     "runs/setup.py setup: {} is not installed": "nothing is installed by tests; tests/test_install.py",
     "experiments/baseline.py baseline: {}; {} is not installed": "likewise",
     "reports/first_minute.py measured: torch is not installed": "nothing is installed by tests",
+    "exchange/foreign_columns.py _metric: the numbers of {} have decimal commas": "prose; tests/exchange/test_audit.py",
+    "exchange/audit.py audit_files: the noise must be a number from 0 on": "prose; tests/exchange/test_audit.py",
+    "exchange/audit.py audit_files: {} has no log{}": "prose; tests/exchange/test_audit.py",
     "workers/choice.py pool_of: leave out --workers, or see how that goes: autoresearch status": "waits for a command",
     "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_places.py",
     "workers/local.py places: this system holds no process to some of the cores, so runs would disturb each other":
