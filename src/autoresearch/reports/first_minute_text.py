@@ -17,7 +17,7 @@ SLOW_TOGETHER = 0.8
 
 def report(found: Found) -> list[str]:
     """Return the whole report, a line each; the last is the verdict."""
-    rows = [("doctor --gpu", f"of autoresearch {__version__}")]
+    rows = [("report", f"doctor --gpu of autoresearch {__version__}")]
     for name, lines in (("card", _card), ("products", _products), ("kernels", _kernels), ("compiler", _compiler),
                         ("step", _step), ("memory", _handed_over), ("together", _together)):  # fmt: skip
         if "error" in found[name] and name != "memory":
