@@ -43,7 +43,7 @@ BETTER, WORSE = 30 * CELLS, 120 * CELLS
 """Further from its base than so many cells, a run is taken for an odd one."""
 FURTHEST = 12 * CELLS * 50
 """No effect of a prior moves a base by more cells: twelve times the largest scale."""
-PRUNE_EVERY, PRUNED = 5, 25.0
+PRUNE_EVERY, PRUNED = 5, 16.0
 """After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
 
 TOGETHER = 20

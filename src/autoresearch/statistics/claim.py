@@ -157,7 +157,8 @@ def possible_noises(trials: Sequence[Trial], repeats: Noise | None, least: float
     """
     import numpy as np
 
-    trials = trials[:LONG]
+    if len(trials) > LONG:  # a part of it, and one in three of the priors, with all values of each axis
+        trials, grid = trials[:LONG], grid[:, ::3]
     if repeats is not None and repeats.sd:
         reach = min(2.5, 3.5 / math.sqrt(2 * repeats.dof))
         smallest, widest = repeats.sd * math.exp(-reach), repeats.sd * math.exp(reach)
