@@ -7,6 +7,7 @@ SHOWN = "a picture or a page that cannot be had; nothing is lost, and nothing fo
 
 ASKED = "words or a server that are put right, and asked again, in tests/models/test_generate.py"
 JUDGED = "likewise in tests/models/test_judge.py"
+TRACKER = "a tracker's own library, which is not everywhere; tests/exchange/test_trackers.py"
 MODELS = "what a model's own program or server must be given; the tests of each are in tests/loop/agents"
 AGENTS = "no workspace and no session; tests/workspace/test_user_agents.py"
 
@@ -150,6 +151,7 @@ NOT_WALKED = {
     "loop/driver.py _measure: go on with: {}": "a signal; tests/loop/test_run_command.py types it",
     "exchange/table_files.py to_parquet: pyarrow is not installed": "nothing is installed by tests",
     "exchange/tracker_folder.py missing: {} is not installed": "nothing is installed by tests",
+    "exchange/tracker_folder.py made_anew: {} has files that no export has written": TRACKER,
     "exchange/to_trackio.py to_trackio: trackio is in use in this process": "a program that has this one inside it",
     "cli/run.py steer: the goal has more than {} characters": "prose; tests/loop/test_steering.py",
     "studies/ablate.py _content: the git object {} cannot be read from the repository": "a broken disk",

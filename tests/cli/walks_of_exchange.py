@@ -219,14 +219,6 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("export", "--format", "sqlite"), lambda: None)
 
 
-@walk("exchange/tracker_folder.py made_anew: {} has files that no export has written")
-def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
-    pytest.importorskip("tensorboardX")
-    lab.write("../there/mine", "mine\n")
-    words = ("export", "--to", "tensorboard", "-o")
-    return Ask((*words, "../there"), lambda: (*words, "../another"))
-
-
 # --- logs of other tools ---
 
 COLUMNS = "commit\tmetric\tmemory_gb\tstatus\tdescription"

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from lab import call, cli
 
+from autoresearch.errors import UsageError
+from autoresearch.exchange.tracker_folder import made_anew
 from autoresearch.exchange.trackers import TrackedRun, tracked_runs
 from autoresearch.journal import events
 from autoresearch.journal.experiment import Speed
@@ -73,6 +75,19 @@ def test_what_is_no_rising_whole_number_is_no_step(workspace: Workspace, axis: l
     place.write_text("".join(json.dumps({"step": step, "train": 1.0}) + "\n" for step in axis))
     history = runs_of(workspace)["t-0-2-1"].history
     assert [p.step for p in history] == [0, 1] and [p.time for p in history] == [130.0, 140.0]
+
+
+def test_a_folder_with_files_of_a_person_is_refused_and_another_one_is_written(tmp_path: Path) -> None:
+    mine = tmp_path / "there/mine"
+    mine.parent.mkdir()
+    mine.write_text("mine\n")
+    with pytest.raises(UsageError, match="name another folder with -o"), made_anew(mine.parent):
+        pass
+    assert [*tmp_path.iterdir()] == [mine.parent] and mine.read_text() == "mine\n"
+    for content in ("first", "second"):
+        with made_anew(tmp_path / "another") as new:
+            (new / content).write_text(content)
+    assert not (tmp_path / "another/first").exists() and (tmp_path / "another/second").exists()
 
 
 def test_tensorboard_reads_what_was_written_once_however_often_it_was(workspace: Workspace) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from lab import Lab, Maker
 
 from autoresearch.experiments import undisturbed
+from autoresearch.journal import events
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, RunSpec
 
@@ -131,6 +133,23 @@ def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab:
     view = lab.call("confirm", "--seeds", "2", "--json").json
     assert view["seeds"][1] == second and view["locked_uses"] == 2
     assert len(lab.events("study_run")) == before + 2, "what was complete is not run again"
+
+
+def test_what_resume_prints_of_a_killed_study_goes_on_with_its_seeds(lab: Lab) -> None:
+    lab.attempt("echo METRIC total_ms=90\n")
+    best = lab.session.best
+    assert best is not None
+    about = {"baseline": 1, "best": best.number, "seeds": [70, 71]}
+    with lab.workspace.journal.open("a") as file:
+        for line in (
+            events.study_line(1, "confirm", about, "search", 1_790_000_000),
+            events.study_run_line(1, best.commit or "", 70, 90.0, 1_790_000_001),
+        ):
+            file.write(json.dumps(line) + "\n")
+    told = re.search(r"Go on with: autoresearch (.*)", lab.call("resume").out)
+    assert told is not None and lab.call(*told[1].split()).code == 0
+    study = lab.session.studies[-1]
+    assert study.continues == 1 and study.about["seeds"] == [70, 71]
 
 
 def test_replicate_with_the_same_seed_tells_whether_the_run_repeats(judged: Lab) -> None:

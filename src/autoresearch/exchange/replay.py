@@ -124,7 +124,7 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
             return checked
         require_git()
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            again = f"autoresearch replay {shlex.quote(os.path.relpath(path))} FOLDER"
+            again = f"autoresearch replay {shlex.quote(str(path.resolve()))} FOLDER"
             raise PreconditionError(f"{place} is not empty", f"name a new folder: {again}")
         workspace = _laid_out(archive, session, place)
     try:

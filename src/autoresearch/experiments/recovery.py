@@ -15,9 +15,10 @@ from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import FINALIZE
+from autoresearch.journal.study import FINALIZE, Study
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.orphans import end_run
+from autoresearch.runs.spec import SEARCH
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import Git, git_at
@@ -115,9 +116,23 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
         append(workspace, study_end_line(study.number, "done", {}, now))
         return None
     append(workspace, study_end_line(study.number, "interrupted", {"runs": runs}, now))
-    again = f"autoresearch {study.what}" + (f" {study.about['experiment']}" if "experiment" in study.about else "")
-    again += " --apply" if study.what == FINALIZE else ""
-    return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {again}"
+    return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {_same_again(study)}"
+
+
+def _same_again(study: Study) -> str:
+    """Return what to type so that a study takes its complete runs over: with other seeds it would be another one."""
+    about, words = study.about, [f"autoresearch {study.what}"]
+    if "experiment" in about:
+        words.append(str(about["experiment"]))
+    if "seed" in about:
+        words.append(f"--seed {about['seed']}")
+    if study.what == FINALIZE:
+        words.append("--apply")
+    if about.get("seeds"):
+        words.append(f"--seeds {len(about['seeds'])}")
+    if study.what == "confirm" and study.split == SEARCH:
+        words.append("--split search")
+    return " ".join(words)
 
 
 def apply_verdict(

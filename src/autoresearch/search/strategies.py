@@ -109,7 +109,9 @@ def load(name: str, families: Families = GENERIC) -> Strategy:
             raise ImportError
         kind = getattr(importlib.import_module(module), cls)
         strategy: Strategy = kind(families) if "families" in inspect.signature(kind).parameters else kind()
-    except (ImportError, AttributeError, ValueError):
+        if not callable(getattr(strategy, "propose", None)):
+            raise TypeError
+    except Exception:  # whatever a person's own module raises while it is imported or made
         known = ", ".join(STRATEGIES)
         raise UsageError(f"there is no strategy {name!r}", f"choose one of: {known}, or give module:Class") from None
     return strategy
