@@ -628,7 +628,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("baseline", "--seeds", "4", "--workers", "two"), lambda: ("baseline", "--seeds", "4"))
 
 
-@walk("workers/choice.py with_workers: see what is missing: autoresearch doctor", "measured")
+@walk("workers/choice.py pool_of: see what is missing: autoresearch doctor", "measured")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     env.setenv("AUTORESEARCH_SANDBOX", "off")
     ask = ("baseline", "--seeds", "4", "--workers", "local:2")
@@ -984,6 +984,8 @@ NOT_WALKED = {
     "workspace/user_agents.py _with_hooks: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _stored: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _read: {} cannot be read: {}": AGENTS,
+    "workers/choice.py pool_of: leave out --workers, or see how that goes: autoresearch status":
+        "a loop at work; tests/loop/test_lineup.py",
     "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_places.py",
     "workers/local.py places: this system holds no process to some of the cores, so runs would disturb each other":
         "another system; tests/workers/test_places.py",
