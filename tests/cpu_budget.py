@@ -21,19 +21,19 @@ QUICK = 250
 
 START = "start and collection"
 SHARES = {
-    START: (24, 20),
+    START: (24, 19),
     "tests": (48, 27),
     "tests/agents": (42, 9),
     "tests/cheats": (56, 11),
     "tests/cli": (98, 40),
     "tests/exchange": (18, 8),
-    "tests/experiments": (192, 22),
+    "tests/experiments": (186, 22),
     "tests/harness": (26, 4),
     "tests/journal": (5, 4),
-    "tests/loop": (30, 2),
+    "tests/loop": (38, 2),
     "tests/loop/agents": (29, 7),
     "tests/models": (14, 2),
-    "tests/pretrain": (138, 12),
+    "tests/pretrain": (130, 12),
     "tests/reports": (15, 7),
     "tests/runs": (42, 27),
     "tests/search": (4, 3),
@@ -41,7 +41,7 @@ SHARES = {
     "tests/studies": (33, 13),
     "tests/system": (3, 3),
     "tests/tasks": (30, 11),
-    "tests/workers": (16, 1),
+    "tests/workers": (22, 2),
     "tests/workspace": (29, 12),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
