@@ -41,6 +41,8 @@ def test_on_gpus_each_slot_has_one_by_the_name_it_has_for_us(visible: str | None
 def test_kinds_of_gpus_are_not_mixed_and_no_gpu_is_given_twice() -> None:
     mixed = machine("H100", "A100", "H100")
     assert [place.gpu for place in places(2, mixed, (0,), None)[1]] == ["0", "2"]
+    slot, given = places(1, mixed, (0,), "1,2")
+    assert given[0].gpu == "1" and hardware_of(slot.env()) == "A100", "the first of those that we may use"
     with pytest.raises(UsageError, match=r"3 slots, and 2 GPUs of one kind \(H100\)") as refused:
         places(3, mixed, (0,), None)
     assert refused.value.fix.endswith("--workers local:2")

@@ -179,6 +179,15 @@ def test_an_error_of_a_worker_is_raised_where_its_run_is_asked_for(two: Machines
         pool.measure(spec(2))
 
 
+def test_the_runs_in_other_slots_are_no_strangers_in_the_load_that_a_run_has_met(two: Machines) -> None:
+    pool = Pool(two, 60.0)
+    pool.ahead([spec(1), spec(2)])
+    busy = Measurement("ok", 1.0, seconds=60.0, cpu_s=45.0, load=2.5)
+    two.ending = [[Ended(two.begun[0].id, busy)], [Ended(two.begun[1].id, busy)]]
+    assert pool.measure(spec(1)).load == 2.5 - 0.75, "one beside it, which took as much"
+    assert pool.measure(spec(2)).load == 2.5, "and then none"
+
+
 def test_every_attempt_has_its_account_and_closes_it_however_it_ends(two: Machines) -> None:
     account: list[str] = []
 

@@ -175,8 +175,8 @@ class Driver:
         """Return the proposals that wait, with their first runs begun where slots are free."""
         session = self.session
         if self.lineup.to_begin(session):
-            ready = self._ready()
-            session = patiently(self.workspace, lambda: self.lineup.begin(*ready, self.times.wall), self._rest)
+            context, _ = self._ready()
+            session = patiently(self.workspace, lambda: self.lineup.begin(context, self.times.wall), self._rest)
         return session.waiting
 
     def _may_propose(self, waiting: int) -> bool:

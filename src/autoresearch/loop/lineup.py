@@ -64,9 +64,10 @@ class LineUp:
         """Whether anything waits that was not brought onto this incumbent and begun, as far as slots are free."""
         return self.pool is not None and bool(session.waiting) and _about(session) != self._begun
 
-    def begin(self, context: RunContext, session: Session, clock: Clock) -> Session:
+    def begin(self, context: RunContext, clock: Clock) -> Session:
         """Bring what waits onto the incumbent, and begin its first runs where slots are free; return the session."""
         assert self.pool is not None
+        session = load_session(self.workspace)
         for proposal in session.waiting:
             if proposal.skips >= session.loop.steering.skips:
                 self._bring(context, session, proposal, clock)

@@ -56,12 +56,17 @@ def places(slots: int, machine: Machine, cores: tuple[int, ...], visible: str | 
     """
     if machine.gpus:
         named = [name.strip() for name in visible.split(",")] if visible else [str(n) for n in range(len(machine.gpus))]
-        alike = [name for name, gpu in zip(named, machine.gpus, strict=False) if gpu.name == machine.gpus[0].name]
+        # By number they are those of the whole machine; one that is named in another way counts as of the first kind.
+        by_number = {str(number): gpu for number, gpu in enumerate(machine.gpus)}
+        kinds = [by_number.get(name, machine.gpus[0]) for name in named]
+        alike = [name for name, gpu in zip(named, kinds, strict=True) if gpu.name == kinds[0].name]
         if slots > len(alike):
             count = f"{len(alike)} GPU{'s' if len(alike) != 1 else ''}"
-            what = f"{slots} slots, and {count} of one kind ({machine.gpus[0].name})"
+            what = f"{slots} slots, and {count} of one kind ({kinds[0].name})"
             raise UsageError(what, f"ask for fewer: --workers local:{len(alike)}")
-        return machine, [Place(gpu=name) for name in alike[:slots]]
+        return replace(machine, gpus=tuple(gpu for gpu in kinds if gpu.name == kinds[0].name)), [
+            Place(gpu=name) for name in alike[:slots]
+        ]
     if slots > 1 and not cores:
         raise UsageError("this system holds no process to some of the cores, so runs would disturb each other",
                          "leave out --workers")  # fmt: skip
