@@ -17,7 +17,7 @@ from made_once import made_once
 from autoresearch.runs.isolation.choice import missing
 from autoresearch.runs.isolation.sandbox import SWITCH
 
-pytest_plugins = ("cpu_budget", "allowed_skips")
+pytest_plugins = ("drawn", "cpu_budget", "allowed_skips")
 
 # Ignored signals are inherited: a shell leaves SIGINT so for what it starts in the background, nohup leaves SIGHUP.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

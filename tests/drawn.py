@@ -1,7 +1,8 @@
 """A sample of the many cases that a test could try, drawn anew for each commit; all of them on demand.
 
-Random kills, matrices of steps and cheating programs cost more than every run of the suite may. Each commit draws
-others, so that all of them are tried in time, and a failure comes again with the same commit.
+Random kills, matrices of steps, cheating programs and real trainings cost more than every run of the suite may. Each
+commit draws others, so that all of them are tried in time, and a failure comes again with the same commit. Of a matrix
+some cases are drawn (`drawn`); of whole tests that cost much, marked `sampled(part)`, each file runs a part.
 AUTORESEARCH_EVERY=1 tries all: before an issue is closed that touches what they test.
 """
 
@@ -10,9 +11,12 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 Case = TypeVar("Case")
 
@@ -41,3 +45,25 @@ def drawn(cases: Iterable[Case], part: float, name: str) -> list[Case]:
         return known
     chosen = dice(name).sample(range(len(known)), max(1, round(part * len(known))))
     return [known[at] for at in sorted(chosen)]
+
+
+def chosen(marked: Iterable[tuple[str, str, float]]) -> set[str]:
+    """Return the tests that are drawn, of those given as (group, test, part); at least one of each group and part."""
+    alike: defaultdict[tuple[str, float], dict[str, None]] = defaultdict(dict)
+    for group, test, part in marked:
+        alike[group, part][test] = None
+    return {test for (group, part), tests in alike.items() for test in drawn(tests, part, f"{group} {part}")}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are marked `sampled(part)`, or `sampled(part, group)` across files, and not drawn."""
+    marked = {}
+    for item in items:
+        if mark := item.get_closest_marker("sampled"):
+            part, group = (*mark.args, item.location[0])[:2]
+            marked[item] = (group, item.nodeid.partition("[")[0], part)
+    here = chosen(marked.values())
+    left = [item for item, (_, test, _) in marked.items() if test not in here]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in {*left}]

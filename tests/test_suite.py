@@ -105,6 +105,20 @@ def test_a_sample_is_the_same_for_the_commit_and_another_for_the_name(monkeypatc
     assert others != samples.drawn(cases, 0.3, "a")
 
 
+def test_of_tests_that_are_marked_each_file_runs_a_part_and_other_tests_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = [(file, f"{file}::{n}", 0.4) for file in ("a.py", "b.py") for n in range(10)]
+    marked.append(("c.py", "c.py::alone", 0.1))
+    twice = [*marked, *marked]  # a matrix has its function once for each case
+    monkeypatch.setattr(samples, "EVERY", False)
+    here = samples.chosen(twice)
+    assert here == samples.chosen(marked) and "c.py::alone" in here
+    assert [sum(test.startswith(file) for test in here) for file in ("a.py", "b.py")] == [4, 4]
+    monkeypatch.setattr(samples, "COMMIT", "another commit")
+    assert samples.chosen(marked) != here
+    monkeypatch.setattr(samples, "EVERY", True)
+    assert samples.chosen(marked) == {test for _, test, _ in marked}
+
+
 def test_everything_is_tried_on_demand() -> None:
     code = "import drawn; print(len(drawn.drawn(range(50), 0.1, 'x')))"
     for value, count in (("", "5"), ("1", "50")):

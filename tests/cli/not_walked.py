@@ -26,9 +26,9 @@ NOT_WALKED = {
     "exchange/audit.py audit_files: the noise must be a number from 0 on": "prose; tests/exchange/test_audit.py",
     "exchange/audit.py audit_files: {} has no log{}": "prose; tests/exchange/test_audit.py",
     "workers/choice.py pool_of: leave out --workers, or see how that goes: autoresearch status": "waits for a command",
-    "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_places.py",
+    "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_slot_places.py",
     "workers/local.py places: this system holds no process to some of the cores, so runs would disturb each other":
-        "another system; tests/workers/test_places.py",
+        "another system; tests/workers/test_slot_places.py",
     "workers/local.py submit: a worker could not be started: {}": "any error of the system",
     "workers/worker.py main: the run could not be made: {}": "any error of the system",
     "cli/jobs.py wait: still running: {}": "waits for a run; tests/cli/test_jobs.py",

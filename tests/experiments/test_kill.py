@@ -25,20 +25,18 @@ from autoresearch.system.git import Git
 from autoresearch.workspace.session_journal import append
 from autoresearch.workspace.workspace import Workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.4)]
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
 # --- random instants ---
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", drawn(["exact", "noisy", "evaluated"], 0.34, "kind of session"))
 def test_kills_of_an_experiment_at_random_instants_lose_nothing(make_lab: Maker, variant: str) -> None:
     hunt_try(make_lab(variant), 24 if EVERY else 2, dice(f"kills of try, {variant}"))
 
 
-@pytest.mark.slow
 def test_an_import_that_is_killed_again_and_again_is_whole_in_the_end(make_lab: Maker) -> None:
     hunt_import(make_lab(), 20 if EVERY else 2, dice("kills of import"))
 
@@ -105,7 +103,6 @@ PARTS = [slice(n, None, 3) for n in range(3)] if EVERY else [slice(None)]
 """Of the steps of one command: where all are tried, in three parts, so that no test takes long."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS, ids=str)
 def test_a_kill_at_each_step_of_an_experiment_that_is_discarded_loses_nothing(make_lab: Maker, part: slice) -> None:
     lab = make_lab()
@@ -115,7 +112,6 @@ def test_a_kill_at_each_step_of_an_experiment_that_is_discarded_loses_nothing(ma
     goes_on(lab)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS, ids=str)
 @pytest.mark.parametrize("variant", drawn(["evaluated", "noisy"], 0.5, "kept"))
 def test_a_kill_at_each_step_of_an_experiment_that_is_kept_loses_nothing(
@@ -131,7 +127,6 @@ def test_a_kill_at_each_step_of_an_experiment_that_is_kept_loses_nothing(
     goes_on(lab)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS, ids=str)
 def test_a_kill_at_each_step_of_the_baseline_loses_nothing(make_lab: Maker, part: slice) -> None:
     lab = make_lab(baseline=False)
@@ -142,7 +137,6 @@ def test_a_kill_at_each_step_of_the_baseline_loses_nothing(make_lab: Maker, part
     goes_on(lab)
 
 
-@pytest.mark.slow
 def test_a_baseline_that_was_killed_is_measured_again_under_the_next_number(make_lab: Maker) -> None:
     lab = make_lab(baseline=False)
     points = lab.drive(0, "baseline")
@@ -166,7 +160,6 @@ def _fresh(lab: Lab) -> Lab:
     return lab
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("instant", drawn(["before the command, which runs", "before go_back"], 0.5, "repair"))
 def test_a_kill_at_each_step_of_the_repair_itself_is_repaired_too(make_lab: Maker, instant: str) -> None:
     lab = make_lab()
@@ -178,7 +171,6 @@ def test_a_kill_at_each_step_of_the_repair_itself_is_repaired_too(make_lab: Make
     goes_on(lab)
 
 
-@pytest.mark.slow
 def test_try_again_goes_on_where_a_kill_stopped_it(make_lab: Maker) -> None:
     lab = make_lab()
     points = lab.drive(0, "try", "-m", lab.edit_worse())
@@ -220,7 +212,6 @@ def settled(lab: Lab) -> None:
     lab.check()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("done", drawn(RESETS, 0.34, "resets that were stopped"))
 def test_a_reset_that_was_stopped_half_way_is_completed(owed: Lab, done: str) -> None:
     before = owed.version("HEAD^")
@@ -277,7 +268,6 @@ def test_a_lock_that_was_there_before_ours_is_left_alone(owed: Lab) -> None:
     assert lock.exists()
 
 
-@pytest.mark.slow
 def test_a_lock_is_left_alone_while_a_git_is_at_work_here(owed: Lab, tmp_path: Path) -> None:
     program = tmp_path / "git"
     shutil.copy(shutil.which("sleep") or "", program)
@@ -292,7 +282,6 @@ def test_a_lock_is_left_alone_while_a_git_is_at_work_here(owed: Lab, tmp_path: P
     settled(owed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("instant", ["before git reset", "before the command, which runs"])
 def test_an_edit_made_after_the_kill_stays_in_the_folder(make_lab: Maker, instant: str) -> None:
     lab = make_lab()
@@ -348,7 +337,6 @@ def test_any_line_torn_at_any_byte_is_dropped_by_the_next_line(tmp_path: Path) -
         assert [json.loads(line) for line in log.read_bytes().splitlines()] == [*kept, {"type": "note"}]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("left", drawn([0, 1, 40, -2, -1], 0.4, "torn start"))
 def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, left: int) -> None:
     lab = make_lab()
@@ -372,7 +360,6 @@ def test_a_start_that_is_torn_is_taken_again_or_was_written(make_lab: Maker, lef
 # --- asked to end ---
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", drawn([signal.SIGTERM, signal.SIGINT, signal.SIGHUP], 0.34, "signal"))
 def test_a_signal_ends_an_experiment_in_order(make_lab: Maker, tmp_path: Path, number: signal.Signals) -> None:
     lab = make_lab()
@@ -428,7 +415,6 @@ def test_a_second_try_is_refused_while_one_runs_and_changes_nothing(make_lab: Ma
     assert lab.verdicts()[2]["status"] == "keep"
 
 
-@pytest.mark.slow
 def test_an_engine_that_is_dead_and_not_reaped_yet_is_not_taken_for_running(make_lab: Maker) -> None:
     lab = make_lab()
     lab.edit_better(pause=30)

@@ -9,7 +9,7 @@ import pytest
 from drawn import EVERY, drawn
 from kill_lab import Lab, Maker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.4)]
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 
@@ -18,7 +18,6 @@ def head_has(lab: Lab, toml: str) -> bool:
     return lab.git("show", "HEAD:autoresearch.toml") == toml.strip()
 
 
-@pytest.mark.slow
 def test_a_kill_while_the_baseline_takes_an_edited_task_loses_neither(make_lab: Maker) -> None:
     lab = make_lab(baseline=False)
     edited = lab.add_to_task("\n[stop]\nmax_experiments = 7\n")
@@ -42,7 +41,6 @@ def test_a_kill_while_the_baseline_takes_an_edited_task_loses_neither(make_lab: 
         lab.check()
 
 
-@pytest.mark.slow
 def test_a_kill_while_a_guard_is_judged_loses_no_run_and_changes_no_verdict(make_lab: Maker) -> None:
     lab = make_lab("guarded", baseline=False)
     lab.least = 99
@@ -70,7 +68,6 @@ def test_a_kill_while_a_guard_is_judged_loses_no_run_and_changes_no_verdict(make
     lab.check()
 
 
-@pytest.mark.slow
 def test_a_kill_when_the_target_is_reached_ends_the_session_as_it_would_have(make_lab: Maker) -> None:
     lab = make_lab(baseline=False)
     lab.add_to_task("\n[stop]\ntarget = 99\n")

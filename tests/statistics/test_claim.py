@@ -34,6 +34,8 @@ def test_a_night_of_changes_without_effect_claims_a_gain_and_none_is_expected() 
     assert all(step.real < 0.8 for step in found.steps)
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(0.5)
 def test_large_gains_are_expected_to_be_there_whether_the_noise_is_known_or_not() -> None:
     trials, true = night(2, 90, 0.002, 0.1, 0.02)
     known = Noise(0.002, 9)
@@ -44,6 +46,7 @@ def test_large_gains_are_expected_to_be_there_whether_the_noise_is_known_or_not(
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(0.5)
 def test_the_intervals_hold_the_truth_and_the_chance_of_being_near_is_kept() -> None:
     held, near, promised = [], [], []
     for seed in range(12):
@@ -59,12 +62,15 @@ def test_the_intervals_hold_the_truth_and_the_chance_of_being_near_is_kept() -> 
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(0.5)
 def test_changes_without_effect_tell_the_noise_of_a_long_night() -> None:
     trials, true = night(2, 100, 0.002, 0.1, 0.02)
     found = weighed(trials, None)
     assert found.noise_low <= 0.002 <= found.noise_high and found.low <= true <= found.high
 
 
+@pytest.mark.slow
+@pytest.mark.sampled(0.5)
 def test_a_log_that_does_not_tell_its_noise_says_so_and_repeats_can_tell_it() -> None:
     trials = [Trial(1.0, True), Trial(0.9, True), Trial(0.95, False), Trial(0.85, True)]
     with pytest.raises(NotIdentifiable, match="anything from"):
