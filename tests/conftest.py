@@ -26,6 +26,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or threads of torch burn seconds while they wait for a busy core
 gc.disable()  # until all is imported: what is imported stays, and looking at it again and again is a fifth of the start
 
 

@@ -74,6 +74,6 @@ def test_quickstart_ends_with_verdicts_on_real_trainings_a_picture_and_a_report(
     assert len(curve) > 1
     assert "4/4" in told
     assert " left" in told
-    again = subprocess.run(program, capture_output=True, text=True, check=False)
+    again = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 5
     assert "has a session already" in again.stderr
