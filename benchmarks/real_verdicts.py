@@ -34,7 +34,7 @@ from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 SEEDED = "    seed_everything()\n"
-HALF = ("WIDTH = 0 ", "WIDTH = 64 ")
+HALF = ("\nWIDTH = 0 ", "\nWIDTH = 64 ")
 SLOW = ("MATRIX_LR = 0.02 ", "MATRIX_LR = 0.002 ")
 PLAIN = ("VALUE_EMBEDDINGS = True ", "VALUE_EMBEDDINGS = False ")
 EFFECTS = {

@@ -237,7 +237,7 @@ def test_a_noise_of_older_bases_counts_as_far_as_it_agrees_and_is_told() -> None
     here, old = pooled([(1.0, 1.1, 0.9, 1.05, 0.95)]), Noise(1.0, 12)
     assert of_base(here, [old]).sd == pytest.approx(here.sd, rel=0.25), "ten times as much: hardly any of it"
     same = of_base(here, [Noise(0.08, 12)])
-    assert same.dof > here.dof and same.origin.endswith("repeats borrowed from older bases")
+    assert same.dof > here.dof and same.origin.endswith("repeats from earlier bests")
     guess = of_base(Noise(None, 0), [Noise(3.0, 40), Noise(1.0, 4)])
     assert guess.here == 0 and guess.dof == PRIOR_DOF
     assert not of_base(Noise(0.0, 3), [Noise(0.1, 3)]).exact, "a spread of nothing has only not been seen yet"

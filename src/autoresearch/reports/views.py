@@ -252,8 +252,8 @@ def noise_words(session: Session) -> str:
     here, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
     if not noise.exact and here.sd and math.isfinite(here.sd):
         paired = f", {pair.sd:.2g} per pair" if pair.sd and pair.sd < here.sd * math.sqrt(2) else ""
-        borrowed = here.dof - here.here
-        origin = f", {borrowed} of them borrowed from older bases" if here.origin else ""
+        earlier = here.dof - here.here
+        origin = f", {earlier} of them from earlier bests" if here.origin else ""
         return f"{here.sd:.2g} per run{paired} (from {here.dof} repeat{'s' if here.dof > 1 else ''}{origin})"
     if noise.exact:
         return f"none: {noise.dof + 1} runs gave the same value"

@@ -25,7 +25,7 @@ class BaseNoise(Noise):
         """Where it comes from, in a phrase; empty when it is all of this base."""
         if self.dof == 0 or self.here >= self.dof:
             return ""
-        return f"{self.dof - self.here} of {self.dof} repeats borrowed from older bases"
+        return f"{self.dof - self.here} of {self.dof} repeats from earlier bests"
 
 
 def of_base(here: Noise, older: Sequence[Noise]) -> BaseNoise:

@@ -132,7 +132,7 @@ def _screen(evidence: Evidence, rules: Rules, noise: BaseNoise) -> Step:
     if evidence.asked or good[0] or (any(good) and gain > 0):
         return Step("run_candidate", "the first run is promising", _fresh_seed(evidence), noise)
     if gain > 0 and noise.here < HERE_DOF and noise.dof > noise.here:
-        return Step("run_incumbent", "the noise of this base is borrowed from older ones", _new_seed(evidence), noise)
+        return Step("run_incumbent", "the noise here is known from earlier bests alone", _new_seed(evidence), noise)
     reason = f"the first run is {_worse(gain, _unit(evidence))}{what}"
     if gain <= 0 or not spread:
         return Step("discard", f"{reason}{_against(noise)}", noise=noise, error=spread or None)
@@ -233,10 +233,10 @@ def _gain(evidence: Evidence, rules: Rules, noise: BaseNoise) -> _Gain | None:
     mean, found = math.fsum(gains) / n, list[_Gain]()
     known = pair.sd or (pair.sd == 0.0 and len(gains) > 2)  # pairs that agree to the last digit have no noise
     if pair.sd is not None and known and not (noise.sd and _stepped(evidence)):
-        words = f"noise of a pair {pair.sd:.2g}{_borrowed(pair)}"
+        words = f"noise of a pair {pair.sd:.2g}{_origin(pair)}"
         found.append(_Gain(mean, pair.sd / math.sqrt(n), pair.dof, words))
     if noise.sd:
-        words = f"noise {noise.sd:.2g}{_borrowed(noise)}"
+        words = f"noise {noise.sd:.2g}{_origin(noise)}"
         found.append(_Gain(mean, noise.sd * math.sqrt(2 / n), noise.dof, words))
         old = [value for seed, value in evidence.incumbent.items() if seed not in evidence.candidate]
         if rules.night_alpha is None and old:
@@ -349,12 +349,12 @@ def _unit(evidence: Evidence) -> str:
     return f" {evidence.metric.unit}" if evidence.metric.unit else ""
 
 
-def _borrowed(noise: BaseNoise) -> str:
+def _origin(noise: BaseNoise) -> str:
     return f" ({noise.origin})" if noise.origin else ""
 
 
 def _against(noise: BaseNoise) -> str:
-    return f" against a noise of {noise.sd:.2g}{_borrowed(noise)}" if noise.sd else ""
+    return f" against a noise of {noise.sd:.2g}{_origin(noise)}" if noise.sd else ""
 
 
 def _worse(gain: float, unit: str) -> str:
