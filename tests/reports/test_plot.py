@@ -137,7 +137,7 @@ def test_the_title_counts_and_the_best_is_labelled() -> None:
     axes = axes_of(
         session((1.0, "keep", "base"), (0.9, "keep", "wider $MLP$"), (1.1, "discard", "no"), (None, "crash", ""))
     )
-    assert axes.figure.texts[0].get_text() == "4 experiments: 2 kept, 1 discarded, 1 failed"
+    assert axes.figure.texts[0].get_text() == "3 experiments: 1 kept, 1 discarded, 1 failed", "beside the baseline"
     bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
     assert bold == ["wider $MLP$"]
     assert not any(text.get_parse_math() for text in axes.texts)

@@ -23,7 +23,7 @@ class Display:
         take."""
         self.total = total
         self.done = 0
-        self.began = time.monotonic()
+        self.began = self.counted = time.monotonic()
         self.phase = ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -48,27 +48,29 @@ class Display:
 
     def begin(self) -> None:
         """The first step begins now: what came before it says nothing of how long the others take."""
-        self.began = time.monotonic()
+        self.began = self.counted = time.monotonic()
 
     def left(self) -> str:
         """Return how long the steps that are left may take, by those that are done; empty where that is not known."""
         if not self.total or not self.done or self.done >= self.total:
             return ""
-        seconds = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+        each = (self.counted - self.began) / self.done
+        seconds = max(each * (self.total - self.done) - (time.monotonic() - self.counted), 1.0)
         return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
 
     def tick(self, phase: str, seconds: float) -> None:
-        """Say what is going on (`train`, `evaluate`, ...) and for how many seconds."""
+        """Say what is going on (`experiment 2: seed 1, run 1 of 3: train`, `setup`) and for how many seconds."""
         if self._bar is not None and self._task is not None:
             with contextlib.suppress(OSError):  # the terminal is gone; what runs is not
-                self._bar.update(self._task, description=f"{phase} {seconds:.0f} s{self.left()}")
+                self._bar.update(self._task, description=f"{phase}, {seconds:.0f} s{self.left()}")
         elif phase != self.phase:
             streams.say(f"{time.strftime('%H:%M:%S')} {phase}{self.left()}", patient=False)
         self.phase = phase
 
     def say(self, text: str, *, steps: int = 0) -> None:
         """Print a line that stays, and count `steps` as done."""
-        self.done += steps
+        if steps:
+            self.done, self.counted = self.done + steps, time.monotonic()
         if self._bar is not None and self._task is not None:
             with contextlib.suppress(OSError):
                 self._bar.console.print(printable(text), markup=False, highlight=False)

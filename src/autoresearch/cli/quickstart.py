@@ -40,6 +40,9 @@ BASELINE_SEEDS = 3
 PAIRS = 1
 """Behind a verdict: noise is small where a run repeats exactly; a real session takes up to seven."""
 
+RUNS = 2
+"""That an experiment takes on average, for the time that is left: three with a pair, one where the first decides."""
+
 
 def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_json: bool) -> None:
     """Make a workspace in `folder`, measure a baseline and some experiments, print the table, draw plot and report."""
@@ -49,7 +52,7 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
             raise PreconditionError(f"{folder} has a session already", f"go on there: {there}")
         raise PreconditionError(f"{folder} is not empty", "name a new folder: autoresearch quickstart DIR")
     began = time.monotonic()
-    with Display(total=BASELINE_SEEDS + experiments) as display:
+    with Display(total=BASELINE_SEEDS + RUNS * experiments) as display:
         display.say(f"1/4 a workspace in {folder}: task pretrain, profile tiny, the text of the Python installation")
         options = InitOptions("pretrain", tag="quickstart", source="python", profile="tiny", tokens=tokens, seeds=PAIRS)
         workspace = init(folder, options, wall_clock())
@@ -57,8 +60,12 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
         setup_workspace(workspace, display.tick)
         display.say(f"2/4 the baseline: train.py as it is, {BASELINE_SEEDS} runs of {tokens} tokens, for the noise")
         display.begin()
-        _tell(display, baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick), BASELINE_SEEDS)
-        display.say(f"3/4 {experiments} experiments; the sampler changes constants of train.py, and the rules decide")
+        first = baseline(workspace, BASELINE_SEEDS, wall_clock, tick=display.tick)
+        display.say(_baseline_line(first), steps=BASELINE_SEEDS)
+        display.say(
+            f"3/4 {experiments} experiments: the sampler changes one constant of train.py, and it is trained once; "
+            "what looks better is trained again beside the best, both on a new seed"
+        )
         _experiments(workspace, experiments, seed, display)
         display.say("4/4 the plot and the report")
         session = load_session(workspace)
@@ -106,17 +113,25 @@ def _experiments(workspace: Workspace, count: int, seed: int, display: Display) 
     """Let the loop make `count` experiments with the sampler, as `run --agent sampler` does."""
 
     def tell(result: ExperimentResult) -> None:
-        _tell(display, result, 1)
+        _tell(display, result)
 
     options = Options(max_experiments=count, seed=seed)
     driver = Driver(workspace, [Sampler()], options, awake=False, tick=display.tick, say=display.say, tell=tell)
     driver.run()
 
 
-def _tell(display: Display, report: ExperimentResult, steps: int) -> None:
+def _baseline_line(report: ExperimentResult) -> str:
     session, e = report.session, report.experiment
+    metric = session.metric
+    better = f"{metric.name}, {metric.direction} is better"
+    return f"    {e.number}. baseline: {views.number(session, e.metric)} ({better}); noise {views.noise_words(session)}"
+
+
+def _tell(display: Display, report: ExperimentResult) -> None:
+    session, e = report.session, report.experiment
+    verdict = e.status.upper() if e.status == "keep" else e.status
     value = views.number(session, e.metric)
-    display.say(f"    {e.number}. {e.description}: {value}, {e.status} ({e.reason})", steps=steps)
+    display.say(f"    {e.number}. {e.description}: {value}, {verdict}: {e.reason}", steps=RUNS)
 
 
 def _plot(session: Session, path: Path) -> str | None:

@@ -149,17 +149,19 @@ def _titles(figure: Any, axes: Any, session: Session, look: Look) -> None:
     unit = f" ({safe(metric.unit)})" if metric.unit and not metric.name.endswith(metric.unit) else ""
     axes.set_ylabel(f"{name}{unit}, {metric.direction} is better", color=look.ink, fontsize=10, parse_math=False)
     axes.set_xlabel("experiment", color=look.ink, fontsize=10, loc="left" if look.is_narrow else "center")
-    total = sum(counts.values())
+    total, first = sum(counts.values()), int(session.baseline is not None)
     failed = counts["crash"] + counts["checks_failed"]
-    parts = [f"{counts['keep']} kept", f"{counts['discard']} discarded"] + ([f"{failed} failed"] if failed else [])
-    summary = f"{total} experiment{'' if total == 1 else 's'}: " + ", ".join(parts)
-    below = [safe(session.segment.name, 60)]
+    tried, kept = total - first, counts["keep"] - first
+    parts = [f"{kept} kept", f"{counts['discard']} discarded"] + ([f"{failed} failed"] if failed else [])
+    summary = f"{tried} experiment{'' if tried == 1 else 's'}: " + ", ".join(parts) if tried else "the baseline"
+    below = []
     if best is not None and best.reference is not None:
         digits = session.noise.digits()
         better = f", {gain:.{digits}f} better than the baseline" if gain is not None and gain > 0 else ""
         below.append(f"best {best.reference:.{digits}f} (#{best.number}){better}")
         if session.noise.sd:
-            below.append(f"band: ±{session.noise.sd:.2g}, one standard deviation of a run")
+            below.append(f"band: the noise of one run (±{session.noise.sd:.2g})")
+    below.append(safe(session.segment.name, 60))
     title(figure, look, summary, *below)
     if total:
         _legend(figure, axes, session, failed, look)

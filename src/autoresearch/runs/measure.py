@@ -39,6 +39,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     decides; what the command printed is then not looked at. Both together have `limit_s` seconds. Raises `MachineError`
     when the machine fails.
     """
+    context = _telling_which(context, spec)
     task, run_dir, commit = context.task, _fresh(spec.folder), spec.commit
     limit = task.run.limit_s
     if spec.parent is not None:
@@ -76,7 +77,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
 
 def check(context: RunContext, spec: RunSpec) -> str | None:
     """Run the task's checks on the commit of a run in a snapshot of their own; return why they failed, or None."""
-    command = context.task.run.checks
+    command, context = context.task.run.checks, _telling_which(context, spec)
     if command is None:
         return None
     isolation = Isolation.begin(context.workspace, context.git, context.task, spec.commit, spec.folder)
@@ -96,6 +97,14 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     last = excerpt(ended.tail, lines=1)
     told = missed(ended.tail, withheld(env, context.task.run.secrets))
     return f"the checks exited with {ended.code}" + (f": {last[0]}" if last else "") + told
+
+
+def _telling_which(context: RunContext, spec: RunSpec) -> RunContext:
+    """Return the context with ticks that say which run it is, and of how many."""
+    tick, turn = context.tick, spec.turn
+    if tick is None or turn is None:
+        return context
+    return replace(context, tick=lambda phase, seconds: tick(f"{turn.words}: {phase}", seconds))
 
 
 def _train(

@@ -154,7 +154,7 @@ def _screened(evidence: Evidence, noise: BaseNoise) -> list[tuple[float, float, 
         pair = of_base(pooled(evidence.pairs), evidence.older_pairs)
         own = min(sd, pair.sd / math.sqrt(2)) if pair.sd and pair.dof > 2 else sd
         spread = own * math.sqrt(1 + 1.57 / len(controls))
-        what = f" than the middle of {len(controls)} runs of this seed"
+        what = f" than the median of the last {len(controls)} first runs"
         found.insert(0, (evidence.metric.gain(screening, median(controls)), spread, what))
     return found
 
