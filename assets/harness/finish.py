@@ -98,6 +98,13 @@ def grade_by_hand(folder: Path, connection: Feed) -> None:
         raise SystemExit(1)
     print("---")
     for name, value in metrics.items():
-        print(f"{name + ':':<18}{value:.{6 if name.startswith('val_') else 0 if float(value).is_integer() else 1}f}")
+        print(f"{name + ':':<20}{_shown(name, value)}")
     print(grader.stdout, end="")
     print("by hand: a score and no verdict, since nothing kept this run from the data; for one: autoresearch try")
+
+
+def _shown(name: str, value: float) -> str:
+    """Return a number for a person: a score with six decimals, others with five digits."""
+    if name.startswith("val_"):
+        return f"{value:.6f}"
+    return f"{value:.0f}" if abs(value) >= 1e4 or float(value).is_integer() else f"{value:.5g}"

@@ -248,5 +248,7 @@ def test_several_paths_may_follow_an_option(words: str, expected: str) -> None:
     ],
 )
 def test_a_seed_that_is_a_number_is_found_with_what_to_write_instead(path: str, line: str, better: str | None) -> None:
-    found = seeds_in(path, f"x = 1\n{line}\n")
+    found = seeds_in(path, f"import os\n{line}\n")
     assert [(place.line, place.better) for place in found] == ([] if better is None else [(2, better)])
+    without = seeds_in(path, f"import osmium\n{line}\n")
+    assert all(place.better == f"{better}, and import os" for place in without if better)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from sessions import pretrain_families, session
 
+from autoresearch.journal.session import replay
 from autoresearch.search import families, history
 
 
@@ -85,3 +86,11 @@ def test_the_best_come_first_whatever_was_decided() -> None:
 )
 def test_two_descriptions_that_say_the_same_are_similar(a: str, b: str, same: bool) -> None:
     assert (history.similarity(a, b) >= history.SAME) is same
+
+
+def test_a_baseline_that_crashed_is_no_experiment_that_was_not_kept() -> None:
+    rows = [("crash", None), ("keep", 100.0), ("discard", 101.0)]
+    events = [{"type": "config", "metricName": "ms", "bestDirection": "lower", "tag": "t", "segment": 0}]
+    events += [{"run": n, "commit": f"c{n}", "status": s, "metric": v} for n, (s, v) in enumerate(rows, 1)]
+    found = replay(enumerate(events, 1))
+    assert [e.number for e in history.candidates(found)] == [3] and history.discards_in_a_row(found) == 1

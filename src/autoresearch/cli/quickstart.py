@@ -86,16 +86,18 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
         "What next:",
         *_activation(),
         f"  cd {shlex.quote(str(folder))}",
-        *(f"  {command:<34}{what}" for command, what in _next((kept or rows)[-1]["experiment"], bool(kept))),
+        *(f"  {command:<38}{what}" for command, what in _next((kept or rows)[-1]["experiment"], bool(kept), status)),
     ]
     emit(as_json, view, lines)
 
 
-def _next(experiment: int, kept: bool) -> list[tuple[str, str]]:
+def _next(experiment: int, kept: bool, status: views.View) -> list[tuple[str, str]]:
     """Return what to do now, and what it is good for."""
+    doubtful = [call for call in status["close_calls"] if call["command"]]
     return [
         (f"autoresearch show {experiment} --diff", "what an experiment changed, and how it was judged"),
         *[("autoresearch confirm", "whether the gain holds on fresh seeds and on other data")] * kept,
+        *[(call["command"], "a discard that may be a gain: more pairs of runs tell") for call in doubtful[:1]],
         ("autoresearch run --max-hours 1", "more experiments"),
         ('autoresearch try -m "my idea"', "after an edit of train.py"),
         ("autoresearch init ../lab", "a real session: the profile of your hardware, longer runs"),

@@ -22,6 +22,8 @@ MOST_BYTES = 2**20
 MOST_PLACES = 3
 """Places that are named; one changed line is enough mostly."""
 
+_HAS_OS = re.compile(r"^\s*import\b.*\bos\b", re.MULTILINE)
+
 VARIABLE = 'int(os.environ.get("AUTORESEARCH_SEED", {}))'
 
 _NAMES = re.compile(r"^(?:\w+_)?(?:seed|random_state)$", re.IGNORECASE)
@@ -83,13 +85,14 @@ def seeds_in(path: str, content: str) -> list[Place]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     found: dict[int, Place] = {}
+    missing = "" if _HAS_OS.search(content) else ", and import os"
     for node in ast.walk(tree):
         for number in _seeds_of(node):
             at, line = number.lineno, lines[number.lineno - 1]
             written = line.encode()[number.col_offset : number.end_col_offset or 0].decode("utf-8", "replace")
             before = line.encode()[: number.col_offset].decode("utf-8", "replace")
             better = before + VARIABLE.format(written) + line[len(before) + len(written) :]
-            found.setdefault(at, Place(path, at, one_line(line, 120), one_line(better, 200)))
+            found.setdefault(at, Place(path, at, one_line(line, 120), one_line(better, 200) + missing))
     return [found[at] for at in sorted(found)]
 
 

@@ -52,7 +52,9 @@ def log_lines(session: Session, rows: Sequence[View]) -> list[str]:
     if marked:
         lines.append("* one run, whose seed may be an easy one: autoresearch show N compares the same seeds")
     if session.noise.sd:
-        lines.append(f"noise {noise_words(session)}; a gain is over the baseline")
+        lines.append(
+            f"noise {noise_words(session)}; a gain is over the baseline, of runs of the same seed where both have one"
+        )
     return lines
 
 

@@ -88,7 +88,8 @@ def beside_incumbent(session: Session, e: Experiment) -> list[str]:
     gap = difference(session, e, old) if old is not None and old.number != e.number else None
     if gap is None or old is None or e.segment != session.segment.number:
         return []
-    return [f"gain       {gain_words(session, gap.gain, gap.error)} over {old.number}, {_seeds_of(gap.same_seeds)}"]
+    gained, seeds = gain_words(session, gap.gain, gap.error), _seeds_of(gap.same_seeds)
+    return [f"gain       {gained} over experiment {old.number}, {seeds}"]
 
 
 def _seeds_of(same: int) -> str:
@@ -239,7 +240,7 @@ def _elsewhere(session: Session) -> list[str]:
 def _close(session: Session, call: View) -> str:
     gained = gain_words(session, call["gain"], call["error"])
     on = _seeds_of(call["same_seeds"])
-    summary = f"experiment {call['experiment']} over {call['against']}: {gained}, {on}; "
+    summary = f"experiment {call['experiment']} over experiment {call['against']}: {gained}, {on}; "
     if call["command"] is None:
         return f"{summary}too little for this noise"
     return f"{summary}to decide: {call['command']} (at most {call['runs']} runs)"
@@ -268,7 +269,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     gained = gain_words(session, view["gain"], view["gain_error"])
     value = number(session, view["value"])
     lines.append(f"metric    {value}  gain over baseline {gained}  noise {noise_words(session)}")
-    said = f"{gained} over {session.baseline.number}, " if session.baseline else ""
+    said = f"{gained} over experiment {session.baseline.number}, " if session.baseline else ""
     lines += [f"pairs     {line.removeprefix(said)}" for line in view["beside"]]
     runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
@@ -333,8 +334,8 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
         lines.append(f"Nothing was decided. Measure it again with: autoresearch try --again {view['experiment']}")
     what = _instead(view)
     hooks = [f"{when} hook: {printable(line)}" for when, out in view.get("hooks", {}).items() for line in out[-2:]]
-    last = [*_look(view["warnings"]), *hooks, *(f"note: {printable(remark)}" for remark in view["remarks"][:2]),
-            f"next   {what}{view['next']}"]  # fmt: skip
+    remarks = [f"note: {printable(remark)}" for remark in view["remarks"][:2]]
+    last = [*_look(view["warnings"], view["experiment"]), *hooks, *remarks, f"next   {what}{view['next']}"]
     room = min(6, MOST_LINES - len(lines) - len(last) - 1)
     data = view["excerpt"][-room:] if room > 0 else []
     if data:
@@ -355,7 +356,7 @@ def _instead(view: View) -> str:
     return "" if view["status"] == "keep" else f"autoresearch show {number} --diff, or "
 
 
-def _look(warnings: list[str]) -> list[str]:
+def _look(warnings: list[str], number: int) -> list[str]:
     """Return at most two lines on what deserves a second look."""
-    more = [f"look at: and {len(warnings) - 1} more, see show"] if len(warnings) > 2 else []
+    more = [f"look at: and {len(warnings) - 1} more: autoresearch show {number}"] if len(warnings) > 2 else []
     return [f"look at: {one_line(warning, 160)}" for warning in warnings[: 1 if more else 2]] + more

@@ -25,9 +25,13 @@ class FamilyYield:
 
 
 def candidates(session: Session) -> list[Experiment]:
-    """Return the experiments of this segment that were decided on, in order; not the baseline, nor what was killed."""
-    first = session.baseline
-    return [e for e in session.current if e.status is not None and e.outcome != "killed" and e is not first]
+    """Return the experiments of this segment that were decided on, in order.
+
+    Neither the baseline, nor what failed before it, nor what was killed.
+    """
+    begins = session.baseline.number if session.baseline is not None else 0
+    decided = (e for e in session.current if e.status is not None and e.outcome != "killed")
+    return [e for e in decided if e.number > begins]
 
 
 def yields(session: Session, families: Families = GENERIC) -> list[FamilyYield]:

@@ -149,7 +149,8 @@ def _screened(evidence: Evidence, noise: BaseNoise) -> list[tuple[float, float, 
     assert evidence.reference is not None
     sd = noise.sd or 0.0
     spread = sd * math.sqrt(1 + 1 / max(1, len(evidence.incumbent)))
-    found = [(evidence.metric.gain(screening, evidence.reference), spread, "")]
+    than = " than the mean" if len(evidence.incumbent) > 1 else ""
+    found = [(evidence.metric.gain(screening, evidence.reference), spread, than)]
     if len(controls) >= CONTROLS[0]:
         pair = of_base(pooled(evidence.pairs), evidence.older_pairs)
         own = min(sd, pair.sd / math.sqrt(2)) if pair.sd and pair.dof > 2 else sd
