@@ -18,7 +18,7 @@ from autoresearch.workspace import task_file
 from autoresearch.workspace.init_options import InitOptions, configured
 
 WITH_HARNESS = (*NAMES, "pretrain")
-OWN = {"sft": ("pairs.py",)}
+OWN = {"rl": ("problems.py", "rewards.py"), "sft": ("pairs.py",)}
 """Files of a task beside the usual ones."""
 RANGE = re.compile(r"\[\S+, \S+\](?: log| pow2)?|\{[^{}]+\}|fixed")
 

@@ -58,9 +58,9 @@ def loss_of(model: GPT, rows: Tensor, lengths: Tensor, end: int, advantage: Tens
 
     A completion was drawn from this very model, so there is no ratio of probabilities to clip."""
     written = behind(rows, lengths, LENGTH)  # [N, C]
-    ended = ((written == end).cumsum(1) == 0).sum(1, keepdim=True) + 1  # tokens up to the first end, and it
-    places = torch.arange(1, rows.size(1), device=rows.device)
-    counted = (places >= lengths[:, None]) & (places < lengths[:, None] + ended)  # [N, T - 1]
+    begin, places = lengths[:, None], torch.arange(1, rows.size(1), device=rows.device)
+    stop = begin + ((written == end).cumsum(1) == 0).sum(1, keepdim=True)  # [N, 1]: the place of the first end
+    counted = (places >= begin) & (places <= stop) & (places < begin + LENGTH)  # [N, T - 1]
     logits = model(rows[:, :-1]) / TEMPERATURE
     nats = logits.log_softmax(-1).gather(-1, rows[:, 1:, None])[..., 0]  # [N, T - 1]
     return -(advantage[:, None] * nats * counted).sum() / counted.sum()
