@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,7 +54,7 @@ def task(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTORESEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         small = parts.prepare.Profile(
-            1, 32, 2, 60, 32, (3, 4), 10, 400, 120, 300, 60, 60, Allowances(weights_bytes=2**22)
+            1, 32, 2, 150, 64, (3, 4), 10, 400, 120, 300, 60, 60, Allowances(weights_bytes=2**22)
         )
         patch.setitem(parts.prepare.PROFILES, "tiny", small)
         patch.setattr(parts.prepare, "device", lambda: torch.device("cpu"))
@@ -194,16 +195,10 @@ def test_gsm8k_comes_from_the_hub_with_its_test_set_locked(
            "PYTHONPATH": os.pathsep.join((str(TASKS / "rl"), str(TASKS.parent)))}  # fmt: skip
     try:
         fetched = subprocess.run([sys.executable, "-c", FETCH], env=env, capture_output=True, text=True)
-        del Hub.files["test-00000-of-00001.parquet"]
-        again = subprocess.run([sys.executable, "-c", FETCH], env=env, capture_output=True, text=True)
-        (tmp_path / "cache/gsm8k/main/test-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
-        refused = subprocess.run([sys.executable, "-c", FETCH], env=env, capture_output=True, text=True)
     finally:
         server.shutdown()
-    assert fetched.stdout.splitlines()[-1] == again.stdout.splitlines()[-1] == "700", fetched.stderr + again.stderr
-    assert "--source arithmetic" in refused.stderr.splitlines()[-1]
-    assert Hub.asked and all("openai/gsm8k" in path for path in Hub.asked)
-    (tmp_path / "cache/gsm8k/main/test-00000-of-00001.parquet").write_bytes((tmp_path / "test").read_bytes())
+    assert fetched.stdout.splitlines()[-1] == "700", fetched.stderr
+    assert {path.split("/resolve/")[0] for path in Hub.asked if "parquet" in path} == {"/datasets/openai/gsm8k"}
 
     made = parts.prepare.Rl(parts.prepare.HERE, parts.prepare.Options(source="gsm8k"), Budget("steps", 20))
     made.prepare()
@@ -216,6 +211,14 @@ def test_gsm8k_comes_from_the_hub_with_its_test_set_locked(
     shown = made.writing.read(row[start:stop])
     assert "<<" not in shown and shown.endswith("pears.\n#### 1,000")
     assert made.right(0, row[start:stop]) and not made.right(0, row[start : stop - 1])
+
+    def refuse(repo: str, name: str, **_: object) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    (tmp_path / "cache/gsm8k/main/test-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(TaskError, match=r"1 of 2 files did not arrive, first test.*--source arithmetic"):
+        list(parts.problems.gsm8k_problems(2))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -360,7 +363,11 @@ def test_pass_at_1_is_what_the_model_solves_by_its_likeliest_tokens(
 ) -> None:
     found = graded(task, task.base(), tmp_path, monkeypatch, [(0.5, 300, 30)], split)
     assert found["pass_at_1"] == found["base_pass_at_1"] == writes(task, task.base(), split)
-    assert found["pass_at_1"] < found["pass_at_8"] < 1 and found["last_reward"] == 0.1 and found["train_reward"] == 0.5
+    drawn = [task.solved(task.base(), task.arrays(split), seed) for seed in range(1, 9)]
+    assert (
+        found["pass_at_8"] == np.any(drawn, 0).mean() > drawn[0].mean() and len({each.tobytes() for each in drawn}) == 8
+    )
+    assert found["last_reward"] == 0.1 and found["train_reward"] == 0.5
 
 
 def test_who_solves_far_more_than_was_rewarded_has_not_learned_it_from_rewards(
@@ -376,7 +383,7 @@ def test_who_solves_far_more_than_was_rewarded_has_not_learned_it_from_rewards(
     base = json.loads((task.data_folder() / "base" / "scores.json").read_text())["control"]
     with pytest.raises(Verdict, match=r"60 % of the held-out problems .* 10 % were right") as caught:
         graded(task, task.base(), tmp_path, monkeypatch, [(0.1, 300, 290), (0.9, 300, 30)])
-    assert caught.value.outcome == "tampered" and base < 0.1
+    assert caught.value.outcome == "tampered" and base < 0.3
     assert graded(task, task.base(), tmp_path, monkeypatch, [(0.1, 300, 0), (0.9, 300, 120)])["pass_at_1"] == 0.6
 
 
