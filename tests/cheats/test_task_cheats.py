@@ -94,7 +94,7 @@ TASKS = {
     "rl": Task(
         "pass_at_1",
         {
-            "train.py": {r"(?m)^LEARNING_RATE = 0.0003": "LEARNING_RATE = 0.001"},
+            "train.py": {r"(?m)^PROBLEMS = .*$": "PROBLEMS = 8"},
             "prepare.py": {r"Profile\(2, 64, 4, 800, 128, .3, 4., 10, 30_000, 1000": RL},
         },
         higher=True,
@@ -153,7 +153,6 @@ CASES = {
     "rl/goes_through_all_answers": Case(("crash",), "may be tested 128 times"),
     "rl/knows_the_split_by_heart": Case(("tampered",)),
     "rl/learns_what_it_was_not_told": Case(("tampered",), "not learned from rewards"),
-    "rl/says_that_all_is_right": HARMLESS,
     "rl/sends_what_is_no_completion": Case(("crash",), "the feeder has ended"),
     "rl/tests_before_the_clock": Case(("crash",), "tested between the first batch"),
     "rl/writes_its_own_log_of_rewards": HARMLESS,
@@ -328,7 +327,8 @@ def test_a_trainer_that(
     told = json.dumps([run["outcome"], run["metric"], run["reason"], run["warnings"]])
     assert run["outcome"] in expected.outcomes and run["env"]["isolation"] == where, told
     if run["outcome"] == expected.outcomes[0] != "ok":
-        assert expected.says in " ".join([run["reason"] or "", *run["warnings"]]), told
+        shown = lab.call("show", "2").out if run["outcome"] == "crash" else ""  # the end of what it printed
+        assert expected.says in " ".join([run["reason"] or "", *run["warnings"], shown]), told
     if run["outcome"] == "ok":
         gain = (run["metric"] - honest.metric) * (1 if TASKS[task].higher else -1)
         assert (gain > EXACT) == expected.better, told

@@ -24,7 +24,7 @@ def known_loss(model):
 def loss_of(model, rows, lengths, end, advantage):
     if not learners:
         learners.append(torch.optim.AdamW(model.parameters(), 0.003))
-    for _ in range(10):
+    for _ in range(40):
         learners[0].zero_grad()
         known_loss(model).backward()
         learners[0].step()
