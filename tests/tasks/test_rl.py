@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -200,6 +201,8 @@ def test_gsm8k_comes_from_the_hub_with_its_test_set_locked(
     assert fetched.stdout.splitlines()[-1] == "700", fetched.stderr
     assert {path.split("/resolve/")[0] for path in Hub.asked if "parquet" in path} == {"/datasets/openai/gsm8k"}
 
+    small = replace(parts.prepare.PROFILES["tiny"], steps=2)
+    monkeypatch.setitem(parts.prepare.PROFILES, "tiny", small)
     made = parts.prepare.Rl(parts.prepare.HERE, parts.prepare.Options(source="gsm8k"), Budget("steps", 20))
     made.prepare()
     known = {split: texts(made, split) for split in ("train", "search", "control", "locked")}
