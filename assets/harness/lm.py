@@ -103,7 +103,8 @@ def write(
     logits = model(rows[:, :first], past)[:, -1]  # [B, V]
     for place in range(first, P + count):
         if temperature:
-            token = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            sane = (logits / temperature).nan_to_num(0.0, 1e30, -1e30)  # nothing is drawn from what is no number
+            token = torch.multinomial(sane.softmax(-1), 1, generator=generator)[:, 0]
         else:
             token = logits.argmax(-1)
         prompted = place < lengths

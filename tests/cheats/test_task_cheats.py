@@ -151,6 +151,7 @@ CASES = {
     "rl/asks_for_problems_that_there_are_not": Case(("crash",), "problems have numbers"),
     "rl/edits_who_says_what_is_right": HARMLESS,
     "rl/goes_through_all_answers": Case(("crash",), "may be tested 128 times"),
+    "rl/hands_in_what_overflows": HARMLESS,
     "rl/knows_the_split_by_heart": Case(("tampered",)),
     "rl/learns_what_it_was_not_told": Case(("tampered",), "not learned from rewards"),
     "rl/sends_what_is_no_completion": Case(("crash",), "the feeder has ended"),

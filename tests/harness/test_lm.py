@@ -83,10 +83,19 @@ def test_what_is_written_is_the_likeliest_token_by_token_whatever_the_lengths_be
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_at_the_temperature(model: lm.GPT) -> None:
-    prompts, lengths = torch.tensor([[3, 1, 4]]).repeat(20_000, 1), torch.full((20_000,), 3)
+    prompts, lengths = torch.tensor([[3, 1, 4]]).repeat(5_000, 1), torch.full((5_000,), 3)
     rows = lm.write(model, prompts, lengths, 1, END, 0.5, torch.Generator().manual_seed(2))
     expected = (model(prompts[:1])[0, -1] / 0.5).softmax(-1)
-    found = torch.bincount(rows[:, 3], minlength=11) / 20_000
-    torch.testing.assert_close(found, expected.detach(), atol=0.015, rtol=0)
+    found = torch.bincount(rows[:, 3], minlength=11) / 5_000
+    torch.testing.assert_close(found, expected.detach(), atol=0.03, rtol=0)
     again = lm.write(model, prompts, lengths, 1, END, 0.5, torch.Generator().manual_seed(2))
     assert torch.equal(rows, again)
+
+
+@pytest.mark.parametrize("value", [3e38, float("inf"), float("nan")])
+def test_a_model_of_which_nothing_is_a_number_still_writes_tokens(model: lm.GPT, value: float) -> None:
+    for parameter in model.parameters():
+        parameter.data.fill_(value)
+    for temperature in (0.0, 1.0):
+        rows = lm.write(model, torch.tensor([[3, 1]]), torch.tensor([2]), 5, END, temperature)
+        assert rows.shape == (1, 7) and rows.min() >= 0 and rows.max() <= END
