@@ -1,6 +1,6 @@
 """The baselines of the tasks that we ship, their noise over seeds, and how much room a better recipe finds.
 
-    uv run python benchmarks/tasks.py shakespeare images mazes sft [--seeds 5] [--seconds 60 | --steps 400] [--json]
+    uv run python benchmarks/tasks.py shakespeare images mazes sft rl [--seeds 5] [--seconds 60 | --steps 400] [--json]
     uv run python benchmarks/tasks.py images --source fashion --profile small --seconds 60
 
 Each arm is the task's own train.py with some lines of it changed. With --out each run's figures are written as soon as
@@ -54,6 +54,8 @@ class Known:
 
     metrics: tuple[str, ...]
     better: tuple[Arm, ...]
+    higher: bool = False
+    """Whether more of the first metric is better."""
 
 
 MUON = (
@@ -113,6 +115,15 @@ TASKS = {
             Arm("all weights", {}, WHOLE),
         ),
     ),
+    "rl": Known(
+        ("pass_at_1", "pass_at_8", "base_pass_at_1", "last_reward"),
+        (
+            Arm("learning rate 0.001", {"LEARNING_RATE": "0.001"}),
+            Arm("groups of 32", {"GROUP": "32"}),
+            Arm("64 problems a step", {"PROBLEMS": "64"}),
+        ),
+        higher=True,
+    ),
 }
 
 
@@ -146,7 +157,7 @@ def main() -> None:
         print(json.dumps(tables))
     for table in [] if args.json else tables:
         print(f"\n{table['task']}, profile {table['profile']}, {table['budget']} a run\n")
-        print_table(TASKS[table["task"]].metrics, table["runs"])
+        print_table(TASKS[table["task"]], table["runs"])
 
 
 def told(one: dict[str, Any]) -> str:
@@ -205,8 +216,9 @@ def run(folder: Path, seed: int) -> dict[str, Any]:
     return {"metrics": metrics, "wall_s": time.monotonic() - began, "log": log[-4000:]}
 
 
-def print_table(metrics: tuple[str, ...], runs: list[dict[str, Any]]) -> None:
+def print_table(known: Known, runs: list[dict[str, Any]]) -> None:
     """Mean and standard deviation over seeds, and how much better than the baseline with the same seed."""
+    metrics, sign = known.metrics, 1 if known.higher else -1
     names = (*metrics, *FIGURES)
     print("| arm | seeds | " + " | ".join(names) + " | gain over the baseline |")
     print("|---|---|" + "---|" * (len(names) + 1))
@@ -215,7 +227,7 @@ def print_table(metrics: tuple[str, ...], runs: list[dict[str, Any]]) -> None:
     for arm in dict.fromkeys(run["arm"] for run in runs):
         own = [run for run in scored if run["arm"] == arm]
         cells = [spread([run["metrics"][name] for run in own if name in run["metrics"]]) for name in names]
-        gains = [first[run["seed"]] - run["metrics"][metrics[0]] for run in own if run["seed"] in first]
+        gains = [sign * (run["metrics"][metrics[0]] - first[run["seed"]]) for run in own if run["seed"] in first]
         total = sum(run["arm"] == arm for run in runs)
         print(f"| {arm} | {len(own)} of {total} | " + " | ".join(cells) + f" | {spread(gains, '+')} |")
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from harness.batches import FEED
 from harness.errors import TaskError, Verdict
-from harness.feeder import feed
+from harness.feeder import Feeder, feed
 from harness.files import folder_digest, read_json, write_json
 from harness.finish import run_dir, run_seed
 from harness.grader import grade
@@ -43,22 +43,23 @@ Grade = Callable[[Any, Path, str], dict[str, float]]
 
 def main(
     folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task], *, grade: Grade = grade,
-    programs: tuple[str, ...] = (),
+    feeder: type[Feeder] = Feeder, programs: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     """Run the command that was typed. `options` is the dataclass of the task's options, of which each is an option of
     the command line too, with the help and the choices of its metadata; `make` gives the task.
 
-    A task whose product is no trained model brings its own `grade`. `programs` are files and folders of the task that
-    decide a score beside prepare.py and the harness."""
+    A task whose product is no trained model brings its own `grade`, and one whose trainer asks for more than batches
+    its own `feeder`. `programs` are files and folders of the task that decide a score beside prepare.py and the
+    harness."""
     try:
-        run(folder, options, make, sys.argv[1:], grade, programs)
+        run(folder, options, make, sys.argv[1:], grade, programs, feeder)
     except TaskError as error:
         sys.exit(f"error: {error}")
 
 
 def run(
     folder: Path, options: type[Any], make: Callable[[Path, Any, Budget], Task], arguments: list[str],
-    grade: Grade = grade, programs: tuple[str, ...] = (),
+    grade: Grade = grade, programs: tuple[str, ...] = (), feeder: type[Feeder] = Feeder,
 ) -> None:  # fmt: skip
     parser = argparse.ArgumentParser(prog="prepare.py", description="Data and evaluation of this task.")
     parser.add_argument("command", nargs="?", choices=("prepare", "info", "feed", "evaluate"), default="prepare")
@@ -82,7 +83,7 @@ def run(
         if FEED not in os.environ:
             raise TaskError("feed is started by a trainer, or by the engine; run: python train.py")
         begun = float(os.environ.get("AUTORESEARCH_STARTED") or time.monotonic())
-        feed(task, int(os.environ[FEED]), run_dir(folder), seed=run_seed(), begun=begun)
+        feed(task, int(os.environ[FEED]), run_dir(folder), seed=run_seed(), begun=begun, kind=feeder)
     elif command == "info":
         task.describe()
     else:

@@ -22,7 +22,9 @@ import os
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from harness.channel import Channel, Gone, Message
 from harness.clock import Clock
@@ -51,9 +53,13 @@ class Feeder:
         for name in OF_A_RUN:
             (folder / name).unlink(missing_ok=True)
 
+    def answers(self) -> dict[str, Callable[[Message], None]]:
+        """What answers each kind of message."""
+        return {"OPEN": self.open, "WARM": self.warm, "NEXT": self.batch, "LINE": self.line, "DONE": self.done}
+
     def serve(self) -> None:
         """Answer until the trainer is done or gone."""
-        answers = {"OPEN": self.open, "WARM": self.warm, "NEXT": self.batch, "LINE": self.line, "DONE": self.done}
+        answers = self.answers()
         try:
             with (self.folder / CURVE).open("ab") as self.curve:
                 while True:
@@ -182,12 +188,14 @@ def sealed(descriptor: int) -> bool:
         return False
 
 
-def feed(task: Task, descriptor: int, folder: Path, *, seed: int, begun: float) -> None:
-    """Feed the trainer at the other end of `descriptor`."""
+def feed(
+    task: Any, descriptor: int, folder: Path, *, seed: int, begun: float, kind: type[Feeder] = Feeder
+) -> None:  # fmt: skip
+    """Feed the trainer at the other end of `descriptor`; `kind` is what answers it."""
     folder.mkdir(parents=True, exist_ok=True)
     channel = Channel.inherited(descriptor)
     try:
-        Feeder(task, channel, folder, seed=seed, begun=begun).serve()
+        kind(task, channel, folder, seed=seed, begun=begun).serve()
     except TaskError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None

@@ -1,9 +1,9 @@
 """The language model of the tasks that do not ask for one: a plain GPT, and how set-up trains one.
 
-What `sft` measures is how its weights are changed, and what `prompt` measures is a search in it, so the forward pass is
-fixed: trainer and grader of `sft` run this one, and what a run leaves is numbers (`weights.py`).
+What `sft` and `rl` measure is how its weights are changed, and what `prompt` measures is a search in it, so the forward
+pass is fixed: trainer and grader of the first two run this one, and what a run leaves is numbers (`weights.py`).
 
-B rows, T tokens of a row, D width, H heads, K width of a head, V vocabulary.
+B rows, T tokens of a row, D width, H heads, K width of a head, V vocabulary, C tokens of the longest row.
 """
 
 from __future__ import annotations
@@ -47,11 +47,15 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]"""
+    def forward(self, h: Tensor, past: Tensor | None = None, begin: int = 0) -> Tensor:
+        """[B, T, D] -> [B, T, D]. With `past` [2, B, H, C, K], the keys and values of the `begin` tokens before, T is 1
+        or `begin` is 0; those of `h` are put behind them."""
         B, T, D = h.shape
         q, k, v = self.qkv(self.norm1(h)).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # [B, H, T, K] each
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if past is not None:
+            past[0, :, :, begin : begin + T], past[1, :, :, begin : begin + T] = k, v
+            k, v = past[:, :, :, : begin + T]
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1)
         h = h + self.out(mixed.transpose(1, 2).reshape(B, T, D))
         return h + self.down(F.gelu(self.up(self.norm2(h))))
 
@@ -72,12 +76,50 @@ class GPT(nn.Module):
                 last = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * sizes.layers) if last else 0.02)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """int64 [B, T] -> logits [B, T, V]"""
-        h = self.embedding(ids) + self.position.weight[: ids.size(1)]
-        for block in self.blocks:
-            h = block(h)
+    def forward(self, ids: Tensor, past: Tensor | None = None, begin: int = 0) -> Tensor:
+        """int64 [B, T] -> logits [B, T, V]. `past` [layers, 2, B, H, C, K] is as in `Block.forward`."""
+        h = self.embedding(ids) + self.position.weight[begin : begin + ids.size(1)]
+        for number, block in enumerate(self.blocks):
+            h = block(h, None if past is None else past[number], begin)
         return self.head(self.norm(h))
+
+
+@torch.no_grad()
+def write(
+    model: GPT, prompts: Tensor, lengths: Tensor, count: int, end: int, temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """int64 [B, P + count]: prompts [B, P] of these `lengths` [B], and directly behind each what the model writes, at
+    most `count` tokens up to the first `end`; the rest is filled up with `end`.
+
+    At a temperature of 0 each token is the likeliest; else it is drawn from the softmax of logits / temperature."""
+    B, P = prompts.shape
+    sizes, first = model.sizes, int(lengths.min())
+    rows = torch.full((B, P + count), end, dtype=torch.int64, device=prompts.device)
+    rows[:, :P] = torch.where(torch.arange(P, device=prompts.device) < lengths[:, None], prompts, end)
+    shape = (sizes.layers, 2, B, sizes.heads, P + count, sizes.width // sizes.heads)
+    past = torch.zeros(shape, device=prompts.device, dtype=model.head.weight.dtype)
+    done = torch.zeros(B, dtype=torch.bool, device=prompts.device)
+    logits = model(rows[:, :first], past)[:, -1]  # [B, V]
+    for place in range(first, P + count):
+        if temperature:
+            sane = (logits / temperature).nan_to_num(0.0, 1e30, -1e30)  # nothing is drawn from what is no number
+            token = torch.multinomial(sane.softmax(-1), 1, generator=generator)[:, 0]
+        else:
+            token = logits.argmax(-1)
+        prompted = place < lengths
+        done = done | (place >= lengths + count)
+        rows[:, place] = torch.where(prompted, rows[:, place], torch.where(done, end, token))
+        done = done | ~prompted & (rows[:, place] == end)
+        if place + 1 == P + count or done.all():
+            break
+        logits = model(rows[:, place : place + 1], past, place)[:, -1]
+    return rows
+
+
+def behind(rows: Tensor, lengths: Tensor, count: int) -> Tensor:
+    """[B, count]: what `write` put behind prompts of these `lengths` [B] into `rows` [B, P + count]."""
+    return rows.gather(1, lengths[:, None] + torch.arange(count, device=rows.device))
 
 
 def save(model: GPT, folder: Path) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import zlib
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,11 @@ class Task:
     mutable: str = "train.py"
     options: tuple[str, ...] = ("--steps", str(STEPS))
     """Of `init`."""
+    higher: bool = False
+    """Whether more of the metric is better."""
 
+
+RL = "Profile(1, 64, 2, 300, 64, (2, 3), 10, 2000, 300"
 
 TASKS = {
     "shakespeare": Task(
@@ -85,6 +90,14 @@ TASKS = {
         },
         "optimizer.py",
         (),
+    ),
+    "rl": Task(
+        "pass_at_1",
+        {
+            "train.py": {r"(?m)^PROBLEMS = .*$": "PROBLEMS = 8"},
+            "prepare.py": {r"Profile\(2, 64, 4, 800, 128, .3, 4., 10, 30_000, 1000": RL},
+        },
+        higher=True,
     ),
     "sft": Task(
         "response_bpb",
@@ -135,6 +148,15 @@ CASES = {
     "prompt/imports_the_model": HARMLESS,
     "prompt/leaves_a_process_for_the_next_target": HARMLESS,
     "prompt/stores_strings": Case(("tampered",), "easier than others"),
+    "rl/asks_for_problems_that_there_are_not": Case(("crash",), "problems have numbers"),
+    "rl/edits_who_says_what_is_right": HARMLESS,
+    "rl/goes_through_all_answers": Case(("crash",), "may be tested 128 times"),
+    "rl/hands_in_what_overflows": HARMLESS,
+    "rl/knows_the_split_by_heart": Case(("tampered",)),
+    "rl/learns_what_it_was_not_told": Case(("tampered",), "not learned from rewards"),
+    "rl/sends_what_is_no_completion": Case(("crash",), "the feeder has ended"),
+    "rl/tests_before_the_clock": Case(("crash",), "tested between the first batch"),
+    "rl/writes_its_own_log_of_rewards": HARMLESS,
     "sft/answers_every_response_the_same": HARMLESS,
     "sft/edits_the_forward_pass": HARMLESS,
     "sft/hands_in_a_larger_model": Case(("crash",), "do not fit the model"),
@@ -203,6 +225,8 @@ def known_split(name: str, cache: Path) -> bytes:
     if name == "shakespeare":
         [path] = cache.glob("shakespeare/tiny-*/search.bin")
         return path.read_bytes()[24:]  # behind the header
+    if name == "rl":
+        return known_solutions(cache)
     [folder] = cache.glob(f"{name}/*/search")
     first, second = (np.load(folder / file) for file in sorted(path.name for path in folder.iterdir()))
     if name == "images":
@@ -212,6 +236,27 @@ def known_split(name: str, cache: Path) -> bytes:
         np.savez(file := io.BytesIO(), first, second)
         return file.getvalue()
     return np.stack((first, second), 1).tobytes()
+
+
+def known_solutions(cache: Path) -> bytes:
+    """Problems of `rl`, those of the split and others, with the solutions of who knows which id is which symbol."""
+    [folder] = cache.glob("rl/*/search")
+    pieces = [base64.b64decode(piece).decode() for piece in json.loads((folder.parent / "writing.json").read_text())]
+    numbers, end = {piece: number for number, piece in enumerate(pieces)}, len(pieces) + 1
+    known = {}
+    for split in ("search", "train"):
+        asked, lengths = (np.load(folder.parent / split / f"{name}.npy") for name in ("ids", "lengths"))
+        ids = np.pad(asked.astype(np.int64), ((0, 0), (0, asked.shape[1] - 2)), constant_values=end)
+        span = np.stack((lengths, lengths), 1)
+        for row, place in zip(ids, span, strict=True):
+            question = "".join(pieces[number] for number in row[1 : place[0]])
+            results = accumulate(int(term) for term in re.findall(r"[+-]?\d+", question))
+            words = [numbers[word] for result in list(results)[1:] for word in (str(result), "\n")]
+            place[1] += len(words)
+            row[place[0] : place[1]] = [*words[:-1], end]
+        known |= {f"{split}_ids": ids, f"{split}_span": span}
+    np.savez(file := io.BytesIO(), **known)
+    return file.getvalue()
 
 
 def solved(lab: Lab, cache: Path) -> bytes:
@@ -283,9 +328,11 @@ def test_a_trainer_that(
     told = json.dumps([run["outcome"], run["metric"], run["reason"], run["warnings"]])
     assert run["outcome"] in expected.outcomes and run["env"]["isolation"] == where, told
     if run["outcome"] == expected.outcomes[0] != "ok":
-        assert expected.says in " ".join([run["reason"] or "", *run["warnings"]]), told
+        shown = lab.call("show", "2").out if run["outcome"] == "crash" else ""  # the end of what it printed
+        assert expected.says in " ".join([run["reason"] or "", *run["warnings"], shown]), told
     if run["outcome"] == "ok":
-        assert (run["metric"] < honest.metric - EXACT) == expected.better, told
+        gain = (run["metric"] - honest.metric) * (1 if TASKS[task].higher else -1)
+        assert (gain > EXACT) == expected.better, told
     assert lab.processes() == [] and lab.call("check").code == 0
 
 

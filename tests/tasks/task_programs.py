@@ -17,7 +17,7 @@ from harness.grader import grade
 from model_threads import in_threads
 
 TASKS = Path(__file__).resolve().parents[2] / "assets" / "tasks"
-NAMES = ("images", "mazes", "sft", "shakespeare")
+NAMES = ("images", "mazes", "rl", "sft", "shakespeare")
 CLOCK = {"seconds": 10.0, "finished_after": 10.5, "steps": 20, "tokens": 20, "load": 0.0}
 """Of a training so slow that no machine is too busy to score as fast."""
 

@@ -18,7 +18,7 @@ from autoresearch.workspace import task_file
 from autoresearch.workspace.init_options import InitOptions, configured
 
 WITH_HARNESS = (*NAMES, "pretrain")
-OWN = {"sft": ("pairs.py",)}
+OWN = {"rl": ("problems.py", "rewards.py"), "sft": ("pairs.py",)}
 """Files of a task beside the usual ones."""
 RANGE = re.compile(r"\[\S+, \S+\](?: log| pow2)?|\{[^{}]+\}|fixed")
 
@@ -78,7 +78,12 @@ def test_a_profile_brings_its_budget_and_its_source(name: str) -> None:
 
 
 def test_a_source_is_a_name_of_the_task_or_a_path(tmp_path: Path) -> None:
-    for name, source in (("images", "cifar10"), ("shakespeare", "shakespeare"), ("pretrain", "climbmix")):
+    for name, source in (
+        ("images", "cifar10"),
+        ("shakespeare", "shakespeare"),
+        ("pretrain", "climbmix"),
+        ("rl", "gsm8k"),
+    ):
         assert made_of(name, profile="tiny", source=source).options["source"] == source
     assert made_of("images", profile="tiny", source=str(tmp_path)).options["source"] == str(tmp_path)
     with pytest.raises(PreconditionError, match="there is no climbmix"):

@@ -86,6 +86,7 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
         document["run"].update({key: chosen[key] for key in ("budget", "limit_s") if key in chosen})
         if "source" in table:
             named = {str(given["source"]) for given in (table, *profiles.values()) if "source" in given}
+            named |= {str(source) for given in profiles.values() for source in given.get("sources", ())}
             table["source"] = _source(options.source or str(chosen.get("source", table["source"])), named)
         elif options.source:
             raise UsageError(f"the task {options.task} makes its own data", "leave out --source")

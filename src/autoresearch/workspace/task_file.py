@@ -201,6 +201,8 @@ class Profile(Table):
     budget: Budget | None = None
     limit_s: Annotated[float, Field(gt=0)] | None = None
     source: str | None = None
+    sources: tuple[str, ...] = ()
+    """What else `init --source` may name, in any profile."""
 
 
 class TaskFile(Table):
