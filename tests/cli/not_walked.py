@@ -78,7 +78,7 @@ NOT_WALKED = {
     "runs/isolation/policy.py _model_prefix: [files] readable names too many files one by one": "thousands of files",
     "runs/isolation/sandbox.py check_set_up: the sandbox could not be set up ({})": "a sandbox that breaks; tests/runs",
     "runs/isolation/tamper_check.py of: the git object {} does not hold what its name says": "a broken disk",
-    "runs/measure.py _fresh: no folder for the run: {}": "a disk that is full; tests/experiments/test_disk_full.py",
+    "runs/measure.py fresh: no folder for the run: {}": "a disk that is full; tests/experiments/test_disk_full.py",
     "runs/slot.py _remove: the snapshot of a run, {}, cannot be removed": "attributes that only root may set",
     "search/ideas.py _changing: another agent is changing the ideas": "prose; a lock that is held",
     "studies/ablate.py apply: there is no smaller stack to apply": "prose; nothing follows",

@@ -158,16 +158,17 @@ class Pool:
         elif ended.measurement is not None and ended.measurement.outcome == "killed":
             self._lost(key, ended.measurement.reason, ended.measurement)
         elif ended.measurement is not None:
-            self._end(key, self._apart(ended.measurement))
+            self._end(key, self._apart(ended.measurement, ended.beside))
         else:
             self._end(key, ended.error)
 
-    def _apart(self, made: Measurement) -> Measurement:
-        """Leave out of the load that a run has met what the runs in the other slots have made of it, about as much each
-        as it has itself: they are no strangers, and held to other cores. Whether they made it slower its pace tells."""
+    def _apart(self, made: Measurement, others: int | None) -> Measurement:
+        """Leave out of the load that a run has met what the runs in other slots of its machine have made of it, about
+        as much each as it has itself: they are no strangers, and held to other cores. Whether they made it slower its
+        pace tells."""
         if made.load is None or made.cpu_s is None or not made.seconds:
             return made
-        beside = (len(self._leased) - 1) * made.cpu_s / made.seconds
+        beside = (len(self._leased) - 1 if others is None else others) * made.cpu_s / made.seconds
         return replace(made, load=max(0.0, made.load - beside))
 
     def _lost(self, key: Key, why: str, made: Measurement | None = None) -> None:
