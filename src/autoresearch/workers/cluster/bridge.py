@@ -28,9 +28,12 @@ from autoresearch.runs.measure import fresh
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.workers.cluster import task
+from autoresearch.workers.cluster.nodes import NO_TOKEN
 from autoresearch.workers.cluster.replica import packed
 
 Message = dict[str, Any]
+
+START = "ray start --head --disable-usage-stats --include-dashboard=false"
 
 CONNECT_S = 5.0
 """Seconds in which the port of a cluster must answer at all."""
@@ -101,26 +104,18 @@ class Bridge:
         return None
 
     def _connect(self, address: str, root: Path) -> list[Message]:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Without the last, below `uv run`, Ray would send all files of the folder that we are in to the cluster.
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
         import ray
 
         self.ray, self.git = ray, Git(root)
         os.chdir("/")  # Ray's workers would import from the folder that we are in
+        if address != "auto":
+            _check_answers(address)
         try:
-            if address != "auto":
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host, int(port)), CONNECT_S).close()
             ray.init(address, log_to_driver=False, configure_logging=False)
-        except OSError as error:
-            raise PreconditionError(
-                f"no Ray cluster answers at {address}: {error.strerror or error}",
-                "start one there: ray start --head --disable-usage-stats",
-            ) from None
         except Exception as error:  # whatever Ray says about versions, tokens and clusters that it does not find
-            told = " ".join(str(error).split())[:300] or type(error).__name__
-            raise PreconditionError(
-                f"the Ray cluster {address} cannot be used from here: {told}", "see docs/scale.md, and: ray status"
-            ) from None
+            raise _refused(address, error) from None
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal; the engine says what is to be ended
         ray.cloudpickle.register_pickle_by_value(task)  # type: ignore[no-untyped-call]
         self.carry_out = ray.remote(max_retries=0)(task.carry_out)
@@ -203,6 +198,26 @@ class Bridge:
             write_atomic(folder / "diff.patch", self.git.diff(sent.parent, sent.commit))
         with tarfile.open(fileobj=BytesIO(files)) as tar:
             tar.extractall(folder, filter="data")
+
+
+def _check_answers(address: str) -> None:
+    """Raise `PreconditionError` where nothing listens: Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise PreconditionError(f"nothing answers at {address}: {why}", f"start Ray there: {START}") from None
+
+
+def _refused(address: str, error: Exception) -> PreconditionError:
+    """Return the error for a cluster that Ray cannot use; a wrong token stands only in what it has printed."""
+    with contextlib.suppress(OSError):
+        if NO_TOKEN in os.pread(2, 1 << 16, 0):
+            fix = "give its own, as RAY_AUTH_TOKEN or in a file that RAY_AUTH_TOKEN_PATH names"
+            return PreconditionError(f"the Ray cluster {address} has another token than this machine", fix)
+    told = " ".join(str(error).split())[:300] or type(error).__name__
+    return PreconditionError(f"the Ray cluster {address} cannot be used from here: {told}", f"one begins by: {START}")
 
 
 def _words(error: BaseException) -> str:

@@ -7,40 +7,27 @@ and says what became of it. A machine that is lost takes its slots with it.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
-import selectors
-import subprocess
-import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from autoresearch import __version__
-from autoresearch.errors import MachineError, PreconditionError, error_of
+from autoresearch.errors import MachineError, error_of
 from autoresearch.runs.spec import RunContext
-from autoresearch.system.extras import install
 from autoresearch.system.files import write_atomic
-from autoresearch.system.limits import Limits
 from autoresearch.system.living import created
-from autoresearch.system.process import Endings, bounded
 from autoresearch.workers.base import Attempt, Ended
-from autoresearch.workers.cluster.manifest import manifest
-from autoresearch.workers.cluster.nodes import Node, Place, chosen, refusals
+from autoresearch.workers.cluster.connection import ended, survey
+from autoresearch.workers.cluster.nodes import Place, chosen
 from autoresearch.workers.cluster.replica import Parcel
-from autoresearch.workers.local import PACKAGES
 from autoresearch.workers.messages import read_answer, spec_fields
-from autoresearch.workspace.python import redirected
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
-
-CONNECT_S = 180.0
-"""Seconds in which a cluster must have said what it has: its nodes start a process each for that."""
 
 END_S = 60.0
 """Seconds after which a slot whose attempt was given up, and that is not free yet, counts as lost."""
@@ -64,70 +51,14 @@ class _Slot:
         return self.given_up is None
 
 
-@dataclass(slots=True)
-class _Bridge:
-    """The process that speaks to Ray."""
-
-    process: subprocess.Popen[bytes]
-    complained: IO[bytes]
-    rest: bytes = b""
-    """What it has said of a line that has not ended."""
-    said: list[dict[str, Any]] = field(default_factory=list)
-
-    def ask(self, **asked: Any) -> None:
-        """Tell it something. Raises `MachineError` when it is gone."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(asked).encode() + b"\n")
-            self.process.stdin.flush()
-        except OSError:
-            raise self.gone() from None
-
-    def listen(self, wait_s: float) -> bool:
-        """Take in what it says within so many seconds; return False when it is gone."""
-        assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(max(0.0, wait_s)):
-                return True
-        read = os.read(self.process.stdout.fileno(), 1 << 20)
-        *lines, self.rest = (self.rest + read).split(b"\n")
-        self.said += map(json.loads, lines)
-        return bool(read)
-
-    def answer(self, key: str, wait_s: float) -> Any:
-        """Return what it answers a question with. Raises `AutoresearchError`: what it says instead, or nothing."""
-        deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline:
-            for said in self.said:
-                if "error" in said:
-                    raise error_of(said["error"])
-                if key in said:
-                    self.said.remove(said)
-                    return said[key]
-            if not self.listen(deadline - time.monotonic()):
-                raise self.gone()
-        raise MachineError(f"the Ray cluster has not answered in {wait_s:g} s", "see how it is: ray status")
-
-    def gone(self) -> MachineError:
-        """Return the error for one that is not there any more, with the last that it said."""
-        self.process.wait()
-        self.complained.seek(0)
-        last = self.complained.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-        told = f": {last[0][-200:]}" if last else ""
-        return MachineError(f"the connection to the Ray cluster is lost{told}", "see how it is: ray status")
-
-
 class RayWorkers:
     """A back-end: the slots of a cluster."""
 
     def __init__(self, context: RunContext, address: str) -> None:
         """Connect to the cluster at `address` (`HOST:PORT`, or `auto`), and ask each machine what it is.
 
-        Raises `PreconditionError` where Ray is missing, no cluster answers, or a machine of it lacks something, and
-        `MachineError` when it does not answer in time.
+        Raises as `survey` does, and `PreconditionError` where a machine lacks something.
         """
-        check_installed()
         self.context, self.address = context, address
         self._slots: list[_Slot] = []
         self._connect()
@@ -180,29 +111,20 @@ class RayWorkers:
         """End all attempts."""
         self.cancel([slot.attempt.id for slot in self._slots if slot.attempt is not None])
 
+    def close(self) -> None:
+        """Leave the cluster, which ends whatever was begun there."""
+        self._end()
+
     def _connect(self) -> None:
         """Start a bridge, and find the slots of the cluster."""
-        context = self.context
-        self.parcel = parcel = Parcel.of(context.workspace, context.git, context.task)
-        if redirected(context.python, context.workspace, context.workspace.root, {}):
-            why = "the command imports packages from the workspace itself, and other machines have none"
-            raise PreconditionError(why, "measure on this one: --workers local:2")
-        here = manifest(context.workspace, context.task)
-        self._bridge = _started()
-        self._end = weakref.finalize(self, _ended, self._bridge.process)
-        self._bridge.ask(do="connect", address=self.address, root=str(context.workspace.root))
-        found = {node["id"]: node for node in self._bridge.answer("nodes", CONNECT_S)}
-        commit = context.git.head() or ""
-        self._bridge.ask(do="ask", nodes=[*found], parcel=parcel.as_bytes().decode(), commit=commit)
-        said = self._bridge.answer("said", CONNECT_S)
-        nodes = [Node.of(about, said[id]) for id, about in found.items()]
-        python = context.python.version if context.python is not None else None
-        refused = refusals(nodes, python, here)
-        if refused:
-            raise refused[0]
-        session = load_session(context.workspace)
+        found = survey(self.context, self.address)
+        self._end = weakref.finalize(self, ended, found.bridge.process)
+        if found.refusals:
+            raise found.refusals[0]
+        self._bridge, self.parcel = found.bridge, found.parcel
+        session = load_session(self.context.workspace)
         known = session.incumbent.hardware if session.incumbent is not None else None
-        self._slots = [_Slot(number, place) for number, place in enumerate(chosen(nodes, known), 1)]
+        self._slots = [_Slot(number, place) for number, place in enumerate(chosen(found.nodes, known), 1)]
         self._env = self._slots[0].place.node.env
 
     def _take(self, said: dict[str, Any]) -> Ended | None:
@@ -265,30 +187,3 @@ def cluster(context: RunContext, address: str) -> RayWorkers:
 
 
 _CONNECTED: dict[tuple[Path, str], RayWorkers] = {}
-
-
-def check_installed() -> None:
-    """Raise `PreconditionError` where Ray is missing."""
-    if importlib.util.find_spec("ray") is None:
-        raise PreconditionError("Ray is not installed", f"install it: {install('ray')}")
-
-
-def _started() -> _Bridge:
-    command = [*bounded(Limits(), os.environ), sys.executable, "-m", "autoresearch.workers.cluster.bridge"]
-    with Endings(), contextlib.ExitStack() as files:
-        complained = files.enter_context(tempfile.TemporaryFile())
-        process = subprocess.Popen(command, cwd=PACKAGES, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=complained, start_new_session=True)  # fmt: skip
-        files.pop_all()
-    return _Bridge(process, complained)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> None:
-    """End a bridge: the cluster ends what it has begun."""
-    if process.poll() is None:
-        process.kill()
-        process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
