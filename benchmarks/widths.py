@@ -5,8 +5,8 @@
 The verdicts, what is begun ahead, and who has which lease are the package's own code: `next_step`, `gather`,
 `likely_next` and `Pool`, with a back-end whose runs take one unit of a time that is only counted. A session is a
 baseline and 50 candidates on a metric whose noise is 1. As many candidates wait as there are slots; their first runs
-are made ahead; when one is kept, those that wait become new commits on it, whose runs are all made afresh. A proposal costs
-no time, and every one can be applied to a new incumbent, so the times are those of the runs alone.
+are made ahead; when one is kept, those that wait become new commits on it, whose runs are all made afresh. A proposal
+costs no time, and every one can be applied to a new incumbent, so the times are those of the runs alone.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ def row(scenario: str, slots: int, made: Sequence[Width]) -> dict[str, float | s
     error = statistics.stdev(false) / math.sqrt(len(false))
     return {"scenario": scenario, "slots": slots, "false_keeps": round(statistics.fmean(false), 4),
             "error": round(error, 4), "gain": round(gain, 3), "runs": round(runs, 1), "time": round(time, 1),
-            "gain_per_100_runs": round(100 * gain / runs, 2), "gain_per_100_units": round(100 * gain / time, 2)}  # fmt: skip
+            "gain_per_100_runs": round(100 * gain / runs, 2),
+            "gain_per_100_units": round(100 * gain / time, 2)}  # fmt: skip
 
 
 def main() -> None:

@@ -6,18 +6,17 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 from lab import INIT, TAG, Lab, Repo, new_repo, task_file
+from machines import RayLab, machines
 from test_local import NOISY, begin, lives, session_of
 from waiting import wait_for
 
@@ -41,55 +40,6 @@ echo METRIC total_ms=10$AUTORESEARCH_SEED
 """A run that says that it has begun, and ends when the file GO is in its replica."""
 
 
-@dataclass
-class RayLab:
-    """A cluster, and where its machines keep what they make."""
-
-    folder: Path
-    process: subprocess.Popen[str]
-    address: str = ""
-    raylets: dict[str, int] = field(default_factory=dict)
-    """Node -> its process, for those that live."""
-    ever: set[str] = field(default_factory=set)
-
-    @property
-    def workers(self) -> tuple[str, str]:
-        return ("--workers", f"ray://{self.address}")
-
-    def add(self, **env: str) -> str:
-        """Start a node and return its id."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(env) + "\n")
-        self.process.stdin.flush()
-        said = json.loads(self.process.stdout.readline())
-        (new,) = said["raylets"].keys() - self.ever
-        self.address = said["address"]
-        self.raylets[new] = said["raylets"][new]
-        self.ever.add(new)
-        return str(new)
-
-    def kill(self, node: str) -> None:
-        os.kill(self.raylets.pop(node), signal.SIGKILL)
-
-    def begun(self) -> dict[str, Path]:
-        """Return node -> the folder of the run that waits there."""
-        found = self.folder.glob("autoresearch-*/*/tree/.autoresearch/slots/0/train/here")
-        return {path.parents[5].name.split("-")[1]: path.parent for path in found}
-
-    def programs(self) -> list[psutil.Process]:
-        """Return the programs that measure on the nodes."""
-        found = []
-        for each in psutil.process_iter(["cmdline"]):
-            words = each.info["cmdline"] or []
-            if "autoresearch.workers.cluster.node" in words and any(str(self.folder) in word for word in words):
-                found.append(each)
-        return found
-
-    def go(self) -> None:
-        for place in self.folder.glob("autoresearch-*/*/tree/.autoresearch"):
-            (place / "GO").touch()
-
-
 def write_manifest(folder: Path, content: str) -> None:
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"sha256": {"rows.bin": content}}))
@@ -101,23 +51,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayLab]:
         pytest.skip("ray is not installed")
     if why := missing():
         pytest.skip(why)
-    before = os.environ.copy()
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a" * 64)
     folder = tmp_path_factory.mktemp("machines")
-    program = Path(__file__).with_name("ray_lab.py")
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, str(program), str(folder)], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=log, text=True)  # fmt: skip
-    made = RayLab(folder, process)
     write_manifest(folder / "data", "a")
-    try:
+    with machines(folder) as made:
         for _ in range(2):
             made.add(AUTORESEARCH_CACHE=str(folder / "data"))
         yield made
-    finally:
-        process.communicate()
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture
@@ -154,6 +93,8 @@ def test_a_baseline_is_made_on_two_machines_at_once_and_its_files_come_home(wait
     process = two(waiting, cluster)
     status = waiting.call("status", "--json").json
     assert [run["seed"] for run in status["slots"]] == [1, 2] and status["next"] == "autoresearch wait"
+    used, leases = status["workers"], [(each["seed"], each["attempt"]) for each in status["workers"]["leases"]]
+    assert (used["slots"], leases, used["queue"]) == (2, [(1, 1), (2, 1)], 0) and 0 < used["utilisation"] <= 1
     cluster.go()
     came_out_well(waiting, process)
     for seed in (1, 2):
@@ -262,8 +203,10 @@ def test_machines_with_other_data_or_another_version_are_named_before_anything_i
 ) -> None:
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(cluster.folder / "data"))
     repo.write("prepare.py", PREPARE)
+    repo.write("harness/clock.py", "")
     run = {"evaluate": "python prepare.py evaluate", "setup": "python prepare.py"}
-    repo.write("autoresearch.toml", task_file(task={"harness": True}, run=run))
+    files = {"immutable": ["harness", "prepare.py", "autoresearch.toml"]}
+    repo.write("autoresearch.toml", task_file(task={"harness": True}, run=run, files=files))
     repo.commit("a task with data")
     assert repo.call("init", ".", "--task", "command", "--tag", TAG).code == 0
     good = repo.call("doctor", *cluster.workers, "--json").json["checks"]

@@ -10,6 +10,7 @@ from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.system.git import git_at
 from autoresearch.system.hardware import detect
 from autoresearch.workers.base import Workers
+from autoresearch.workers.board import Board
 from autoresearch.workers.cluster.ray_workers import cluster
 from autoresearch.workers.local import LocalWorkers
 from autoresearch.workers.pool import Pool, RunMeter
@@ -61,7 +62,7 @@ def pool_of(workspace: Workspace, task: TaskFile, text: str, meter: RunMeter, ti
     else:
         python = python_of(workspace, task)
         workers = cluster(RunContext(workspace, git_at(workspace.root), task, python=python), slots)
-    return Pool(workers, task.run.limit_s, meter=meter, tick=tick)
+    return Pool(workers, task.run.limit_s, meter=meter, tick=tick, board=Board(workspace))
 
 
 def with_workers(context: RunContext, asked: str | Pool) -> RunContext:

@@ -28,7 +28,6 @@ from autoresearch.runs.measure import fresh
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
 from autoresearch.workers.cluster import task
-from autoresearch.workers.cluster.nodes import NO_TOKEN
 from autoresearch.workers.cluster.replica import packed
 
 Message = dict[str, Any]
@@ -126,6 +125,7 @@ class Bridge:
         found = [node for node in self.ray.nodes() if node["Alive"]]
         return [
             {"id": node["NodeID"], "name": node["NodeManagerHostname"], "address": node["NodeManagerAddress"],
+             "port": node["NodeManagerPort"],
              "cpus": node["Resources"].get("CPU", 0.0), "gpus": node["Resources"].get("GPU", 0.0)}
             for node in found
             if node["Resources"].get("CPU", 0.0) or node["Resources"].get("GPU", 0.0)
@@ -189,7 +189,8 @@ class Bridge:
                 except (OSError, tarfile.TarError, AutoresearchError) as error:
                     raise MachineError(f"the files of a run cannot be kept: {error}", "autoresearch doctor") from error
         if said["lost"]:
-            said["alive"] = [node["id"] for node in self._nodes()]
+            # Ray finds out after some seconds; until then what is sent to a machine that is gone would be lost, too.
+            said["alive"] = [node["id"] for node in self._nodes() if _answers(node)]
         return said
 
     def _keep(self, sent: _Sent, files: bytes) -> None:
@@ -198,6 +199,15 @@ class Bridge:
             write_atomic(folder / "diff.patch", self.git.diff(sent.parent, sent.commit))
         with tarfile.open(fileobj=BytesIO(files)) as tar:
             tar.extractall(folder, filter="data")
+
+
+def _answers(node: Message) -> bool:
+    """Whether a machine's Ray takes connections."""
+    try:
+        socket.create_connection((node["address"], node["port"]), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _check_answers(address: str) -> None:
@@ -211,11 +221,7 @@ def _check_answers(address: str) -> None:
 
 
 def _refused(address: str, error: Exception) -> PreconditionError:
-    """Return the error for a cluster that Ray cannot use; a wrong token stands only in what it has printed."""
-    with contextlib.suppress(OSError):
-        if NO_TOKEN in os.pread(2, 1 << 16, 0):
-            fix = "give its own, as RAY_AUTH_TOKEN or in a file that RAY_AUTH_TOKEN_PATH names"
-            return PreconditionError(f"the Ray cluster {address} has another token than this machine", fix)
+    """Return the error for a cluster that Ray cannot use."""
     told = " ".join(str(error).split())[:300] or type(error).__name__
     return PreconditionError(f"the Ray cluster {address} cannot be used from here: {told}", f"one begins by: {START}")
 

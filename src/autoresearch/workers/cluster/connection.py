@@ -28,6 +28,9 @@ from autoresearch.workspace.python import redirected
 CONNECT_S = 180.0
 """Seconds in which a cluster must have said what it has: its nodes start a process each for that."""
 
+LOOK_S = 0.5
+"""Seconds between two looks at what Ray has printed, while an answer is waited for."""
+
 
 @dataclass(slots=True)
 class Bridge:
@@ -70,9 +73,18 @@ class Bridge:
                 if key in said:
                     self.said.remove(said)
                     return said[key]
-            if not self.listen(deadline - time.monotonic()):
+            if not self.listen(min(LOOK_S, deadline - time.monotonic())):
                 raise self.gone()
+            if self.without_token:
+                fix = "give its own, as RAY_AUTH_TOKEN or in a file that RAY_AUTH_TOKEN_PATH names"
+                raise PreconditionError("the Ray cluster has another token than this machine", fix)
         raise MachineError(f"the Ray cluster has not answered in {wait_s:g} s", "see how it is: ray status")
+
+    @property
+    def without_token(self) -> bool:
+        """Whether the cluster has refused it for want of its token: Ray prints that, and tries for long."""
+        self.complained.seek(0)
+        return NO_TOKEN in self.complained.read()
 
     def gone(self) -> MachineError:
         """Return the error for one that is not there any more, with the last that it said."""
@@ -130,9 +142,8 @@ def asks_for_token(context: RunContext, address: str) -> bool:
     try:
         bridge.ask(do="connect", address=address, root=str(context.workspace.root))
         deadline = time.monotonic() + CONNECT_S
-        while time.monotonic() < deadline and bridge.listen(0.2) and not bridge.said:
-            bridge.complained.seek(0)
-            if NO_TOKEN in bridge.complained.read():  # Ray tries for long
+        while time.monotonic() < deadline and bridge.listen(LOOK_S) and not bridge.said:
+            if bridge.without_token:
                 return True
         return not any("nodes" in said for said in bridge.said)
     finally:

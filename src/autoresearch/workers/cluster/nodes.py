@@ -12,7 +12,7 @@ from autoresearch.errors import AutoresearchError, PreconditionError, error_of
 from autoresearch.journal.experiment import hardware_of
 
 NO_TOKEN = b"InvalidAuthToken"
-"""What Ray prints where a cluster refuses whoever has not its token; in its error it says something else."""
+"""What Ray prints where a cluster refuses whoever has not its token; its error says something else."""
 
 
 @dataclass(frozen=True, slots=True)

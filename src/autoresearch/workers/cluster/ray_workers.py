@@ -103,6 +103,7 @@ class RayWorkers:
         left = [slot for slot in self._slots if slot.attempt is not None and slot.attempt.id in ids and slot.usable]
         for slot in left:
             slot.given_up = time.monotonic()
+            self._here(slot).running.unlink(missing_ok=True)
         if left:
             with contextlib.suppress(MachineError):  # then they are gone, and `poll` says so
                 self._bridge.ask(do="cancel", attempts=[slot.attempt.id for slot in left if slot.attempt])
