@@ -10,6 +10,7 @@ JUDGED = "likewise in tests/models/test_judge.py"
 TRACKER = "a tracker's own library, which is not everywhere; tests/exchange/test_trackers.py"
 MODELS = "what a model's own program or server must be given; the tests of each are in tests/loop/agents"
 AGENTS = "no workspace and no session; tests/workspace/test_user_agents.py"
+CLUSTER = "other machines and what they lack, or Ray; tests/workers/test_cluster.py, test_nodes.py, test_replica.py"
 
 NOT_WALKED = {
     "cli/install.py install_skill: no coding agent was found on this machine": AGENTS,
@@ -26,6 +27,36 @@ NOT_WALKED = {
     "exchange/audit.py audit_files: the noise must be a number from 0 on": "prose; tests/exchange/test_audit.py",
     "exchange/audit.py audit_files: {} has no log{}": "prose; tests/exchange/test_audit.py",
     "workers/choice.py pool_of: leave out --workers, or see how that goes: autoresearch status": "waits for a command",
+    "reports/cluster.py examine_cluster: this looks at clusters": CLUSTER,
+    "workers/choice.py slots_of: {} names no cluster": CLUSTER,
+    "workers/cluster/bridge.py _check_answers: nothing answers at {}: {}": CLUSTER,
+    "workers/cluster/bridge.py _ended: the files of a run cannot be kept: {}": CLUSTER,
+    "workers/cluster/bridge.py _refused: the Ray cluster {} cannot be used from here: {}": CLUSTER,
+    "workers/cluster/connection.py answer: the Ray cluster has another token than this machine": CLUSTER,
+    "workers/cluster/connection.py answer: the Ray cluster has not answered in {} s": CLUSTER,
+    "workers/cluster/connection.py check_installed: Ray is not installed": CLUSTER,
+    "workers/cluster/connection.py gone: the connection to the Ray cluster is lost{}": CLUSTER,
+    "workers/cluster/connection.py survey: measure on this one: --workers local:2": CLUSTER,
+    "workers/cluster/manifest.py _unprepared: the data is not prepared{}": CLUSTER,
+    "workers/cluster/node.py _about: its Python imports from the workspace": CLUSTER,
+    "workers/cluster/node.py _about: runs have no sandbox there: {}": CLUSTER,
+    "workers/cluster/node.py _about: see there: autoresearch doctor": CLUSTER,
+    "workers/cluster/node.py _replica: another process measures in {}": CLUSTER,
+    "workers/cluster/node.py main: on {}: {}": CLUSTER,
+    "workers/cluster/nodes.py refusal: {} are GPUs of several kinds: {}": CLUSTER,
+    "workers/cluster/nodes.py refusal: {} autoresearch is not installed where Ray is": CLUSTER,
+    "workers/cluster/nodes.py refusal: {} autoresearch is {}, and {} here": CLUSTER,
+    "workers/cluster/nodes.py refusal: {} nothing can be measured: {}": CLUSTER,
+    "workers/cluster/nodes.py refusal: {} runs would use Python {}, and here {}": CLUSTER,
+    "workers/cluster/nodes.py refusal: {} the prepared data is another than here": CLUSTER,
+    "workers/cluster/nodes.py refusal: {}: {}": CLUSTER,
+    "workers/cluster/nodes.py refusals: the Ray cluster has no machine with a CPU or a GPU to give": CLUSTER,
+    "workers/cluster/ray_workers.py _check_left: no slot of the Ray cluster is left": CLUSTER,
+    "workers/cluster/ray_workers.py submit: no slot of the Ray cluster is left": CLUSTER,
+    "workers/cluster/replica.py _link: the {} is not at {}": CLUSTER,
+    "workers/cluster/replica.py of: {} is not in git and too large to be sent to other machines": CLUSTER,
+    "workers/cluster/replica.py packed: {} is a submodule, and those are not sent to other machines": CLUSTER,
+    "workers/cluster/replica.py places: {} belongs to somebody else": CLUSTER,
     "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_slot_places.py",
     "workers/local.py places: this system holds no process to some of the cores, so runs would disturb each other":
         "another system; tests/workers/test_slot_places.py",

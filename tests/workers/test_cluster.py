@@ -203,7 +203,6 @@ def test_machines_with_other_data_or_another_version_are_named_before_anything_i
 ) -> None:
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(cluster.folder / "data"))
     repo.write("prepare.py", PREPARE)
-    repo.write("harness/clock.py", "")
     run = {"evaluate": "python prepare.py evaluate", "setup": "python prepare.py"}
     files = {"immutable": ["harness", "prepare.py", "autoresearch.toml"]}
     repo.write("autoresearch.toml", task_file(task={"harness": True}, run=run, files=files))

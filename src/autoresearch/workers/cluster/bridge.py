@@ -121,11 +121,11 @@ class Bridge:
         return self._nodes()
 
     def _nodes(self) -> list[Message]:
-        """Return the nodes that are alive and have something to run on."""
-        found = [node for node in self.ray.nodes() if node["Alive"]]
+        """Return the nodes that are alive and have something to run on. That one is gone Ray finds out after some
+        seconds, so they are asked, too: until then what is sent there would be lost."""
+        found = [node for node in self.ray.nodes() if node["Alive"] and _answers(node)]
         return [
             {"id": node["NodeID"], "name": node["NodeManagerHostname"], "address": node["NodeManagerAddress"],
-             "port": node["NodeManagerPort"],
              "cpus": node["Resources"].get("CPU", 0.0), "gpus": node["Resources"].get("GPU", 0.0)}
             for node in found
             if node["Resources"].get("CPU", 0.0) or node["Resources"].get("GPU", 0.0)
@@ -189,8 +189,7 @@ class Bridge:
                 except (OSError, tarfile.TarError, AutoresearchError) as error:
                     raise MachineError(f"the files of a run cannot be kept: {error}", "autoresearch doctor") from error
         if said["lost"]:
-            # Ray finds out after some seconds; until then what is sent to a machine that is gone would be lost, too.
-            said["alive"] = [node["id"] for node in self._nodes() if _answers(node)]
+            said["alive"] = [node["id"] for node in self._nodes()]
         return said
 
     def _keep(self, sent: _Sent, files: bytes) -> None:
@@ -204,7 +203,7 @@ class Bridge:
 def _answers(node: Message) -> bool:
     """Whether a machine's Ray takes connections."""
     try:
-        socket.create_connection((node["address"], node["port"]), CONNECT_S).close()
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), CONNECT_S).close()
     except OSError:
         return False
     return True

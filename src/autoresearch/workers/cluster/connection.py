@@ -32,6 +32,10 @@ LOOK_S = 0.5
 """Seconds between two looks at what Ray has printed, while an answer is waited for."""
 
 
+class Disconnected(MachineError):
+    """The process that speaks to Ray is gone; the cluster may be well, and can be asked again."""
+
+
 @dataclass(slots=True)
 class Bridge:
     """The process that speaks to Ray."""
@@ -43,7 +47,7 @@ class Bridge:
     said: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, **asked: Any) -> None:
-        """Tell it something. Raises `MachineError` when it is gone."""
+        """Tell it something. Raises `Disconnected` when it is gone."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(asked).encode() + b"\n")
@@ -86,13 +90,13 @@ class Bridge:
         self.complained.seek(0)
         return NO_TOKEN in self.complained.read()
 
-    def gone(self) -> MachineError:
+    def gone(self) -> Disconnected:
         """Return the error for one that is not there any more, with the last that it said."""
         self.process.wait()
         self.complained.seek(0)
         last = self.complained.read().decode("utf-8", "replace").strip().splitlines()[-1:]
         told = f": {last[0][-200:]}" if last else ""
-        return MachineError(f"the connection to the Ray cluster is lost{told}", "see how it is: ray status")
+        return Disconnected(f"the connection to the Ray cluster is lost{told}", "see how it is: ray status")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from autoresearch.runs.spec import RunContext
 from autoresearch.system.files import write_atomic
 from autoresearch.system.living import created
 from autoresearch.workers.base import Attempt, Ended
-from autoresearch.workers.cluster.connection import ended, survey
+from autoresearch.workers.cluster.connection import Disconnected, ended, survey
 from autoresearch.workers.cluster.nodes import Place, chosen
 from autoresearch.workers.cluster.replica import Parcel
 from autoresearch.workers.messages import read_answer, spec_fields
@@ -61,6 +61,8 @@ class RayWorkers:
         """
         self.context, self.address = context, address
         self._slots: list[_Slot] = []
+        self._lost: list[Ended] = []
+        """What the next `poll` tells of."""
         self._connect()
 
     @property
@@ -75,27 +77,31 @@ class RayWorkers:
         return self._slots[0].place.node.env if self._slots else self._env
 
     def submit(self, attempt: Attempt) -> None:
-        if not self.connected:
-            self._connect()
+        if self.connected:
+            with contextlib.suppress(Disconnected):
+                return self._send(attempt)
+        self._connect()
+        return self._send(attempt)
+
+    def _send(self, attempt: Attempt) -> None:
+        """Begin an attempt on the free slot that has lost the fewest."""
         free = [slot for slot in self._slots if slot.usable and slot.attempt is None]
         if not free:
             raise MachineError("no slot of the Ray cluster is left", "see which machines are alive: ray status")
         slot = min(free, key=lambda slot: slot.lost)
         job = {"attempt": attempt.id, "version": __version__, "node": slot.place.node.id, "slot": slot.place.number,
                "slots": slot.place.of, "commit": attempt.spec.commit, "spec": spec_fields(attempt.spec)}  # fmt: skip
+        self._bridge.ask(do="submit", job=job, cpus=slot.place.cpus, gpus=slot.place.gpus)
         slot.attempt = attempt
         self._announce(slot)
-        self._bridge.ask(do="submit", job=job, cpus=slot.place.cpus, gpus=slot.place.gpus)
 
     def poll(self, wait_s: float) -> list[Ended]:
         alive = self._bridge.listen(0.0 if self._bridge.said else wait_s)
         said, self._bridge.said = self._bridge.said, []
         ended = [each for one in said if (each := self._take(one)) is not None]
         if not alive:
-            why = self._bridge.gone().message
-            ended += [Ended(slot.attempt.id, lost=why) for slot in self._slots if slot.attempt is not None]
-            for slot in self._slots:
-                self._clear(slot)
+            self._lose_all()
+        ended, self._lost = ended + self._lost, []
         self._check_left(time.monotonic())
         return ended
 
@@ -105,7 +111,7 @@ class RayWorkers:
             slot.given_up = time.monotonic()
             self._here(slot).running.unlink(missing_ok=True)
         if left:
-            with contextlib.suppress(MachineError):  # then they are gone, and `poll` says so
+            with contextlib.suppress(Disconnected):  # then they are gone, and `poll` says so
                 self._bridge.ask(do="cancel", attempts=[slot.attempt.id for slot in left if slot.attempt])
 
     def give_up(self) -> None:
@@ -116,8 +122,18 @@ class RayWorkers:
         """Leave the cluster, which ends whatever was begun there."""
         self._end()
 
+    def _lose_all(self) -> None:
+        """Take it that all attempts are lost with their bridge."""
+        why = self._bridge.gone().message
+        for slot in self._slots:
+            if slot.attempt is not None and slot.usable:
+                self._lost.append(Ended(slot.attempt.id, lost=why))
+            self._clear(slot)
+
     def _connect(self) -> None:
-        """Start a bridge, and find the slots of the cluster."""
+        """Start a bridge, and find the slots of the cluster; what an earlier one had begun is lost."""
+        if self._slots:
+            self._lose_all()
         found = survey(self.context, self.address)
         self._end = weakref.finalize(self, ended, found.bridge.process)
         if found.refusals:
