@@ -37,7 +37,7 @@ RUN_S = 1.0
 SPAN_S = 4.0
 """Seconds after the first run began in which the kill lands: six runs of a second on two machines, and their ends."""
 MOST_AGAIN = 4
-BASH = f"sleep {RUN_S:g}; echo METRIC total_ms=$((100 + AUTORESEARCH_SEED))\n"
+BASH = f"touch here; sleep {RUN_S:g}; echo METRIC total_ms=$((100 + AUTORESEARCH_SEED))\n"
 
 
 def begin(lab: Lab, cluster: RayLab, seeds: int) -> subprocess.Popen[bytes]:
@@ -66,7 +66,7 @@ def block(lab: Lab, cluster: RayLab, party: str, number: int, seeds: int) -> dic
     rng = random.Random(f"{party} {number}")
     process = begin(lab, cluster, seeds)
     engine = psutil.Process(process.pid)
-    while not cluster.programs() and process.poll() is None:
+    while not cluster.begun() and process.poll() is None:
         time.sleep(0.05)
     time.sleep(rng.uniform(0, SPAN_S))
     killed = victim(party, rng, cluster, engine) if process.poll() is None else None

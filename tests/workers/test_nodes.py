@@ -57,7 +57,8 @@ def test_classes_of_machines_are_never_mixed() -> None:
         ({"error": {"kind": "precondition", "message": "no sandbox", "fix": "do this"}}, "no sandbox", "do this"),
         ({"python": "3.12.1"}, "runs would use Python 3.12.1, and here 3.11.7", "environment"),
         ({"data": "other"}, "the prepared data is another than here", "prepare.py --force"),
-        ({"machine": {"gpus": [{"name": "H100"}, {"name": "A100"}]}}, "several kinds: H100, A100", "VISIBLE"),
+        ({"machine": {"gpus": [{"name": "H100"}]}}, "Ray has none of the GPUs", "--num-gpus"),
+        ({"machine": {"gpus": [{"name": "H1"}, {"name": "A1"}]}, "gives": 2}, "several kinds: H1, A1", "VISIBLE"),
     ],
 )  # fmt: skip
 def test_what_one_machine_lacks_is_told_with_its_name_and_what_to_do(

@@ -138,13 +138,18 @@ class Bridge:
         return self.carry_out.options(scheduling_strategy=where, max_retries=0, **resources)
 
     def _ask(self, asked: Message) -> dict[str, Message]:
-        """Return what each node says of itself, or `lost`: why it says nothing."""
+        """Return what each node says of itself, or `lost`: why it says nothing, also when it is asked again."""
         self.parcel = self.ray.put(asked["parcel"].encode())
-        pack, said = self._pack(asked["commit"]), {}
-        job = {"version": __version__, "asks": True, "commit": asked["commit"], "slot": 1}
-        jobs = {node: json.dumps({**job, "node": node}).encode() for node in asked["nodes"]}
+        said = self._asked(asked["nodes"], asked["commit"])
+        lost = [node for node, told in said.items() if "lost" in told]
+        return {**said, **(self._asked(lost, asked["commit"]) if lost else {})}
+
+    def _asked(self, nodes: list[str], commit: str) -> dict[str, Message]:
+        job, pack = {"version": __version__, "asks": True, "commit": commit, "slot": 1}, self._pack(commit)
+        jobs = {node: json.dumps({**job, "node": node}).encode() for node in nodes}
         refs = {node: self._on(node, num_cpus=0).remote(told, self.parcel, pack) for node, told in jobs.items()}
         self.ray.wait([*refs.values()], num_returns=len(refs), timeout=PROBE_S)
+        said: dict[str, Message] = {}
         for node, ref in refs.items():
             try:
                 code, answer, _, complaint = self.ray.get(ref, timeout=0)

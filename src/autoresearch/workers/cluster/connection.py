@@ -155,7 +155,9 @@ def asks_for_token(context: RunContext, address: str) -> bool:
 
 
 def check_installed() -> None:
-    """Raise `PreconditionError` where Ray is missing."""
+    """Raise `PreconditionError` where Ray is missing, or has no clusters."""
+    if sys.platform != "linux":
+        raise PreconditionError("Ray has clusters of Linux machines alone", "measure on this one: --workers local:1")
     if importlib.util.find_spec("ray") is None:
         raise PreconditionError("Ray is not installed", f"install it: {install('ray')}")
 

@@ -71,6 +71,8 @@ class Node:
         if self.data != data:
             return PreconditionError(f"{there} the prepared data is another than here",
                                      "prepare it again, here and there: python prepare.py --force")  # fmt: skip
+        if self.kinds and not self.gpus:
+            return PreconditionError(f"{there} Ray has none of the GPUs to give", "let ray start there with --num-gpus")
         if len(self.kinds) > 1:
             return PreconditionError(f"{there} are GPUs of several kinds: {', '.join(self.kinds)}",
                                      "let CUDA_VISIBLE_DEVICES name one kind when ray starts")  # fmt: skip
