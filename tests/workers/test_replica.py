@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 from lab import INIT, Lab, Repo
 
 from autoresearch.errors import PreconditionError
+from autoresearch.runs.spec import RunSpec
 from autoresearch.system.git import Git
+from autoresearch.workers.cluster import node
 from autoresearch.workers.cluster.replica import KEPT_S, Parcel, bring, packed, parcel_of, remove_old
 from autoresearch.workspace.editable import check_immutable
 from autoresearch.workspace.session_journal import load_session
@@ -105,3 +108,21 @@ def test_submodules_are_refused(lab: Lab, tmp_path: Path) -> None:
     lab.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(lab.root.parent), "src/module")
     with pytest.raises(PreconditionError, match="inner/src/module is a submodule"):
         packed(Git(lab.root), lab.commit("a submodule"))
+
+
+def test_of_a_run_what_is_small_comes_back_and_what_does_not_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "MOST_SENT", 100)
+    spec = RunSpec("c" * 40, 1, 1, tmp_path / "run")
+    (spec.folder / "inner").mkdir(parents=True)
+    (spec.folder / "inner/curve.jsonl").write_text("1" * 60)
+    (spec.folder / "weights.bin").write_text("2" * 90)
+    (spec.folder / "run.log").write_text("3" * 40)
+    (spec.folder / "password").symlink_to("/etc/passwd")
+    node.pack_files(spec, tmp_path / "tar")
+    with tarfile.open(tmp_path / "tar") as tar:
+        tar.extractall(tmp_path / "home", filter="data")
+    came = {path.relative_to(tmp_path / "home").as_posix() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert came == {"inner/curve.jsonl", "run.log", node.NOT_SENT}
+    assert "weights.bin 90\n" in (tmp_path / "home" / node.NOT_SENT).read_text()

@@ -93,8 +93,6 @@ class Pool:
     def close(self) -> None:
         """Give up everything."""
         self.behind([])
-        if self.board is not None:
-            self.board.remove()
 
     def ahead(self, specs: Sequence[RunSpec]) -> None:
         wanted = {_key(spec): spec for spec in specs} | self._behind
@@ -134,7 +132,10 @@ class Pool:
         shown = (self.workers.slots, leases, len(self._waiting))
         if self.board is not None and shown != self._shown:
             self._shown = shown
-            self.board.show(*shown)
+            if leases or self._waiting:
+                self.board.show(*shown)
+            else:
+                self.board.remove()
 
     def _lease(self, spec: RunSpec, number: int) -> None:
         account = ExitStack()

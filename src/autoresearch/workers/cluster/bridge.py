@@ -59,11 +59,12 @@ class Bridge:
 
     def __init__(self, channel: int) -> None:
         """`channel` is the descriptor that the engine reads from."""
-        self.channel = channel
+        self.channel = os.fdopen(channel, "wb")
         self.queue: queue.Queue[Message | str | None] = queue.Queue()
         """What the engine asks, ids of attempts that have ended, and None when the engine is gone."""
         self.sent: dict[str, _Sent] = {}
-        self.packs: dict[tuple[str, str], Any] = {}
+        self.packs: dict[str, Any] = {}
+        """Commit -> its pack in the memory of the cluster."""
         self.git: Git | None = None
         self.parcel: Any = None
         self.ray: Any = None
@@ -85,7 +86,8 @@ class Bridge:
 
     def _tell(self, said: Message | None) -> None:
         if said is not None:
-            os.write(self.channel, json.dumps(said).encode() + b"\n")
+            self.channel.write(json.dumps(said).encode() + b"\n")
+            self.channel.flush()
 
     def _answer(self, asked: Message) -> Message | None:
         match asked["do"]:
@@ -161,13 +163,12 @@ class Bridge:
         return said
 
     def _pack(self, commit: str) -> Any:
-        key = ("pack", commit)
-        if key not in self.packs:
+        if commit not in self.packs:
             assert self.git is not None
-            self.packs[key] = self.ray.put(packed(self.git, commit))
+            self.packs[commit] = self.ray.put(packed(self.git, commit))
             while len(self.packs) > MOST_PACKS:
                 del self.packs[next(iter(self.packs))]
-        return self.packs[key]
+        return self.packs[commit]
 
     def _submit(self, asked: Message) -> None:
         job, id = asked["job"], asked["job"]["attempt"]

@@ -96,7 +96,7 @@ def _measured(job: dict[str, Any], parcel: Parcel, pack: bytes, folder: Path) ->
         # The engine writes the patch itself: here is no other commit to compare with.
         here = replace(spec, parent=None, folder=workspace.run_dir(spec.experiment, spec.seed))
         outcome = measured(workspace, job["slots"], here, os.getppid())
-        _pack_files(here, folder / "tar")
+        pack_files(here, folder / "tar")
         return outcome
 
 
@@ -120,7 +120,7 @@ def _replica(job: dict[str, Any], parcel: Parcel, pack: bytes) -> Iterator[Works
                 remove_tree(path)
 
 
-def _pack_files(spec: RunSpec, target: Path) -> None:
+def pack_files(spec: RunSpec, target: Path) -> None:
     """Write the regular files of a run's folder into a tar, as many as may be sent; name those that are too large."""
     found = sorted((path.lstat().st_size, path) for path in spec.folder.rglob("*") if path.is_file())
     found = [(size, path) for size, path in found if not path.is_symlink()]

@@ -198,6 +198,9 @@ def cluster(context: RunContext, address: str) -> RayWorkers:
     known = _CONNECTED.pop((context.workspace.root, address), None)
     if known is None or not known.connected or known.parcel != Parcel.of(context.workspace, context.git, context.task):
         known = RayWorkers(context, address)
+    for other in _CONNECTED.values():
+        other.close()
+    _CONNECTED.clear()
     known.give_up()
     _CONNECTED[context.workspace.root, address] = known
     return known
