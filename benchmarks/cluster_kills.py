@@ -33,11 +33,22 @@ from machines import RayLab, machines  # noqa: E402
 PARTIES = ("program", "worker", "raylet", "bridge", "engine")
 SEEDS = 6
 """Seeds that each block adds."""
+BLOCKS = 10
+"""Blocks in one workspace: a baseline has at most 64 seeds."""
 RUN_S = 1.0
 SPAN_S = 4.0
 """Seconds after the first run began in which the kill lands: six runs of a second on two machines, and their ends."""
 MOST_AGAIN = 4
 BASH = f"touch here; sleep {RUN_S:g}; echo METRIC total_ms=$((100 + AUTORESEARCH_SEED))\n"
+
+
+def new_lab(root: Path) -> Lab:
+    """Make a workspace without a baseline."""
+    repo = new_repo(root)
+    repo.write("src/run.sh", BASH)
+    repo.commit("slow")
+    assert repo.call(*INIT).code == 0
+    return Lab(root)
 
 
 def begin(lab: Lab, cluster: RayLab, seeds: int) -> subprocess.Popen[bytes]:
@@ -110,16 +121,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         (Path(folder) / "machines").mkdir()
         with machines(Path(folder) / "machines") as cluster:
-            repo = new_repo(Path(folder) / "repo")
-            repo.write("src/run.sh", BASH)
-            repo.commit("slow")
-            assert repo.call(*INIT).code == 0
-            lab = Lab(repo.root)
             for at in range(options.kills):
+                if at % BLOCKS == 0:
+                    lab = new_lab(Path(folder) / f"repo{at}")
                 while len(cluster.raylets) < 2:
                     cluster.add()
                 number = options.first + at
-                made = block(lab, cluster, PARTIES[number % len(PARTIES)], number, SEEDS * (at + 1))
+                made = block(lab, cluster, PARTIES[number % len(PARTIES)], number, SEEDS * (at % BLOCKS + 1))
                 landed[str(made["party"])] += bool(made["landed"])
                 again[str(made["party"])] += int(str(made["again"]))
                 print(json.dumps(made), flush=True)
