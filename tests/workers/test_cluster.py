@@ -105,6 +105,7 @@ def test_a_baseline_is_made_on_two_machines_at_once_and_its_files_come_home(wait
     wait_for(lambda: not cluster.programs(), "the end of the programs")
 
 
+@pytest.mark.sampled(0.4)
 def test_a_worker_that_is_killed_has_its_run_made_again(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     first, *_ = cluster.programs()
@@ -117,6 +118,7 @@ def test_a_worker_that_is_killed_has_its_run_made_again(waiting: Lab, cluster: R
     came_out_well(waiting, process)
 
 
+@pytest.mark.sampled(0.4)
 def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     lost = next(iter(cluster.raylets))
@@ -126,6 +128,7 @@ def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluste
     came_out_well(waiting, process)
 
 
+@pytest.mark.sampled(0.4)
 def test_when_the_engine_is_killed_nothing_goes_on_and_the_next_command_makes_it_again(
     waiting: Lab, cluster: RayLab
 ) -> None:
@@ -148,6 +151,7 @@ def context_of(lab: Lab) -> RunContext:
     return RunContext(lab.workspace, Git(lab.root), task, python=python_of(lab.workspace, task))
 
 
+@pytest.mark.sampled(0.4)
 def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for_nothing(
     waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +184,7 @@ def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for
         workers.close()
 
 
+@pytest.mark.sampled(0.4)
 def test_a_session_on_a_cluster_keeps_what_one_run_at_a_time_keeps(tmp_path: Path, cluster: RayLab) -> None:
     said = []
     for name, words in (("one", ()), ("two", cluster.workers)):
@@ -198,6 +203,7 @@ if sys.argv[1:] == ["info"]:
 """
 
 
+@pytest.mark.sampled(0.4)
 def test_machines_with_other_data_or_another_version_are_named_before_anything_is_measured(
     repo: Repo, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +235,7 @@ def test_machines_with_other_data_or_another_version_are_named_before_anything_i
     assert refused.json["error"]["message"].partition(") ")[2] in wrong and refused.json["error"]["fix"]
 
 
+@pytest.mark.sampled(0.4)
 def test_a_wrong_token_is_told_as_such(waiting: Lab, cluster: RayLab) -> None:
     words = [sys.executable, "-m", "autoresearch", "baseline", *cluster.workers, "--json"]
     env = {**os.environ, "RAY_AUTH_TOKEN": "b" * 64}

@@ -21,6 +21,9 @@ from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def lab(repo: Repo) -> Lab:
     """A workspace in a folder of its repository, whose checks are a file that git does not have."""
