@@ -197,6 +197,38 @@ def test_a_session_on_a_cluster_keeps_what_one_run_at_a_time_keeps(tmp_path: Pat
     assert said[0] == said[1] and [each[2] for each in said[0] if each[0] == "run"] == ["keep", "keep"]
 
 
+SUM = """total=0
+for part in src/part?; do total=$((total + $(cat $part))); done
+echo METRIC total_ms=$total
+"""
+"""The metric is the sum of four parts, each a file."""
+
+
+@pytest.mark.sampled(0.4)
+def test_candidates_of_a_loop_on_two_machines_end_in_the_keeps_of_one_after_the_other(
+    tmp_path: Path, cluster: RayLab
+) -> None:
+    edits, said = tmp_path / "edits.jsonl", []
+    steps = {1: 20, 2: 30, 3: 10, 4: 24}
+    lines = [{"description": f"part {n} is {to}", "files": {f"src/part{n}": f"{to}\n"}} for n, to in steps.items()]
+    edits.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name, words in (("one", ()), ("two", cluster.workers)):
+        repo = new_repo(tmp_path / name)
+        repo.write("src/run.sh", SUM)
+        for number in steps:
+            repo.write(f"src/part{number}", "25\n")
+        repo.write("autoresearch.toml", task_file(keep={"policy": "greedy"}))
+        repo.commit("parts")
+        loop = ("run", "--agent", f"replay:{edits}", "--max-experiments", "4")
+        for command in (("init", ".", "--task", "command", "--tag", TAG), ("baseline", *words), (*loop, *words)):
+            done = repo.call(*command)
+            assert done.code == 0, done
+        lab = Lab(repo.root)
+        lab.assert_clean()
+        said.append([(e.number, e.status, e.metric, e.description) for e in lab.session.current])
+    assert said[0] == said[1] and [each[1] for each in said[0]] == ["keep", "keep", "discard", "keep", "keep"]
+
+
 PREPARE = """import os, pathlib, sys
 if sys.argv[1:] == ["info"]:
     print(pathlib.Path(os.environ["AUTORESEARCH_CACHE"], "manifest.json").read_text())

@@ -20,7 +20,6 @@ from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
-
 pytestmark = pytest.mark.slow
 
 
