@@ -180,15 +180,15 @@ class Bridge:
 
     def _ended(self, sent: _Sent) -> Message:
         """Return how an attempt has ended; the files of its run are in their folder then, if anybody still wants it."""
-        said: Message = {"ended": sent.attempt, "answer": "", "lost": ""}
+        said: Message = {"ended": sent.attempt, "answer": "", "lost": "", "sick": False}
         try:
             code, answer, files, complaint = self.ray.get(sent.ref)
         except Exception as error:
-            said["lost"] = _words(error)
+            said |= {"lost": _words(error), "sick": isinstance(error, self.ray.exceptions.RayTaskError)}
         else:
             said["answer"] = answer.decode("utf-8", "replace") if code == 0 else ""
             last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
-            said["lost"] = "" if code == 0 else f"its program left with {code}: {last}"
+            said |= {"lost": "" if code == 0 else f"its program left with {code}: {last}", "sick": code > 0}
             if sent.wanted and files and not said["lost"]:
                 try:
                     self._keep(sent, files)

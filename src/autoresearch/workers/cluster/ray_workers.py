@@ -45,10 +45,12 @@ class _Slot:
     """When its attempt was, by this process's steady clock; until the worker is gone nothing else is made there."""
     lost: int = 0
     """How many attempts were lost there."""
+    rests: bool = False
+    """Whether the machine failed the last one: until one has ended elsewhere, nothing is made there."""
 
     @property
     def usable(self) -> bool:
-        return self.given_up is None
+        return self.given_up is None and not self.rests
 
 
 class RayWorkers:
@@ -106,7 +108,7 @@ class RayWorkers:
         return ended
 
     def cancel(self, ids: Collection[str]) -> None:
-        left = [slot for slot in self._slots if slot.attempt is not None and slot.attempt.id in ids and slot.usable]
+        left = [slot for slot in self._slots if slot.attempt and slot.attempt.id in ids and slot.given_up is None]
         for slot in left:
             slot.given_up = time.monotonic()
             self._here(slot).running.unlink(missing_ok=True)
@@ -126,7 +128,7 @@ class RayWorkers:
         """Take it that all attempts are lost with their bridge."""
         why = self._bridge.gone().message
         for slot in self._slots:
-            if slot.attempt is not None and slot.usable:
+            if slot.attempt is not None and slot.given_up is None:
                 self._lost.append(Ended(slot.attempt.id, lost=why))
             self._clear(slot)
 
@@ -153,18 +155,21 @@ class RayWorkers:
             self._slots = [s for s in self._slots if s.place.node.id in said["alive"] or s.attempt is not None]
         if slot is None:
             return None
-        name, given_up = slot.place.node.name, not slot.usable
+        name, given_up = slot.place.node.name, slot.given_up is not None
         beside = sum(s.attempt is not None for s in self._slots if s.place.node.id == slot.place.node.id) - 1
         self._clear(slot)
         if "alive" in said and slot.place.node.id not in said["alive"]:
             self._slots.remove(slot)
         if given_up:
             return None
-        found, lost = read_answer(said["ended"], said["answer"]), said["lost"]
+        found, lost, sick = read_answer(said["ended"], said["answer"]), said["lost"], said["sick"]
         if found is not None and isinstance(found.error, MachineError):  # a full disk there is not the engine's
-            lost = found.error.message
+            lost, sick = found.error.message, True
+        for each in self._slots:
+            each.rests = False
         if found is None or lost:
             slot.lost += 1
+            slot.rests = sick and any(each.usable for each in self._slots if each is not slot)
             return Ended(said["ended"], lost=f"on {name}: {lost or 'its worker has answered nothing'}")
         return Ended(found.id, found.measurement, found.error, beside=beside)
 
