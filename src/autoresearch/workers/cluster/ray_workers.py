@@ -18,6 +18,7 @@ from typing import Any
 
 from autoresearch import __version__
 from autoresearch.errors import MachineError, error_of
+from autoresearch.journal.experiment import hardware_of
 from autoresearch.runs.spec import RunContext
 from autoresearch.system.files import write_atomic
 from autoresearch.system.living import created
@@ -63,6 +64,7 @@ class RayWorkers:
         """
         self.context, self.address = context, address
         self._slots: list[_Slot] = []
+        self._env: Mapping[str, object] = {}
         self._lost: list[Ended] = []
         """What the next `poll` tells of."""
         self._connect()
@@ -76,7 +78,7 @@ class RayWorkers:
         return sum(slot.usable for slot in self._slots)
 
     def env(self) -> Mapping[str, object]:
-        return self._slots[0].place.node.env if self._slots else self._env
+        return self._env
 
     def submit(self, attempt: Attempt) -> None:
         if self.connected:
@@ -89,7 +91,7 @@ class RayWorkers:
         """Begin an attempt on the free slot that has lost the fewest."""
         free = [slot for slot in self._slots if slot.usable and slot.attempt is None]
         if not free:
-            raise MachineError("no slot of the Ray cluster is left", "see which machines are alive: ray status")
+            raise none_left()
         slot = min(free, key=lambda slot: slot.lost)
         job = {"attempt": attempt.id, "version": __version__, "node": slot.place.node.id, "slot": slot.place.number,
                "slots": slot.place.of, "commit": attempt.spec.commit, "spec": spec_fields(attempt.spec)}  # fmt: skip
@@ -141,10 +143,14 @@ class RayWorkers:
         if found.refusals:
             raise found.refusals[0]
         self._bridge, self.parcel = found.bridge, found.parcel
-        session = load_session(self.context.workspace)
-        known = session.incumbent.hardware if session.incumbent is not None else None
-        self._slots = [_Slot(number, place) for number, place in enumerate(chosen(found.nodes, known), 1)]
-        self._env = self._slots[0].place.node.env
+        incumbent = load_session(self.context.workspace).incumbent
+        known = incumbent.hardware if incumbent is not None else None
+        before = hardware_of(self._env) if self._env else None
+        places = chosen(found.nodes, before or known)
+        if before is not None and places[0].node.hardware != before:  # what was measured is of that class
+            raise none_left()
+        self._slots = [_Slot(number, place) for number, place in enumerate(places, 1)]
+        self._env = places[0].node.env
 
     def _take(self, said: dict[str, Any]) -> Ended | None:
         """Return how an attempt has ended by what the bridge says; None for one that was given up."""
@@ -177,7 +183,7 @@ class RayWorkers:
         """Raise `MachineError` when nothing is left to measure on."""
         stuck = [slot for slot in self._slots if slot.given_up is not None and now - slot.given_up > END_S]
         if len(stuck) == len(self._slots):
-            raise MachineError("no slot of the Ray cluster is left", "see which machines are alive: ray status")
+            raise none_left()
 
     def _announce(self, slot: _Slot) -> None:
         """Say for `status` what is measured, and where."""
@@ -195,6 +201,11 @@ class RayWorkers:
     def _clear(self, slot: _Slot) -> None:
         slot.attempt = slot.given_up = None
         self._here(slot).running.unlink(missing_ok=True)
+
+
+def none_left() -> MachineError:
+    """Return the error for a cluster that has nothing more to measure on."""
+    return MachineError("no slot of the Ray cluster is left", "see which machines are alive: ray status")
 
 
 def cluster(context: RunContext, address: str) -> RayWorkers:
