@@ -9,12 +9,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autoresearch.runs.spec import RunSpec
 from autoresearch.system.files import write_atomic
 from autoresearch.system.living import alive, created
 from autoresearch.workspace.workspace import Workspace
+
+if TYPE_CHECKING:  # `status` shows it, and imports nothing that measures
+    from autoresearch.runs.spec import RunSpec
 
 
 @dataclass(slots=True)
