@@ -46,6 +46,7 @@ INSTALLABLE = {
     "wandb is not installed": "trackers",
     "mlflow is not installed": "trackers",
     "trackio is not installed": "trackers",
+    "ray is not installed": "ray",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

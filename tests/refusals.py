@@ -21,7 +21,7 @@ from autoresearch.journal.session import Session
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "autoresearch"
 
 ERRORS = {"AutoresearchError", "MachineError", "UsageError", "NoSession", "IntegrityError", "PreconditionError",
-          "StillRunning", "StopReached", "GitError", "Busy", "AgentGone"}  # fmt: skip
+          "StillRunning", "StopReached", "GitError", "Busy", "AgentGone", "Disconnected"}  # fmt: skip
 WITHIN = {"AgentResting", "ProposalFailed", "Refused", "EditRefused", "EndpointFailed", "EndpointGone",
           "EndpointResting", "EndpointSilent"}  # fmt: skip
 """Errors that are caught by us, and become a line of the journal or another error: no command ends with one."""

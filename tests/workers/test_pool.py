@@ -117,6 +117,22 @@ def test_what_is_made_behind_stays_wanted_and_comes_after_what_is_asked_for(two:
     assert two.working == []
 
 
+def test_what_is_lost_with_its_slot_waits_for_another_one() -> None:
+    class Shrinking(Machines):
+        def poll(self, wait_s: float) -> list[Ended]:
+            if self.slots == 1:
+                return super().poll(wait_s)
+            self.slots = 1
+            self.gone.append(self.begun[0].id)
+            return [Ended(self.begun[0].id, lost="its machine is gone")]
+
+    machines = Shrinking(2)
+    pool = Pool(machines, 60.0)
+    pool.ahead([spec(1), spec(2)])
+    assert pool.measure(spec(1)).value == 1.0 and seeds(machines.begun) == [1, 2, 1]
+    assert pool.measure(spec(2)).value == 2.0 and len(machines.begun) == 3
+
+
 def test_a_run_whose_worker_is_lost_is_leased_once_more_and_then_undecided(two: Machines) -> None:
     pool = Pool(two, 60.0)
     pool.ahead([spec(1), spec(2)])

@@ -34,7 +34,12 @@ Flag = Annotated[
 
 Workers = Annotated[
     str,
-    typer.Option("--workers", metavar="local:N", help="Make N runs at once.", show_default="one run at a time"),
+    typer.Option(
+        "--workers",
+        metavar="local:N",
+        help="Make N runs at once; ray://HOST:PORT: on a Ray cluster.",
+        show_default="one run at a time",
+    ),
 ]
 
 

@@ -253,6 +253,9 @@ def doctor(
         bool,
         typer.Option("--gpu", help="Measure for a minute what the GPU, or the processor, does with the task pretrain."),
     ] = False,
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="ray://HOST:PORT", help="Ask the machines of a Ray cluster instead.")
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Check machine and workspace.
@@ -263,7 +266,11 @@ def doctor(
 
     Example: autoresearch doctor
 
+    With --workers a cluster instead: what each of its machines has, what it lacks, and whether it asks for a token.
+
     Example: autoresearch doctor --gpu > gpu.txt
+
+    Example: autoresearch doctor --workers ray://10.0.0.1:6379
     """
     if gpu:
         from autoresearch.cli.first_minute import doctor_gpu
@@ -272,7 +279,12 @@ def doctor(
         return
     from autoresearch.reports.doctor import examine
 
-    checks = examine(here())
+    if workers:
+        from autoresearch.reports.cluster import examine_cluster
+
+        checks = examine_cluster(here(), workers)
+    else:
+        checks = examine(here())
     view = {
         "ok": all(c.ok for c in checks),
         "checks": [{"name": c.name, "ok": c.ok, "found": c.found, "fix": c.fix} for c in checks],

@@ -22,6 +22,7 @@ from autoresearch.search.families import GENERIC, Families
 from autoresearch.studies.selftest import rate
 from autoresearch.system.git import git_at
 from autoresearch.system.git_plumbing import missing_commits
+from autoresearch.workers.board import workers_view, workers_words
 from autoresearch.workspace.lock import current_run, is_locked
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
@@ -78,7 +79,9 @@ def state_of(workspace: Workspace, session: Session, task: TaskFile | None, now:
     """Return whether the session runs, has stopped or waits, and why, in a sentence."""
     running = current_run(workspace)
     if running is not None:
-        return {"what": "running", "text": f"Running: {running_words(running, now)}."}
+        slots = workers_view(workspace, now)
+        beside = f" {workers_words(slots)}." if slots is not None else ""
+        return {"what": "running", "text": f"Running: {running_words(running, now)}.{beside}"}
     if is_locked(workspace):
         return {"what": "running", "text": "Running: a command is at work between two runs."}
     why = STOP_FILE if workspace.stop_file.exists() else None

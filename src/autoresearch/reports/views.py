@@ -15,6 +15,7 @@ from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
 from autoresearch.reports.time_left import running_words, time_words
 from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
+from autoresearch.workers.board import workers_words
 from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
 
@@ -222,6 +223,8 @@ def status_lines(session: Session, view: View) -> list[str]:
     if view["running"]:
         lines.append(f"running      {running_words(view['running'])}")
         lines += [f"beside it    {run['words']}" for run in view.get("slots", ())[1:]]
+    if view.get("workers"):
+        lines.append(f"workers      {workers_words(view['workers'])}")
     if view["interrupted"]:
         lines.append(f"interrupted  experiment {view['interrupted']}")
     lines.append(f"next         {view['next']}")

@@ -40,7 +40,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     when the machine fails.
     """
     context = _telling_which(context, spec)
-    task, run_dir, commit = context.task, _fresh(spec.folder), spec.commit
+    task, run_dir, commit = context.task, fresh(spec.folder), spec.commit
     limit = task.run.limit_s
     if spec.parent is not None:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
@@ -183,7 +183,7 @@ def _make_room(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _fresh(run_dir: Path) -> Path:
+def fresh(run_dir: Path) -> Path:
     """Return an empty folder for a run; what an earlier run of the same seed left is moved aside, not deleted."""
     if run_dir.exists():
         names = (f"{run_dir.name}.earlier{n}" for n in range(1, 10_000))

@@ -271,6 +271,13 @@ def _adopt_orphans() -> None:
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to end this process with the one that started it; leave at once when that is gone already."""
+    _prctl(bounded_exec.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
 def bounded(limits: Limits, env: Mapping[str, str]) -> list[str]:
     """Return the words to put before a command that this process starts with `env`, so that it dies when we do and has
     what the kernel enforces of `limits`."""

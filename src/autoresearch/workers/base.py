@@ -33,13 +33,16 @@ class Ended:
     error: AutoresearchError | None = None
     lost: str = ""
     """How the worker was lost, in words; empty when it was not."""
+    beside: int | None = None
+    """How many other attempts were at work on its machine; None: all that were."""
 
 
 class Workers(Protocol):
     """A back-end."""
 
-    slots: int
-    """How many attempts it carries out at once."""
+    @property
+    def slots(self) -> int:
+        """How many attempts it carries out at once; fewer when machines are lost."""
 
     def env(self) -> Mapping[str, object]:
         """Return what a line of the journal says of the machine that a slot is, the same for each of them."""

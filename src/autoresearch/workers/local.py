@@ -118,7 +118,7 @@ class LocalWorkers:
                 told.seek(0)
                 said = files.enter_context(tempfile.TemporaryFile())
                 complained = files.enter_context(tempfile.TemporaryFile())
-                process = subprocess.Popen(command, cwd=_PACKAGES, env=env, stdin=told, stdout=said, stderr=complained,
+                process = subprocess.Popen(command, cwd=PACKAGES, env=env, stdin=told, stdout=said, stderr=complained,
                                            start_new_session=True)  # fmt: skip
                 self._working[slot] = _Working(attempt, process, said, complained, files.pop_all())
         except OSError as error:
@@ -169,5 +169,5 @@ class LocalWorkers:
         here.running.unlink(missing_ok=True)
 
 
-_PACKAGES = Path(__file__).parents[2]
+PACKAGES = Path(__file__).parents[2]
 """Where the package is imported from."""

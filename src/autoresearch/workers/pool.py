@@ -18,6 +18,7 @@ from autoresearch.errors import AutoresearchError
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunSpec, Tick
 from autoresearch.workers.base import Attempt, Ended, Workers
+from autoresearch.workers.board import Board
 
 ATTEMPTS = 2
 """How often a run is made whose worker is lost; what the code itself does wrong is a result, and made once."""
@@ -63,15 +64,20 @@ class Pool:
         *,
         meter: RunMeter = lambda spec: nullcontext(),
         tick: Tick | None = None,
+        board: Board | None = None,
     ) -> None:
-        """`limit_s` is what one run may take; `meter` keeps account of each attempt, and `tick` is told how long it
-        takes."""
+        """`limit_s` is what one run may take; `meter` keeps account of each attempt, `tick` is told how long it takes,
+        and `board` shows them."""
         self.workers, self.limit_s, self.meter, self.tick = workers, limit_s, meter, tick
+        self.board = board
         self._behind: dict[Key, RunSpec] = {}
         """What is made in slots that nothing else needs, and stays wanted whatever the engine asks for."""
         self._waiting: dict[Key, RunSpec] = {}
         """What is to be begun when a slot is free, in this order."""
+        self._tried: dict[Key, int] = {}
+        """How many attempts at what waits were lost."""
         self._leased: dict[Key, _Lease] = {}
+        self._shown: object = None
         self._done: dict[Key, Measurement | AutoresearchError] = {}
         """What has ended and was not asked for yet."""
 
@@ -92,6 +98,7 @@ class Pool:
         wanted = {_key(spec): spec for spec in specs} | self._behind
         self._give_up([key for key in self._leased if key not in wanted])
         self._done = {key: made for key, made in self._done.items() if key in wanted}
+        self._tried = {key: tries for key, tries in self._tried.items() if key in wanted}
         self._waiting = {key: spec for key, spec in wanted.items() if key not in self._leased | self._done}
         self._fill()
 
@@ -116,7 +123,19 @@ class Pool:
         """Begin what waits, as far as slots are free."""
         while self._waiting and len(self._leased) < self.workers.slots:
             key = next(iter(self._waiting))
-            self._lease(self._waiting.pop(key), 1)
+            self._lease(self._waiting.pop(key), self._tried.pop(key, 0) + 1)
+        self._show()
+
+    def _show(self) -> None:
+        """Let `status` see the slots, when they have changed."""
+        leases = [(lease.spec, lease.begun, lease.number) for lease in self._leased.values()]
+        shown = (self.workers.slots, leases, len(self._waiting))
+        if self.board is not None and shown != self._shown:
+            self._shown = shown
+            if leases or self._waiting:
+                self.board.show(*shown)
+            else:
+                self.board.remove()
 
     def _lease(self, spec: RunSpec, number: int) -> None:
         account = ExitStack()
@@ -158,31 +177,33 @@ class Pool:
         elif ended.measurement is not None and ended.measurement.outcome == "killed":
             self._lost(key, ended.measurement.reason, ended.measurement)
         elif ended.measurement is not None:
-            self._end(key, self._apart(ended.measurement))
+            self._end(key, self._apart(ended.measurement, ended.beside))
         else:
             self._end(key, ended.error)
 
-    def _apart(self, made: Measurement) -> Measurement:
-        """Leave out of the load that a run has met what the runs in the other slots have made of it, about as much each
-        as it has itself: they are no strangers, and held to other cores. Whether they made it slower its pace tells."""
+    def _apart(self, made: Measurement, others: int | None) -> Measurement:
+        """Leave out of the load that a run has met what the runs in other slots of its machine have made of it, about
+        as much each as it has itself: they are no strangers, and held to other cores. Whether they made it slower its
+        pace tells."""
         if made.load is None or made.cpu_s is None or not made.seconds:
             return made
-        beside = (len(self._leased) - 1) * made.cpu_s / made.seconds
+        beside = (len(self._leased) - 1 if others is None else others) * made.cpu_s / made.seconds
         return replace(made, load=max(0.0, made.load - beside))
 
     def _lost(self, key: Key, why: str, made: Measurement | None = None) -> None:
-        """Lease a run once more whose attempt was lost, or end it as killed: then nothing is decided."""
+        """Lease a run once more whose attempt was lost, as soon as a slot is free: its own may be lost, too. Or end it
+        as killed: then nothing is decided."""
         lease = self._leased[key]
         if lease.number < ATTEMPTS:
-            lease.account.close()
-            del self._leased[key]
-            self._lease(lease.spec, lease.number + 1)
+            self._close(self._leased.pop(key))
+            self._tried[key] = lease.number
+            self._waiting = {key: lease.spec, **self._waiting}
+            self._fill()
         else:
             self._end(key, made or Measurement("killed", reason=f"the machine failed it {lease.number} times: {why}"))
 
     def _end(self, key: Key, made: Measurement | AutoresearchError | None) -> None:
-        lease = self._leased.pop(key)
-        lease.account.close()
+        self._close(self._leased.pop(key))
         assert made is not None
         self._done[key] = made
 
@@ -192,7 +213,13 @@ class Pool:
             self.workers.cancel([lease.attempt for lease in given_up])
         finally:
             for lease in given_up:
-                lease.account.close()
+                self._close(lease)
+
+    def _close(self, lease: _Lease) -> None:
+        """Take account of an attempt that is over."""
+        lease.account.close()
+        if self.board is not None:
+            self.board.busy_s += time.monotonic() - lease.begun
 
 
 def _key(spec: RunSpec) -> Key:

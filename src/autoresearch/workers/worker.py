@@ -10,12 +10,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError
 from autoresearch.runs.measure import measure
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import RunContext
+from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.system.files import remove_tree
 from autoresearch.system.git import git_at
 from autoresearch.system.limits import DEFAULT_SHARE, memory_of_machine
@@ -33,7 +32,8 @@ def main() -> None:
     outcome: Measurement | AutoresearchError
     try:
         with signals_interrupt():
-            outcome = _measured(job)
+            workspace = Workspace(Path(job["root"]), job["slot"])
+            outcome = measured(workspace, job["slots"], spec_of(job["spec"]), os.getppid())
     except AutoresearchError as error:
         outcome = error
     except OSError as error:
@@ -43,19 +43,22 @@ def main() -> None:
     print(answer(job["attempt"], outcome), flush=True)
 
 
-def _measured(job: dict[str, Any]) -> Measurement:
-    workspace = Workspace(Path(job["root"]), job["slot"])
-    task, engine = shared(load(workspace.root), job["slots"]), os.getppid()
+def measured(workspace: Workspace, slots: int, spec: RunSpec, parent: int) -> Measurement:
+    """Make a run in one of so many slots of this machine, for a process that it must not outlive.
+
+    Raises as `measure` does, and `KeyboardInterrupt` when that process is gone.
+    """
+    task = shared(load(workspace.root), slots)
 
     def watch(_phase: str, _seconds: float) -> None:
-        if os.getppid() != engine:  # Linux ends us with it, other systems do not
+        if os.getppid() != parent:  # Linux ends us with it, other systems do not
             raise KeyboardInterrupt
 
     context = RunContext(
-        workspace, git_at(workspace.root), task, watch, python=python_of(workspace, task), owner=engine
+        workspace, git_at(workspace.root), task, watch, python=python_of(workspace, task), owner=parent
     )
     try:
-        return measure(context, spec_of(job["spec"]))
+        return measure(context, spec)
     finally:
         remove_tree(workspace.scratch)
 

@@ -1,0 +1,144 @@
+"""Kills parties of a real Ray cluster at random instants, and checks that nothing was lost and nothing counted twice.
+
+    uv run python benchmarks/cluster_kills.py [--kills 20] [--first 1] [--log FILE]
+
+A baseline gets more and more seeds on two machines of this computer. In each block one party is killed while the runs
+of six more seeds are made: the program that measures, the worker of Ray above it, a machine's raylet, the bridge, or
+the engine itself. Then the same command is typed until it ends well. Each seed must have its one value, the workspace
+must pass `autoresearch check`, and no process may be left; anything else ends this. With --log each block is a line
+there; the same command with another --first, which is the seed of a block, goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "workers")]
+
+from lab import INIT, Lab, new_repo  # noqa: E402
+from machines import RayLab, machines  # noqa: E402
+
+PARTIES = ("program", "worker", "raylet", "bridge", "engine")
+SEEDS = 6
+"""Seeds that each block adds."""
+BLOCKS = 10
+"""Blocks in one workspace: a baseline has at most 64 seeds."""
+RUN_S = 1.0
+SPAN_S = 4.0
+"""Seconds after the first run began in which the kill lands: six runs of a second on two machines, and their ends."""
+MOST_AGAIN = 4
+BASH = f"touch here; sleep {RUN_S:g}; echo METRIC total_ms=$((100 + AUTORESEARCH_SEED))\n"
+
+
+def new_lab(root: Path) -> Lab:
+    """Make a workspace without a baseline."""
+    repo = new_repo(root)
+    repo.write("src/run.sh", BASH)
+    repo.commit("slow")
+    assert repo.call(*INIT).code == 0
+    return Lab(root)
+
+
+def begin(lab: Lab, cluster: RayLab, seeds: int) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "autoresearch", "baseline", "--seeds", str(seeds), *cluster.workers]
+    return subprocess.Popen(words, cwd=lab.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def victim(party: str, rng: random.Random, cluster: RayLab, engine: psutil.Process) -> psutil.Process | None:
+    """Return the process to kill now; None when there is none of its kind."""
+    if party == "engine":
+        return engine
+    if party == "bridge":
+        found = [each for each in engine.children() if "autoresearch.workers.cluster.bridge" in each.cmdline()]
+    elif party == "raylet":
+        node = rng.choice(sorted(cluster.raylets))
+        found = [psutil.Process(cluster.raylets.pop(node))]
+    else:
+        found = cluster.programs()
+        found = [psutil.Process(each.ppid()) for each in found] if party == "worker" else found
+    return rng.choice(found) if found else None
+
+
+def block(lab: Lab, cluster: RayLab, party: str, number: int, seeds: int) -> dict[str, object]:
+    """Kill a party while a baseline gets up to so many seeds; return what was killed and how it went on."""
+    rng = random.Random(f"{party} {number}")
+    process = begin(lab, cluster, seeds)
+    engine = psutil.Process(process.pid)
+    while not cluster.begun() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0, SPAN_S))
+    killed = victim(party, rng, cluster, engine) if process.poll() is None else None
+    if killed is not None:
+        killed.kill()
+    again = 0
+    while True:
+        said = process.communicate()[0].decode()
+        if process.returncode == 0:
+            break
+        again += 1
+        assert again <= MOST_AGAIN, said
+        if party != "engine" or again > 1:
+            print(said.strip(), flush=True)
+        process = begin(lab, cluster, seeds)
+    check(lab, cluster, seeds)
+    return {"party": party, "block": number, "landed": killed is not None, "again": again}
+
+
+def check(lab: Lab, cluster: RayLab, seeds: int) -> None:
+    """Raise `AssertionError` where something was lost, counted twice, or left."""
+    baseline = lab.session.baseline
+    assert baseline is not None and baseline.by_seed == {seed: 100.0 + seed for seed in range(1, seeds + 1)}, baseline
+    assert len(baseline.noise_runs) == seeds, baseline
+    done = lab.call("check", "--json")
+    assert done.code == 0, done
+    assert lab.processes() == [] and not [*lab.workspace.state.glob("running*")]
+    deadline = time.monotonic() + 60
+    while cluster.programs():
+        assert time.monotonic() < deadline, "a program on a node goes on"
+        time.sleep(0.1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--log", type=Path)
+    options = parser.parse_args()
+    landed, again = Counter[str](), Counter[str]()
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        (Path(folder) / "machines").mkdir()
+        with machines(Path(folder) / "machines") as cluster:
+            for at in range(options.kills):
+                if at % BLOCKS == 0:
+                    lab = new_lab(Path(folder) / f"repo{at}")
+                while len(cluster.raylets) < 2:
+                    cluster.add()
+                number = options.first + at
+                made = block(lab, cluster, PARTIES[number % len(PARTIES)], number, SEEDS * (at % BLOCKS + 1))
+                landed[str(made["party"])] += bool(made["landed"])
+                again[str(made["party"])] += int(str(made["again"]))
+                print(json.dumps(made), flush=True)
+                if options.log is not None:
+                    with options.log.open("a") as log:
+                        log.write(json.dumps(made) + "\n")
+    print("| killed | times | commands typed again |\n|---|---|---|")
+    for party in PARTIES:
+        print(f"| {party} | {landed[party]} | {again[party]} |")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GIT_CONFIG_GLOBAL", os.devnull)
+    main()
