@@ -12,6 +12,7 @@ MODELS = "what a model's own program or server must be given; the tests of each 
 AGENTS = "no workspace and no session; tests/workspace/test_user_agents.py"
 
 NOT_WALKED = {
+    "studies/confirm.py _refuse_spent: {}": "typed as it is printed in tests/studies/test_study.py",
     "cli/install.py install_skill: no coding agent was found on this machine": AGENTS,
     "workspace/user_agents.py plan_install: there is no agent {}": AGENTS,
     "workspace/user_agents.py plan_removal: nothing was installed by this command": AGENTS,

@@ -32,3 +32,12 @@ class Study:
     """`done`, `failed` or `interrupted`; None while it runs, or waits for the recovery."""
     result: Mapping[str, Any] = field(default_factory=dict)
     timestamp: int | None = None
+
+    @property
+    def pairs(self) -> tuple[float, ...]:
+        """The differences of its two commits on the seeds that both have run, in the order of the runs; none without
+        two commits. Which of the two is the better one is not said."""
+        if len(self.runs) != 2:
+            return ()
+        one, other = self.runs.values()
+        return tuple(value - other[seed] for seed, value in one.items() if seed in other)
