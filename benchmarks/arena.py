@@ -1,6 +1,6 @@
 """Which rule of keeping pays? The same real edits and the same run-seconds for each, replayed over many orders.
 
-    uv run python benchmarks/arena.py measure FOLDER [--slice 1/8] [--seeds 5] [--tokens 65536] [--hours 1]
+    uv run python benchmarks/arena.py measure FOLDER [--slice 1/8] [--seeds 5] [--tokens 32768] [--hours 1]
     uv run python benchmarks/arena.py chains FOLDER [--hours 1]      do gains add up? ten stacks of edits, measured
     uv run python benchmarks/arena.py replay FOLDER [--half final] [--orders 1000] [--runs 60]
 
@@ -93,12 +93,13 @@ def one_run(workspace: Path, code: str, seed: int, limit_s: float = 1200) -> dic
     said = ""
     try:
         for split, words in zip(BOTH, (["train.py"], ["prepare.py", "evaluate", "--split", BOTH[1]]), strict=True):
-            result = run / "out" / f"{split}.json"
-            done = subprocess.run([sys.executable, *words], cwd=run, env={**env, "AUTORESEARCH_RESULT": str(result)},
-                                  capture_output=True, text=True, timeout=limit_s, check=False)  # fmt: skip
+            result = run / "out" / "result.json"  # where a trainer by hand looks for its score
+            result.unlink(missing_ok=True)
+            done = subprocess.run([sys.executable, *words], cwd=run, env=env, capture_output=True, text=True,
+                                  timeout=limit_s, check=False)  # fmt: skip
             said = (done.stderr or done.stdout).strip().rpartition("\n")[2][:200]
             found = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
-            if done.returncode or found.get("outcome") != "ok":
+            if done.returncode or (found.get("outcome"), found.get("split")) != ("ok", split):
                 said = str(found.get("reason") or said)
                 break
             values[split] = found["metrics"]["val_bpb"]
@@ -290,7 +291,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--slice", default="1/1", help="of the edits, as 2/8")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=65536, help="training budget of a run")
+    parser.add_argument("--tokens", type=int, default=32768, help="training budget of a run")
     parser.add_argument("--hours", type=float, default=24.0, help="no run is begun after them")
     parser.add_argument("--half", choices=("tuning", "final", "all"), default="tuning")
     parser.add_argument("--orders", type=int, default=1000)
