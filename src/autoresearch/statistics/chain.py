@@ -46,6 +46,9 @@ FURTHEST = 12 * CELLS * 50
 PRUNE_EVERY, PRUNED = 5, 16.0
 """After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
 
+FEW_PRIORS = 64
+"""Up to so many, one product with a view of all shifts is faster than a sum over them."""
+
 TOGETHER = 20
 """Bases whose discards are looked at together."""
 
@@ -217,13 +220,16 @@ class Chain:
 
         _, alphas = self.forward(prior, keep=True)
         cells = np.empty((len(which), len(alphas)), np.int64)
-        cells[:, -1] = drawn(alphas[-1][:, which], rng)
+        cells[:, -1] = drawn(alphas[-1], which, rng)
         mixed = mixture(prior)
         for k in range(len(alphas) - 2, -1, -1):
             moves = self.moves(mixed, self.centres[k + 1] - self.centres[k])
+            # Many draws are in the same cell of the next base, with the same prior: their chances are the same.
+            same, mine = np.unique(cells[:, k + 1] * prior.shape[1] + which, return_inverse=True)
+            cell, own = np.divmod(same, prior.shape[1])
             # From cell b to cell a of the next base the move is a - b.
-            at = cells[None, :, k + 1] - np.arange(WIDTH)[:, None] + WIDTH - 1
-            cells[:, k] = drawn(alphas[k][:, which] * moves[at, which], rng)
+            chances = alphas[k][:, own] * moves[cell - np.arange(WIDTH)[:, None] + WIDTH - 1, own]
+            cells[:, k] = drawn(chances, mine, rng)
         return self.zero + self.step * (np.array(self.centres) + cells - HALF)
 
 
@@ -231,16 +237,25 @@ def moved(alpha: Any, moves: Any) -> Any:
     """Return what is known of the next base, [WIDTH, P], from what is known of this one and the chance of each move."""
     import numpy as np
 
+    if alpha.shape[1] <= FEW_PRIORS:
+        down, across = moves.strides
+        shifted = np.lib.stride_tricks.as_strided(
+            moves[WIDTH - 1 :], (WIDTH, WIDTH, alpha.shape[1]), (-down, down, across), writeable=False
+        )  # [b, a, P]: from cell b to cell a
+        return np.einsum("bp,bap->ap", alpha, shifted)
     found = np.zeros_like(alpha)
     for b in range(WIDTH):
         found += alpha[b] * moves[WIDTH - 1 - b : 2 * WIDTH - 1 - b]
     return found
 
 
-def drawn(chances: Any, rng: np.random.Generator) -> Any:
-    """Draw one row of each column of `chances`, which need not sum to one."""
+def drawn(chances: Any, which: Any, rng: np.random.Generator) -> Any:
+    """Draw a row for each of `which`, columns of `chances` that need not sum to one."""
+    rows, columns = chances.shape
     reached = chances.cumsum(axis=0)
-    return (reached < rng.random(chances.shape[1]) * reached[-1]).sum(axis=0).clip(0, len(chances) - 1)
+    # One after the other in one row of ascending numbers, column k between k and k + 1.
+    ascending = (reached / reached[-1] + range(columns)).T.ravel()
+    return (ascending.searchsorted(which + rng.random(len(which))) - rows * which).clip(0, rows - 1)
 
 
 def half_normal(cells: Any, scale: float) -> Any:
