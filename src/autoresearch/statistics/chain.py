@@ -26,8 +26,12 @@ NONE = (0.15, 0.4, 0.65, 0.85, 0.97)
 GOOD = (0.01, 0.06, 0.2, 0.5)
 """Of the others, shares that are for the better."""
 GOOD_SCALES = (0.6, 1.2, 2.5, 6.0, 20.0)
-BAD_SCALES = (0.6, 2.5, 10.0, 50.0)
-"""Sizes of effects, in units of the noise of a run."""
+"""Sizes of good effects, in units of the noise of a run."""
+BAD_SCALES = (0.12, 0.4, 1.0, 2.2)
+"""Sizes of bad effects, in units of what the log's own worse runs are worse by. In units of the noise, a noise would
+fit best with which one of a few sizes happens to be theirs, and most of a log may be harm."""
+LEAST_BAD, MOST_BAD = 0.3, 50.0
+"""Those sizes are at least, and at most, so many noises of a run."""
 SMALL = (0.0, 0.85)
 """Shares of the effects of either side that are smaller by `SMALLER` than the others: none, or most of them."""
 SMALLER = 0.08
@@ -63,12 +67,24 @@ class Trial:
     """How many the value is the mean of."""
 
 
-def priors() -> Any:
+def priors(harm: float) -> Any:
     """Return the priors of the grid, [5, P]: share without effect, share of the others that is good, the scales of the
-    good and of the bad, share of either that is small."""
+    good and of the bad, share of either that is small. `harm` is what `harm_of` says, in noises of a run."""
     import numpy as np
 
-    return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, BAD_SCALES, SMALL)]).T
+    bad = [min(max(harm * scale, LEAST_BAD), MOST_BAD) for scale in BAD_SCALES]
+    return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, bad, SMALL)]).T
+
+
+def harm_of(trials: Sequence[Trial]) -> float:
+    """Return the size of the harm in a log: the scale of a half normal whose 90 % quantile is that of how much discards
+    are worse than their base; 0 where none is."""
+    worse, base = list[float](), trials[0].value
+    for trial in trials[1:]:
+        if not trial.kept and trial.value > base:
+            worse.append(trial.value - base)
+        base = trial.value if trial.kept else base
+    return sorted(worse)[int(0.9 * len(worse))] / 1.645 if worse else 0.0
 
 
 Kinds = tuple[tuple[int, float], ...]
@@ -214,6 +230,7 @@ class Chain:
     def draws(self, prior: Any, which: Any, rng: np.random.Generator) -> Any:
         """Draw the true values of all bases given the whole log, [D, bases]: backward through the chain.
 
+        A value is anywhere in its cell, which may be as wide as what is known of it.
         `which` [D] is the prior, of those in `prior`, of each draw.
         """
         import numpy as np
@@ -230,7 +247,11 @@ class Chain:
             # From cell b to cell a of the next base the move is a - b.
             chances = alphas[k][:, own] * moves[cell - np.arange(WIDTH)[:, None] + WIDTH - 1, own]
             cells[:, k] = drawn(chances, mine, rng)
-        return self.zero + self.step * (np.array(self.centres) + cells - HALF)
+        places = np.array(self.centres) + cells - HALF
+        within = rng.random(places.shape) - 0.5
+        for k in range(1, len(self.centres)):  # what has no effect stays exactly where it was
+            within[:, k] = np.where(places[:, k] == places[:, k - 1], within[:, k - 1], within[:, k])
+        return self.zero + self.step * (places + within)
 
 
 def moved(alpha: Any, moves: Any) -> Any:
