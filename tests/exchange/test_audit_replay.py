@@ -81,6 +81,7 @@ def test_doubtful_changes_are_run_again_in_pairs_the_cheapest_first(night: Night
     night.lab.assert_clean()
 
 
+@pytest.mark.slow
 def test_when_the_time_is_up_the_same_command_goes_on_with_what_was_run(night: Night) -> None:
     (log,), _ = audit_files(night.lab.root / "results.tsv", 3.3, None, "lower")
     ticks = itertools.count(1_790_000_000, 60)  # each look at the clock is a minute after the one before
@@ -98,6 +99,7 @@ def test_when_the_time_is_up_the_same_command_goes_on_with_what_was_run(night: N
     assert said.code == 0 and f"next        {again}" in said.out
 
 
+@pytest.mark.slow
 def test_a_killed_replay_is_named_by_what_was_typed(night: Night) -> None:
     again = " ".join(("autoresearch", *AGAIN))
     with night.lab.workspace.journal.open("a") as file:
@@ -106,6 +108,7 @@ def test_a_killed_replay_is_named_by_what_was_typed(night: Night) -> None:
     assert f"Go on with: {again}" in night.lab.call("resume").out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused_before_anything_is_run(tmp_path: Path) -> None:
     night = Night(tmp_path / "lab")
     unmeasured = night.replay()
@@ -124,6 +127,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_run(tmp_path: Pat
     assert night.lab.events("study") == []
 
 
+@pytest.mark.slow
 def test_two_commits_that_are_measured_by_other_means_are_not_compared(night: Night) -> None:
     lab = night.lab
     branch = lab.git("branch", "--show-current")
@@ -137,6 +141,7 @@ def test_two_commits_that_are_measured_by_other_means_are_not_compared(night: Ni
     assert found[3]["verdict"] == "unclear" and len(lab.events("study_run")) == 6
 
 
+@pytest.mark.slow
 def test_a_commit_that_gives_no_value_costs_only_its_own_comparisons(night: Night) -> None:
     lab = night.lab
     branch = lab.git("branch", "--show-current")

@@ -123,12 +123,14 @@ def mean(of: list[arena.Played], what: str) -> float:
     return statistics.fmean(getattr(p, what) for p in of if getattr(p, what) is not None)
 
 
+@pytest.mark.slow
 def test_luck_fools_the_rules_of_one_run_and_hardly_ours(played: dict[str, list[arena.Played]]) -> None:
     false = {rule: mean(of, "false_keeps") for rule, of in played.items()}
     assert false["greedy"] > 1 > 0.5 > false["ours"]
     assert false["two seeds"] <= false["greedy"] and false["bootstrap"] < false["greedy"]
 
 
+@pytest.mark.slow
 def test_every_rule_spends_its_budget_and_ours_finds_gains(played: dict[str, list[arena.Played]], pool: Pool) -> None:
     tried = {rule: mean(of, "experiments") for rule, of in played.items()}
     assert tried["greedy"] > tried["ours"] > 0.2 * tried["greedy"] and tried["bootstrap"] < 0.5 * tried["greedy"]
