@@ -19,7 +19,7 @@ SCRIPTS = (
     "echo METRIC total_ms=$(( 989 + AUTORESEARCH_SEED * 53 % 11 + AUTORESEARCH_SEED % 2 ))\n",
 )
 """A baseline, a change of nothing whose noise is another, and a gain of about ten."""
-KEPT = {0: 1005, 2: 996, 4: 988, 6: 983}
+KEPT = {0: 1004, 2: 996, 4: 988, 6: 983}
 """Row -> value of the kept ones; the last one has a commit that nobody has."""
 AGAIN = ("audit", "results.tsv", "--noise", "3.3", "--direction", "lower", "--replay")
 
@@ -65,7 +65,7 @@ def test_doubtful_changes_are_run_again_in_pairs_the_cheapest_first(night: Night
     assert [(c["experiment"], c["against"], c["pairs"]) for c in view["comparisons"]] == [
         (5, 3, 2),
         (3, 1, 3),
-        (7, 5, 11),
+        (7, 5, 7),
     ]
     gain, none, missing = view["comparisons"]
     assert gain["verdict"] == "gain" and gain["gains"] == [10, 11] and gain["low"] > 0
