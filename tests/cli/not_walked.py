@@ -11,8 +11,16 @@ TRACKER = "a tracker's own library, which is not everywhere; tests/exchange/test
 MODELS = "what a model's own program or server must be given; the tests of each are in tests/loop/agents"
 AGENTS = "no workspace and no session; tests/workspace/test_user_agents.py"
 CLUSTER = "other machines and what they lack, or Ray; tests/workers/test_cluster.py, test_nodes.py, test_replica.py"
+REPLAYED = "what is said is done in tests/exchange/test_audit_replay.py, or in prose there"
 
 NOT_WALKED = {
+    "exchange/audit_replay.py remeasure: the hours must be a number above 0": REPLAYED,
+    "exchange/audit_replay.py remeasure: nothing tells yet that this task runs here": REPLAYED,
+    "exchange/audit_replay.py remeasure: no doubtful change of this log can be run again{}": REPLAYED,
+    "exchange/audit_replay.py _check_metric: the log is about {} ({} is better), "
+    "this session measures {} ({} is better)": REPLAYED,
+    "exchange/audit_replay.py one_log: {} has {} sessions": REPLAYED,
+    "studies/confirm.py _refuse_spent: {}": "typed as it is printed in tests/studies/test_study.py",
     "cli/install.py install_skill: no coding agent was found on this machine": AGENTS,
     "workspace/user_agents.py plan_install: there is no agent {}": AGENTS,
     "workspace/user_agents.py plan_removal: nothing was installed by this command": AGENTS,

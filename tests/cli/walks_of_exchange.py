@@ -292,7 +292,7 @@ imports(
     *("--metric", "other", "--direction", "lower"),
 )
 imports_corrected(
-    "exchange/foreign_columns.py _metric: it has no column of numbers that could be a metric",
+    "exchange/foreign_columns.py _metric: it has no column of numbers that could be a metric{}",
     ("commit\tstatus\tdescription", "abc1234\tkeep\tfirst"),
     PLAIN,
 )

@@ -148,10 +148,11 @@ def test_an_export_of_runs_is_read_by_its_columns_the_oldest_first(tmp_path: Pat
     [
         (table(night()).replace("\t", ";").replace(".", ","), "the numbers of val_bpb have decimal commas"),
         ("".join(f"{c}\t{s}\t{d} val_bpb={v}\n" for c, v, s, d in [("commit", "", "status", "description"), *night()]),
-         "no column of numbers that could be a metric"),
+         "no column of numbers that could be a metric: val_bpb stands inside description"),
+        (table(night()).replace("\t44.0", " bpb\tnone"), "the numbers of val_bpb have words behind them"),
         ("", "does not begin with the columns"),
     ],
-    ids=["commas", "words", "empty"],
+    ids=["commas", "in words", "with words", "empty"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_what_to_do(content: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=says) as refused:
@@ -170,6 +171,15 @@ def test_the_command_prints_what_will_be_left_and_reads_a_folder(tmp_path: Path)
     assert both.code == 0 and told.out.strip() in both.out and "no log      " in both.out and "other.csv" in both.out
     refused = call("audit", "nothing.tsv", cwd=tmp_path)
     assert refused.code == 2 and "there is no" in refused.err
+
+
+def test_lines_of_an_old_mac_are_lines_and_a_log_of_kept_rows_says_what_is_missing(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    (view,) = audited(tmp_path / "mac.tsv", table(night()).replace("\n", "\r"))
+    assert view["steps"] == plain["steps"]
+    (view,) = audited(tmp_path / "kept.tsv", table([row for row in night() if row[2] == "keep"][:4]))
+    assert any("no discarded experiments" in remark for remark in view["remarks"])
 
 
 def test_repeats_of_one_commit_tell_the_noise_and_few_rows_do_not(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from autoresearch.statistics.chain import Chain, Trial, half_normal, mixture, moved, priors
+from autoresearch.statistics.chain import Chain, Trial, half_normal, harm_of, mixture, moved, priors
 from autoresearch.statistics.claim import NotIdentifiable, weighed
 from autoresearch.statistics.noise import Noise
 
@@ -96,7 +96,7 @@ def test_without_noise_every_difference_is_true() -> None:
 
 
 def test_the_prior_and_the_moves_are_distributions() -> None:
-    grid = priors()
+    grid = priors(4.0)
     chain = Chain([Trial(1.0, True), Trial(0.98, True), Trial(1.01, False)], 0.01)
     assert half_normal(np.arange(1, 400), 20.0).sum() == pytest.approx(1)
     moves = chain.moves(mixture(grid), 0)
@@ -105,6 +105,27 @@ def test_the_prior_and_the_moves_are_distributions() -> None:
     at[24] = 1.0
     # What is known for sure spreads as the moves say, and no further.
     assert np.allclose(moved(at, moves), moves[24:73])
+
+
+def test_the_size_of_harm_is_that_of_the_discards_whatever_the_noise() -> None:
+    rng = random.Random(2)
+    trials = [Trial(1.0, True), *(Trial(1.0 + abs(rng.gauss(0, 0.2)), False) for _ in range(400))]
+    assert harm_of(trials) == pytest.approx(0.2, rel=0.1)
+    assert harm_of([Trial(1.0, True), Trial(0.9, True)]) == 0.0
+    scales = {noise: priors(harm_of(trials) / noise)[3].max() * noise for noise in (0.01, 0.02, 0.05)}
+    assert len({round(scale, 9) for scale in scales.values()}) == 1, "no noise fits better by which sizes there are"
+    assert priors(1e9)[3].max() == 50.0 and priors(0.0)[3].min() == 0.3
+
+
+def test_a_draw_is_anywhere_in_its_cell_but_a_change_of_nothing_stays_where_its_base_is() -> None:
+    trials = [Trial(1.0, True), *(Trial(1.0 + 0.004 * (n % 5), False) for n in range(9)), Trial(0.995, True)]
+    chain, grid = Chain(trials, 0.01), priors(1.0)
+    at = int(chain.forward(grid)[0].argmax())
+    drawn = chain.draws(grid[:, [at]], np.zeros(2000, int), np.random.default_rng(1))
+    gains = drawn[:, 0] - drawn[:, 1]
+    assert 0.5 < (gains == 0).mean() < 1
+    assert len(np.unique(drawn[:, 0])) == 2000, "not only the middles of cells"
+    assert (abs(gains[gains != 0]) < 0.1).all()
 
 
 def test_the_same_log_is_worth_the_same_at_any_scale_and_place() -> None:

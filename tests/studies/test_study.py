@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -12,6 +13,7 @@ from autoresearch.experiments import undisturbed
 from autoresearch.journal import events
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, RunSpec
+from autoresearch.statistics.locked import LEAST_SEEDS, PRICES
 
 TRAIN = 'cat src/base > "$AUTORESEARCH_RUN_DIR/weights"; [ -z "$AUTORESEARCH_SPLIT" ]'
 """Training: the level of the metric, in hundredths, is what the mutable folder says. It is not told any split."""
@@ -24,11 +26,21 @@ echo "{\"outcome\": \"ok\", \"metrics\": {\"total_ms\": $value}, \"split\": \"$A
 """
 """On the locked split half of each gain is gone."""
 
+SPREAD = JUDGE.replace("s * 37 % 11", "s * 37 % 11 + (l < 10000) * (s % 3)")
+"""The same, where the gain is not the same with each seed."""
+
 
 @pytest.fixture
 def judged(make_lab: Maker) -> Lab:
     """A task whose evaluator knows a locked split; one change was kept, worth 10."""
     lab = make_lab(run={"command": TRAIN, "evaluate": JUDGE})
+    improve(lab, 9000)
+    return lab
+
+
+@pytest.fixture
+def spread(make_lab: Maker) -> Lab:
+    lab = make_lab(run={"command": TRAIN, "evaluate": SPREAD})
     improve(lab, 9000)
     return lab
 
@@ -86,14 +98,67 @@ def test_a_run_that_the_machine_disturbed_is_made_again_in_a_study_too(
     assert all(run.purpose != "disturbed" for e in lab.session.experiments for run in e.runs)
 
 
-def test_each_use_of_the_locked_split_is_in_the_journal_and_counted(judged: Lab) -> None:
-    for uses in (1, 2):
-        assert judged.call("confirm", "--seeds", "2", "--json").json["locked_uses"] == uses
-    assert [e["split"] for e in judged.events("study")] == ["locked", "locked"]
-    assert len(judged.events("study_run")) == 8 and len(judged.session.locked) == 2
-    seeds = [e["seed"] for e in judged.events("study_run")]
-    assert len(set(seeds)) == 4, "the second time the seeds are new again"
-    assert "used 3 times" in judged.call("confirm", "--seeds", "2").out
+def test_each_use_of_the_locked_split_is_in_the_journal_and_counted(spread: Lab) -> None:
+    view = spread.call("confirm", "--seeds", "2", "--json").json
+    assert (view["locked_uses"], view["locked_left"], view["lowered"]) == (1, len(PRICES) - 1, 0)
+    done = spread.call("confirm", "--seeds", "2")
+    told = spread.session.studies[-1].result
+    assert len(told["seeds"]) == LEAST_SEEDS, "two tell too little where a read has a price"
+    seeds = [e["seed"] for e in spread.events("study_run")]
+    assert len(seeds) == 10 and len(set(seeds)) == 5, "the second time the seeds are new again"
+    assert told["lowered"] > 0 and "for 1 earlier read)" in done.out and f"read 2 of {len(PRICES)} times" in done.out
+    measured = told["baseline"] - told["best"]
+    assert told["gain"] == pytest.approx(measured - told["lowered"])
+    assert told["interval"][0] == pytest.approx(2 * told["gain"] - told["interval"][1] + told["lowered"])
+    status = spread.call("status")
+    assert f"locked       read 2 of {len(PRICES)} times; the next is told lower by" in status.out
+    assert spread.call("status", "--json").json["locked_left"] == len(PRICES) - 2
+
+
+def test_a_locked_split_that_was_read_too_often_is_refused_and_a_new_process_has_no_more_reads(judged: Lab) -> None:
+    with judged.workspace.journal.open("a") as file:
+        for number in range(1, len(PRICES) + 1):  # each begun, and never seen again
+            about = {"baseline": 1, "best": 2, "seeds": [100 + number]}
+            file.write(json.dumps(events.study_line(number, "confirm", about, "locked", 1_790_000_000)) + "\n")
+            file.write(json.dumps(events.study_end_line(number, "failed", {}, 1_790_000_001)) + "\n")
+    before = len(judged.events())
+    done = judged.call("confirm", "--json")
+    assert done.code == 5 and f"read {len(PRICES)} times" in done.json["error"]["message"]
+    assert len(judged.events()) == before, "nothing was begun"
+    command = done.json["error"]["fix"].rpartition("autoresearch ")[2]
+    assert judged.call(*command.split(), "--seeds", "2").code == 0
+    assert "no claim can be measured on it any more" in judged.call("status").out
+
+
+def test_where_pairs_do_not_differ_nothing_tells_the_luck_of_a_second_read(judged: Lab) -> None:
+    assert judged.call("confirm", "--seeds", "2").code == 0
+    done = judged.call("confirm", "--seeds", "2", "--json")
+    assert done.code == 5 and "did not differ" in done.json["error"]["message"]
+
+
+def test_reads_of_other_data_are_not_counted_and_a_read_that_went_on_is_one(judged: Lab) -> None:
+    seen = "a" * 64
+    first = judged.session.baseline
+    assert first is not None
+
+    def read(number: int, data: str | None, continues: int | None = None) -> None:
+        about = {"baseline": 1, "best": 2, "seeds": [200], **({"data": data} if data else {})}
+        with judged.workspace.journal.open("a") as file:
+            line = events.study_line(number, "confirm", about, "locked", 1_790_000_000, continues=continues)
+            file.write(json.dumps(line) + "\n")
+            for commit, value in (("x", 3.0 + number), ("y", 1.0)):
+                file.write(json.dumps(events.study_run_line(number, commit, 200 + number, value, 1_790_000_001)) + "\n")
+
+    read(1, seen)
+    read(2, "b" * 64)
+    read(3, "b" * 64, continues=2)
+    read(4, None)
+    here = judged.session
+    assert [study.number for study in here.locked] == [1, 2, 4], "this baseline does not know its data"
+    known = [e._replace(manifest="b" * 64) for e in here.experiments]
+    other = dataclasses.replace(here, experiments=tuple(known))
+    assert [study.number for study in other.locked] == [2, 4], "one that does not say what it read counts"
+    assert other.locked_pairs() == [(4.0, 5.0), (6.0,)] and other.locked_pairs(besides=3) == [(6.0,)]
 
 
 def test_an_evaluator_that_read_another_split_confirms_nothing(make_lab: Maker) -> None:
@@ -119,7 +184,7 @@ def test_without_an_evaluator_the_seeds_are_fresh_and_the_report_says_that_the_d
 @pytest.mark.slow
 def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab: Maker) -> None:
     broken = 'kill=$(cat "$PWD/../../../../kill" 2> /dev/null); [ "$kill" = $AUTORESEARCH_SEED ] && kill -KILL $$\n'
-    lab = make_lab(run={"command": TRAIN, "evaluate": broken + JUDGE})
+    lab = make_lab(run={"command": TRAIN, "evaluate": broken + SPREAD})
     improve(lab, 9000)
     (lab.root / "kill").write_text("")
     done = lab.call("confirm", "--seeds", "2", "--json")
@@ -132,7 +197,7 @@ def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab:
     (lab.root / "kill").write_text("")
     view = lab.call("confirm", "--seeds", "2", "--json").json
     assert view["seeds"][1] == second and view["locked_uses"] == 2
-    assert len(lab.events("study_run")) == before + 2, "what was complete is not run again"
+    assert len(lab.events("study_run")) == before + 4, "what was complete is not run again"
 
 
 def test_what_resume_prints_of_a_killed_study_goes_on_with_its_seeds(lab: Lab) -> None:

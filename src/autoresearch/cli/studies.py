@@ -41,10 +41,12 @@ def confirm(
     """Take the honest number.
 
     Runs baseline and best on fresh seeds and evaluates them on the locked split, which no decision was made on.
-    Each use of that split is written down: its numbers are worth less with each.
+    That split can be read five times. Each read but the first is told lower than it was measured, by what luck the
+    reads before it may have brought; give more seeds, and that is less.
 
     Example: autoresearch confirm --seeds 5
     """
+    from autoresearch.statistics.locked import LockedReads
     from autoresearch.studies.confirm import confirm
     from autoresearch.system.clock import wall_clock
 
@@ -55,8 +57,9 @@ def confirm(
         result, session = confirm(find(here()), seeds, split, wall_clock, tick=display.tick, workers=workers)
     study = session.studies[-1]
     uses = len(session.locked)
-    view = {**result.as_result(), "study": study.number, "split": study.split, "locked_uses": uses, **study.about,
-            "unit": session.metric.unit, "goal": _goal(find(here()))}  # fmt: skip
+    view = {**result.as_result(), "study": study.number, "split": study.split, "locked_uses": uses,
+            "locked_left": LockedReads(uses).left, **study.about, "unit": session.metric.unit,
+            "goal": _goal(find(here()))}  # fmt: skip
 
     def amount(value: float) -> str:
         return number(session, value, signed=True) + unit(session)
@@ -66,18 +69,19 @@ def confirm(
 
     share = "" if result.found is None else f", {100 * result.found:.0f} % of the claim"
     low, high = amount(result.low), amount(result.high)
+    price = f"; {amount(-result.lowered)} for {uses - 1} earlier read{'s' * (uses > 2)}" if result.lowered else ""
     lines = [
         side("baseline", result.baseline, result.baseline_error) + f"  (experiment {view['baseline']})",
         side("best", result.best, result.best_error)
         + f"  (experiment {view['best']}; ± is a standard error, {len(result.seeds)} fresh seeds)",
-        f"gain       {amount(result.gain)}  (95 % interval {low} to {high}, of pairs on the same seed)",
+        f"gain       {amount(result.gain)}  (95 % interval {low} to {high}, of pairs on the same seed{price})",
         f"claimed    {amount(result.claimed)}  (on the search split{share} found here)",
         "verdict    " + ("the gain holds" if result.holds else "not confirmed: the interval includes no gain"),
         *([f"goal       {view['goal']}"] if view["goal"] else []),
         *disturbed(session),
     ]
     if study.split == LOCKED:
-        lines.append(f"split      locked, used {uses} time{'s' if uses != 1 else ''} in this session")
+        lines.append(f"split      locked, {views.locked_words(uses)}")
     else:
         lines.append("split      search: the seeds are fresh, the data is what decisions were made on")
     emit(as_json, view, lines)

@@ -105,7 +105,7 @@ def finalize(
         again = "autoresearch finalize --apply" + (f" --by {by}" if by != "keep" else "")
         again += (f" --leave-out {leave_out}" if leave_out != "hurts" else "") + (f" --name {name}" if name else "")
         again += f" --seeds {seeds}" if seeds else ""
-        _, session = confirm_stack(root, commit, stack.without, seeds, clock, again, tick=tick)
+        _, session = confirm_stack(root, commit, stack.without, seeds, clock, again, ALL_OF_THEM, tick=tick)
     with lock(root):
         session = load_session(root)
         stack = planned(root, git, session, by, leave_out, name)

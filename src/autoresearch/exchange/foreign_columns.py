@@ -21,6 +21,7 @@ from autoresearch.exchange.foreign_words import (
     ROLES,
     VALUED,
     decided,
+    instead_of_numbers,
     is_beside,
     is_no_measurement,
     says_metric,
@@ -271,7 +272,8 @@ def _metric(
     if not numeric and commas:
         raise UsageError(f"the numbers of {commas[0]} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
-        raise UsageError("it has no column of numbers that could be a metric", f"give it a header line: {HEADER}")
+        why = f"it has no column of numbers that could be a metric{instead_of_numbers([row for _, row in rows])}"
+        raise UsageError(why, f"give it a header line: {HEADER}")
     votes = {c: _votes(numbers[c], statuses) for c in numeric}
     likely = [c for c in numeric if not is_beside(c)]
     described = columns.index(roles["description"]) if roles["description"] in columns else len(columns)
@@ -287,12 +289,8 @@ def _metric(
         others = ", ".join(c for c in likely if c != found)
         return found, [f"{found} is taken as the metric (beside it: {others}); another one with: --metric NAME"]
     several = likely or numeric
-    could = (
-        f"{', '.join(several[:6])} could each be the metric"
-        if several[1:]
-        else f"only {several[0]} could be the metric"
-    )
-    raise UsageError(could, f"choose with: {_option(several)}")
+    could = f"{', '.join(several[:6])} could each" if several[1:] else f"only {several[0]} could"
+    raise UsageError(could + " be the metric", f"choose with: {_option(several)}")
 
 
 def _option(names: Sequence[str]) -> str:

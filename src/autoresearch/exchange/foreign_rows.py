@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import re
@@ -14,6 +15,9 @@ from autoresearch.errors import UsageError
 from autoresearch.exchange.foreign_words import KNOWN, NOTHING, ROLES, STATUS_WORDS, decided
 
 HEADER = "commit\\tmetric\\tmemory_gb\\tstatus\\tdescription"
+_LAST = frozenset("0123456789.%")
+"""What a number ends with."""
+_CHANGE, _CHANGED = re.compile(r"→|->"), re.compile(r"[+-]?[\d.,%]+ *(→|->)")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 MISFIT = "\0misfit"
@@ -40,10 +44,15 @@ class Part:
 
 def number_of(value: object) -> float | None:
     """Return the finite number in a cell, also `53.2%`, `1,234` and `815→826`, of which the second one counts."""
-    if isinstance(value, bool) or value is None:
+    return None if isinstance(value, bool) or value is None else _number_in(str(value))
+
+
+@functools.lru_cache(2**16)
+def _number_in(text: str) -> float | None:
+    text = text.strip()
+    if text[-1:] not in _LAST:
         return None
-    text = str(value).strip()
-    text = re.split(r"→|->", text)[-1].strip() if re.match(r"[+-]?[\d.,%]+ *(→|->)", text) else text
+    text = _CHANGE.split(text)[-1].strip() if _CHANGED.match(text) else text
     text = text[:-1].strip() if text.endswith("%") else text
     if _GROUPED.fullmatch(text):
         text = text.replace(",", "")

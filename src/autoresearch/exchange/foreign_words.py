@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from autoresearch.escaping import one_line
 from autoresearch.journal.statuses import Status
 from autoresearch.metrics import Direction
 
@@ -127,6 +130,24 @@ def says_metric(name: str) -> bool:
 
 def is_no_measurement(name: str) -> bool:
     return bool(_NEVER.search(name.strip()))
+
+
+_INSIDE = re.compile(r"\b([A-Za-z]\w*)\s*[=:]\s*[-+]?\d*\.?\d")
+_BEHIND = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*[^\W\d_]+")
+
+
+def instead_of_numbers(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return in a phrase where most rows have numbers that no column of their own has; empty where nothing is seen."""
+    for column in rows[0] if rows else ():
+        cells = [str(row.get(column, "")).strip() for row in rows]
+        behind = [cell for cell in cells if _BEHIND.fullmatch(cell)]
+        if 2 * len(behind) > len(cells):
+            return f": the numbers of {one_line(column, 40)} have words behind them ({one_line(behind[0], 40)})"
+        names = Counter(name for cell in cells for name in {*_INSIDE.findall(cell)})
+        name, often = names.most_common(1)[0] if names else ("", 0)
+        if 2 * often > len(cells):
+            return f": {one_line(name, 40)} stands inside {one_line(column, 40)}, and needs a column of its own"
+    return ""
 
 
 _ALONE = ("no", "yes", "true", "false", "baseline", "best", "same")

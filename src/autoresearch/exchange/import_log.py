@@ -166,6 +166,8 @@ def _text(content: bytes) -> tuple[str, tuple[str, ...]]:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # as the redirection of PowerShell writes it
         return content.decode("utf-16", "replace"), ()
     text = content.decode("utf-8-sig", "replace")
+    if "\n" not in text:  # as old Macs end lines
+        text = text.replace("\r", "\n")
     odd = text.count("\N{REPLACEMENT CHARACTER}")
     return text, (f"{odd} bytes are no UTF-8; they became \N{REPLACEMENT CHARACTER}",) if odd else ()
 

@@ -132,7 +132,7 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
         differences = tuple(_differences(workspace, session))
         if not _kept(session):
             return Replayed(path, checked.files, session, workspace.root, None, "", differences)
-        found, after = confirm(workspace, seeds, None, clock, tick=tick)
+        found, after = confirm(workspace, seeds, None, clock, tick=tick, elsewhere=True)
     except AutoresearchError as error:
         error.folder = str(workspace.root)
         raise

@@ -15,7 +15,7 @@ from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import FINALIZE, Study
+from autoresearch.journal.study import AUDIT, FINALIZE, Study
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.orphans import end_run
 from autoresearch.runs.spec import SEARCH
@@ -122,6 +122,8 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
 def _same_again(study: Study) -> str:
     """Return what to type so that a study takes its complete runs over: with other seeds it would be another one."""
     about, words = study.about, [f"autoresearch {study.what}"]
+    if study.what == AUDIT:
+        return str(about.get("again"))
     if "experiment" in about:
         words.append(str(about["experiment"]))
     if "seed" in about:

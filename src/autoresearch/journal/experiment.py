@@ -175,6 +175,8 @@ class Experiment(NamedTuple):
     @property
     def noise_runs(self) -> tuple[float, ...]:
         """The values that its spread is estimated from: without the screening run, when it was decided on others."""
+        if not self.runs:
+            return ()
         runs = self.runs_for("screening", "verdict", "repeat")
         confirmed = "verdict" in [run.purpose for run in runs]
         return tuple([run.value for run in runs if run.purpose != "screening" or not confirmed])

@@ -202,8 +202,26 @@ class Session:
 
     @property
     def locked(self) -> tuple[Study, ...]:
-        """The uses of the locked split; the more there are, the less its numbers are worth."""
-        return tuple(study for study in self.studies if study.split == LOCKED and study.continues is None)
+        """The reads of the locked split that this segment has; the more there are, the less its numbers are worth.
+
+        Reads of what is known to have been other data do not count.
+        """
+        data = self.baseline.manifest if self.baseline is not None else None
+        reads = (study for study in self.studies if study.split == LOCKED and study.continues is None)
+        return tuple(study for study in reads if data is None or study.about.get("data", data) == data)
+
+    def locked_pairs(self, besides: int | None = None) -> list[tuple[float, ...]]:
+        """Return the differences of the pairs of each of these reads, with those of the studies that went on with it;
+        of all but the one that the study `besides` is a part of."""
+        found: dict[int, tuple[float, ...]] = {study.number: () for study in self.locked}
+        read_of = dict[int, int]()
+        for study in self.studies:
+            read_of[study.number] = read = study.number if study.continues is None else read_of[study.continues]
+            if read in found:
+                found[read] = study.pairs
+        if besides is not None:
+            found.pop(read_of[besides], None)
+        return list(found.values())
 
     def find(self, number: int) -> Experiment | None:
         """Return the latest experiment with this number, or None."""

@@ -1,5 +1,5 @@
-"""Studies: runs that decide nothing on the branch (`confirm`, `replicate`, `ablate`, `finalize`), with a line before
-and after."""
+"""Studies: runs that decide nothing on the branch (`confirm`, `replicate`, `ablate`, `finalize`, `audit`), with a line
+before and after."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ LOCKED = "locked"
 FINALIZE = "finalize"
 """The study that measures what `finalize` makes, where that is no experiment."""
 
+AUDIT = "audit"
+"""The study that runs doubtful changes of another log again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -20,7 +23,7 @@ class Study:
 
     number: int
     what: str
-    """confirm, replicate, ablate or finalize."""
+    """confirm, replicate, ablate, finalize or audit."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for: all that is needed to go on with it after a kill."""
     split: str = "search"
@@ -32,3 +35,12 @@ class Study:
     """`done`, `failed` or `interrupted`; None while it runs, or waits for the recovery."""
     result: Mapping[str, Any] = field(default_factory=dict)
     timestamp: int | None = None
+
+    @property
+    def pairs(self) -> tuple[float, ...]:
+        """The differences of its two commits on the seeds that both have run, in the order of the runs; none without
+        two commits. Which of the two is the better one is not said."""
+        if len(self.runs) != 2:
+            return ()
+        one, other = self.runs.values()
+        return tuple(value - other[seed] for seed, value in one.items() if seed in other)

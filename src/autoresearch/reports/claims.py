@@ -27,7 +27,7 @@ TOLD = 0.8
 
 AGAIN = re.compile(r"\b(re-?run|repeat(ed)?|replicat\w*|again|same|seeds?|re-?measured?|noise check)\b", re.I)
 """Words of a description that say that a row is the same code once more."""
-FEW_DISCARDS = 5
+FEW_DISCARDS, FEW_KEPT = 5, 2
 ZEROS = 0.05
 """More than this share of zeros are values, and no crashes."""
 HUGE = 1e100
@@ -178,7 +178,8 @@ def doubts(chosen: Sequence[Experiment], sign: float) -> list[str]:
                 worse.append(e)
             best = sign * value_of(e)
     discards = sum(e.status == "discard" for e in chosen)
-    if discards < FEW_DISCARDS and len(chosen) - discards > FEW_DISCARDS:
+    kept = len(chosen) - discards
+    if (discards < FEW_DISCARDS < kept) or (not discards and kept > FEW_KEPT):
         found.append(
             f"{discards or 'no'} discarded experiments: if others were left out of the log, less is true than is said"
         )

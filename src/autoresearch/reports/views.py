@@ -15,6 +15,7 @@ from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
 from autoresearch.reports.time_left import running_words, time_words
 from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
+from autoresearch.statistics.locked import LockedReads
 from autoresearch.workers.board import workers_words
 from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
@@ -147,6 +148,7 @@ def status_view(session: Session, running: View | None, budget: float | None = N
         "close_calls": [asdict(call) for call in close_calls(session)],
         "night_alpha": None if budget is None else {"budget": budget, "spent": session.alpha_spent},
         "locked_uses": len(session.locked),
+        "locked_left": LockedReads(len(session.locked)).left,
         "confidence": session.confidence,
         "spent": costs.spent_view(session),
         "loop": costs.loop_view(session),
@@ -154,6 +156,15 @@ def status_view(session: Session, running: View | None, budget: float | None = N
         "interrupted": unfinished.number if unfinished is not None and running is None else None,
         "next": next_command(session, running),
     }
+
+
+def locked_words(spent: int) -> str:
+    """Return what was spent of the reads of the locked split, and what the next one costs."""
+    reads = LockedReads(spent)
+    said = f"read {spent} of {reads.limit} times"
+    if reads.next_price is None:
+        return f"{said}: no claim can be measured on it any more"
+    return f"{said}; the next is told lower by {reads.next_price:g} standard errors"
 
 
 def next_command(session: Session, running: View | None) -> str:
@@ -215,6 +226,8 @@ def status_lines(session: Session, view: View) -> list[str]:
     if view["night_alpha"]:
         spent, budget = view["night_alpha"]["spent"], view["night_alpha"]["budget"]
         lines.append(f"night_alpha  {spent:.2g} of {budget:g} spent: the chance that luck was kept so far, at most")
+    if view["locked_uses"]:
+        lines.append(f"locked       {locked_words(view['locked_uses'])}")
     lines += [f"{'spent' if not at else '':<13}{line}" for at, line in enumerate(costs.spent_lines(session))]
     lines += costs.loop_lines(view["loop"])
     lines += _elsewhere(session)

@@ -26,8 +26,12 @@ NONE = (0.15, 0.4, 0.65, 0.85, 0.97)
 GOOD = (0.01, 0.06, 0.2, 0.5)
 """Of the others, shares that are for the better."""
 GOOD_SCALES = (0.6, 1.2, 2.5, 6.0, 20.0)
-BAD_SCALES = (0.6, 2.5, 10.0, 50.0)
-"""Sizes of effects, in units of the noise of a run."""
+"""Sizes of good effects, in units of the noise of a run."""
+BAD_SCALES = (0.12, 0.4, 1.0, 2.2)
+"""Sizes of bad effects, in units of what the log's own worse runs are worse by. In units of the noise, a noise would
+fit best with which one of a few sizes happens to be theirs, and most of a log may be harm."""
+LEAST_BAD, MOST_BAD = 0.3, 50.0
+"""Those sizes are at least, and at most, so many noises of a run."""
 SMALL = (0.0, 0.85)
 """Shares of the effects of either side that are smaller by `SMALLER` than the others: none, or most of them."""
 SMALLER = 0.08
@@ -46,6 +50,9 @@ FURTHEST = 12 * CELLS * 50
 PRUNE_EVERY, PRUNED = 5, 16.0
 """After so many bases, priors are dropped that fit worse than the best one by so much in log likelihood."""
 
+FEW_PRIORS = 64
+"""Up to so many, one product with a view of all shifts is faster than a sum over them."""
+
 TOGETHER = 20
 """Bases whose discards are looked at together."""
 
@@ -60,12 +67,24 @@ class Trial:
     """How many the value is the mean of."""
 
 
-def priors() -> Any:
+def priors(harm: float) -> Any:
     """Return the priors of the grid, [5, P]: share without effect, share of the others that is good, the scales of the
-    good and of the bad, share of either that is small."""
+    good and of the bad, share of either that is small. `harm` is what `harm_of` says, in noises of a run."""
     import numpy as np
 
-    return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, BAD_SCALES, SMALL)]).T
+    bad = [min(max(harm * scale, LEAST_BAD), MOST_BAD) for scale in BAD_SCALES]
+    return np.array([*itertools.product(NONE, GOOD, GOOD_SCALES, bad, SMALL)]).T
+
+
+def harm_of(trials: Sequence[Trial]) -> float:
+    """Return the size of the harm in a log: the scale of a half normal whose 90 % quantile is that of how much discards
+    are worse than their base; 0 where none is."""
+    worse, base = list[float](), trials[0].value
+    for trial in trials[1:]:
+        if not trial.kept and trial.value > base:
+            worse.append(trial.value - base)
+        base = trial.value if trial.kept else base
+    return sorted(worse)[int(0.9 * len(worse))] / 1.645 if worse else 0.0
 
 
 Kinds = tuple[tuple[int, float], ...]
@@ -211,36 +230,53 @@ class Chain:
     def draws(self, prior: Any, which: Any, rng: np.random.Generator) -> Any:
         """Draw the true values of all bases given the whole log, [D, bases]: backward through the chain.
 
+        A value is anywhere in its cell, which may be as wide as what is known of it.
         `which` [D] is the prior, of those in `prior`, of each draw.
         """
         import numpy as np
 
         _, alphas = self.forward(prior, keep=True)
         cells = np.empty((len(which), len(alphas)), np.int64)
-        cells[:, -1] = drawn(alphas[-1][:, which], rng)
+        cells[:, -1] = drawn(alphas[-1], which, rng)
         mixed = mixture(prior)
         for k in range(len(alphas) - 2, -1, -1):
             moves = self.moves(mixed, self.centres[k + 1] - self.centres[k])
+            # Many draws are in the same cell of the next base, with the same prior: their chances are the same.
+            same, mine = np.unique(cells[:, k + 1] * prior.shape[1] + which, return_inverse=True)
+            cell, own = np.divmod(same, prior.shape[1])
             # From cell b to cell a of the next base the move is a - b.
-            at = cells[None, :, k + 1] - np.arange(WIDTH)[:, None] + WIDTH - 1
-            cells[:, k] = drawn(alphas[k][:, which] * moves[at, which], rng)
-        return self.zero + self.step * (np.array(self.centres) + cells - HALF)
+            chances = alphas[k][:, own] * moves[cell - np.arange(WIDTH)[:, None] + WIDTH - 1, own]
+            cells[:, k] = drawn(chances, mine, rng)
+        places = np.array(self.centres) + cells - HALF
+        within = rng.random(places.shape) - 0.5
+        for k in range(1, len(self.centres)):  # what has no effect stays exactly where it was
+            within[:, k] = np.where(places[:, k] == places[:, k - 1], within[:, k - 1], within[:, k])
+        return self.zero + self.step * (places + within)
 
 
 def moved(alpha: Any, moves: Any) -> Any:
     """Return what is known of the next base, [WIDTH, P], from what is known of this one and the chance of each move."""
     import numpy as np
 
+    if alpha.shape[1] <= FEW_PRIORS:
+        down, across = moves.strides
+        shifted = np.lib.stride_tricks.as_strided(
+            moves[WIDTH - 1 :], (WIDTH, WIDTH, alpha.shape[1]), (-down, down, across), writeable=False
+        )  # [b, a, P]: from cell b to cell a
+        return np.einsum("bp,bap->ap", alpha, shifted)
     found = np.zeros_like(alpha)
     for b in range(WIDTH):
         found += alpha[b] * moves[WIDTH - 1 - b : 2 * WIDTH - 1 - b]
     return found
 
 
-def drawn(chances: Any, rng: np.random.Generator) -> Any:
-    """Draw one row of each column of `chances`, which need not sum to one."""
+def drawn(chances: Any, which: Any, rng: np.random.Generator) -> Any:
+    """Draw a row for each of `which`, columns of `chances` that need not sum to one."""
+    rows, columns = chances.shape
     reached = chances.cumsum(axis=0)
-    return (reached < rng.random(chances.shape[1]) * reached[-1]).sum(axis=0).clip(0, len(chances) - 1)
+    # One after the other in one row of ascending numbers, column k between k and k + 1.
+    ascending = (reached / reached[-1] + range(columns)).T.ravel()
+    return (ascending.searchsorted(which + rng.random(len(which))) - rows * which).clip(0, rows - 1)
 
 
 def half_normal(cells: Any, scale: float) -> Any:

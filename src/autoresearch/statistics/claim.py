@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from autoresearch.statistics.chain import Chain, Trial, priors
+from autoresearch.statistics.chain import Chain, Trial, harm_of, priors
 from autoresearch.statistics.noise import Noise
 
 LEVEL = 0.9
@@ -91,21 +91,23 @@ def weighed(
     if not any(t.kept for t in trials[1:]):
         raise ValueError("nothing was kept")
     least = rounding / math.sqrt(12)
-    grid = priors()
+    harm = harm_of(trials)
     if noise is None and repeats is not None and repeats.sd is not None and repeats.dof >= ENOUGH:
         noise = repeats.sd
     if noise is not None:
         sigmas = [math.hypot(noise, least) or exact(trials)]
         low, middle, high = sigmas * 3
     else:
-        sigmas, chances = possible_noises(trials, repeats, least, grid)
+        sigmas, chances = possible_noises(trials, repeats, least, harm)
         low, middle, high = quantiles(sigmas, chances, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2))
         if high > IDENTIFIED * low:
             raise NotIdentifiable(f"it may be anything from {low:.2g} to {high:.2g}")
         likely = [sigma for sigma, chance in zip(sigmas, chances, strict=True) if chance > 1e-3]
         sigmas = likely if len(trials) <= LONG else [middle]
     chains = [Chain(trials, sigma) for sigma in sigmas]
-    fits = np.array([chain.forward(grid)[0] + told_by(repeats, chain.sigma) for chain in chains])  # [sigmas, P]
+    grids = [priors(harm / sigma) for sigma in sigmas]
+    both = [*zip(chains, grids, strict=True)]
+    fits = np.array([chain.forward(grid)[0] + told_by(repeats, chain.sigma) for chain, grid in both])  # [sigmas, P]
     chance = np.exp(fits - fits.max())
     chance /= chance.sum()
     rng = np.random.default_rng(seed)
@@ -113,12 +115,12 @@ def weighed(
     count = max(LEAST_DRAWS, min(DRAWS, DRAWN_CELLS // bases))
     chosen = rng.choice(chance.size, count, p=chance.ravel())
     paths = []
-    for at, chain in enumerate(chains):
+    for at, (chain, grid) in enumerate(both):
         mine = chosen[chosen // chance.shape[1] == at] % chance.shape[1]
         if len(mine):
             used, which = np.unique(mine, return_inverse=True)
             paths.append(chain.draws(grid[:, used], which, rng))
-    none = float((chance.sum(axis=0) * grid[0]).sum())
+    none = float((chance.sum(axis=0) * grids[0][0]).sum())  # the shares are the same in each grid
     return claim_of(trials, np.concatenate(paths), (low, middle, high), none)
 
 
@@ -149,7 +151,9 @@ def exact(trials: Sequence[Trial]) -> float:
     return min(gaps, default=1.0) / 100
 
 
-def possible_noises(trials: Sequence[Trial], repeats: Noise | None, least: float, grid: Any) -> tuple[list[float], Any]:
+def possible_noises(
+    trials: Sequence[Trial], repeats: Noise | None, least: float, harm: float
+) -> tuple[list[float], Any]:
     """Return noises to try, ascending, and how likely each is.
 
     They lie around what repeats tell; without any, between far below the spread of the log and all of it. `least` is
@@ -157,8 +161,8 @@ def possible_noises(trials: Sequence[Trial], repeats: Noise | None, least: float
     """
     import numpy as np
 
-    if len(trials) > LONG:  # a part of it, and one in three of the priors, with all values of each axis
-        trials, grid = trials[:LONG], grid[:, ::3]
+    every = 3 if len(trials) > LONG else 1  # of the priors; one in three has all values of each axis
+    trials = trials[:LONG]
     if repeats is not None and repeats.sd:
         reach = min(2.5, 3.5 / math.sqrt(2 * repeats.dof))
         smallest, widest = repeats.sd * math.exp(-reach), repeats.sd * math.exp(reach)
@@ -173,7 +177,10 @@ def possible_noises(trials: Sequence[Trial], repeats: Noise | None, least: float
     if not 0 < smallest < widest:
         raise NotIdentifiable("its values hardly differ")
     sigmas = [smallest * (widest / smallest) ** (i / (SIGMAS - 1)) for i in range(SIGMAS)]
-    fits = [np.logaddexp.reduce(Chain(trials, sigma).forward(grid)[0]) + told_by(repeats, sigma) for sigma in sigmas]
+    fits = [
+        np.logaddexp.reduce(Chain(trials, sigma).forward(priors(harm / sigma)[:, ::every])[0]) + told_by(repeats, sigma)
+        for sigma in sigmas
+    ]
     chances = np.exp(np.array(fits) - max(fits))
     return sigmas, chances / chances.sum()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autoresearch.metrics import Metric
 from autoresearch.statistics.distributions import student
+from autoresearch.statistics.locked import lowered_by
 
 LEVEL = 0.95
 
@@ -19,7 +20,7 @@ class Confirmation:
 
     claimed: float
     gain: float
-    """Mean over the seeds of best against baseline."""
+    """Mean over the seeds of best against baseline, lowered by what earlier reads of the same data cost."""
     low: float
     high: float
     """The interval of the gain that holds its true value with the chance `LEVEL`, seed luck alone considered."""
@@ -30,6 +31,8 @@ class Confirmation:
     baseline_error: float
     best_error: float
     """Their standard errors. Errors of one seed are shared by both sides, so that the gain is known better."""
+    lowered: float = 0.0
+    """By how much gain and low end are below what was measured."""
 
     @property
     def found(self) -> float | None:
@@ -60,22 +63,30 @@ class Confirmation:
             "baseline_error": self.baseline_error,
             "best_error": self.best_error,
             "found": self.found,
+            "lowered": self.lowered,
         }
 
 
 def confirmation(
-    metric: Metric, claimed: float, baseline: Mapping[int, float], best: Mapping[int, float]
+    metric: Metric,
+    claimed: float,
+    baseline: Mapping[int, float],
+    best: Mapping[int, float],
+    earlier: Sequence[Sequence[float]] | None = None,
 ) -> Confirmation:
     """Compare two experiments that ran the same seeds (seed -> value, two or more of them).
 
-    The interval is Student's for the paired differences, which no noise estimate of the session has a part in.
+    The interval is Student's for the paired differences, which no noise estimate of the session has a part in. With
+    `earlier`, the gains of the pairs of each earlier read of the same locked split, it is told lower by their price.
     """
     seeds = tuple(baseline)
     gains = [metric.gain(best[seed], baseline[seed]) for seed in seeds]
     mean, error = _mean(gains)
     reach = student((1 + LEVEL) / 2, len(gains) - 1) * error
     (first, first_error), (last, last_error) = _mean([*baseline.values()]), _mean([*best.values()])
-    return Confirmation(claimed, mean, mean - reach, mean + reach, seeds, first, last, first_error, last_error)
+    lowered = lowered_by(len(earlier) + 1, gains, earlier) if earlier is not None else 0.0
+    gain, low, high = mean - lowered, mean - reach - lowered, mean + reach
+    return Confirmation(claimed, gain, low, high, seeds, first, last, first_error, last_error, lowered)
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float]:

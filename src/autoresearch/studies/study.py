@@ -131,14 +131,9 @@ def study_of(
 
     `most` is the number of its runs, or with `exactly` false how many they are at most.
     """
-    if context.slots is not None:  # runs of other slots, or of the whole machine, are not taken over into it
-        about = {**about, "slots": hardware_of(context.env())}
-    earlier = next((s for s in reversed(session.studies) if s.what == what), None)
-    goes_on = (
-        earlier is not None and earlier.outcome == "interrupted" and (earlier.about, earlier.split) == (about, split)
-    )
+    about, earlier = _with_slots(context, about), interrupted(context, session, what, about, split)
     number = len(session.studies) + 1
-    continues = earlier.number if goes_on and earlier is not None else None
+    continues = earlier.number if earlier is not None else None
     workspace = context.workspace
     append(workspace, study_line(number, what, about, split, clock(), continues=continues))
     study = load_session(workspace).studies[-1]
@@ -157,6 +152,19 @@ def study_of(
             message = f"{what} was interrupted {why}; {runs} run{'s are' if runs != 1 else ' is'} in the journal"
             raise MachineError(message.replace(" :", ":"), f"go on with: {again}") from error
         raise
+
+
+def interrupted(context: RunContext, session: Session, what: str, about: Mapping[str, Any], split: str) -> Study | None:
+    """Return the study that one which asks for this goes on with; None where it is a new one."""
+    last = next((s for s in reversed(session.studies) if s.what == what), None)
+    if last is None or last.outcome != "interrupted":
+        return None
+    return last if (last.about, last.split) == (_with_slots(context, about), split) else None
+
+
+def _with_slots(context: RunContext, about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Runs of other slots, or of the whole machine, are not taken over into a study of these."""
+    return about if context.slots is None else {**about, "slots": hardware_of(context.env())}
 
 
 def new_seeds(session: Session, count: int) -> list[int]:
