@@ -86,8 +86,10 @@ def before_of(name: str, columns: Sequence[str]) -> str | None:
     if _AFTER.isdisjoint(words):
         return None
     bare = [word for word in words if word not in _AFTER]
+    if bare in ([], ["value"]):
+        return None  # the values of a parameter
     partners = [c for c in columns if not _BEFORE.isdisjoint(words_of(c))]
-    return next((c for c in partners if bare and [word for word in words_of(c) if word not in _BEFORE] == bare), None)
+    return next((c for c in partners if [word for word in words_of(c) if word not in _BEFORE] == bare), None)
 
 
 def of_several(likely: Sequence[str], numbers: Numbers, statuses: Sequence[Status | None]) -> str | None:
@@ -121,7 +123,7 @@ def _is_best_so_far(
     values: Sequence[float | None], running: Sequence[float | None], statuses: Sequence[Status | None]
 ) -> bool:
     """Whether that is what `running` says, of all rows that ran or of those that were kept."""
-    for pick, counts in product((min, max), ({"keep", "discard", None}, {"keep"})):
+    for pick, counts in product((min, max), (("keep", "discard", None), ("keep",))):
         best: float | None = None
         same = True
         for value, told, status in zip(values, running, statuses, strict=True):
@@ -169,6 +171,7 @@ def _leads(first: str, likely: Sequence[str], votes: Mapping[str, Votes], share:
             return share[first] >= best - (1 - AGREED)
         return named and votes[first].all >= MANY_VOTES and share[first] >= max(MOSTLY, best)
     alike = any(words_of(c)[-1:] == words_of(first)[-1:] for c in likely if c != first)
+    alike &= len(words_of(first)) > 1  # else the others are parts of it: `loss`, `policy_loss`, `value_loss`
     if alike or "." in first or not _TRAINED_ON.isdisjoint(words_of(first)):
         return False  # the order of nested tables says nothing
     return named and (votes[first].all == 0 or share[first] == 1.0)

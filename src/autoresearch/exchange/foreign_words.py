@@ -51,8 +51,8 @@ NAMED = ("metric_name", "metric", "measure")
 VALUED = ("metric_value", "value", "score", "result")
 
 _LOWER = (
-    "loss", "losses", "bpb", "bpc", "ppl", "perplexity", "nll", "wer", "cer", "rmse", "mse", "mae", "mape", "err",
-    "errors", "error", "latency", "seconds", "bytes", "time", "runtime", "duration", "fid", "brier", "defects",
+    "loss", "losses", "bpb", "bpc", "ppl", "perplexity", "nll", "wer", "cer", "rmse", "nrmse", "mse", "mae", "mape",
+    "err", "errors", "error", "latency", "seconds", "bytes", "time", "runtime", "duration", "fid", "brier", "defects",
     "failures", "failing", "regret", "crps", "ece", "cost", "allocations", "allocs", "violations", "crossentropy",
     "logloss",
 )  # fmt: skip
@@ -84,7 +84,8 @@ _BESIDE = frozenset((
     "confidence", "budget", "seed", "seeds", "before", "prior", "previous", "baseline", "old", "best", "threshold",
     "target", "goal", "expected", "predicted", "learning", "lr", "length", "lora", "rank", "width", "hidden", "heads",
     "dim", "champion", "incumbent",
-    "reference", "std", "stdev", "stddev", "stderr", "sem", "depth", "gen", "generation", "tokens", "segment", "parent", "size",
+    "reference", "std", "stdev", "stddev", "stderr", "sem", "depth", "gen", "generation", "tokens", "segment",
+    "parent", "size",
 ))  # fmt: skip
 """Words in the names of what is noted beside a metric: what a run used, or how far it is from another."""
 _NEVER = re.compile(r"(^|_)(parent|commit|hash|sha|ref|id|seq|seed|segment)$|^(parent|commit|seed)_", re.I)
@@ -112,7 +113,7 @@ def surely_better(name: str) -> Direction | None:
         return RATES.get(words[-2] if len(words) > 1 else "")
     words += [word.rstrip("0123456789") for word in words if len(word) > 4]  # ndcg10
     lower, higher = (any(word in table for word in words) for table in (_LOWER, _HIGHER))
-    lower = lower or name.strip().lower().endswith(tuple(f"_{unit}" for unit in _UNITS)) or name.lower() in _UNITS
+    lower = lower or name.strip().lower().endswith(tuple(f"_{unit}" for unit in _UNITS)) or name.strip() in _UNITS
     if lower == higher:
         return None
     return "lower" if lower else "higher"
@@ -121,8 +122,8 @@ def surely_better(name: str) -> Direction | None:
 def is_beside(name: str) -> bool:
     """Whether a column of this name is noted beside the metric, by its name."""
     words = words_of(name)
-    if words in (["new"], ["from"], ["to"]):
-        return True  # the values of a parameter, beside `old`
+    if words in (["new"], ["new", "value"], ["from"], ["to"]):
+        return True  # the values of a parameter, beside those before
     return "per" not in words and (words[:1] in (["n"], ["num"]) or any(word in _BESIDE for word in words))
 
 
