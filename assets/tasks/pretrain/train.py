@@ -131,18 +131,23 @@ def batch_rows() -> int:
 
 
 def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
-    """An estimate of what training takes with `rows` rows in a forward pass, in bytes; leans to too much."""
+    """An estimate of what training takes with `rows` rows in a forward pass, in bytes; leans to too much. Compared with
+    what steps took on two cores and on an H200 (benchmarks/results/memory.md)."""
     (layers, width), own = size, machine()
     tables = VOCAB_SIZE * width * (2 + VALUE_EMBEDDINGS * ((layers + 1) // 2))
-    state = matrix_parameters(size) * (4 + 4 + 4 + 6) + tables * (4 + 4 + 8)  # weights, gradients, moments, an update
-    item = torch.finfo(own.dtype).bits // 8
-    layer = (8 + 2 * MLP_RATIO + (2 if own.compiles else 8)) * width * item  # of a token: what backward needs
-    if attention.attention_paths(own, MAX_SEQ_LEN) == ["written_out"]:
-        layer += 3 * item * MAX_SEQ_LEN * width // HEAD_DIM  # scores are written out
-    kept = layer + 4 * width * layers if checkpoint else layer * layers
+    update = 6 if own.compiles else 14
+    state = matrix_parameters(size) * (4 + 4 + 4 + update) + tables * (4 + 4 + 8)  # weights, gradients, moments
+    item, half = torch.finfo(own.dtype).bits // 8, own.dtype != torch.float32
+    # What backward needs of a token, in widths: stream and norms, in 32 bits beside products in 16; the rest.
+    stream, products = (3.5 if own.compiles else 6, 8 if own.compiles else 5) if half else (0, 12)
+    layer = (4 * stream + item * (products + 2 * MLP_RATIO)) * width
+    scores = MAX_SEQ_LEN * width // HEAD_DIM * (attention.attention_paths(own, MAX_SEQ_LEN) == ["written_out"])
+    layer += item * scores
+    kept = layer + 8 * width * layers if checkpoint else layer * layers
+    kept += layer / 2 + 32 * scores + 12 * width  # the gradients in a layer, and those at the head
     kept += COPIES * 24 * MAX_SEQ_LEN  # the matches of each place with each before it
     loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
-    return state + rows * MAX_SEQ_LEN * (kept + 12 * width) + loss + 2**29
+    return state + rows * MAX_SEQ_LEN * kept + loss + (5 * 2**27 if own.device.type == "cpu" else 2**29)
 
 
 def loss_chunk() -> int:

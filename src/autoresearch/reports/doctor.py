@@ -24,6 +24,7 @@ from autoresearch.workspace.lock import current_run
 from autoresearch.workspace.python import check_project, differs, python_of, python_words
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
+from autoresearch.workspace.task_settings import changed_settings
 from autoresearch.workspace.upgrade_plan import changes, plan
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -207,11 +208,16 @@ def _agents(workspace: Workspace) -> Check:
 def _upgrade(workspace: Workspace, git: Git, task: TaskFile) -> list[Check]:
     """Whether files that an earlier version wrote here are older than those of this package."""
     older = changes(plan(workspace, git, task))
+    other = [setting.key for setting in changed_settings(workspace) if setting.what == "default"]
+    fix = "see which: autoresearch upgrade"
+    if not older and other:
+        what = f"autoresearch.toml leaves to a default what is another now: {', '.join(other)}"
+        return [Check("upgrade", False, what, fix, False)]
     if not older:
         return []
     what = "harness and files for agents are" if any(item.fixed for item in older) else "files for agents are"
     files = "1 file" if len(older) == 1 else f"{len(older)} files"
-    return [Check("upgrade", False, f"{what} of an earlier version: {files}", "see which: autoresearch upgrade", False)]
+    return [Check("upgrade", False, f"{what} of an earlier version: {files}", fix, False)]
 
 
 def _text(path: Path) -> str:
