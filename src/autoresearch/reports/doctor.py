@@ -21,7 +21,7 @@ from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
 from autoresearch.workspace.lock import current_run
-from autoresearch.workspace.python import check_project, differs, python_of, python_words
+from autoresearch.workspace.python import check_project, differs, past_the_snapshot, python_of, python_words
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
 from autoresearch.workspace.task_settings import changed_settings
@@ -180,6 +180,10 @@ def _runs_python(workspace: Workspace, session: Session, task: TaskFile) -> Chec
     if another is not None:
         fix = "activate that one again, or measure anew with this one: autoresearch segment"
         return Check("run python", False, another, fix, needed=False)
+    past = past_the_snapshot(workspace, task, python)
+    if past is not None:
+        what, _, fix = past.partition(": ")
+        return Check("run python", False, what, fix, needed=False)
     return Check("run python", True, python_words({"version": python.version, "path": python.path}))
 
 
