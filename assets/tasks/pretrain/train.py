@@ -147,7 +147,8 @@ def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
     kept += layer / 2 + 32 * scores + 12 * width  # the gradients in a layer, and those at the head
     kept += COPIES * 24 * MAX_SEQ_LEN  # the matches of each place with each before it
     loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
-    return state + rows * MAX_SEQ_LEN * kept + loss + (5 * 2**27 if own.device.type == "cpu" else 2**29)
+    holes, process = (1.25, 5 * 2**27) if own.device.type == "cpu" else (1, 2**29)  # of the heap; torch itself
+    return state + rows * MAX_SEQ_LEN * kept * holes + loss + process
 
 
 def loss_chunk() -> int:
