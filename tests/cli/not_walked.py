@@ -12,18 +12,15 @@ MODELS = "what a model's own program or server must be given; the tests of each 
 AGENTS = "no workspace and no session; tests/workspace/test_user_agents.py"
 
 NOT_WALKED = {
-    "cli/install.py install_skill: no coding agent was found on this machine": AGENTS,
-    "workspace/user_agents.py plan_install: there is no agent {}": AGENTS,
-    "workspace/user_agents.py plan_removal: nothing was installed by this command": AGENTS,
     "workspace/user_agents.py _with_hooks: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _stored: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _read: {} cannot be read: {}": AGENTS,
-    "workspace/upgrade_plan.py plan: {} is not among what differs": "a word that is put right; tests/test_upgrade.py",
     "runs/setup.py setup: {} is not installed": "nothing is installed by tests; tests/test_install.py",
     "experiments/baseline.py baseline: {}; {} is not installed": "likewise",
     "reports/first_minute.py measured: torch is not installed": "nothing is installed by tests",
+    "exchange/foreign_columns.py understood: no row says keep or discard, and they measure different things":
+        "told by `understood: {}`, walked there",
     "exchange/foreign_columns.py _metric: the numbers of {} have decimal commas": "prose; tests/exchange/test_audit.py",
-    "exchange/audit.py audit_files: the noise must be a number from 0 on": "prose; tests/exchange/test_audit.py",
     "exchange/audit.py audit_files: {} has no log{}": "prose; tests/exchange/test_audit.py",
     "workers/choice.py pool_of: leave out --workers, or see how that goes: autoresearch status": "waits for a command",
     "workers/local.py places: ask for fewer: --workers local:{}": "GPUs; tests/workers/test_slot_places.py",
