@@ -30,7 +30,7 @@ class Linking:
         """Let `target` in the snapshot be what `source` is. Links into the repository that the commit has nothing for
         stay as they are: what they lead to is made, not committed."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        inward = self._inward(source) if source.name == PACKAGES else {}
+        inward = self._inward(source) if source.name == PACKAGES and source.is_dir() else {}
         if inward:
             self._anew(source, target, inward)
         else:
