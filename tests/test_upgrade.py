@@ -18,7 +18,7 @@ from lab import TAG, Called, Lab, Maker
 
 from autoresearch.experiments import upgrade as upgrading
 from autoresearch.journal.refs import branch_of
-from autoresearch.workspace import assets
+from autoresearch.workspace import assets, task_settings
 
 DATA = Path(__file__).parent / "data"
 STATES = sorted(path.name for path in (DATA / "sessions").iterdir())
@@ -198,6 +198,8 @@ def test_a_harness_that_a_person_changed_stays_whole_unless_named(harnessed: Cal
     assert {whats(done)["harness/clock.py"], whats(done)["harness/device.py"]} == {"keep"} and not done.json[
         "begins_segment"
     ]
+    [setting] = done.json["settings"]  # what the task's own file has now, and this session's not
+    assert (setting["key"], setting["what"], setting["was"]) == ("search.first", "task", None) and setting["now"]
     why = {item["path"]: item["why"] for item in done.json["items"]}
     assert why["harness/clock.py"] == "you changed it" and "harness/clock.py stays" in why["harness/device.py"]
     taken = lab.call("upgrade", "--take", "harness/clock.py", "--yes", "--json")
@@ -224,3 +226,25 @@ def test_an_upgrade_that_was_killed_is_finished_by_the_next(
     assert done.code == 0 and done.json["segment"] == 1, done
     assert lab.git("status", "--porcelain") == "" and lab.call("check").code == 0
     assert (lab.root / "harness/device.py").read_bytes() == (assets.harness_folder() / "device.py").read_bytes()
+
+
+def test_a_task_file_stays_and_what_this_version_reads_otherwise_of_it_is_told_once(
+    make_lab: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_lab()
+    assert lab.call("upgrade", "--json").json["settings"] == []
+    before, now = (lab.root / "autoresearch.toml").read_bytes(), task_settings.defaults()
+    monkeypatch.setattr(
+        task_settings, "defaults", lambda: now | {"stop.time_for_confirm": False, "keep.seeds": 9, "keep.more": True}
+    )
+    told = lab.call("upgrade")
+    assert "new     [keep] more: true where it is not set" in told.out.splitlines()
+    [changed] = [line for line in told.out.splitlines() if line.startswith("default ")]
+    assert changed.startswith("default [stop] time_for_confirm: false where it is not set, as here; it was true")
+    assert changed.endswith("; `time_for_confirm = true` keeps it")
+    assert told.out.splitlines()[-1] == f"next    {NEXT}"
+    assert "what is another now: stop.time_for_confirm" in lab.call("doctor").out
+    assert lab.call("upgrade", "--yes", "--json").json["settings"][0]["was"] is not None
+    assert (lab.root / "autoresearch.toml").read_bytes() == before
+    again = lab.call("upgrade", "--json").json
+    assert again["settings"] == [] and again["next"] is None and " upgrade " not in lab.call("doctor").out

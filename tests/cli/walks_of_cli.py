@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from lab import TAG, Lab, task_file
 from walking import TRY, Ask, append, edit, first, lose_commits, then, walk
@@ -113,3 +116,43 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 @walk("cli/run.py steer: there is no family {} in this task")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("steer", "--ban", "astrology"), lambda: ("steer", "--ban", "size"))
+
+
+@walk("workspace/upgrade_plan.py plan: {} is not among what differs")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("upgrade", "--take", "nothing.md"), lambda: ("upgrade",))
+
+
+def at_home(lab: Lab, env: pytest.MonkeyPatch, *agents: str) -> None:
+    """Give the person a home folder with these coding agents."""
+    home = lab.root.parent / "home"
+    for name in ("", *agents):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME"):
+        env.delenv(name, raising=False)
+    env.setenv("HOME", str(home))
+    env.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+
+
+@walk("cli/install.py install_skill: no coding agent was found on this machine")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    at_home(lab, env)
+    return Ask(("install-skill",), lambda: ("install-skill", "--agent", "codex"))
+
+
+@walk("workspace/user_agents.py plan_install: there is no agent {}")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    at_home(lab, env, ".codex")
+    return Ask(("install-skill", "--agent", "nobody"), lambda: ("install-skill", "--agent", "codex"))
+
+
+@walk("workspace/user_agents.py plan_removal: nothing was installed by this command")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    at_home(lab, env, ".codex")
+    return Ask(("install-skill", "--remove"), lambda: ("install-skill",))
+
+
+@walk("exchange/audit.py audit_files: the noise must be a number from 0 on")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    words = ("audit", "autoresearch.jsonl", "--noise")
+    return Ask((*words, "-1"), lambda: (*words, "1"))

@@ -187,6 +187,89 @@ SHAPES: dict[str, tuple[str, tuple[str, str, list[tuple[str, float]], int], str 
         ("val_loss", "lower", [("keep", 2.5), ("keep", 2.25)], 0),
         None,
     ),
+    "the values before each change, in rows about different things": (
+        """
+        timestamp	commit	part	old_score	new_score	status	note
+        2026-01-02T03:04	aaaaaaa	left	81.5	83.5	keep	a
+        2026-01-02T03:14	bbbbbbb	right	40.0	45.0	keep	b
+        2026-01-02T03:24	ccccccc	top	90.0	90.0	keep	c
+        """,
+        ("new_score", "higher", [("keep", 83.5), ("keep", 45.0), ("keep", 90.0)], 0),
+        "higher new_score is taken as better (2 of 2 decisions say so); else: --direction lower",
+    ),
+    "the values of a parameter, which are no metric": (
+        """
+        iter	param	old	new	composite	delta	status	description
+        0	base	-	-	0.50	0	keep	start
+        1	width	10	20	0.75	0.25	keep	a
+        2	width	20	40	0.70	-0.05	discard	b
+        3	width	20	5	0.60	-0.15	discard	c
+        """,
+        ("composite", "higher", [("keep", 0.5), ("keep", 0.75), ("discard", 0.7), ("discard", 0.6)], 0),
+        "higher composite is taken as better (3 of 3 decisions say so); else: --direction lower",
+    ),
+    "the best value so far, in a column of its own": (
+        """
+        id	alpha	beta	best_so_far	status	hypothesis
+        1	0.50	0.90	0.50	KEPT	start
+        2	0.45	0.95	0.50	DISCARD	b
+        3	0.55	0.85	0.55	KEPT	c
+        """,
+        ("alpha", "higher", [("keep", 0.5), ("discard", 0.45), ("keep", 0.55)], 0),
+        "alpha is taken as the metric (beside it: beta); another one with: --metric NAME",
+    ),
+    "a first column that is the metric by its name, and one row": (
+        "commit\tsharpe_ratio\ttotal_return_pct\twin_rate\tstatus\tdescription\naaaaaaa\t1.5\t45\t44\tkeep\tx\n",
+        ("sharpe_ratio", "higher", [("keep", 1.5)], 0),
+        "sharpe_ratio is taken as the metric (beside it: total_return_pct, win_rate); another one with: --metric NAME",
+    ),
+    "a first column against which the decisions went": (
+        "commit\tformat_acc\tmatch_acc\tstatus\tdescription\n"
+        + "".join(f"aaaaaa{n}\t{a}\t{b}\t{word}\tx\n" for n, (a, b, word) in enumerate(
+            [(99.5, 65, "keep"), (99.25, 76, "keep"), (99.5, 66, "discard"), (99.25, 74, "discard"),
+             (99.75, 70, "discard"), (99.0, 75, "discard")])),
+        ("match_acc", "higher", [("keep", 65), ("keep", 76), ("discard", 66), ("discard", 74), ("discard", 70),
+                                 ("discard", 75)], 0),
+        "match_acc is taken as the metric (beside it: format_acc); another one with: --metric NAME",
+    ),
+    "a score that moves with an error": (
+        "id\tscore\tfreq_error\tstatus\tnote\n"
+        + "".join(f"c{n}\t{v + 0.5}\t{v}\tok\tx\n" for n, v in enumerate((40, 7, 12, 82, 30))),
+        ("score", "lower", [("discard", v + 0.5) for v in (40, 7, 12, 82, 30)], 0),
+        "lower score is taken as better (it moves with freq_error); else: --direction higher",
+    ),
+    "decisions under a name of their own": (
+        """
+        experiment_id	change_description	sharpe_net	ic	kept_or_reverted
+        1	a	0.75	0.5	kept
+        2	b	0.50	0.6	reverted
+        """,
+        ("sharpe_net", "higher", [("keep", 0.75), ("discard", 0.5)], 0),
+        "sharpe_net is taken as the metric (beside it: ic); another one with: --metric NAME",
+    ),
+    "a spread beside its mean": (
+        """
+        run_id	cv_mae	cv_mae_std	status	description
+        a	57.5	5.5	keep	start
+        b	55.5	6.5	keep	less
+        """,
+        ("cv_mae", "lower", [("keep", 57.5), ("keep", 55.5)], 0),
+        None,
+    ),
+    "a capital S, which is no unit": (
+        "timestamp\tstatus\tS\tfit\tdescription\n"
+        + "".join(f"2026-01-02T03:0{n}\t{word}\t{v}\t{v}\tx\n" for n, (v, word) in enumerate(
+            [(0.5, "KEEP"), (0.4, "DISCARD"), (0.6, "KEEP"), (0.55, "DISCARD"), (0.7, "KEEP"), (0.65, "DISCARD")])),
+        ("S", "higher", [("keep", 0.5), ("discard", 0.4), ("keep", 0.6), ("discard", 0.55), ("keep", 0.7),
+                         ("discard", 0.65)], 0),
+        "S is taken as the metric (beside it: fit); another one with: --metric NAME",
+    ),
+    "a loss and its parts, and decisions in Chinese": (
+        "round\tloss\tvalue_loss\tval_score\tstatus\tnote\n0\t2.5\t1\t0.5\t基线（一）\tx\n1\t2.0\t1\t0.75\t保留\ty\n"
+        "2\t2.25\t1\t0.25\t回滚\tz\n",
+        ("val_score", "higher", [("keep", 0.5), ("keep", 0.75), ("discard", 0.25)], 0),
+        "higher val_score is taken as better (2 of 2 decisions say so); else: --direction lower",
+    ),
 }  # fmt: skip
 
 
@@ -241,6 +324,16 @@ ASKED: dict[str, tuple[str, list[str], str]] = {
         ["--direction", "lower"], "--direction lower, or --direction higher"),
     "columns without names, one of yes and no": (
         "aaaaaaa\t22890\ttrue\t64.5\tdiscard\tx\nbbbbbbb\t22815\ttrue\t65.5\tkeep\ty\n",
+        ["--metric", "column 4", "--direction", "higher"], "--metric NAME"),
+    "two of one kind, and no decision": (
+        "commit\thf_wer\tint8_wer\tstatus\tdescription\naaaaaaa\t14\t15\tok\tx\nbbbbbbb\t14\t12\tok\ty\n",
+        ["--metric", "int8_wer"], "--metric NAME"),
+    "a score that is faster when it is higher": (
+        "id\tscore\tlatency_ms\tstatus\tnote\n" + "".join(f"c{n}\t{n}\t{9 - n}\tok\tx\n" for n in range(6)),
+        ["--direction", "lower"], "--direction lower, or --direction higher"),
+    "columns without names, of which few decisions speak": (
+        "aaaaaaa\t228\ttrue\t64\tkeep\tx\nbbbbbbb\t217\ttrue\t69\tkeep\ty\nccccccc\t216\ttrue\t68\tkeep\tz\n"
+        "ddddddd\t215\ttrue\t70\tkeep\tz\n",
         ["--metric", "column 4", "--direction", "higher"], "--metric NAME"),
     "columns without names": (
         "HEAD\tmodel\t397.0\t3.5\t24\tkeep\tx\nHEAD\tmodel\t397.0\t4.5\t24\tkeep\ty\n",
@@ -329,6 +422,10 @@ def test_a_table_that_is_no_log_is_refused(tmp_path: Path) -> None:
         "# prio : what first\nprio\tplan\tbatch\tnote\n1\tP1\trun.bat\tx\n2\tP2\trun.bat\ty\n",  # a queue
         "id\texperiment\tmetric\tvalue\tstatus\n"
         + "".join(f"E{n}\tx\tname_{n}\t{n}\tKEEP\n" for n in range(4)),  # each row measures something else
+        "date\ttest_name\tmetric\tvalue\tnotes\n"
+        + "".join(
+            f"2026-03-2{n}\tqueue_{n}\tthroughput\t{n}\tx\n2026-03-2{n}\tslab\tlatency_p50\t{n}\ty\n" for n in range(3)
+        ),  # benchmarks of different things, and nothing decided
     ):
         with pytest.raises(UsageError):
             read(tmp_path, text)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from first_minute import card, kernels, products, training
-from harness import attention, cuda_memory
+from harness import attention, cuda_memory, device
 from harness.device import Machine
 
 CPU = Machine(torch.device("cpu"), torch.float32, None, 1e11, 2**34, False)
@@ -76,6 +76,23 @@ def test_a_card_of_amd_is_known_by_its_own_name(a_card: Any) -> None:
     assert (found["kind"], found["capability"], found["problems"]) == ("rocm", "gfx942", [])
     a_card(hip="6.4", archs=("gfx90a",), gcnArchName="gfx1100", name="AMD Radeon")
     assert "code for gfx90a, and the card is gfx1100" in card.phase()["problems"][0]
+
+
+def test_the_gpu_of_a_mac_is_known_with_the_memory_that_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (card, device):
+        monkeypatch.setattr(module, "pick_device", lambda: torch.device("mps"))
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 2**30)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr(card, "asked_of_nvidia", dict)
+    found = card.phase()
+    assert (found["kind"], found["memory_gb"], found["problems"]) == ("mps", 12.0, [])
+    device.machine.cache_clear()
+    try:
+        own = device.machine()
+    finally:
+        device.machine.cache_clear()
+    assert (own.device.type, own.dtype, own.memory, own.compiles) == ("mps", torch.float32, 12 * 2**30, False)
+    assert training.most_memory(own.device) == 3 * 2**30 and products.SQUARE[own.device.type] == 2048
 
 
 def test_a_card_that_torch_cannot_use_is_told_with_the_reason(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:

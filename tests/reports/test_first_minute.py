@@ -88,6 +88,14 @@ def test_the_report_of_a_card_has_its_limits_kernels_and_memory(gpu: Any) -> Non
                                          "750 steps in 300 s")  # fmt: skip
 
 
+def test_the_report_of_a_mac_says_that_its_gpu_is_used(cpu: Any) -> None:
+    cpu["card"] |= {"kind": "mps", "device": "Apple M3 Max", "memory_gb": 36.0, "built_for": "no GPU of NVIDIA or AMD"}
+    cpu["step"] |= {"profile": "small", "dtype": "float32", "attention": "sdpa"}
+    assert "36 GB" in line(cpu, "device") and "cores" not in line(cpu, "device")
+    assert line(cpu, "verdict").startswith("runs use Apple's GPU; profile small: ")
+    assert first_minute_text.usable(cpu) and first_minute_text.problems(cpu) == []
+
+
 def test_what_keeps_a_card_from_being_used_is_a_problem(gpu: Any) -> None:
     gpu["together"] = {"tokens_a_second": [100000.0, 90000.0]}
     gpu["kernels"]["taken"] = "flex"

@@ -143,6 +143,46 @@ def test_what_is_measured_is_the_commit_though_the_package_is_installed_from_the
     assert again["replicated"] == 10, "the folder has 5 now; the baseline's commit has 10"
 
 
+def test_an_isolated_python_that_imports_the_workspace_is_told(project: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(project, "a path", monkeypatch)
+    project.write("bench.sh", "cd /\nexec python -B -I $OLDPWD/bench.py\n")
+    project.commit("by a script")
+    what = "`python -B -I` imports from the workspace (src), not from the commit that is measured"
+    done = project.call("init", ".", "--no-probe", "--command", "bash bench.sh", "--metric", "total_ms", "--tag", TAG,
+                        "--direction", "lower", "--mutable", "src", "--policy", "greedy")  # fmt: skip
+    assert done.code == 0 and f"{what}: leave out" in done.err, done
+    told = project.call("baseline")
+    assert told.code == 0 and what in told.out + told.err, told
+    assert what in project.call("doctor").out
+    project.write("bench.sh", "python bench.py\n")
+    project.commit("without")
+    assert project.call("segment").code == 0 and what not in project.call("doctor").out
+
+
+def test_installed_packages_that_lead_into_the_repository_lead_into_the_commit(project: Lab) -> None:
+    project.write("bench.sh", "(cd node_modules/@ours/pack && echo METRIC total_ms=$(cat $(pwd -P)/value))\n"
+                  "echo tool $(cat node_modules/plain/value node_modules/.bin/tool)\n")  # fmt: skip
+    project.write("src/pack/value", "10\n")
+    project.write(".gitignore", "node_modules\n")
+    project.commit("packages")
+    project.write("node_modules/plain/value", "installed\n")
+    project.write("node_modules/.cache/x", "")
+    (project.root / "node_modules/@ours").mkdir()
+    (project.root / "node_modules/@ours/pack").symlink_to("../../src/pack")
+    (project.root / "node_modules/.bin").mkdir()
+    (project.root / "node_modules/.bin/tool").symlink_to("../@ours/pack/value")
+    done = project.call("init", ".", "--no-probe", "--command", "bash bench.sh", "--metric", "total_ms", "--tag", TAG,
+                        "--direction", "lower", "--mutable", "src", "--policy", "greedy")  # fmt: skip
+    assert done.code == 0 and "linked     node_modules" in done.out, done
+    assert project.call("baseline").code == 0
+    project.write("src/pack/value", "5\n")
+    assert "KEEP" in project.call("try", "-m", "half").out
+    assert project.call("replicate", "1", "--seed", "9", "--json").json["replicated"] == 10, "the folder has 5 now"
+    [log] = (project.root / ".autoresearch/studies").rglob("run.log")
+    assert "tool installed 10" in log.read_text().splitlines()
+    assert (project.root / "node_modules/@ours/pack").is_symlink()
+
+
 @pytest.mark.parametrize("how", ["a path", "a finder", "a PYTHONPATH"])
 def test_whatever_finds_the_package_in_the_workspace_finds_it_in_the_snapshot(
     project: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str

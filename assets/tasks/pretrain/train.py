@@ -132,17 +132,18 @@ def batch_rows() -> int:
 
 def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
     """An estimate of what training takes with `rows` rows in a forward pass, in bytes; leans to too much."""
-    (layers, width), own = size, machine()
-    tables = VOCAB_SIZE * width * (2 + VALUE_EMBEDDINGS * ((layers + 1) // 2))
-    state = matrix_parameters(size) * (4 + 4 + 4 + 6) + tables * (4 + 4 + 8)  # weights, gradients, moments, an update
-    item = torch.finfo(own.dtype).bits // 8
-    layer = (8 + 2 * MLP_RATIO + (2 if own.compiles else 8)) * width * item  # of a token: what backward needs
-    if attention.attention_paths(own, MAX_SEQ_LEN) == ["written_out"]:
-        layer += 3 * item * MAX_SEQ_LEN * width // HEAD_DIM  # scores are written out
-    kept = layer + 4 * width * layers if checkpoint else layer * layers
-    kept += COPIES * 24 * MAX_SEQ_LEN  # the matches of each place with each before it
+    (layers, width), own, tables = size, machine(), 2 + VALUE_EMBEDDINGS * ((size[0] + 1) // 2)
+    state = matrix_parameters(size) * (18 if own.compiles else 26) + VOCAB_SIZE * width * tables * 16  # and moments
+    item, half = torch.finfo(own.dtype).bits // 8, own.dtype != torch.float32
+    # What backward needs of a token, in widths: stream and norms, in 32 bits beside products in 16; the rest
+    stream, products = ((3.5, 8) if own.compiles else (6, 5)) if half else (0, 12)
+    scores = MAX_SEQ_LEN * width // HEAD_DIM * (attention.attention_paths(own, MAX_SEQ_LEN) == ["written_out"])
+    layer = (4 * stream + item * (products + 2 * MLP_RATIO)) * width + item * scores
+    kept = (layer + 8 * width * layers if checkpoint else layer * layers) + layer / 2
+    kept += 32 * scores + 12 * width + COPIES * 24 * MAX_SEQ_LEN  # on the way back, at the head; matches
     loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
-    return state + rows * MAX_SEQ_LEN * (kept + 12 * width) + loss + 2**29
+    holes, process = (1.25, 5 * 2**27) if own.device.type == "cpu" else (1, 2**29)  # of the heap; torch itself
+    return state + rows * MAX_SEQ_LEN * kept * holes + loss + process
 
 
 def loss_chunk() -> int:

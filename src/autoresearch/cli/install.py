@@ -82,7 +82,8 @@ def upgrade(
 
     An earlier version may have begun the session: its harness, the fixed files of its task, and the skills, hooks and
     pages for agents are replaced by those of this package. What you changed stays and is named. A newer harness begins
-    a segment, in which the best so far is measured again: autoresearch baseline.
+    a segment, in which the best so far is measured again: autoresearch baseline. The task file stays as it is; keys
+    that are new and defaults that are others are told.
 
     Example: autoresearch upgrade
 
@@ -97,6 +98,7 @@ def upgrade(
     from autoresearch.workspace.given import version_of
     from autoresearch.workspace.session_journal import load_session
     from autoresearch.workspace.task_file import load
+    from autoresearch.workspace.task_settings import changed_settings
     from autoresearch.workspace.workspace import find
 
     workspace = find(here())
@@ -105,7 +107,7 @@ def upgrade(
         done = do_it(workspace, wall_clock(), take or ())
     else:
         items = upgrade_plan.plan(workspace, Git(workspace.root), load(workspace.root), take or ())
-        done = Upgraded(tuple(items), load_session(workspace), None)
+        done = Upgraded(tuple(items), load_session(workspace), None, tuple(changed_settings(workspace)))
     again = " ".join(["autoresearch upgrade", *(f"--take {shlex.quote(path)}" for path in take or ())])
     view = upgrade_view(done, has, again, done_now=yes)
     emit(as_json, view, upgrade_lines(view, done, workspace, with_diff=diff))

@@ -135,7 +135,7 @@ def init(
     from autoresearch.workspace import init, task_file
     from autoresearch.workspace.init_options import InitOptions
     from autoresearch.workspace.lost_session import lost_sessions
-    from autoresearch.workspace.python import python_words
+    from autoresearch.workspace.python import past_the_snapshot, python_of, python_words
 
     options = InitOptions(
         task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
@@ -152,7 +152,8 @@ def init(
         raise
     loaded = task_file.load(workspace.root)
     segment = load_session(workspace).segment
-    for line in lost_sessions(workspace.root, segment.tag or ""):
+    past = past_the_snapshot(workspace, loaded, python_of(workspace, loaded))
+    for line in [*lost_sessions(workspace.root, segment.tag or ""), *([past] if past else [])]:
         remark(line)
     remember(workspace, wall_clock())
     if not no_setup:

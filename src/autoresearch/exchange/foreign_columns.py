@@ -14,11 +14,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autoresearch.errors import UsageError
+from autoresearch.exchange.foreign_evidence import (
+    MANY_VOTES,
+    before_of,
+    of_several,
+    votes_of,
+    votes_of_pairs,
+    way_of_companions,
+)
 from autoresearch.exchange.foreign_rows import HEADER, MISFIT, Part, Row, number_of
 from autoresearch.exchange.foreign_words import (
     NAMED,
     NOTHING,
     ROLES,
+    STATUS_WORDS,
     VALUED,
     decided,
     instead_of_numbers,
@@ -26,15 +35,10 @@ from autoresearch.exchange.foreign_words import (
     is_no_measurement,
     says_metric,
     surely_better,
-    words_of,
 )
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.statuses import Status
 from autoresearch.metrics import Direction
-
-MANY_VOTES, AGREED = 5, 0.8
-"""Decisions tell a direction when of so many this share says it. Fewer tell it when all do; a single one must be a
-row that was kept after another, for a discarded row that is better is common, where a gain was too small."""
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
@@ -65,32 +69,6 @@ class Rows:
     """Whether any row says keep or discard."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Votes:
-    """How many decisions say that a column is better when it is lower, and how many when it is higher."""
-
-    lower: int = 0
-    higher: int = 0
-    kept: int = 0
-    """How many of them are rows that were kept."""
-
-    @property
-    def all(self) -> int:
-        return self.lower + self.higher
-
-    @property
-    def way(self) -> Direction | None:
-        most = max(self.lower, self.higher)
-        if (most == self.all and (self.kept or self.all > 1)) or (self.all >= MANY_VOTES and most >= AGREED * self.all):
-            return "lower" if self.lower > self.higher else "higher"
-        return None
-
-    def share(self, way: Direction | None) -> float:
-        """Return the share that agrees with a direction, or with the better of both."""
-        mine = max(self.lower, self.higher) if way is None else self.lower if way == "lower" else self.higher
-        return mine / self.all if self.all else 0.0
-
-
 def understood(part: Part, metric: str | None, direction: Direction | None) -> list[Rows]:
     """Return the experiments of a segment, for each metric that its rows name.
 
@@ -112,6 +90,9 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
     for name, rows in groups.items():
         try:
             read = _read(rows, part.config, name, direction)
+            if not read.decided and direction is None:
+                raise UsageError("no row says keep or discard, and they measure different things",
+                                 f"one at a time: --metric {_quoted(name or names[0])}")  # fmt: skip
             found.append(replace(read, named=True, remarks=tuple(f"{name or 'the others'}: {r}" for r in read.remarks)))
         except UsageError as error:
             refused.append(error)
@@ -208,6 +189,7 @@ def _roles(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, str | None]
         "time": lambda c: mostly(c, lambda cell: _seconds(cell) is not None),
         "number": lambda c: mostly(c, lambda cell: any(map(str.isdigit, cell))),
     }
+    unnamed = [c for c in columns if {_decision(cell) for cell in cells[c]} == {"keep", "discard"}]
     for role, names in ROLES.items():
         mine = [lower[name] for name in names if name in lower and lower[name] not in found.values()]
         if role == "status":
@@ -216,9 +198,16 @@ def _roles(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, str | None]
             found[role] = max(
                 texts, key=lambda c: decides[c], default=mine[0] if mine and not any(cells.values()) else None
             )
+            if found[role] is None and len(unnamed) == 1:
+                found[role] = unnamed[0]  # a column of decisions under a name of its own
         else:
             found[role] = next((c for c in mine if needs.get(role, lambda _: True)(c)), None)
     return found
+
+
+def _decision(cell: str) -> Status | None:
+    """Return what a cell decides in a column of any name, where `true` may be the answer to anything."""
+    return None if cell.lower() in ("true", "false", "yes", "no", "same") else STATUS_WORDS.get(cell.lower())
 
 
 def _word(row: Mapping[str, Any], roles: Mapping[str, str | None]) -> tuple[str, str]:
@@ -231,20 +220,6 @@ def _word(row: Mapping[str, Any], roles: Mapping[str, str | None]) -> tuple[str,
         if word is not None and str(word).strip() not in ("", "-"):
             return str(word).strip(), column
     return "", roles["status"]
-
-
-def _votes(values: Sequence[float | None], statuses: Sequence[Status | None]) -> _Votes:
-    """Return what the decisions say: a kept row is better than the one kept before it, a discarded one is not."""
-    best: float | None = None
-    lower = higher = kept = 0
-    for value, status in zip(values, statuses, strict=True):
-        if value is None or status not in ("keep", "discard"):
-            continue
-        if best is not None and value != best:
-            up = (value > best) == (status == "keep")
-            lower, higher, kept = lower + (not up), higher + up, kept + (status == "keep")
-        best = value if status == "keep" else best
-    return _Votes(lower, higher, kept)
 
 
 def _metric(
@@ -272,9 +247,10 @@ def _metric(
     if not numeric and commas:
         raise UsageError(f"the numbers of {commas[0]} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
-        why = f"it has no column of numbers that could be a metric{instead_of_numbers([row for _, row in rows])}"
-        raise UsageError(why, f"give it a header line: {HEADER}")
-    votes = {c: _votes(numbers[c], statuses) for c in numeric}
+        but = instead_of_numbers([row for _, row in rows])
+        raise UsageError(
+            f"it has no column of numbers that could be a metric{told}", f"give it a header line: {HEADER}"
+        )
     likely = [c for c in numeric if not is_beside(c)]
     described = columns.index(roles["description"]) if roles["description"] in columns else len(columns)
     before = [c for c in likely if columns.index(c) < described] if roles["memory"] is not None else []
@@ -282,9 +258,9 @@ def _metric(
     for choice in (likely, before):
         if len(choice) == 1 and sure:
             return choice[0], []
-    if not likely and len(numeric) == 1 and votes[numeric[0]].way is not None:
+    if not likely and len(numeric) == 1 and votes_of(numbers[numeric[0]], statuses).way is not None:
         return numeric[0], []
-    found = _of_several(likely, votes) if sure and likely else None
+    found = of_several(likely, numbers, statuses) if sure and likely else None
     if found is not None:
         others = ", ".join(c for c in likely if c != found)
         return found, [f"{found} is taken as the metric (beside it: {others}); another one with: --metric NAME"]
@@ -295,24 +271,6 @@ def _metric(
 
 def _option(names: Sequence[str]) -> str:
     return f"--metric {_quoted(names[0])}" if len(names) == 1 else "--metric NAME"
-
-
-def _of_several(likely: Sequence[str], votes: Mapping[str, _Votes]) -> str | None:
-    """Return the one column that its name makes the metric, or that moved as the decisions say; None where none did."""
-    plain = [c for c in likely if says_metric(c)]
-    if len(plain) == 1:
-        return plain[0]
-    by_name = [c for c in likely if "val" in words_of(c)[:2]]
-    share = {c: votes[c].share(surely_better(c)) for c in likely}
-    moved = [c for c in likely if votes[c].all >= MANY_VOTES and share[c] >= AGREED]
-    if len(by_name) == 1 and (by_name[0] in moved or not moved):
-        return by_name[0]
-    rest = [share[c] for c in likely if c not in moved and votes[c].all >= MANY_VOTES]
-    if likely[0] in moved and share[likely[0]] >= max(share[c] for c in moved):
-        return likely[0]  # of several that moved alike, the one that stands first
-    if len(moved) == 1 and share[moved[0]] - max(rest, default=0.0) >= 1 - AGREED:
-        return moved[0]
-    return None
 
 
 def _direction(
@@ -331,8 +289,10 @@ def _direction(
     )
     if asked or told:
         return asked or told or "lower", None
-    values = [number_of(row.get(metric)) for _, row in rows]
-    votes, name = _votes(values, statuses), surely_better(str(config.get("metricName") or metric))
+    numbers = {c: [number_of(row.get(c)) for _, row in rows] for c in dict.fromkeys(c for _, row in rows for c in row)}
+    values, before = numbers.get(metric, [None] * len(rows)), before_of(metric, [*numbers])
+    votes = votes_of(values, statuses) if before is None else votes_of_pairs(numbers[before], values, statuses)
+    name = surely_better(str(config.get("metricName") or metric))
     way = votes.way
     if name is not None and way in (name, None):
         return name, None
@@ -345,6 +305,11 @@ def _direction(
         agreed = f"{getattr(votes, way)} of {votes.all} decisions say so"
         other = "lower" if way == "higher" else "higher"
         return way, f"{way} {metric} is taken as better ({agreed}); else: --direction {other}"
+    companion = way_of_companions(metric, numbers) if votes.all == 0 and metric in numbers else None
+    if companion is not None:
+        way, column = companion
+        other = "lower" if way == "higher" else "higher"
+        return way, f"{way} {metric} is taken as better (it moves with {column}); else: --direction {other}"
     if says_metric(metric) and not any(
         v is not None and s in ("keep", "discard", None) for v, s in zip(values, statuses, strict=True)
     ):

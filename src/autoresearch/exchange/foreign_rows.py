@@ -159,13 +159,15 @@ def _guessed(rows: Sequence[Sequence[str]]) -> list[str]:
     width = min(map(len, rows), default=0)
     columns = [[row[at].strip() for row in rows] for at in range(width)]
     names = [f"column {at + 1}" for at in range(width)]
-    deciding = [at for at in range(width) if all(word.lower() in STATUS_WORDS for word in columns[at])]
+    deciding = [at for at in range(width) if 5 * sum(w.lower() in STATUS_WORDS for w in columns[at]) >= 4 * len(rows)]
     numeric = []
     for at, column in enumerate(columns):
         if at in deciding:
             continue
         if all(re.fullmatch(r"[0-9a-f]{6,40}|HEAD", word) for word in column) and "commit" not in names:
             names[at] = "commit"
+        elif at == 0 and _counts(column):
+            names[at] = "run"
         elif all(number_of(word) is not None or word.lower() in NOTHING for word in column):
             numeric.append(at)
         elif at == width - 1:
@@ -178,6 +180,13 @@ def _guessed(rows: Sequence[Sequence[str]]) -> list[str]:
     if names[0] == "commit" and numeric in ([1], [1, 2]) and status == len(numeric) + 1:
         names[1] = "metric"  # commit, metric, memory_gb, status, description
     return names
+
+
+def _counts(column: Sequence[str]) -> bool:
+    """Whether the cells number the rows: each one more than the one before it."""
+    if len(column) < 3 or not column[0].isdecimal():
+        return False
+    return list(column) == [str(n) for n in range(int(column[0]), int(column[0]) + len(column))]
 
 
 def json_parts(text: str) -> Iterator[Part]:

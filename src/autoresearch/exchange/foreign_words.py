@@ -28,10 +28,10 @@ KNOWN = {alias for aliases in ROLES.values() for alias in aliases}
 
 STATUS_WORDS: dict[str, Status] = {
     **dict.fromkeys(("keep", "kept", "accept", "accepted", "improved", "baseline", "true", "yes", "merged", "best",
-                     "new_best", "promote", "promoted"), "keep"),
+                     "new_best", "promote", "promoted", "保留", "采纳", "接受", "基线"), "keep"),
     **dict.fromkeys(("discard", "discarded", "reject", "rejected", "revert", "reverted", "false", "no", "worse",
                      "rolled_back", "dropped", "same", "neutral", "no_change", "no_improvement", "regression",
-                     "regressed"), "discard"),
+                     "regressed", "回滚", "丢弃", "放弃", "拒绝"), "discard"),
     **dict.fromkeys(("crash", "crashed", "fail", "failed", "error", "oom", "timeout"), "crash"),
     **dict.fromkeys(("checks_failed", "check_failed", "tests_failed", "gate_fail", "gate_failed", "guard_failed"),
                     "checks_failed"),
@@ -43,7 +43,8 @@ YES_OR_NO = ("kept", "keep", "accepted", "is_best", "improved", "is_improvement"
 
 NOTHING = ("", "-", "–", "—", "n/a", "na", "none", "null", "nan", "inf", "-inf", "+inf", "?")
 
-_METRICS = ("metric", "score", "value", "objective", "metric_value", "primary_metric", "primary")
+_METRICS = ("metric", "score", "value", "objective", "metric_value", "primary_metric", "primary", "fitness",
+            "composite", "combined", "overall")  # fmt: skip
 """Names that say no more than that this is what counts."""
 
 _WHOLE = ("composite", "overall", "total", "combined", "primary", "main", "final", "aggregate")
@@ -53,13 +54,18 @@ NAMED = ("metric_name", "metric", "measure")
 VALUED = ("metric_value", "value", "score", "result")
 
 _LOWER = (
-    "loss", "losses", "bpb", "bpc", "ppl", "perplexity", "nll", "wer", "cer", "rmse", "mse", "mae", "mape", "err",
-    "errors", "error", "latency", "seconds", "bytes", "time", "runtime", "duration", "fid", "brier", "defects",
+    "loss", "losses", "bpb", "bpc", "ppl", "perplexity", "nll", "wer", "cer", "rmse", "nrmse", "mse", "mae", "mape",
+    "err", "errors", "error", "latency", "seconds", "bytes", "time", "runtime", "duration", "fid", "brier", "defects",
     "failures", "failing", "regret", "crps", "ece", "cost", "allocations", "allocs", "violations", "crossentropy",
     "logloss",
 )  # fmt: skip
 _UNITS = ("s", "sec", "secs", "ms", "us", "µs", "μs", "ns", "kb", "mb", "kib", "mib")
 """Units of what costs something, at the end of a name."""
+_COSTS = frozenset((
+    "latency", "seconds", "bytes", "time", "runtime", "duration", "cost", "allocations", "allocs", "throughput",
+    "tflops", "gflops", "mfu", "speedup", "tps", "qps", "fps",
+))  # fmt: skip
+"""Words of what something takes, or how fast it is."""
 _HIGHER = (
     "acc", "accuracy", "f1", "auc", "auroc", "auprc", "bleu", "rouge", "precision", "recall", "reward", "sharpe",
     "throughput", "tflops", "gflops", "mfu", "speedup", "ndcg", "mrr", "psnr", "ssim", "iou", "miou", "dice", "loglik",
@@ -81,7 +87,8 @@ _BESIDE = frozenset((
     "confidence", "budget", "seed", "seeds", "before", "prior", "previous", "baseline", "old", "best", "threshold",
     "target", "goal", "expected", "predicted", "learning", "lr", "length", "lora", "rank", "width", "hidden", "heads",
     "dim", "champion", "incumbent",
-    "reference", "depth", "gen", "generation", "tokens", "segment", "parent", "size",
+    "reference", "std", "stdev", "stddev", "stderr", "sem", "depth", "gen", "generation", "tokens", "segment",
+    "parent", "size",
 ))  # fmt: skip
 """Words in the names of what is noted beside a metric: what a run used, or how far it is from another."""
 _NEVER = re.compile(r"(^|_)(parent|commit|hash|sha|ref|id|seq|seed|segment)$|^(parent|commit|seed)_", re.I)
@@ -109,7 +116,7 @@ def surely_better(name: str) -> Direction | None:
         return RATES.get(words[-2] if len(words) > 1 else "")
     words += [word.rstrip("0123456789") for word in words if len(word) > 4]  # ndcg10
     lower, higher = (any(word in table for word in words) for table in (_LOWER, _HIGHER))
-    lower = lower or name.strip().lower().endswith(tuple(f"_{unit}" for unit in _UNITS)) or name.lower() in _UNITS
+    lower = lower or name.strip().lower().endswith(tuple(f"_{unit}" for unit in _UNITS)) or name.strip() in _UNITS
     if lower == higher:
         return None
     return "lower" if lower else "higher"
@@ -118,7 +125,17 @@ def surely_better(name: str) -> Direction | None:
 def is_beside(name: str) -> bool:
     """Whether a column of this name is noted beside the metric, by its name."""
     words = words_of(name)
+    if words in (["new"], ["new", "value"], ["from"], ["to"]):
+        return True  # the values of a parameter, beside those before
     return "per" not in words and (words[:1] in (["n"], ["num"]) or any(word in _BESIDE for word in words))
+
+
+def is_cost(name: str) -> bool:
+    """Whether a name is that of what something takes or how fast it is: a time, a size, a rate."""
+    words = words_of(name)
+    return (
+        "per" in words or not _COSTS.isdisjoint(words) or words[-1:] == ["s"] or any(unit in words for unit in _UNITS)
+    )
 
 
 def says_metric(name: str) -> bool:

@@ -26,7 +26,7 @@ from autoresearch.workspace.editable import (
 )
 from autoresearch.workspace.journal_mirror import check_mirror
 from autoresearch.workspace.lost_session import lost_beside
-from autoresearch.workspace.python import check_project, differs, python_of, search_path
+from autoresearch.workspace.python import check_project, differs, past_the_snapshot, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import NAME, Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace, free_name
@@ -65,8 +65,8 @@ def preflight(
     check_project(root, task)
     sandbox_for(task)
     context = with_workers(RunContext(root, git, task, tick, meter, python_of(root, task)), workers)
-    another = differs(session.segment.python, context.python)
-    return context, session, [*recovered.done, *([another] if another else [])]
+    told = [differs(session.segment.python, context.python), past_the_snapshot(root, task, context.python)]
+    return context, session, [*recovered.done, *filter(None, told)]
 
 
 def _task(workspace: Workspace, session: Session) -> TaskFile:

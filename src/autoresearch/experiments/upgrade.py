@@ -19,11 +19,12 @@ from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git
-from autoresearch.workspace import upgrade_plan
+from autoresearch.workspace import task_settings, upgrade_plan
 from autoresearch.workspace.agent_files import exclude, write_for_agents
 from autoresearch.workspace.given import remember
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.task_file import TaskFile, load, within
+from autoresearch.workspace.task_settings import Setting, changed_settings
 from autoresearch.workspace.upgrade_plan import AGENTS, HARNESS, Item
 from autoresearch.workspace.workspace import Workspace
 
@@ -37,6 +38,8 @@ class Upgraded:
     session: Session
     begun: int | None
     """The segment that was begun; None where nothing changed that runs are measured with."""
+    settings: tuple[Setting, ...] = ()
+    """What this version reads otherwise of the task file, which stays as it is."""
 
 
 def upgrade(root: Workspace, now: int, take: Collection[str] = ()) -> Upgraded:
@@ -68,9 +71,12 @@ def upgrade(root: Workspace, now: int, take: Collection[str] = ()) -> Upgraded:
                 git.commit([*paths, *committed], f"autoresearch: harness and task of {__version__}")
         if any(item.part == AGENTS for item in wanted):
             write_for_agents(root, git, task)
-        remember(root, {item.path: item.ours for item in wanted if item.ours is not None and not item.merged})
+        settings = changed_settings(root)
+        written = {item.path: item.ours for item in wanted if item.ours is not None and not item.merged}
+        remember(root, written, task_settings.defaults())
         begun = _begin_segment(root, git, session, task, now, written=bool(committed or paths))
-        return Upgraded(tuple(items), begun or session, begun.segment.number if begun is not None else None)
+        number = begun.segment.number if begun is not None else None
+        return Upgraded(tuple(items), begun or session, number, tuple(settings))
 
 
 def _written(root: Workspace, git: Git, task: TaskFile, items: list[Item]) -> list[str]:

@@ -21,9 +21,10 @@ from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
 from autoresearch.workspace.lock import current_run
-from autoresearch.workspace.python import check_project, differs, python_of, python_words
+from autoresearch.workspace.python import check_project, differs, past_the_snapshot, python_of, python_words
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
+from autoresearch.workspace.task_settings import changed_settings
 from autoresearch.workspace.upgrade_plan import changes, plan
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -179,6 +180,10 @@ def _runs_python(workspace: Workspace, session: Session, task: TaskFile) -> Chec
     if another is not None:
         fix = "activate that one again, or measure anew with this one: autoresearch segment"
         return Check("run python", False, another, fix, needed=False)
+    past = past_the_snapshot(workspace, task, python)
+    if past is not None:
+        what, _, fix = past.partition(": ")
+        return Check("run python", False, what, fix, needed=False)
     return Check("run python", True, python_words({"version": python.version, "path": python.path}))
 
 
@@ -207,11 +212,16 @@ def _agents(workspace: Workspace) -> Check:
 def _upgrade(workspace: Workspace, git: Git, task: TaskFile) -> list[Check]:
     """Whether files that an earlier version wrote here are older than those of this package."""
     older = changes(plan(workspace, git, task))
+    other = [setting.key for setting in changed_settings(workspace) if setting.what == "default"]
+    fix = "see which: autoresearch upgrade"
+    if not older and other:
+        what = f"autoresearch.toml leaves to a default what is another now: {', '.join(other)}"
+        return [Check("upgrade", False, what, fix, False)]
     if not older:
         return []
     what = "harness and files for agents are" if any(item.fixed for item in older) else "files for agents are"
     files = "1 file" if len(older) == 1 else f"{len(older)} files"
-    return [Check("upgrade", False, f"{what} of an earlier version: {files}", "see which: autoresearch upgrade", False)]
+    return [Check("upgrade", False, f"{what} of an earlier version: {files}", fix, False)]
 
 
 def _text(path: Path) -> str:

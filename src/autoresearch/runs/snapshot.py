@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from autoresearch.runs.linking import Linking
 from autoresearch.runs.slot import Slot, forget
 from autoresearch.runs.spec import RunContext
 from autoresearch.system.file_hashes import state_of
@@ -32,7 +33,7 @@ def snapshot(context: RunContext, commit: str, *names: str) -> Iterator[Path]:
     try:
         for slot, _ in brought:
             root = slot.folder / context.git.prefix
-            _complete(context, root)
+            _complete(context, root, slot.folder)
         yield root
     finally:
         # Where there is no sandbox, a run may have written into the records: those say nothing any more.
@@ -43,13 +44,13 @@ def snapshot(context: RunContext, commit: str, *names: str) -> Iterator[Path]:
             slot.clean(entries)
 
 
-def _complete(context: RunContext, root: Path) -> None:
-    """Add to a snapshot what git does not have and a run needs."""
+def _complete(context: RunContext, root: Path, whole: Path) -> None:
+    """Add to a snapshot what git does not have and a run needs; `whole` is the repository's folder in it."""
+    linking = Linking(context.git.top, whole)
     for linked in context.task.files.link:
         source, target = context.workspace.root / linked, root / linked
         if source.exists() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source, target_is_directory=source.is_dir())
+            linking.link(source, target)
     for script in HELPERS:
         if (context.workspace.root / script).is_file() and not (root / script).exists():
             shutil.copy2(context.workspace.root / script, root / script)

@@ -16,12 +16,17 @@ from autoresearch.workspace.workspace import Workspace
 RECORD = "given.json"
 
 
-def remember(workspace: Workspace, files: Mapping[str, bytes]) -> None:
-    """Note that these files were written, path -> content, beside those noted before; the version is now ours."""
+def remember(workspace: Workspace, files: Mapping[str, bytes], defaults: Mapping[str, object] | None = None) -> None:
+    """Note that these files were written, path -> content, beside those noted before; the version is now ours.
+
+    `defaults` are what this version takes for what a task file does not say; None leaves those that were noted.
+    """
     record = _record(workspace)
     known = record.get("files", {}) | {path: sha256_of(content) for path, content in files.items()}
     workspace.state.mkdir(exist_ok=True)
-    text = json.dumps({"version": __version__, "files": dict(sorted(known.items()))}, indent=1)
+    noted = record.get("defaults") if defaults is None else dict(defaults)
+    about = {"version": __version__, "files": dict(sorted(known.items()))}
+    text = json.dumps(about | ({"defaults": noted} if noted is not None else {}), indent=1)
     write_atomic(workspace.state / RECORD, text + "\n")
 
 
@@ -29,6 +34,12 @@ def version_of(workspace: Workspace) -> str | None:
     """Return the version that wrote the files last; None where an earlier one began the session, which told nobody."""
     version = _record(workspace).get("version")
     return version if isinstance(version, str) else None
+
+
+def defaults_of(workspace: Workspace) -> dict[str, object] | None:
+    """Return the defaults that were noted last; None where the version that began the session noted none."""
+    noted = _record(workspace).get("defaults")
+    return noted if isinstance(noted, dict) else None
 
 
 def is_given(workspace: Workspace, path: str, content: bytes, source: str | None) -> bool:

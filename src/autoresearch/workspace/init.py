@@ -29,6 +29,7 @@ from autoresearch.workspace.lost_session import taken
 from autoresearch.workspace.python import Python, check_project, python_of, search_path
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
+from autoresearch.workspace.task_settings import defaults
 from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, free_name
 
 NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
@@ -92,7 +93,7 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
         git.commit(commit, f"autoresearch: task {task.task.name}")
     agent_files.write_helpers(workspace, task, options.goal)
     agent_files.write_for_agents(workspace, git, task)
-    remember(workspace, {name: content for name, content in ours.items() if name != task_file.NAME})
+    remember(workspace, {name: content for name, content in ours.items() if name != task_file.NAME}, defaults())
     untracked = {c.path for c in git.changes() if c.untracked}
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,11 @@ print(json.dumps([sys.executable, "%d.%d.%d" % sys.version_info[:3], found]))
 installs from its folder is found by a finder with a MAPPING, not by a path."""
 
 PROBE_S = 20.0
+
+LEAVE_OUT = "leave out the -I or -E in the command, and begin anew: autoresearch segment"
+
+_ISOLATED = re.compile(r"\bpython[\d.]*(?:\s+-[A-DF-HJ-Za-ln-z]\w*)*\s+-(?!-)\w*[IE]\w*")
+"""A Python that looks at no PYTHONPATH, in a command or a script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,26 @@ def redirected(python: Python | None, workspace: Workspace, snapshot: Path, env:
     given = [place for place in env.get("PYTHONPATH", "").split(os.pathsep) if place]
     rest = [place for place in given if not (Path(place).is_absolute() and ours(place))]
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys([*moved, *rest]))}
+
+
+def past_the_snapshot(workspace: Workspace, task: TaskFile, python: Python | None) -> str | None:
+    """Return that a run would import a package from the workspace and not from the commit that is measured, which
+    `python -I` and `-E` do with one that is installed from there; None where that is not so."""
+    given = [os.path.realpath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    if python is not None:  # of a PYTHONPATH such a Python sees nothing
+        python = replace(python, imports=tuple(p for p in python.imports if os.path.realpath(p) not in given))
+    moved = redirected(python, workspace, Path(), {})
+    if not moved:
+        return None
+    words = _words(task.run.command)
+    texts = [task.run.command, *(_text(workspace.root / word) for word in words if not word.endswith(".py"))]
+    found = next((match for text in texts if (match := _ISOLATED.search(text))), None)
+    if found is None:
+        return None
+    places = ", ".join(dict.fromkeys(moved["PYTHONPATH"].split(os.pathsep)))
+    return (
+        f"`{found[0].strip()}` imports from the workspace ({places}), not from the commit that is measured: {LEAVE_OUT}"
+    )
 
 
 def differs(then: Mapping[str, str], now: Python | None) -> str | None:
