@@ -248,9 +248,7 @@ def _metric(
         raise UsageError(f"the numbers of {commas[0]} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
         but = instead_of_numbers([row for _, row in rows])
-        raise UsageError(
-            f"it has no column of numbers that could be a metric{told}", f"give it a header line: {HEADER}"
-        )
+        raise UsageError(f"it has no column of numbers that could be a metric{but}", f"give it a header line: {HEADER}")
     likely = [c for c in numeric if not is_beside(c)]
     described = columns.index(roles["description"]) if roles["description"] in columns else len(columns)
     before = [c for c in likely if columns.index(c) < described] if roles["memory"] is not None else []
