@@ -192,6 +192,9 @@ def test_repeats_of_one_commit_tell_the_noise_and_few_rows_do_not(tmp_path: Path
     (view,) = audited(tmp_path / "again.tsv", few + again.replace("repeat of x", "y"), None)
     assert view["noise_from"] == "not identifiable", "a commit that is not the row's own tells no noise"
     assert any("6 rows have the commit of another row and other words" in remark for remark in view["remarks"])
+    equal = "".join("b\t0.9\t1\tdiscard\trepeat of x\n" for _ in range(6))
+    (view,) = audited(tmp_path / "equal.tsv", few + equal, None)
+    assert view["noise_from"] == "not identifiable" and any("--noise 0" in remark for remark in view["remarks"])
 
 
 def test_large_relative_gains_are_parts_of_the_value(tmp_path: Path) -> None:

@@ -118,15 +118,18 @@ def weigh(experiments: Sequence[Experiment], metric: Metric, noise: float | None
         remarks.append("the values change by more than a factor of two, so gains and noise are taken as parts of them")
     if repeats.sd is not None and not repeats.sd < HUGE:
         repeats = Noise(None, 0)
-    if repeats.exact and repeats.dof > 1:
-        noise, repeats = 0.0, Noise(None, 0)
-        remarks.append("every repeat gave the same value, so a run is taken to have no noise")
+    if repeats.exact:
+        repeats = Noise(None, 0)
+        remarks.append(
+            "every repeat gave the same value, which tells no noise: with a fixed seed a run is one draw; where values "
+            "depend on no luck (bytes, counts), say so: --noise 0"
+        )
     remarks += doubts(chosen, sign)
     trials = [
         Trial(sign * v, e.status == "keep", max(1, len(e.noise_runs))) for v, e in zip(values, chosen, strict=True)
     ]
     known = Noise(repeats.sd / scale, repeats.dof) if repeats.sd else None
-    origin = "given" if noise else "every repeat was equal" if noise == 0 else origin_of(repeats)
+    origin = "given" if noise is not None else origin_of(repeats)
     try:
         claim = weighed(trials, None if noise is None else noise / scale, repeats=known, rounding=unit / scale)
     except NotIdentifiable as error:
