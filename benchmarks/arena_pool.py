@@ -143,7 +143,7 @@ SAME = (
     ("a larger model to choose from", "(11, 768))  # (layers", "(11, 768), (13, 896))  # (layers"),
     ("smaller heads on a large GPU", "HEAD_DIM = {\"full\": 128,", "HEAD_DIM = {\"full\": 64,"),
     ("another limit of logits on a large GPU", "LOGIT_CAP = {\"full\": 15.0,", "LOGIT_CAP = {\"full\": 20.0,"),
-    ("less memory set aside", "+ loss + 2**29\n", "+ loss + 2**28\n"),
+    ("less memory set aside", "else (1, 2**29)  # of the heap", "else (1, 2**28)  # of the heap"),
     ("the loss in smaller chunks", "(2**20 if machine()", "(2**19 if machine()"),
     ("a smaller constant against division by zero", "keepdim=True) + 1e-6)", "keepdim=True) + 1e-7)"),
     ("likewise of the variance", "    scale = (second + 1e-10).rsqrt()\n", "    scale = (second + 1e-12).rsqrt()\n"),

@@ -155,8 +155,8 @@ def context_of(lab: Lab) -> RunContext:
 def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for_nothing(
     waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab, later, stopped = waiting, [0.0], list[psutil.Process]()
-    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    lab, later, stopped, clock = waiting, [0.0], list[psutil.Process](), time.monotonic
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: clock() + later[0]))
 
     def cut_off(_what: str, _seconds: float) -> None:
         """Once the run waits, stop the worker of Ray above it, and let its lease end; then let the runs end."""
