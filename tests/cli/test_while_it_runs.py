@@ -100,7 +100,7 @@ def test_the_code_of_a_near_miss_is_one_command_away(noisy: Lab) -> None:
     set_base(noisy, 99.9)
     noisy.write("src/new.txt", "new\n")
     told = noisy.call("try", "-m", "nearly").out
-    assert "DISCARD" in told and "autoresearch start 2 (a near miss: go on from it)" in told
+    assert "DISCARD" in told and "autoresearch start 2 (a near miss)" in told
     assert not (noisy.root / "src/new.txt").exists()
     begun = noisy.call("start", "2")
     assert begun.code == 0 and "--asi parent=2" in begun.out

@@ -83,6 +83,6 @@ def test_the_mean_of_a_replicated_experiment_is_that_of_the_runs_it_names() -> N
     unbiased = [run.value for run in e.runs if run.purpose != "screening"]
     assert count == len(unbiased) == 2 and mean == pytest.approx(sum(unbiased) / 2)
     (line,) = beside_incumbent(WHOLE, experiment(WHOLE, 18))
-    assert "+0.022 ±" in line and "over experiment 5, on 5 seeds that both ran" in line
+    assert "+0.022 ±" in line and "over #5, on 5 seeds that both ran" in line
     (other,) = beside_incumbent(WHOLE, experiment(WHOLE, 15))
     assert "on 1 seed that both ran" in other

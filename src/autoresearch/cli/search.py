@@ -145,7 +145,7 @@ def _knob_lines(session: Session, view: View) -> list[str]:
 
 def _lines(session: Session, view: View, description: str, gained: str) -> list[str]:
     best = session.incumbent is not None and session.incumbent.number == view["parent"]
-    parent = "the incumbent" if best else f"{gained} against the mean of its parent"
+    parent = "the incumbent" if best else f"{gained} against its parent's mean"
     lines = [
         f"mode    {view['mode']}: {view['reason']}",
         f"from    experiment {view['parent']}, {parent}: {one_line(description, 100)}",

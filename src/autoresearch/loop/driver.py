@@ -143,7 +143,9 @@ class Driver:
             begun, last = run.begun or now, session.loop.latest or now
             self._hours_before = max(0.0, last - begun - session.loop.steering.paused_s(begun, last)) / 3600
             self.say("going on after an interruption")
-            sweep(Scratch(self.workspace, git_at(self.workspace.root), load(self.workspace.root)).folder)
+            scratch = Scratch(self.workspace, git_at(self.workspace.root), load(self.workspace.root))
+            sweep(scratch.folder)
+            scratch.tidy({proposal.reservation for proposal in session.loop.proposals})
         else:
             names = [agent.name for agent in self.roster.agents]
             append(self.workspace, loop_begin_line(names, self.options.told, session.next_number, now))

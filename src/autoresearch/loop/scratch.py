@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,12 @@ class Scratch:
             answer = json.loads((self.home / "edit.json").read_text(encoding="utf-8"))
             return answer if isinstance(answer, dict) and self.index.exists() else None
         return None
+
+    def tidy(self, taken: Collection[str | None]) -> None:
+        """Remove what a kill has left here, unless it is an answer that is none of those `taken`, by reservation."""
+        answer = self.kept()
+        if answer is None or answer.get("reservation") in taken:
+            self.remove()
 
     # --- what is taken from it ---
 

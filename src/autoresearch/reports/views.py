@@ -91,7 +91,7 @@ def beside_incumbent(session: Session, e: Experiment) -> list[str]:
     if gap is None or old is None or e.segment != session.segment.number:
         return []
     gained, seeds = gain_words(session, gap.gain, gap.error), _seeds_of(gap.same_seeds)
-    return [f"gain       {gained} over experiment {old.number}, {seeds}"]
+    return [f"gain       {gained} over #{old.number}, {seeds}"]
 
 
 def _seeds_of(same: int) -> str:
@@ -256,7 +256,7 @@ def _elsewhere(session: Session) -> list[str]:
 def _close(session: Session, call: View) -> str:
     gained = gain_words(session, call["gain"], call["error"])
     on = _seeds_of(call["same_seeds"])
-    summary = f"experiment {call['experiment']} over experiment {call['against']}: {gained}, {on}; "
+    summary = f"experiment {call['experiment']} over #{call['against']}: {gained}, {on}; "
     if call["command"] is None:
         return f"{summary}too little for this noise"
     return f"{summary}to decide: {call['command']} (at most {call['runs']} runs)"
@@ -285,7 +285,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     gained = gain_words(session, view["gain"], view["gain_error"])
     value = number(session, view["value"])
     lines.append(f"metric    {value}  gain over baseline {gained}  noise {noise_words(session)}")
-    said = f"{gained} over experiment {session.baseline.number}, " if session.baseline else ""
+    said = f"{gained} over #{session.baseline.number}, " if session.baseline else ""
     lines += [f"pairs     {line.removeprefix(said)}" for line in view["beside"]]
     runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
     lines += [f"runs      {', '.join(runs)}"] if runs else []
@@ -368,7 +368,7 @@ def _instead(view: View) -> str:
         start = f"autoresearch start {close[0]} (a near miss), or " if close else ""
         return f"autoresearch next ({view['not_kept_in_a_row']} in a row were not kept), or {start}"
     if number in close:
-        return f"autoresearch start {number} (a near miss: go on from it), or "
+        return f"autoresearch start {number} (a near miss), or "
     return "" if view["status"] == "keep" else f"autoresearch show {number} --diff, or "
 
 
