@@ -50,7 +50,7 @@ def log_lines(session: Session, rows: Sequence[View]) -> list[str]:
         told = ", ".join(f"{one_line(name, 40)} {value}" for name, value in same.items())
         lines.append(f"the same in all: {told}")
     if marked:
-        lines.append("* one run, whose seed may be an easy one; its gain is over the baseline's run of that seed")
+        lines.append("* one run; its gain is over the baseline's run of that seed")
     if session.noise.sd:
         lines.append(f"noise {noise_words(session)}{'' if marked else '; a gain is over the baseline'}")
     return lines
