@@ -68,6 +68,7 @@ def test_the_text_comes_from_its_url_once_and_only_with_the_right_hash(
     assert open_rows(again / "search.bin").shape[1] == 65
 
 
+@pytest.mark.slow
 def test_its_own_model_is_scored_in_bits_per_byte_and_one_that_looks_ahead_is_tampering(
     shakespeare: ModuleType, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
