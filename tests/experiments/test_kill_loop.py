@@ -83,8 +83,9 @@ def test_a_kill_at_each_step_of_the_loop_loses_nothing(lab: Lab) -> None:
     assert {*points} >= STEPS
     check_loop(lab, 0)
     cases = [*range(1, len(points) + 1)] if EVERY else first_of_each(points)
-    last = len(points) - points[::-1].index("after append proposal")  # after which no turn tidies up
-    for at in sorted({*drawn(cases, 0.03, "kills of run"), last}):
+    # The last proposal, after which no turn tidies up, and the last verdict, after which nothing is left to measure.
+    ends = {len(points) - points[::-1].index(f"after append {line}") for line in ("proposal", "run")}
+    for at in sorted({*drawn(cases, 0.03, "kills of run"), *ends}):
         restore()
         (lab.folder.parent / CALLS).unlink(missing_ok=True)
         assert lab.drive(at, *RUN)[-1] == points[at - 1]

@@ -92,9 +92,11 @@ class Driver:
         """
         awake = kept_awake(self.say) if self.awake else contextlib.nullcontext()
         with only_loop(self.workspace), interrupts(), awake, self._slots() as self.lineup:
-            self._begin()
+            goes_on = self._begin()
             before = self._progress()
             try:
+                if goes_on:  # also where nothing is left to do: what the kill has cut short is repaired
+                    self._ready()
                 while True:
                     self._hold()
                     waiting = self._line_up()
@@ -104,7 +106,7 @@ class Driver:
                         self._turn()
             except StopReached as stop:
                 self._end(stop.message)
-                if self._progress() == before:
+                if self._progress() == before and not goes_on:
                     raise
                 return Ended(stop.message, self.session, self._measured(self.session))
             except KeyboardInterrupt:
@@ -128,8 +130,9 @@ class Driver:
 
     # --- its beginning and its end ---
 
-    def _begin(self) -> None:
-        """Say in the journal that the loop begins; after a kill it goes on as the one that was begun."""
+    def _begin(self) -> bool:
+        """Say in the journal that the loop begins; after a kill it goes on as the one that was begun, which is
+        returned."""
         for agent in self.roster.left:
             why = agent.ready()
             if why is not None:
@@ -146,9 +149,10 @@ class Driver:
             scratch = Scratch(self.workspace, git_at(self.workspace.root), load(self.workspace.root))
             sweep(scratch.folder)
             scratch.tidy({proposal.reservation for proposal in session.loop.proposals})
-        else:
-            names = [agent.name for agent in self.roster.agents]
-            append(self.workspace, loop_begin_line(names, self.options.told, session.next_number, now))
+            return True
+        names = [agent.name for agent in self.roster.agents]
+        append(self.workspace, loop_begin_line(names, self.options.told, session.next_number, now))
+        return False
 
     def _end(self, reason: str) -> None:
         append(self.workspace, loop_end_line(one_line(reason, 400), self.times.wall()))
