@@ -12,6 +12,7 @@ from lab import INIT, Called, Lab, new_repo
 from autoresearch.exchange.audit import audit_files
 from autoresearch.exchange.audit_replay import FIRST_SEED, Comparison, remeasure, settled
 from autoresearch.journal import events
+from autoresearch.system import clock
 
 SCRIPTS = (
     "echo METRIC total_ms=$(( 1000 + AUTORESEARCH_SEED * 37 % 11 ))\n",
@@ -82,7 +83,9 @@ def test_doubtful_changes_are_run_again_in_pairs_the_cheapest_first(night: Night
 
 
 @pytest.mark.slow
-def test_when_the_time_is_up_the_same_command_goes_on_with_what_was_run(night: Night) -> None:
+def test_when_the_time_is_up_the_same_command_goes_on_with_what_was_run(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (log,), _ = audit_files(night.lab.root / "results.tsv", 3.3, None, "lower")
     ticks = itertools.count(1_790_000_000, 60)  # each look at the clock is a minute after the one before
     again = " ".join(("autoresearch", *AGAIN))
@@ -95,6 +98,7 @@ def test_when_the_time_is_up_the_same_command_goes_on_with_what_was_run(night: N
     last = night.lab.session.studies[-1]
     assert last.continues == session.studies[-1].number and last.outcome == "done"
     assert len(night.lab.events("study_run")) == 8, "nothing was run a second time"
+    monkeypatch.setattr(clock, "wall_clock", lambda: next(ticks))
     said = night.replay("--max-hours", "0.0001")
     assert said.code == 0 and f"next        {again}" in said.out
 
