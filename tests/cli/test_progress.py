@@ -8,6 +8,7 @@ import pytest
 from lab import Lab
 
 from autoresearch.cli.progress import Display
+from autoresearch.cli.quickstart import _next
 from autoresearch.experiments.attempt import attempt
 from autoresearch.system.clock import wall_clock
 
@@ -40,3 +41,10 @@ def test_whoever_waits_is_told_which_run_is_made_and_of_how_many(lab: Lab) -> No
     attempt(lab.workspace, "worse", {}, wall_clock, tick=tick)
 
     assert told[0] == "experiment 2: seed 1, run 1 of at most 15: train"
+
+
+def test_the_quickstart_ends_with_what_decides_a_discard_and_not_what_was_kept() -> None:
+    confirm, again = "autoresearch confirm --seeds 2", "autoresearch try --again 5 --pairs 7"
+    told = dict(_next(2, True, {"close_calls": [{"command": confirm}, {"command": None}, {"command": again}]}))
+    assert confirm not in told and "may be a gain" in told[again]
+    assert again not in dict(_next(2, True, {"close_calls": [{"command": confirm}]}))

@@ -93,11 +93,12 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
 
 def _next(experiment: int, kept: bool, status: views.View) -> list[tuple[str, str]]:
     """Return what to do now, and what it is good for."""
-    doubtful = [call for call in status["close_calls"] if call["command"]]
+    commands = [call["command"] or "" for call in status["close_calls"]]
+    doubtful = [command for command in commands if "try --again" in command]  # what was kept is for confirm
     return [
         (f"autoresearch show {experiment} --diff", "what an experiment changed, and how it was judged"),
         *[("autoresearch confirm", "whether the gain holds on fresh seeds and on other data")] * kept,
-        *[(call["command"], "a discard that may be a gain: more pairs of runs tell") for call in doubtful[:1]],
+        *[(command, "a discard that may be a gain: more pairs of runs tell") for command in doubtful[:1]],
         ("autoresearch run --max-hours 1", "more experiments"),
         ('autoresearch try -m "my idea"', "after an edit of train.py"),
         ("autoresearch init ../lab", "a real session: the profile of your hardware, longer runs"),
