@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -34,18 +35,47 @@ class RayLab:
 
     def add(self, **env: str) -> str:
         """Start a node and return its id."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(env) + "\n")
-        self.process.stdin.flush()
-        said = json.loads(self.process.stdout.readline())
+        said = self._ask(env)
         (new,) = said["raylets"].keys() - self.ever
         self.address = said["address"]
         self.raylets[new] = said["raylets"][new]
         self.ever.add(new)
         return str(new)
 
-    def kill(self, node: str) -> None:
+    def _ask(self, env: dict[str, str] | None) -> Any:
+        """Have a node started, if an environment is given; return what there is then."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(env) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def alive(self, node: str) -> bool:
+        """Whether Ray takes a node for alive."""
+        return node in self._ask(None)["alive"]
+
+    def kill_raylet(self, node: str) -> None:
+        """Kill the process of Ray on a node; what it has started may go on."""
         os.kill(self.raylets.pop(node), signal.SIGKILL)
+
+    def kill(self, node: str) -> None:
+        """Kill whatever is at work on a node, as when it loses its power."""
+        for each in self.stop(node):
+            each.kill()
+
+    def stop(self, node: str) -> list[psutil.Process]:
+        """Let everything on a node stand still, as when its network is cut, and return it; it is none of ours then."""
+        raylet = psutil.Process(self.raylets.pop(node))
+        stopped: list[psutil.Process] = []
+        while left := [p for p in [raylet, *raylet.children(recursive=True)] if p not in stopped]:
+            for each in left:  # what is started meanwhile is found in the next round
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.suspend()
+            stopped += left
+        return stopped
+
+    def node(self, begun: str) -> str:
+        """Return the node of a folder that `begun` names."""
+        return next(node for node in self.raylets if node.startswith(begun))
 
     def begun(self) -> dict[str, Path]:
         """Return node -> the folder of the run that waits there."""

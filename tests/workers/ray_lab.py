@@ -2,11 +2,12 @@
 
     python tests/workers/ray_lab.py FOLDER
 
-On loopback, with a head that gives nothing; its nodes use FOLDER for temporary files. Each line on standard input is an
-environment in JSON: a node with one CPU is started in it, and what there is now is printed: the address, and id ->
-process of each node. Of Ray there is what carries out a task, the server of the head and a raylet for each node. The
-dashboard, the log monitor, the autoscaler, and the two agents of each node, which nothing here asks for anything, are
-left out: each is a Python process that costs seconds to start, and works as long as it lives.
+On loopback, with a head that gives nothing; its nodes use FOLDER for temporary files. For each line on standard input,
+an environment in JSON, a node with one CPU is started in it; none for null. What there is now is printed: the address,
+id -> process of each node, and which nodes Ray takes for alive. Of Ray there is what carries out a task, the server of
+the head and a raylet for each node. The dashboard, the log monitor, the autoscaler, and the two agents of each node,
+which nothing here asks for anything, are left out: each is a Python process that costs seconds to start, and works as
+long as it lives.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ CALM = {"enable_metrics_collection": False, "event_stats": False, "task_events_r
         "raylet_check_gc_period_milliseconds": 2000, "kill_idle_workers_interval_ms": 5000,
         "object_manager_timer_freq_ms": 1000, "report_worker_backlog_interval_ms": 5000}  # fmt: skip
 """What Ray does over and over on its own, seldom or never."""
+
+EQUAL = {"worker_niceness": 0}
+"""Ray gives what it starts the least priority but four: beside other work a test would wait for minutes."""
 
 HERE = "127.0.0.2"
 """An address of loopback that Ray does not replace by the machine's own, as it does with 127.0.0.1."""
@@ -76,15 +80,17 @@ def main(folder: str) -> None:
         from ray.cluster_utils import Cluster
 
         without_agents()
-        ways = {**FAST, **PATIENT, **CALM}
+        ways = {**FAST, **PATIENT, **CALM, **EQUAL}
         head = {"num_cpus": 0, "include_log_monitor": False, "no_monitor": True, "_system_config": ways}
         cluster = Cluster(True, head_node_args={**head, **about})
         raylets = {}
         try:
             for line in sys.stdin:
-                node: Any = cluster.add_node(num_cpus=1, env_vars=json.loads(line), **about)
-                raylets[node.node_id] = node.all_processes["raylet"][0].process.pid
-                print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+                if (env := json.loads(line)) is not None:
+                    node: Any = cluster.add_node(num_cpus=1, env_vars=env, **about)
+                    raylets[node.node_id] = node.all_processes["raylet"][0].process.pid
+                alive = [each["NodeID"] for each in cluster.global_state.node_table() if each["Alive"]]
+                print(json.dumps({"address": cluster.address, "raylets": raylets, "alive": alive}), flush=True)
         finally:
             cluster.shutdown()
 

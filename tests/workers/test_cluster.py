@@ -129,6 +129,14 @@ def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluste
 
 
 @pytest.mark.sampled(0.4)
+def test_when_ray_alone_is_killed_on_a_machine_each_run_has_its_one_value(waiting: Lab, cluster: RayLab) -> None:
+    process = two(waiting, cluster)
+    cluster.kill_raylet(next(iter(cluster.raylets)))
+    cluster.go()
+    came_out_well(waiting, process)
+
+
+@pytest.mark.sampled(0.4)
 def test_when_the_engine_is_killed_nothing_goes_on_and_the_next_command_makes_it_again(
     waiting: Lab, cluster: RayLab
 ) -> None:
@@ -178,6 +186,44 @@ def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for
         stopped[0].resume()
         late = list[Ended]()
         wait_for(lambda: late.extend(workers.poll(0.1)) or workers.slots == 2, "the end of the late attempt")
+        assert late == [] and result.read_bytes() == before and [*result.parent.parent.iterdir()] == [result.parent]
+        assert pool.measure(RunSpec(commit, 1, 2, lab.workspace.run_dir(1, 2))).value == 102.0
+    finally:
+        workers.close()
+
+
+@pytest.mark.sampled(0.4)
+def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_nothing(
+    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition is simulated by stopping everything on a machine for longer than Ray waits for its heartbeats."""
+    lab, later, clock = waiting, [0.0], time.monotonic
+    cut, stopped = list[str](), list[psutil.Process]()
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: clock() + later[0]))
+
+    def cut_off(_what: str, _seconds: float) -> None:
+        """Once the run waits, cut its machine off, and let its lease end; then let the run on the other machine end."""
+        if not cut and len(cluster.begun()) == 1:
+            cut.append(cluster.node(next(iter(cluster.begun()))))
+            stopped.extend(cluster.stop(cut[0]))
+            later[0] = 2 * pool_module.GRACE_S
+        elif len(cluster.begun()) == 2:
+            cluster.go()
+
+    workers = RayWorkers(context_of(lab), cluster.address)
+    pool = Pool(workers, 1.0, tick=cut_off)
+    commit = lab.git("rev-parse", "HEAD")
+    try:
+        made = pool.measure(RunSpec(commit, 1, 1, lab.workspace.run_dir(1, 1)))
+        assert (made.outcome, made.value) == ("ok", 101.0)
+        result = lab.workspace.run_dir(1, 1) / "result.json"
+        before = result.read_bytes()
+        wait_for(lambda: not cluster.alive(cut[0]), "the end of its heartbeats")
+        assert workers.slots == 1, "what stands still is no free slot"
+        for each in reversed(stopped):
+            each.resume()
+        late, raylet = list[Ended](), stopped[0]
+        wait_for(lambda: late.extend(workers.poll(0.1)) or not lives(raylet), "the end of a machine that Ray gave up")
         assert late == [] and result.read_bytes() == before and [*result.parent.parent.iterdir()] == [result.parent]
         assert pool.measure(RunSpec(commit, 1, 2, lab.workspace.run_dir(1, 2))).value == 102.0
     finally:

@@ -59,6 +59,15 @@ def run(
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other proposals.")] = 0,
     workers: jobs.Workers = "",
+    aa_every: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="After N experiments, put the best code through a verdict against itself.",
+            show_default="20 with several workers, else 0: never",
+        ),
+    ] = None,
     detach: jobs.Flag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -78,6 +87,7 @@ def run(
     if detach:
         line = jobs.words("run", agent=agent, strategy=strategy or None, seed=seed or None, workers=workers or None)
         line += jobs.words("", **{"max-experiments": max_experiments, "max-hours": max_hours, "max-usd": max_usd})[1:]
+        line += jobs.words("", **{"aa-every": aa_every})[1:]
         jobs.detach(workspace, line, as_json)
         return
     from autoresearch.loop.driver import Driver
@@ -86,7 +96,7 @@ def run(
 
     if strategy:
         strategies.load(strategy)
-    options = Options(max_experiments, max_hours, max_usd, strategy, seed, workers, agent)
+    options = Options(max_experiments, max_hours, max_usd, strategy, seed, workers, aa_every, agent)
     agents = agents_of(agent)
     with Display() as display:
 

@@ -15,7 +15,7 @@ from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import AUDIT, FINALIZE, Study
+from autoresearch.journal.study import AA, AUDIT, FINALIZE, Study
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.orphans import end_run
 from autoresearch.runs.spec import SEARCH
@@ -116,6 +116,8 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
         append(workspace, study_end_line(study.number, "done", {}, now))
         return None
     append(workspace, study_end_line(study.number, "interrupted", {"runs": runs}, now))
+    if study.what == AA:
+        return "an A/A candidate was interrupted; the loop makes another one"
     return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {_same_again(study)}"
 
 

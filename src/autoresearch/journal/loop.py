@@ -17,7 +17,7 @@ DROPPED = ("refused", "failed", "skipped", "given_up")
 
 RUN = "autoresearch run"
 
-_ASKED = ("agent", "strategy", "max_experiments", "max_hours", "max_usd", "seed", "workers")
+_ASKED = ("agent", "strategy", "max_experiments", "max_hours", "max_usd", "seed", "workers", "aa_every")
 """Options of `run` that make it the same again."""
 
 

@@ -1,5 +1,5 @@
-"""Studies: runs that decide nothing on the branch (`confirm`, `replicate`, `ablate`, `finalize`, `audit`), with a line
-before and after."""
+"""Studies: runs that decide nothing on the branch (`confirm`, `replicate`, `ablate`, `finalize`, `audit`, and the A/A
+candidates of `run`), with a line before and after."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ FINALIZE = "finalize"
 AUDIT = "audit"
 """The study that runs doubtful changes of another log again."""
 
+AA = "aa"
+"""The study that puts the incumbent's own code through the verdict of a change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -23,7 +26,7 @@ class Study:
 
     number: int
     what: str
-    """confirm, replicate, ablate, finalize or audit."""
+    """confirm, replicate, ablate, finalize, audit or aa."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for: all that is needed to go on with it after a kill."""
     split: str = "search"

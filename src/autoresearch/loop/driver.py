@@ -21,6 +21,7 @@ from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.loop_events import loop_begin_line, loop_end_line, proposal_line
 from autoresearch.journal.session import Session
+from autoresearch.journal.study import Study
 from autoresearch.loop.agents.base import Agent
 from autoresearch.loop.agents.client import sweep
 from autoresearch.loop.awake import Times, kept_awake
@@ -34,6 +35,7 @@ from autoresearch.loop.roster import Roster
 from autoresearch.loop.scratch import Scratch
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
+from autoresearch.studies.aa import aa_candidate, due, interval
 from autoresearch.system.git import git_at
 from autoresearch.workspace.lock import lock, only_loop
 from autoresearch.workspace.session_journal import append, load_session
@@ -100,7 +102,9 @@ class Driver:
                 while True:
                     self._hold()
                     waiting = self._line_up()
-                    if waiting and not self._may_propose(len(waiting)):
+                    if due(self.session, interval(self.options.aa_every, self.lineup.width)):
+                        self._aa()
+                    elif waiting and not self._may_propose(len(waiting)):
                         self._measure(waiting[0])
                     else:
                         self._turn()
@@ -293,6 +297,22 @@ class Driver:
         self.roster.waited_for = agent
 
     # --- measuring ---
+
+    def _aa(self) -> None:
+        """Put the incumbent's own code through a verdict against itself, and say what that was."""
+        self.accounts.experiment = self.session.incumbent.number if self.session.incumbent else 0
+
+        def made() -> Study | None:
+            return aa_candidate(
+                self.workspace, self.times.wall, self.options.again, tick=self.tick, meter=self.accounts.device,
+                workers=self.lineup.asked,
+            )  # fmt: skip
+
+        study = patiently(self.workspace, made, self._rest)
+        if study is not None:
+            kept, why = study.result.get("kept"), one_line(str(study.result.get("reason", "")), 200)
+            told = study.outcome if kept is None else "would have been kept" if kept else "would not have been kept"
+            self.say(f"    A/A of experiment {study.about['experiment']}: {told} ({why})")
 
     def _measure(self, proposal: LoopProposal) -> None:
         """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""

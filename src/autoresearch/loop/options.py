@@ -22,6 +22,8 @@ class Options:
     """Another one draws other proposals, where an agent draws."""
     workers: str = ""
     """The slots that make the runs, as `--workers` names them; empty is one run at a time, in this process."""
+    aa_every: int | None = None
+    """Experiments between two A/A candidates; 0 for none, None where the number of slots says it."""
     agent: str = ""
     """Who proposes, as it was typed; empty when nobody has typed it."""
 

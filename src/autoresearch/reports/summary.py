@@ -18,6 +18,7 @@ from autoresearch.journal.session import Session
 from autoresearch.journal.study import LOCKED, Study
 from autoresearch.reports.comparison import difference
 from autoresearch.reports.figures import bars, duration, finished
+from autoresearch.reports.luck import aa_view, aa_words
 from autoresearch.reports.views import View, brief_view, gain_words, number, unit
 from autoresearch.search.families import Families, family_of
 from autoresearch.search.history import candidates, near_misses, step, yields
@@ -231,6 +232,8 @@ def loop_quality(session: Session, false_keeps: View | None) -> list[tuple[str, 
         low, high = (f"{100 * end:.0f}" for end in false_keeps["interval"])
         found = f"{false_keeps['false_keeps']} of {false_keeps['experiments']} (95 % interval {low} to {high} %)"
         rows.append(("changes of nothing that were kept (selftest)", found))
+    live = aa_view(session)
+    rows += [("A/A: the unchanged best code against itself", aa_words(live))] if live is not None else []
     budget = math.fsum([e.alpha for e in session.experiments])
     rows += [("chance that luck was kept so far, at most", f"{budget:.2g}")] if budget else []
     return rows

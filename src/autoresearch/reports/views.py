@@ -13,6 +13,7 @@ from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
+from autoresearch.reports.luck import aa_view, aa_words
 from autoresearch.reports.time_left import running_words, time_words
 from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
 from autoresearch.statistics.locked import LockedReads
@@ -147,6 +148,7 @@ def status_view(session: Session, running: View | None, budget: float | None = N
         "hardware": session.hardware or None,
         "close_calls": [asdict(call) for call in close_calls(session)],
         "night_alpha": None if budget is None else {"budget": budget, "spent": session.alpha_spent},
+        "aa": aa_view(session),
         "locked_uses": len(session.locked),
         "locked_left": LockedReads(len(session.locked)).left,
         "confidence": session.confidence,
@@ -226,6 +228,8 @@ def status_lines(session: Session, view: View) -> list[str]:
     if view["night_alpha"]:
         spent, budget = view["night_alpha"]["spent"], view["night_alpha"]["budget"]
         lines.append(f"night_alpha  {spent:.2g} of {budget:g} spent: the chance that luck was kept so far, at most")
+    if view["aa"]:
+        lines.append(f"A/A          {aa_words(view['aa'])}")
     if view["locked_uses"]:
         lines.append(f"locked       {locked_words(view['locked_uses'])}")
     lines += [f"{'spent' if not at else '':<13}{line}" for at, line in enumerate(costs.spent_lines(session))]

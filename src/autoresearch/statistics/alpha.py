@@ -31,3 +31,11 @@ def alpha_at(look: int, rules: Rules, spent: float = 0.0) -> float:
 def spent_on(looks: int, rules: Rules, spent: float = 0.0) -> float:
     """Return what this many looks at one candidate have spent."""
     return sum(alpha_at(look, rules, spent) for look in range(1, looks + 1))
+
+
+def chance_of_luck(rules: Rules, spent: float = 0.0) -> float | None:
+    """Return how likely a change without effect is kept at most; None where one noisy run decides, which bounds
+    nothing."""
+    if rules.exact:
+        return 0.0
+    return None if rules.policy == "greedy" else spent_on(rules.seeds, rules, spent)

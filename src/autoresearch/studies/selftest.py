@@ -15,8 +15,7 @@ from autoresearch.experiments.recovery import SELFTEST, laboratory, recover
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
 from autoresearch.runs.spec import Tick
-from autoresearch.statistics.confirmation import LEVEL
-from autoresearch.statistics.distributions import beta_quantile
+from autoresearch.statistics.rates import interval_of
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.git import Git
@@ -41,10 +40,8 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The exact interval of the rate (Clopper and Pearson, 1934), from 0 to 1."""
-        k, n, tail = self.kept, self.experiments, (1 - LEVEL) / 2
-        low = beta_quantile(tail, k, n - k + 1) if k else 0.0
-        return low, beta_quantile(1 - tail, k + 1, n - k) if k < n else 1.0
+        """The exact interval of the rate, from 0 to 1."""
+        return interval_of(self.kept, self.experiments)
 
     def as_view(self) -> dict[str, Any]:
         return {"policy": self.policy, "experiments": self.experiments, "false_keeps": self.kept, "runs": self.runs,

@@ -46,6 +46,8 @@ class StudyRunner:
     """Commit -> how fast its runs were, of those that are made now."""
     disturbed: list[str] = field(default_factory=list)
     """What was seen of a machine that disturbed a run: it was made again."""
+    beside: list[Speed] = field(default_factory=list)
+    """How fast earlier runs of the code that it looks at were, where that is known."""
     most: int = 1
     """How many runs it has at most."""
     exactly: bool = True
@@ -84,7 +86,7 @@ class StudyRunner:
         turn = Turn(what, begun, max(self.most, begun), self.exactly, self.run_s)
         spec = self._spec(commit, experiment, seed, turn)
         own = self.speeds.setdefault(commit, [])
-        beside = [speed for other, speeds in self.speeds.items() if other != commit for speed in speeds]
+        beside = self.beside + [s for other, speeds in self.speeds.items() if other != commit for s in speeds]
         done, seen = measure_undisturbed(self.context, spec, own, beside, self.clock, study=self.study.number)
         own.append(speed_of(done))
         self.disturbed.extend(seen)
