@@ -53,7 +53,7 @@ def main() -> None:
     for _ in range(args.runs):
         with other_work(WORK.get(args.beside, ())):
             rows.append({"beside": args.beside or "", **run(args.options)})
-        print(json.dumps(rows[-1]), flush=True)
+        print(json.dumps({**rows[-1], "why": ""}), rows[-1]["why"], sep="\n", flush=True)
         if args.out:
             with args.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
@@ -92,6 +92,7 @@ def run(options: list[str]) -> dict[str, Any]:
         "folders": folders,
         "skipped": {reason: int(count) for count, reason in re.findall(r"^ +(\d+)  (.+)$", text, re.M)},
         "failed": re.findall(r"^(?:FAILED|ERROR) (.+)$", text, re.M),
+        "why": "".join(re.findall(r"^=+ (?:FAILURES|ERRORS) =+\n.*?(?=^CPU seconds)", text, re.M | re.S)),
         "longest": [f"{float(s):.1f} s {name}" for s, name in slow if float(s) > LONG_S],
         "bytecode": "off" if os.environ.get("PYTHONDONTWRITEBYTECODE") else "on",
     }
