@@ -5,7 +5,8 @@
 Driver, engine, git, journal and the `anthropic` package are the real ones; the model is a server on loopback. Where
 only waiting happens a clock is set forward instead: a run counts RUN_S seconds, an answer ANSWER_S, a hang what the
 proposal was given, a limit what it says. The agents are `anthropic,sampler`, so that the second has the machine while
-the first must rest or is gone. Whoever would repair a login or raise a cap comes half an hour later, ends the loop with Ctrl-C, and types `run` again.
+the first must rest or is gone. Whoever would repair a login or raise a cap comes half an hour later, ends the loop with
+Ctrl-C, and types `run` again.
 """
 
 from __future__ import annotations
