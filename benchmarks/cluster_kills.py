@@ -12,6 +12,7 @@ there; the same command with another --first, which is the seed of a block, goes
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -80,9 +81,13 @@ def block(lab: Lab, cluster: RayLab, party: str, number: int, seeds: int) -> dic
     while not cluster.begun() and process.poll() is None:
         time.sleep(0.05)
     time.sleep(rng.uniform(0, SPAN_S))
-    killed = victim(party, rng, cluster, engine) if process.poll() is None else None
-    if killed is not None:
-        killed.kill()
+    killed = None
+    if process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            found = victim(party, rng, cluster, engine)
+            if found is not None:
+                found.kill()
+                killed = found
     again = 0
     while True:
         said = process.communicate()[0].decode()

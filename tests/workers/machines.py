@@ -28,6 +28,8 @@ class RayLab:
     raylets: dict[str, int] = field(default_factory=dict)
     """Node -> its process, for those that live."""
     ever: set[str] = field(default_factory=set)
+    disks: list[Path] = field(default_factory=list)
+    """Other folders for temporary files than that of the cluster, of nodes that were started with one."""
 
     @property
     def workers(self) -> tuple[str, str]:
@@ -36,6 +38,7 @@ class RayLab:
     def add(self, **env: str) -> str:
         """Start a node and return its id."""
         said = self._ask(env)
+        self.disks += [Path(env["TMPDIR"])] if "TMPDIR" in env else []
         (new,) = said["raylets"].keys() - self.ever
         self.address = said["address"]
         self.raylets[new] = said["raylets"][new]
@@ -60,7 +63,8 @@ class RayLab:
     def kill(self, node: str) -> None:
         """Kill whatever is at work on a node, as when it loses its power."""
         for each in self.stop(node):
-            each.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with the one that started it
+                each.kill()
 
     def stop(self, node: str) -> list[psutil.Process]:
         """Let everything on a node stand still, as when its network is cut, and return it; it is none of ours then."""
@@ -79,7 +83,7 @@ class RayLab:
 
     def begun(self) -> dict[str, Path]:
         """Return node -> the folder of the run that waits there."""
-        found = self.folder.glob("autoresearch-*/*/tree/.autoresearch/slots/0/train/here")
+        found = self._found("autoresearch-*/*/tree/.autoresearch/slots/0/train/here")
         return {path.parents[5].name.split("-")[1]: path.parent for path in found}
 
     def programs(self) -> list[psutil.Process]:
@@ -91,9 +95,13 @@ class RayLab:
                 found.append(each)
         return found
 
-    def go(self) -> None:
-        for place in self.folder.glob("autoresearch-*/*/tree/.autoresearch"):
+    def go(self, *disks: Path) -> None:
+        """Let the runs end that wait; with folders for temporary files, those of nodes that have these."""
+        for place in self._found("autoresearch-*/*/tree/.autoresearch", *disks):
             (place / "GO").touch()
+
+    def _found(self, pattern: str, *disks: Path) -> list[Path]:
+        return [path for folder in disks or (self.folder, *self.disks) for path in folder.glob(pattern)]
 
 
 @contextlib.contextmanager

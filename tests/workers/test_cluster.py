@@ -26,6 +26,7 @@ from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.system.git import Git
 from autoresearch.workers import pool as pool_module
 from autoresearch.workers.base import Ended
+from autoresearch.workers.board import workers_view
 from autoresearch.workers.cluster.ray_workers import RayWorkers
 from autoresearch.workers.pool import Pool
 from autoresearch.workspace.python import python_of
@@ -134,6 +135,28 @@ def test_when_ray_alone_is_killed_on_a_machine_each_run_has_its_one_value(waitin
     cluster.kill_raylet(next(iter(cluster.raylets)))
     cluster.go()
     came_out_well(waiting, process)
+
+
+@pytest.mark.sampled(0.4)
+@pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_machine_whose_disk_fills_up_has_its_run_made_on_another(waiting: Lab, cluster: RayLab) -> None:
+    disk = cluster.folder / "small"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        cluster.kill(next(iter(cluster.raylets)))
+        small = cluster.add(TMPDIR=str(disk), AUTORESEARCH_CACHE=str(cluster.folder / "data"))
+        process = two(waiting, cluster)
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "ballast").write_bytes(bytes(2**25))
+        cluster.go(disk)
+        wait_for(lambda: (workers_view(waiting.workspace) or {}).get("queue") == 1, "its run, which waits again")
+        cluster.go()
+        came_out_well(waiting, process)
+        cluster.kill(small)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 @pytest.mark.sampled(0.4)
