@@ -4,9 +4,10 @@
 
 A session measures a candidate on several seeds and keeps what pairs of runs tell. The one-seed view of it is what most
 published tables are: the first run of each experiment, and each that is better than all before it is kept. That view is
-audited without the noise being given. Beside it stands what the session knew and the view does not: the noise of a run,
-which of those changes its seeds kept, and the same gain from the other runs of both ends (`by other runs`), which did
-not choose them. Each segment of a journal is a row; without JOURNAL those of this repository are read.
+audited without a noise, and with the noise that the session's seeds told. Beside it stands what the session knew and
+the view does not: which of those changes its seeds kept, and the same gain from the other runs of both ends (`by other
+runs`), which did not choose them. Each segment of a journal has two rows; without JOURNAL those of this repository are
+read.
 """
 
 from __future__ import annotations
@@ -68,16 +69,20 @@ def by_other_runs(first: Experiment, last: Experiment, metric: Metric) -> tuple[
     return gain, error, sum(map(len, sides))
 
 
-def row_of(name: str, experiments: Sequence[Experiment], metric: Metric, studies: Sequence[Any]) -> dict[str, Any]:
-    """Return one row of the table."""
+def row_of(
+    name: str, experiments: Sequence[Experiment], metric: Metric, studies: Sequence[Any], *, given: bool
+) -> dict[str, Any] | None:
+    """Return one row of the table, with the noise `given` or not; None where the seeds do not tell one to give."""
     view = one_seed(experiments, metric)
     kept = [e for e in view if e.status == "keep"]
     whole = {e.number: e for e in experiments}
-    found = weigh(view, metric)
     noise = pooled([[*e.noise_runs] for e in experiments if len(e.noise_runs) > 1])
+    if given and not noise.sd:
+        return None
+    found = weigh(view, metric, noise.sd if given else None)
     row: dict[str, Any] = {
         "session": name, "metric": metric.name, "experiments": len(view), "kept": len(kept) - 1,
-        "kept_by_seeds": sum(whole[e.number].status == "keep" for e in kept[1:]), "noise": noise.sd,
+        "kept_by_seeds": sum(whole[e.number].status == "keep" for e in kept[1:]), "noise": noise.sd if given else None,
         "reason": found.reason or None,
     }  # fmt: skip
     if found.claim is not None:
@@ -93,14 +98,14 @@ def row_of(name: str, experiments: Sequence[Experiment], metric: Metric, studies
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of one journal: each segment in which something was measured."""
-    session, rows = read(path), []
+    """Return the rows of one journal: two of each segment in which something was measured."""
+    session, rows = read(path), list[dict[str, Any] | None]()
     parts = {e.segment for e in session.experiments}
     for part in sorted(parts):
         own = [e for e in session.experiments if e.segment == part]
         name = path.stem + (f", segment {part}" if len(parts) > 1 else "")
-        rows.append(row_of(name, own, session.metric, session.studies))
-    return rows
+        rows += [row_of(name, own, session.metric, session.studies, given=given) for given in (False, True)]
+    return [row for row in rows if row is not None]
 
 
 def told(row: dict[str, Any]) -> str:
@@ -128,7 +133,7 @@ def main() -> None:
     if args.json:
         print(json.dumps(rows, indent=1))
         return
-    print("| session | experiments | kept by one seed | of them by the seeds | noise | noise said | claimed "
+    print("| session | experiments | kept by one seed | of them by the seeds | noise given | noise said | claimed "
           "| expected (90 %) | by other runs | confirmed |")  # fmt: skip
     print("|---|--:|--:|--:|--:|--:|--:|---|---|---|")
     print("\n".join(map(told, rows)))

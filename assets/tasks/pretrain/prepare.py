@@ -60,9 +60,7 @@ class Options:
     shards: int = field(default=0, metadata={"help": "training shards of climbmix; 0 is the profile's own number"})
     seq_len: int = field(default=0, metadata={"help": "tokens of a row; what was tokenised before is packed anew"})
     tokenizer: str = field(default="bpe", metadata={"choices": ("bpe", "byte"), "help": "byte: one token a byte"})
-    locked: int = field(
-        default=0, metadata={"help": "which fresh locked split; 0 is the first, held out from the start"}
-    )
+    locked: int = field(default=0, metadata={"help": "which fresh locked split; 0 is the one held out at first"})
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:

@@ -43,9 +43,7 @@ class Options:
     source: str = field(default="python", metadata={"help": "shakespeare, python, or the path of text"})
     column: str = field(default="text", metadata={"help": "column or key of the text in parquet and jsonl files"})
     seq_len: int = field(default=0, metadata={"help": "bytes of a row, instead of the profile's"})
-    locked: int = field(
-        default=0, metadata={"help": "which fresh locked split; 0 is the first, held out from the start"}
-    )
+    locked: int = field(default=0, metadata={"help": "which fresh locked split; 0 is the one held out at first"})
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
