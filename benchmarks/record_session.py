@@ -132,7 +132,9 @@ seeds = 7
 first = ["RATE", "WIDTH", "CONTEXT", "BATCH"]
 """
 
-MACHINE = ("env", "hardware", "python", "machine", "disturbance", "load")
+MEASUREMENTS = ("config", "start", "run", "repeat", "study", "study_run", "study_end")
+"""Types of the lines that are copied."""
+MACHINE = ("warnings", "disturbed", "speed", "speeds", "env", "hardware", "python", "machine", "disturbance", "load")
 """Keys of a line that say what it was made on."""
 
 
@@ -157,8 +159,12 @@ def engine(folder: Path, *words: str) -> None:
 
 
 def told(line: str) -> str:
-    """Return a line of the journal without what it says of the machine."""
-    return json.dumps({key: value for key, value in json.loads(line).items() if key not in MACHINE}) + "\n"
+    """Return a line of the journal without what it says of the machine; nothing of one that is no measurement."""
+    found = json.loads(line)
+    kept = {key: value for key, value in found.items() if key not in MACHINE}
+    if "result" in kept:
+        kept["result"] = {key: value for key, value in kept["result"].items() if key not in MACHINE}
+    return json.dumps(kept) + "\n" if found.get("type", "run") in MEASUREMENTS else ""
 
 
 def main() -> None:
