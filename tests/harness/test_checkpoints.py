@@ -69,8 +69,6 @@ def test_each_loader_goes_on_behind_what_it_had_handed_out(make: Any, tmp_path: 
     assert (tmp_path / "run" / "curve.jsonl").read_text() == '{"loss": 1.0}\n'
     kept = os.pread(answer.descriptors[0], 1000, 0)
     assert answer.json() == {"steps": 4} and kept.endswith(b'}\n{"loss": 1.0}\nlearned')
-        b'}\n{"loss": 1.0}\nlearned'
-    )
     for number, count in ((0, 3), (1, 1)):
         _, slots = after.open()
         slot, progress = after.next(number)

@@ -22,7 +22,7 @@ STEPS, LAST = 30, 15
 
 SMALL = {
     "rl": (r"Profile\(2, 64, 4, 800, 128, .3, 4., 10, 30_000, 1000", "Profile(1, 32, 2, 60, 64, (2, 3), 10, 500, 100"),
-    "sft": (r"Profile\(2, 128, 4, 1024, 128, .*, 500, Al", "Profile(1, 32, 2, 300, 64, 2 * 10**5, 20, 16, 100, Al"),
+    "sft": (r"Profile\(2, 128, 4, 1024, 128, .*, 500, Al", "Profile(1, 32, 2, 300, 64, 10**6, 20, 16, 100, Al"),
 }
 SAVE = "        checkpoints.save(progress, step, mean)\n"
 EDITS = {
