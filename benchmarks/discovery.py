@@ -2,11 +2,14 @@
 
     uv run python benchmarks/discovery.py FOLDER --agent sampler [--seed 1] [--minutes 60] [--seconds 20]
     uv run python benchmarks/discovery.py FOLDER --agent replay:benchmarks/edits/pretrain.jsonl
+    uv run python benchmarks/discovery.py FOLDER --task images --experiments 20 [--budget "--steps 150"]
     uv run python benchmarks/discovery.py FOLDER --table
 
-A session is a workspace in FOLDER: profile tiny, the text of the Python installation, a baseline, `run` until its
-minutes are over, then `confirm`, `ablate`, `plot` and `report`. All are the commands that a person types. The same call
-goes on with a session that was ended, and FOLDER/results.jsonl has a line for each that is done.
+A session is a workspace in FOLDER: profile tiny, what the task has offline, a baseline, `run` until its minutes are
+over or its experiments are decided, then `confirm`, `ablate`, `plot` and `report`. All are the commands that a person
+types. With --budget runs are of steps, or of the FLOPs of the task's own file where it is empty: those score the same
+however busy the machine is. The same call goes on with a session that was ended, and FOLDER/results.jsonl has a line
+for each that is done.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the proposals")
     parser.add_argument("--minutes", type=float, default=60, help="of `run`")
     parser.add_argument("--seconds", type=float, default=20, help="training budget of one run")
+    parser.add_argument("--task", default="pretrain")
+    parser.add_argument("--experiments", type=int, help="of `run`, instead of its minutes")
+    parser.add_argument("--budget", help="options of `init` for the budget of a run, instead of --seconds")
     parser.add_argument("--table", action="store_true", help="print what is done as Markdown")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +49,7 @@ def main() -> None:
     os.environ.setdefault("AUTORESEARCH_CACHE", str(args.folder.resolve() / "cache"))
     kind, _, rest = args.agent.partition(":")
     agent = f"{kind}:{Path(rest).resolve()}" if kind == "replay" else args.agent
-    name = f"{kind}-{args.seed}"
+    name = f"{kind}-{args.seed}" if args.task == "pretrain" else f"{args.task}-{kind}-{args.seed}"
     figures = session(args.folder.resolve() / name, agent, args)
     with results.open("a") as file:
         file.write(json.dumps({"name": name, **figures}) + "\n")
@@ -53,13 +59,17 @@ def main() -> None:
 def session(folder: Path, agent: str, args: argparse.Namespace) -> dict[str, Any]:
     """Make a session, or what is missing of it; return its figures."""
     if not (folder / "autoresearch.jsonl").exists():
-        options = ["--profile", "tiny", "--source", "python", "--seconds", f"{args.seconds:g}", "--tag", folder.name]
-        call(folder.parent, "init", str(folder), "--task", "pretrain", *options)
+        budget = ["--seconds", f"{args.seconds:g}"] if args.budget is None else args.budget.split()
+        source = ["--source", "python"] if args.task == "pretrain" else []
+        options = ["--profile", "tiny", *source, *budget, "--tag", folder.name]
+        call(folder.parent, "init", str(folder), "--task", args.task, *options)
     began = time.monotonic()
     if load_session(Workspace(folder)).baseline is None:
         call(folder, "baseline")
-    hours = ["--max-hours", f"{args.minutes / 60:g}"]
-    call(folder, "run", "--agent", agent, "--seed", str(args.seed), *hours, ok=(0, 1, 6))
+    until = ["--max-hours", f"{args.minutes / 60:g}"]
+    if args.experiments is not None:
+        until = ["--max-experiments", str(args.experiments)]
+    call(folder, "run", "--agent", agent, "--seed", str(args.seed), *until, ok=(0, 1, 6))
     ran = time.monotonic() - began
     found = load_session(Workspace(folder))
     confirmed, ablated = None, None

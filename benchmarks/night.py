@@ -3,9 +3,10 @@
     uv run python benchmarks/night.py FOLDER [--hours 6] [--faults 100] [--seed 1] [--markdown]
 
 Driver, engine, git, journal and the `anthropic` package are the real ones; the model is a server on loopback. Where
-only waiting happens a clock is set forward instead: a run counts RUN_S seconds, an answer ANSWER_S, a limit what it
-says. The agents are `anthropic,sampler`, so that the second has the machine while the first must rest or is gone.
-Whoever would repair a login or raise a cap comes half an hour later, ends the loop with Ctrl-C, and types `run` again.
+only waiting happens a clock is set forward instead: a run counts RUN_S seconds, an answer ANSWER_S, a hang what the
+proposal was given, a limit what it says. The agents are `anthropic,sampler`, so that the second has the machine while
+the first must rest or is gone. Whoever would repair a login or raise a cap comes half an hour later, ends the loop with
+Ctrl-C, and types `run` again.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from autoresearch.models.endpoint import Patience
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
-RUN_S, ANSWER_S, HANG_S, PERSON_S, RESTART_S = 60.0, 30.0, 900.0, 1800.0, 10.0
-"""What a run, an answer, a hang, a person who is not there, and a supervisor that starts the loop again take."""
+RUN_S, ANSWER_S, PERSON_S, RESTART_S = 60.0, 30.0, 1800.0, 10.0
+"""What a run, an answer, a person who is not there, and a supervisor that starts the loop again take."""
 
 REAL_HANG_S = 5.0
 """What a proposal that hangs is given of real time."""
@@ -150,7 +151,7 @@ class Paced:
         try:
             edit = self.agent.propose(replace(brief, limit_s=REAL_HANG_S))
         except ProposalFailed as failure:
-            self.clock.forward(HANG_S if "did not answer" in failure.message else ANSWER_S)
+            self.clock.forward(brief.limit_s if "did not answer" in failure.message else ANSWER_S)
             raise
         except AgentGone:
             self.clock.person_at = self.clock.now() + PERSON_S
@@ -167,8 +168,8 @@ class Timed(Accounts):
         self.ours = clock
 
     @contextlib.contextmanager
-    def device(self, limit_s: float) -> Iterator[None]:
-        with super().device(limit_s):
+    def device(self, limit_s: float, experiment: int | None = None) -> Iterator[None]:
+        with super().device(limit_s, experiment):
             yield
             self.ours.forward(RUN_S, busy=True)
 

@@ -1,8 +1,9 @@
 """The test suite several times, quiet or beside other work: passed or not, seconds of the wall, CPU seconds by folder.
 
-    uv run python benchmarks/suite.py --runs 3 [--beside] [--out FILE] [-- PYTEST OPTIONS]
+    uv run python benchmarks/suite.py --runs 3 [--beside [both|disk]] [--out FILE] [-- PYTEST OPTIONS]
 
-With --beside two processes work all the while: one keeps a core busy, one writes, reads and deletes files of 64 MB.
+With --beside two processes work all the while: one keeps a core busy, one writes, reads and deletes files of 64 MB;
+with `--beside disk` the second alone, where something else keeps a core busy anyway.
 Each run is a line of --out as soon as it ends. The table has a row a run; after it stand the tests above 30 s.
 """
 
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,21 @@ while True:
             pass
     os.unlink(path)
 """
+WORK = {"both": (BUSY, DISK), "disk": (DISK,)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--beside", action="store_true", help="beside a busy core and a busy disk")
+    parser.add_argument("--beside", nargs="?", const="both", choices=WORK, help="beside a busy core and a busy disk")
     parser.add_argument("--out", type=Path, help="JSON lines, one a run")
     parser.add_argument("options", nargs="*", help="for pytest")
     args = parser.parse_args()
     rows = []
     for _ in range(args.runs):
-        with other_work() if args.beside else contextlib.nullcontext():
-            rows.append({"beside": args.beside, **run(args.options)})
-        print(json.dumps(rows[-1]), flush=True)
+        with other_work(WORK.get(args.beside, ())):
+            rows.append({"beside": args.beside or "", **run(args.options)})
+        print(json.dumps({**rows[-1], "why": ""}), rows[-1]["why"], sep="\n", flush=True)
         if args.out:
             with args.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
@@ -60,11 +62,10 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def other_work() -> Iterator[None]:
-    """Keep a core and the disk busy; both processes are ended by their numbers."""
+def other_work(programs: Sequence[str]) -> Iterator[None]:
+    """Keep a core or the disk busy; the processes are ended by their numbers."""
     with tempfile.TemporaryDirectory(prefix="autoresearch-busy-") as folder:
-        programs = ([sys.executable, "-c", BUSY], [sys.executable, "-c", DISK, f"{folder}/file"])
-        processes = [subprocess.Popen(program) for program in programs]
+        processes = [subprocess.Popen([sys.executable, "-c", program, f"{folder}/file"]) for program in programs]
         try:
             yield
         finally:
@@ -91,6 +92,7 @@ def run(options: list[str]) -> dict[str, Any]:
         "folders": folders,
         "skipped": {reason: int(count) for count, reason in re.findall(r"^ +(\d+)  (.+)$", text, re.M)},
         "failed": re.findall(r"^(?:FAILED|ERROR) (.+)$", text, re.M),
+        "why": "".join(re.findall(r"^=+ (?:FAILURES|ERRORS) =+\n.*?(?=^CPU seconds)", text, re.M | re.S)),
         "longest": [f"{float(s):.1f} s {name}" for s, name in slow if float(s) > LONG_S],
         "bytecode": "off" if os.environ.get("PYTHONDONTWRITEBYTECODE") else "on",
     }

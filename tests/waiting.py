@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PATIENCE_S = 240.0
+PATIENCE_S = 480.0
 """How long anything may take that a test waits for; many times what it takes on a machine that does other work."""
 
 LOOK_S = 0.01

@@ -182,6 +182,7 @@ def test_lines_of_an_old_mac_are_lines_and_a_log_of_kept_rows_says_what_is_missi
     assert any("no discarded experiments" in remark for remark in view["remarks"])
 
 
+@pytest.mark.slow
 def test_repeats_of_one_commit_tell_the_noise_and_few_rows_do_not(tmp_path: Path) -> None:
     few = HEAD + "a\t1.0\t1\tkeep\tbaseline\nb\t0.9\t1\tkeep\tx\nc\t0.95\t1\tdiscard\ty\n"
     (view,) = audited(tmp_path / "few.tsv", few, None)

@@ -50,6 +50,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_bundle_is_the_same_each_time_without_secrets_and_homes(stack: Lab, at_home: Path, tmp_path: Path) -> None:
     said = f"{VALUE} and {KEY} in {at_home}/data"
     assert stack.call("note", "2", "--asi", f"where={said}").code == 0

@@ -94,6 +94,7 @@ def test_what_a_run_says_of_itself_is_not_trusted_to_be_readable(turn: Any) -> N
     assert running_words({"experiment": 4, "seed": 2, "since": 0, "turn": turn}, 9.0) == "experiment 4, seed 2"
 
 
+@pytest.mark.slow
 def test_every_command_says_the_same_when_only_the_confirmation_is_left(
     make_lab: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

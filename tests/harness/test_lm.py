@@ -33,6 +33,7 @@ def test_what_is_saved_is_loaded_again_and_a_missing_one_is_told(model: lm.GPT, 
         lm.load(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_of_what_counts_and_of_nothing_else() -> None:
     torch.manual_seed(0)
     model = lm.GPT(SIZES)

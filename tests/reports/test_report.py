@@ -239,6 +239,7 @@ def test_a_curve_is_read_line_by_line_and_goes_on_where_it_was() -> None:
     assert len(curve.columns) == 16
 
 
+@pytest.mark.slow
 def test_a_study_whose_result_is_not_what_it_should_be_does_not_stop_the_report(a_night: Workspace) -> None:
     deep: Any = "end"
     for _ in range(200):

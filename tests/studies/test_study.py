@@ -15,6 +15,8 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.statistics.locked import LEAST_SEEDS, PRICES
 
+pytestmark = pytest.mark.slow
+
 TRAIN = 'cat src/base > "$AUTORESEARCH_RUN_DIR/weights"; [ -z "$AUTORESEARCH_SPLIT" ]'
 """Training: the level of the metric, in hundredths, is what the mutable folder says. It is not told any split."""
 
@@ -181,7 +183,6 @@ def test_without_an_evaluator_the_seeds_are_fresh_and_the_report_says_that_the_d
     assert lab.call("confirm", "--split", "locked").code == 5
 
 
-@pytest.mark.slow
 def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab: Maker) -> None:
     broken = 'kill=$(cat "$PWD/../../../../kill" 2> /dev/null); [ "$kill" = $AUTORESEARCH_SEED ] && kill -KILL $$\n'
     lab = make_lab(run={"command": TRAIN, "evaluate": broken + SPREAD})

@@ -13,7 +13,9 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunSpec
 from autoresearch.workers import pool as pool_module
 from autoresearch.workers.base import Attempt, Ended
+from autoresearch.workers.board import Board, workers_view
 from autoresearch.workers.pool import Pool
+from autoresearch.workspace.workspace import Workspace
 
 
 def spec(seed: int, experiment: int = 1) -> RunSpec:
@@ -233,3 +235,13 @@ def test_an_attempt_that_cannot_be_started_leaves_no_lease_and_no_account(two: M
     for _ in range(2):
         with pytest.raises(MachineError, match="no more processes"):
             pool.measure(spec(1))
+
+
+def test_how_busy_the_slots_are_is_known_from_the_first_moment_on(two: Machines, clock: Clock, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.state.mkdir()
+    pool = Pool(two, 60.0, board=Board(workspace))
+    pool.ahead([spec(1)])
+    clock.now += 0.01
+    view = workers_view(workspace)
+    assert view is not None and (view["slots"], view["utilisation"], view["leases"][0]["seed"]) == (2, 0.5, 1)

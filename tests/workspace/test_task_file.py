@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -51,8 +52,13 @@ def is_read(key: str, sources: Mapping[str, str]) -> bool:
         _is_chain(node, {owner, ALSO_CALLED.get((table, file), owner)}, name)
         for file, text in sources.items()
         if name in text
-        for node in ast.walk(ast.parse(text))
+        for node in _nodes(text)
     )
+
+
+@functools.cache
+def _nodes(text: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(text)))
 
 
 def _is_chain(node: ast.AST, owners: set[str], name: str) -> bool:

@@ -54,7 +54,7 @@ def status(as_json: JsonFlag = False) -> None:
     view = views.status_view(session, running, night_alpha_of(workspace.root))
     view["slots"] = [{**{key: run.get(key) for key in ("experiment", "seed", "since")}, "words": running_words(run)}
                      for run in runs]  # fmt: skip
-    view["workers"] = workers_view(workspace, wall_clock())
+    view["workers"] = workers_view(workspace)
     idle = running is None and not is_locked(workspace)
     wrong = problem(workspace, session) if idle else None
     view["wrong"] = wrong and str(wrong)

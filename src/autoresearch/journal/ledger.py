@@ -45,6 +45,15 @@ class Entry:
     usage: Usage = field(default_factory=Usage)
     """What was spent, once that is settled."""
     used_s: float = 0.0
+    began: int | None = None
+    """When it was reserved, seconds since 1970."""
+    ended: int | None = None
+    """When it was settled."""
+
+    @property
+    def took_s(self) -> float | None:
+        """The seconds from one to the other by the wall clock; None where they are not known."""
+        return None if self.began is None or self.ended is None else float(max(0, self.ended - self.began))
 
     @property
     def dollars(self) -> float | None:

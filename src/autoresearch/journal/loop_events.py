@@ -63,7 +63,7 @@ def read_reserve(event: Event) -> Entry:
 
     return Entry(
         _id(event), whole_at(event, "experiment"), text_at(event, "agent") or "", _dollars(event),
-        number_at(event, "device_s") if "device_s" in event else 0.0,
+        number_at(event, "device_s") if "device_s" in event else 0.0, began=seconds_at(event),
     )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def read_settle(event: Event, entry: Entry) -> Entry:
     )
     usage = Usage(text_at(event, "model") or "", read, cached, written, output, _dollars(event))
     used = number_at(event, "device_s") if "device_s" in event else 0.0
-    return replace(entry, settled=True, usage=usage, used_s=used)
+    return replace(entry, settled=True, usage=usage, used_s=used, ended=seconds_at(event))
 
 
 def _id(event: Event) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from autoresearch.errors import PreconditionError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.loop.agents.base import Brief
+from autoresearch.loop.agents.base import PROPOSAL_S, Brief
 from autoresearch.loop.scratch import Scratch
 from autoresearch.search import ideas as backlog
 from autoresearch.search import strategies
@@ -73,7 +73,7 @@ def _elsewhere(session: Session, proposed: Proposal, families: Families) -> Prop
 
 def brief_of(
     workspace: Workspace, session: Session, task: TaskFile, scratch: Scratch, plan: Plan, *,
-    repair: str = "", seed: int = 0, limit_usd: float | None = None,
+    repair: str = "", seed: int = 0, limit_s: float = PROPOSAL_S, limit_usd: float | None = None,
 ) -> Brief:  # fmt: skip
     """Return what an agent is told of its turn."""
     steering, proposal = session.loop.steering, plan.proposal
@@ -94,6 +94,7 @@ def brief_of(
         ideas=tuple(one_line(idea.text, 300) for idea in ideas),
         repair=repair,
         seed=dice.getrandbits(32),
+        limit_s=limit_s,
         limit_usd=limit_usd,
     )
 

@@ -18,6 +18,7 @@ from autoresearch.loop.checked import Checked, answer_of, usage_of
 from autoresearch.loop.guarded import at_most
 from autoresearch.loop.ledger import Accounts, dollars_left
 from autoresearch.loop.options import Options
+from autoresearch.loop.patience import patience
 from autoresearch.loop.proposals import REPLACED, Plan, brief_of, plan
 from autoresearch.loop.roster import Roster, rest_until
 from autoresearch.loop.scratch import Refused, Scratch
@@ -83,8 +84,9 @@ class Turns:
         """Ask an agent for an edit and keep account of it; return its answer, or None when none can be used."""
         session, workspace = self.session, self.workspace
         left = dollars_left(session, context.task.stop.max_usd, self.options.max_usd)
+        limit_s = patience(session, agent.name)
         brief = brief_of(workspace, session, context.task, scratch, asked,
-                         repair=repair, seed=self.options.seed, limit_usd=left)  # fmt: skip
+                         repair=repair, seed=self.options.seed, limit_s=limit_s, limit_usd=left)  # fmt: skip
         cost = _price(agent, brief)
         if left is not None and (cost is None or cost > left):
             self._cannot_pay(agent, cost, left)

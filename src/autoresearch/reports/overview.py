@@ -79,7 +79,7 @@ def state_of(workspace: Workspace, session: Session, task: TaskFile | None, now:
     """Return whether the session runs, has stopped or waits, and why, in a sentence."""
     running = current_run(workspace)
     if running is not None:
-        slots = workers_view(workspace, now)
+        slots = workers_view(workspace)
         beside = f" {workers_words(slots)}." if slots is not None else ""
         return {"what": "running", "text": f"Running: {running_words(running, now)}.{beside}"}
     if is_locked(workspace):

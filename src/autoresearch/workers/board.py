@@ -39,7 +39,7 @@ class Board:
             for spec, begun, number in leases
         ]
         about = {"pid": os.getpid(), "created": created(os.getpid()), "slots": slots, "leases": held, "queue": queue,
-                 "began": int(wall - (now - self.began)), "busy_s": round(busy, 1), "at": int(wall)}  # fmt: skip
+                 "began": self.began, "busy_s": busy, "at": now}  # fmt: skip
         with contextlib.suppress(OSError):
             write_atomic(_file(self.workspace), json.dumps(about), durable=False)
 
@@ -47,9 +47,10 @@ class Board:
         _file(self.workspace).unlink(missing_ok=True)
 
 
-def workers_view(workspace: Workspace, now: float) -> dict[str, Any] | None:
+def workers_view(workspace: Workspace) -> dict[str, Any] | None:
     """Return slots, leases, queue and utilisation (of the time since the first attempt) of the command that has slots
     now; None when none has."""
+    now = time.monotonic()  # the same for every process of a machine, and no setting of the clock moves it
     try:
         about = json.loads(_file(workspace).read_text())
         if not alive(about["pid"], about["created"]):
