@@ -136,7 +136,10 @@ def test_two_places_of_one_name_are_told_with_the_option_for_each(repo: Repo) ->
     repo.write(".gitignore", "a.json\n")
     done = trial(repo, script, "--metric", "val_loss")
     assert done.code == 5 and done.err.count("--pattern") == 3 and done.err.count("--file a.json --key val_loss") == 1
-    assert "3 places could be meant by val_loss" in done.err
+    *places, refusal = [line for line in done.err.splitlines() if "val_loss" in line]
+    assert [line.split(" in ")[0] for line in places] == ["place      0.75", "place      0.5", "place      0.5"]
+    assert "3 places could be meant by val_loss: 0.75 in standard output (epoch 1: val_loss 0.75), 0.5" in refusal
+    assert all(len(line) < 300 for line in places) and len(refusal.partition("; say which")[0]) < 300
 
 
 def test_ignored_files_that_the_trial_opens_are_linked_but_for_secrets_and_what_it_writes(repo: Repo) -> None:

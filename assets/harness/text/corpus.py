@@ -64,6 +64,8 @@ class Corpus:
     """Whether documents of the source are pieces already, and only the longest are cut."""
     column: str = "text"
     """Of parquet and jsonl files."""
+    fresh: int = 0
+    """Which fresh locked split it has; 0 is the first, which every preparation begins with."""
 
     def prepare(self, force: bool = False) -> Path:
         """Make the data unless it is there and its source unchanged. Returns its folder.
@@ -97,7 +99,7 @@ class Corpus:
         """(split, text, UTF-8 bytes) of each document. One longer than a thousandth of the source is cut, so that one
         big file has splits too."""
         longest = BLOCK if self.whole else min(BLOCK, max(total // 1000, min(4096, total // 100), 64))
-        return documents(files, self.column, self.share(total), longest)
+        return documents(files, self.column, self.share(total), longest, self.fresh)
 
     def tokenize(self, files: dict[Path, int]) -> dict[str, dict[str, int]]:
         """Write tokenizer.json, and for each group of files NUMBER-SPLIT.bin and, last, NUMBER.json, the group's

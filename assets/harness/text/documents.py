@@ -16,6 +16,11 @@ SPLITS = ("train", "search", "locked", "control")
 """`control` is held out as the two before it are, and no decision rests on it: a model for which `search` is much
 easier than that has seen `search`."""
 
+SPENT = "spent"
+"""Of an earlier locked split."""
+MOST_HELD_OUT = 0.6
+"""Of a file that is for training too."""
+
 SUFFIXES = (".txt", ".md", ".rst", ".py", ".jsonl", ".parquet")
 PYTHON_SKIPS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "__pycache__"}
 PYTHON_HELD_OUT = ("idlelib", "lib2to3", "pydoc_data", "tkinter", "turtledemo")
@@ -125,28 +130,42 @@ def cut(text: str, limit: int) -> Iterator[str]:
     yield text[start:]
 
 
-def documents(files: dict[Path, int], column: str, share: Share, longest: int) -> Iterator[tuple[str, str, int]]:
+def documents(
+    files: dict[Path, int], column: str, share: Share, longest: int, fresh: int = 0
+) -> Iterator[tuple[str, str, int]]:
     """(split, text, UTF-8 bytes) of each document of `files`, empty ones dropped; pieces of at most `longest`
     characters.
 
     The text alone decides the split, by its hash: what comes twice in files of the same share is in one split only.
+    `fresh` is which locked split it is, as `split_of` says. Raises TaskError where there is no text left for that.
     """
     for path, left in files.items():
         part, trains = share(path)
+        if fresh and held_out(part, fresh) > (MOST_HELD_OUT if trains else 1):
+            raise TaskError(f"no text is left for fresh locked split {fresh}; give another source in [options]")
         for text in (piece for document in read_documents(path, column) for piece in cut(document, longest)):
             data = text.encode("utf-8", "replace")  # lone surrogates, which JSON can carry, become "?"
             left -= len(data)
             if left < 0:
                 break
-            split = split_of(data, part)
-            if text.strip() and (trains or split != "train"):
+            split = split_of(data, part, fresh)
+            if text.strip() and split != SPENT and (trains or split != "train"):
                 yield split, data.decode(), len(data)
 
 
-def split_of(data: bytes, share: float) -> str:
-    """The split of a document by its hash: `search` and `locked` get `share` each, `control` half of it."""
+def split_of(data: bytes, share: float, fresh: int = 0) -> str:
+    """The split of a document by its hash: `search` and `locked` get `share` each, `control` half of it.
+
+    A fresh locked split, the first, the second and so on, is of documents that were in no held-out split before;
+    those of the earlier ones are spent, and in none."""
     place = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) / 2**64
-    for split, end in (("search", share), ("locked", 2 * share), ("control", 2.5 * share)):
-        if place < end:
-            return split
-    return "train"
+    ends = [("search", share), ("locked", 2 * share), ("control", 2.5 * share)]
+    if fresh:
+        ends[1] = (SPENT, 2 * share)
+        ends += [(SPENT, held_out(share, fresh - 1)), ("locked", held_out(share, fresh))]
+    return next((split for split, end in ends if place < end), "train")
+
+
+def held_out(share: float, fresh: int) -> float:
+    """The part of the documents that is not for training, or was not, with so many fresh locked splits."""
+    return (2.5 + fresh) * share

@@ -45,7 +45,8 @@ class Profile:
 class TextTask:
     """`harness.task.Task` but for `name`, and for the sources that a task has beside Python's text and paths.
 
-    Options are a dataclass with `profile`, `source`, `column`, `seq_len` and `tokenizer`, and what a task adds.
+    Options are a dataclass with `profile`, `source`, `column`, `seq_len` and `tokenizer`, and what a task adds; with
+    `locked`, which fresh locked split it is, where it can have another than the first.
     """
 
     name: str
@@ -61,6 +62,7 @@ class TextTask:
         self.tokens_per_example = self.profile.seq_len
         source = options.source if options.source in self.named else str(Path(options.source).expanduser().resolve())
         self.options = replace(options, source=source)
+        self.fresh: int = getattr(options, "locked", 0)
 
     def source_key(self) -> tuple[object, ...]:
         """What the text depends on; no file of the source is read to tell."""
@@ -89,7 +91,8 @@ class TextTask:
         """Where the tokenised text lives; it serves every T."""
         p = self.profile
         sizes = (p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes)
-        return data_path(self.name, "tokens", FORMAT, *self.source_key(), self.options.tokenizer, SPLIT_PATTERN, *sizes)
+        about = (*self.source_key(), self.options.tokenizer, SPLIT_PATTERN, *sizes)
+        return data_path(self.name, "tokens", FORMAT, *about, *([self.fresh] if self.fresh else []))
 
     def data_folder(self) -> Path:
         p, name = self.profile, self.options.profile
@@ -111,10 +114,12 @@ class TextTask:
         p, o = self.profile, self.options
         about = {"profile": {"name": o.profile, **asdict(p)}, "source": o.source, "tokenizer": o.tokenizer,
                  "python": sys.version if o.source == "python" else None}  # fmt: skip
+        if self.fresh:
+            about["locked"] = self.fresh
         return Corpus(
             self.data_folder(), self.token_folder(), o.source, partial(self.source_files, workers), self.share,
             self.fingerprint, about, p.seq_len, p.vocab_size, p.eval_tokens, p.text_bytes, p.tokenizer_bytes,
-            p.cut_long, whole=whole, column=o.column,
+            p.cut_long, whole=whole, column=o.column, fresh=self.fresh,
         )  # fmt: skip
 
     def prepare(self, *, force: bool = False, workers: int = 4) -> Path:

@@ -9,7 +9,7 @@ installation, or files of your own.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ __all__ = ["EVAL_TOKENS", "MAX_SEQ_LEN", "PROFILE", "TIME_BUDGET", "VOCAB_SIZE",
 HERE = Path(__file__).resolve().parent
 CLIMBMIX, CLIMBMIX_LAST = "karpathy/climbmix-400b-shuffle", 6542  # the last shard is held out
 OFFLINE = "use --source python, which needs no network"
+MOST_LOCKED = 1000
 
 
 # full packs as karpathy/autoresearch does: what is cropped from a document is dropped
@@ -59,12 +60,15 @@ class Options:
     shards: int = field(default=0, metadata={"help": "training shards of climbmix; 0 is the profile's own number"})
     seq_len: int = field(default=0, metadata={"help": "tokens of a row; what was tokenised before is packed anew"})
     tokenizer: str = field(default="bpe", metadata={"choices": ("bpe", "byte"), "help": "byte: one token a byte"})
+    locked: int = field(default=0, metadata={"help": "which fresh locked split; 0 is the one held out at first"})
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise TaskError(f"no profile is called {self.profile!r}; choose from: {', '.join(PROFILES)}")
         if self.tokenizer not in ("bpe", "byte") or not 0 <= self.seq_len <= 2**20 or self.shards < 0:
             raise TaskError('[options] takes tokenizer = "bpe" or "byte", seq_len = 0 to 1048576, shards >= 0')
+        if not 0 <= self.locked <= MOST_LOCKED:
+            raise TaskError(f"[options] takes locked = 0 to {MOST_LOCKED}")
 
 
 class Pretrain(TextTask):
@@ -79,25 +83,32 @@ class Pretrain(TextTask):
         source, column, version = super().source_key()
         return (source, column, self.options.shards or self.profile.shards, version)
 
+    @property
+    def held_out_shard(self) -> int:
+        """Of climbmix: the last, and with fresh locked splits the one before it, and so on."""
+        return CLIMBMIX_LAST - self.options.locked
+
     def source_files(self, workers: int = 4) -> dict[Path, int]:
         if self.options.source != "climbmix":
             return super().source_files(workers)
-        return dict.fromkeys(climbmix_shards(self.options.shards or self.profile.shards, workers), sys.maxsize)
+        count = self.options.shards or self.profile.shards
+        return dict.fromkeys(climbmix_shards(count, self.held_out_shard, workers), sys.maxsize)
 
     def share(self, total: int) -> documents.Share:
-        """Climbmix holds out its last shard."""
+        """Climbmix holds out one shard; a fresh locked split of it is of another shard, and so are the others then."""
         if self.options.source != "climbmix":
             return super().share(total)
-        return lambda path: (0.4, False) if path.stem.endswith(str(CLIMBMIX_LAST)) else (0.0, True)
+        return lambda path: (0.4, False) if path.stem.endswith(f"_{self.held_out_shard:05d}") else (0.0, True)
 
     def corpus(self, workers: int = 4, *, whole: bool = False) -> Corpus:
-        return super().corpus(workers, whole=self.options.source == "climbmix")
+        made = super().corpus(workers, whole=self.options.source == "climbmix")
+        return replace(made, fresh=0) if self.options.source == "climbmix" else made
 
 
-def climbmix_shards(count: int, workers: int) -> list[Path]:
-    """The first `count` shards and the last; what is not there is downloaded."""
+def climbmix_shards(count: int, held_out: int, workers: int) -> list[Path]:
+    """The first `count` shards and the one that is held out; what is not there is downloaded."""
     folder = cache_dir() / "climbmix"
-    paths = [folder / f"shard_{i:05d}.parquet" for i in (*range(min(count, CLIMBMIX_LAST)), CLIMBMIX_LAST)]
+    paths = [folder / f"shard_{i:05d}.parquet" for i in (*range(min(count, held_out)), held_out)]
     fetch_from_hub(CLIMBMIX, paths, folder, workers, whole_parquet, OFFLINE)
     return paths
 

@@ -43,12 +43,13 @@ class Options:
     source: str = field(default="python", metadata={"help": "shakespeare, python, or the path of text"})
     column: str = field(default="text", metadata={"help": "column or key of the text in parquet and jsonl files"})
     seq_len: int = field(default=0, metadata={"help": "bytes of a row, instead of the profile's"})
+    locked: int = field(default=0, metadata={"help": "which fresh locked split; 0 is the one held out at first"})
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise TaskError(f"no profile is called {self.profile!r}; choose from: {', '.join(PROFILES)}")
-        if not 0 <= self.seq_len <= 2**20:
-            raise TaskError("[options] takes seq_len = 0 to 1048576")
+        if not 0 <= self.seq_len <= 2**20 or not 0 <= self.locked <= 1000:
+            raise TaskError("[options] takes seq_len = 0 to 1048576, locked = 0 to 1000")
 
 
 class Shakespeare(TextTask):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from autoresearch.cli.output import remark
 from autoresearch.cli.progress import Display
 from autoresearch.escaping import one_line
-from autoresearch.runs.metric_choice import chosen, lines_of
+from autoresearch.runs.metric_choice import chosen, lines_of, places_of
 from autoresearch.runs.probe import Probe, probe
 from autoresearch.system.git import Git
 from autoresearch.workspace.init import FindOut
@@ -28,6 +28,8 @@ def trial(limit_s: float) -> FindOut:
         if options.metric is None and not shown.failed:
             for line in lines_of(shown.candidates):
                 remark(line)
+        for line in places_of(shown, options):
+            remark(line)
         taken, found = chosen(shown, options)
         remark(f"metric     {found.value:.6g}{found.unit} in {found.where}: {one_line(found.line, 120)}")
         if taken.pattern is not None:

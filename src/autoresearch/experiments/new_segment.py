@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from autoresearch.errors import PreconditionError
-from autoresearch.experiments.preflight import check_branch
+from autoresearch.experiments.preflight import opened
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files
@@ -13,7 +13,7 @@ from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.editable import mutable_paths, own_file
 from autoresearch.workspace.init import next_segment, segment_line
 from autoresearch.workspace.journal_mirror import keep_up
-from autoresearch.workspace.lock import changing_git, lock
+from autoresearch.workspace.lock import changing_git
 from autoresearch.workspace.python import differs, python_of
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import NAME, TaskFile, load
@@ -27,14 +27,7 @@ def begin_segment(root: Workspace, now: int) -> Session:
     something is not committed, or when nothing is different from the segment in force, the Python of runs and what was
     committed on top of its best included.
     """
-    with lock(root):
-        git = Git(root.root)
-        recovered = recover(root, git, now)
-        session = recovered.session
-        check_branch(git, session)
-        if recovered.lost is not None:
-            raise recovered.lost
-        task = load(root.root)
+    with opened(root, now) as (git, session, task):
         check_committed(git)
         hashes = hash_files(root.root, task.files.immutable)
         before, python = session.segment, python_of(root, task)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
-from autoresearch.experiments.recovery import recover
+from autoresearch.experiments.recovery import Recovered, recover
 from autoresearch.experiments.stop import STOP_FILE, still_to_do, stop_reason
 from autoresearch.journal.refs import branch_ref
 from autoresearch.journal.session import Session
@@ -25,6 +26,7 @@ from autoresearch.workspace.editable import (
     unfinished,
 )
 from autoresearch.workspace.journal_mirror import check_mirror
+from autoresearch.workspace.lock import lock
 from autoresearch.workspace.lost_session import lost_beside
 from autoresearch.workspace.python import check_project, differs, past_the_snapshot, python_of, search_path
 from autoresearch.workspace.session_journal import how_to_begin
@@ -52,11 +54,8 @@ def preflight(
     runs; empty is this process.
     """
     git = git_at(root.root)
-    recovered = recover(root, git, clock())
+    recovered = repaired(root, git, clock())
     session = recovered.session
-    check_branch(git, session)
-    if recovered.lost is not None:
-        raise recovered.lost
     task = _task(root, session)
     if stops:
         check_stop(root, session, task.stop, clock())
@@ -67,6 +66,26 @@ def preflight(
     context = with_workers(RunContext(root, git, task, tick, meter, python_of(root, task)), workers)
     told = [differs(session.segment.python, context.python), past_the_snapshot(root, task, context.python)]
     return context, session, [*recovered.done, *filter(None, told)]
+
+
+def repaired(root: Workspace, git: Git, now: int) -> Recovered:
+    """Repair what a kill left. Raises `PreconditionError` unless the session's branch is checked out, `IntegrityError`
+    when the branch is gone or the journal has lost lines. The lock is held."""
+    recovered = recover(root, git, now)
+    check_branch(git, recovered.session)
+    if recovered.lost is not None:
+        raise recovered.lost
+    return recovered
+
+
+@contextlib.contextmanager
+def opened(root: Workspace, now: int) -> Iterator[tuple[Git, Session, TaskFile]]:
+    """Hold the lock of a workspace that was `repaired`, for what changes it without a run; yield its git, session and
+    task. Raises as `repaired` and `load` do."""
+    with lock(root):
+        git = Git(root.root)
+        session = repaired(root, git, now).session
+        yield git, session, load(root.root)
 
 
 def _task(workspace: Workspace, session: Session) -> TaskFile:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from autoresearch import __version__
 from autoresearch.experiments.new_segment import begin, check_committed
-from autoresearch.experiments.preflight import check_branch
-from autoresearch.experiments.recovery import recover
+from autoresearch.experiments.preflight import opened
 from autoresearch.journal.session import Session
 from autoresearch.system.file_hashes import differences, hash_files
 from autoresearch.system.files import write_atomic
@@ -22,8 +21,8 @@ from autoresearch.system.git import Git
 from autoresearch.workspace import task_settings, upgrade_plan
 from autoresearch.workspace.agent_files import exclude, write_for_agents
 from autoresearch.workspace.given import remember
-from autoresearch.workspace.lock import changing_git, lock
-from autoresearch.workspace.task_file import TaskFile, load, within
+from autoresearch.workspace.lock import changing_git
+from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.task_settings import Setting, changed_settings
 from autoresearch.workspace.upgrade_plan import AGENTS, HARNESS, Item
 from autoresearch.workspace.workspace import Workspace
@@ -45,17 +44,10 @@ class Upgraded:
 def upgrade(root: Workspace, now: int, take: Collection[str] = ()) -> Upgraded:
     """Bring a workspace up to this package; `now` is in seconds, `take` names changed files to replace all the same.
 
-    Raises `PreconditionError` when tracked files have changes or another branch is checked out, and as `recover` and
+    Raises `PreconditionError` when tracked files have changes or another branch is checked out, and as `opened` and
     `upgrade_plan.plan` do.
     """
-    with lock(root):
-        git = Git(root.root)
-        recovered = recover(root, git, now)
-        session = recovered.session
-        check_branch(git, session)
-        if recovered.lost is not None:
-            raise recovered.lost
-        task = load(root.root)
+    with opened(root, now) as (git, session, task):
         items = upgrade_plan.plan(root, git, task, take)
         wanted = upgrade_plan.changes(items)
         paths = _written(root, git, task, items)

@@ -16,8 +16,10 @@ from autoresearch.workspace.init_options import InitOptions, command_line
 from autoresearch.workspace.metric_names import canonical, direction_of
 from autoresearch.workspace.metric_source import Source
 
-MOST = 6
+FEW = 3
 """Candidates that a refusal names."""
+MOST = 12
+"""Candidates that are listed before one, a line each."""
 
 
 def chosen(probe: Probe, options: InitOptions) -> tuple[InitOptions, Candidate]:
@@ -38,7 +40,7 @@ def chosen(probe: Probe, options: InitOptions) -> tuple[InitOptions, Candidate]:
     found = [*_of_name(probe.candidates, name)]
     if not found:
         near = [each for each in probe.candidates if {*canonical(name).split("_")} & {*canonical(each.name).split("_")}]
-        told = f"; near it: {_listed(near, options)}" if near else ""
+        told = f"; near it: {_few([f'{each.name} ({_value(each)})' for each in near])}" if near else ""
         until = f" in {probe.seconds:.0f} s" if probe.cut else ""
         fix = f"print METRIC {name}=number, or say where it is: {command_line(options, '--pattern', 'REGEX')}"
         raise PreconditionError(f"the command printed and wrote nothing that is called {name}{until}{told}", fix)
@@ -46,14 +48,28 @@ def chosen(probe: Probe, options: InitOptions) -> tuple[InitOptions, Candidate]:
         if found[0].value is None:
             what = f"{name} is no number at the end: {one_line(found[0].line, 120)}"
         elif len(found) > 1:
-            what = f"{len(found)} places could be meant by {name}: {_listed(found, options)}"
+            what = f"{len(found)} places could be meant by {name}: {_few([*map(_place, found)])}"
         else:
-            what = f"{name} has more than one number behind it: {_listed(found, options)}"
+            what = f"{name} has more than one number behind it: {_place(found[0])}"
         first = command_line(_with(options, found[0]))
         raise PreconditionError(what, f"say which, as this does for the first: {first}")
     taken = _with(options, found[0])
     _check(probe, taken, found[0])
     return taken, found[0]
+
+
+def places_of(probe: Probe, options: InitOptions) -> list[str]:
+    """Return, where more than one place could be meant, a line for each with the options that name it; else none."""
+    found = [*_of_name(probe.candidates, options.metric)] if options.metric is not None and not probe.failed else []
+    if len(found) < 2:
+        return []
+    lines = []
+    for each in found[:MOST]:
+        words = ["--metric", options.metric or each.name, *each.options]
+        if canonical(each.name) != canonical(options.metric or "") and each.options[:1] != ("--file",):
+            words = ["--metric", each.name]
+        lines.append(f"place      {_place(each)}: {shlex.join(words)}")
+    return lines + ([f"           and {len(found) - MOST} more"] if len(found) > MOST else [])
 
 
 def lines_of(candidates: Sequence[Candidate], most: int = 40) -> list[str]:
@@ -105,14 +121,15 @@ def _check(probe: Probe, taken: InitOptions, found: Candidate) -> None:
     raise PreconditionError(f"{taken.metric} cannot be told from other lines: {problem}", fix)
 
 
-def _listed(found: Sequence[Candidate], options: InitOptions) -> str:
-    """Return places with the options that name each, in one sentence."""
-    told = []
-    for each in found[:MOST]:
-        words = shlex.join(["--metric", options.metric or each.name, *each.options])
-        if canonical(each.name) != canonical(options.metric or "") and each.options[:1] != ("--file",):
-            words = shlex.join(["--metric", each.name])
-        value = f"{each.value:.6g}" if each.value is not None else one_line(each.text, 20)
-        told.append(f"{words} ({value}, {each.where}: {one_line(each.line, 80)})")
-    more = f", and {len(found) - MOST} more" if len(found) > MOST else ""
-    return ", ".join(told) + more
+def _place(each: Candidate) -> str:
+    """Return the number of a place, and where it is, in a few words."""
+    return f"{_value(each)} in {each.where} ({one_line(each.line, 50)})"
+
+
+def _value(each: Candidate) -> str:
+    return f"{each.value:.6g}" if each.value is not None else one_line(each.text, 20)
+
+
+def _few(told: Sequence[str]) -> str:
+    more = f" and {len(told) - FEW} more" if len(told) > FEW else ""
+    return ", ".join(told[:FEW]) + more

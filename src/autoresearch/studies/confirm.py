@@ -21,7 +21,7 @@ from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 ON_THE_SEARCH_SPLIT = (
-    "prepare other held-out data and begin a segment with it, or measure on fresh seeds alone: "
+    "begin a segment with a fresh split (`locked` in [options], or another source), or measure on fresh seeds alone: "
     "autoresearch confirm --split search"
 )
 
