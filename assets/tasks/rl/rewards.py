@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from harness.batches import feed
 from harness.channel import MAX_BODY, Channel, Gone, Message
+from harness.checkpoints import KeepingFeeder
 from harness.errors import Verdict
-from harness.feeder import Feeder
 from harness.files import write_json
 from harness.task import Task
 
@@ -51,7 +51,7 @@ class RewardTask(Task, Protocol):
         ...
 
 
-class RewardFeeder(Feeder):
+class RewardFeeder(KeepingFeeder):
     """Answers one trainer, tests of completions among the rest."""
 
     task: RewardTask
@@ -64,6 +64,13 @@ class RewardFeeder(Feeder):
 
     def answers(self) -> dict[str, Callable[[Message], None]]:
         return super().answers() | {TEST: self.test}
+
+    def place(self) -> dict[str, Any]:
+        return super().place() | {"tested": self.tested.tolist(), "log": self.log}
+
+    def go_on(self, place: dict[str, Any], curve: bytes) -> None:
+        super().go_on(place, curve)
+        self.tested, self.log = np.array(place["tested"]), place["log"]
 
     def test(self, message: Message) -> None:
         """Say which completions are right, within the budget, and as often as a problem may be tested."""

@@ -1,6 +1,7 @@
 """The trainer of the rl task: policy gradients on groups of completions. This is the file to improve.
 
     python train.py            one run within the budget of autoresearch.toml; by hand it is evaluated at once
+    python train.py --resume   by hand: goes on from the last checkpoint of a run that was killed
 
 What `finish` takes are the tensors of the base model, changed as you like: names and shapes must stay, since the grader
 puts them into the harness's model (`harness/lm.py`) and runs nothing of this file.
@@ -20,6 +21,7 @@ from prepare import HERE, LENGTH, PROFILE, base_model, rewards
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
 import torch
 from harness.batches import Batches
+from harness.checkpoints import Checkpoints
 from harness.device import machine, prepare_device
 from harness.finish import finish, log_step, seed_everything
 from harness.lm import GPT, behind, write
@@ -80,8 +82,10 @@ def main() -> None:
     model = base_model().to(own.device)
     end = model.sizes.vocab - 1
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, (BETA1, BETA2), weight_decay=WEIGHT_DECAY)
-    said, mean = time.monotonic(), math.nan
-    for step, ((ids, lengths, numbers), progress) in enumerate(Batches(HERE, own.device, PROBLEMS), 1):
+    checkpoints = Checkpoints(HERE, model, optimizer)
+    first, mean = checkpoints.resume(0, math.nan)
+    said = time.monotonic()
+    for step, ((ids, lengths, numbers), progress) in enumerate(Batches(HERE, own.device, PROBLEMS), int(first) + 1):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress)
         asked, lengths, numbers = (each.long().repeat_interleave(GROUP, 0) for each in (ids, lengths, numbers))
@@ -104,6 +108,7 @@ def main() -> None:
         if time.monotonic() - said >= LOG_EVERY_S:
             said = time.monotonic()
             print(f"step {step:6d}  {100 * progress:5.1f} %  reward {mean:.4f}", flush=True)
+        checkpoints.save(progress, step, mean)
     finish(HERE, model, train_reward=mean)
 
 

@@ -1,5 +1,4 @@
-"""Data, base model and scoring rule of the sft task; the trainer may not change this file. Its commands:
-harness/command_line.py.
+"""Data, base model and scoring rule of the sft task; no trainer may change this. Commands: harness/command_line.py.
 
 A GPT that set-up has trained on text is tuned to answer; the score is bits per byte of held-out responses. The forward
 pass is the harness's, and what a run leaves is weights: the grader runs no code of the trainer. A model that knows the
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from harness.base import BaseTask
+from harness.checkpoints import KeepingFeeder
 from harness.command_line import main
 from harness.device import pick_device, prepare_cpu
 from harness.errors import TaskError
@@ -247,4 +247,4 @@ def base_model() -> GPT:
 
 
 if __name__ == "__main__":
-    main(HERE, Options, Sft, grade=grade_weights, programs=PROGRAMS)
+    main(HERE, Options, Sft, grade=grade_weights, feeder=KeepingFeeder, programs=PROGRAMS)

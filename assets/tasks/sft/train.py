@@ -1,6 +1,7 @@
 """The trainer of the sft task: low-rank changes of a base model, learned from responses. This is the file to improve.
 
     python train.py            one run within the budget of autoresearch.toml; by hand it is evaluated at once
+    python train.py --resume   by hand: goes on from the last checkpoint of a run that was killed
 
 What `finish` takes are the tensors of the base model, changed as you like: names and shapes must stay, since the grader
 puts them into the harness's model (`harness/lm.py`) and runs nothing of this file.
@@ -23,6 +24,7 @@ from prepare import HERE, PROFILE, base_model
 import torch
 import torch.nn.functional as F
 from harness.batches import Batches
+from harness.checkpoints import Checkpoints
 from harness.device import machine, prepare_device
 from harness.finish import finish, log_step, seed_everything
 from harness.lm import GPT
@@ -123,9 +125,10 @@ def main() -> None:
     optimizer = torch.optim.AdamW(learned, LEARNING_RATE, (BETA1, BETA2), weight_decay=WEIGHT_DECAY)
     count = sum(p.numel() for p in learned) / 1e6
     print(f"model     rank {RANK}, {count:.3f} M parameters learned, on {own.device.type}", flush=True)
+    checkpoints = Checkpoints(HERE, model, optimizer)
+    first, mean = checkpoints.resume(0, math.nan)
     begun = said = time.monotonic()
-    mean = math.nan
-    for step, ((ids, span), progress) in enumerate(Batches(HERE, own.device, BATCH), 1):
+    for step, ((ids, span), progress) in enumerate(Batches(HERE, own.device, BATCH), int(first) + 1):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress)
         loss = loss_of(model, ids, span)
@@ -142,8 +145,9 @@ def main() -> None:
         log_step(HERE, step=step, progress=progress, loss=value, gradient=norm.item())
         if now - said >= LOG_EVERY_S:
             said = now
-            speed = step * BATCH / (now - begun)
+            speed = (step - first) * BATCH / (now - begun)
             print(f"step {step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}  {speed:.0f} responses/s", flush=True)
+        checkpoints.save(progress, step, mean)
     merge(model)
     finish(HERE, model, train_loss=mean, learned_params_M=count)
 

@@ -1,0 +1,142 @@
+"""The feeder that keeps checkpoints: where the data and the clock go on, and who gets none.
+
+That a killed training ends with the same weights is in tests/tasks/test_checkpoints.py.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import clock
+from harness.channel import Channel, Gone, Message
+from harness.checkpoints import KeepingFeeder
+from harness.loaders import order
+from harness.task import Budget
+from harness.text.rows import open_rows
+from small_task import SmallTask
+from test_feeder import Trainer
+
+
+class Keeping(Trainer):
+    """A connection to such a feeder."""
+
+    def __init__(self, task: SmallTask, folder: Path) -> None:
+        self.channel, other = Channel.pair()
+        self.feeder = KeepingFeeder(task, other, folder, seed=1, begun=math.inf)
+        self.thread = threading.Thread(target=self._serve, args=[other], daemon=True)
+        self.thread.start()
+
+    def save(self, data: bytes = b"learned") -> Message:
+        file = os.memfd_create("checkpoint")
+        os.write(file, data)
+        return self.ask("SAVE", {"of": "this"}, file)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    def trainer(**budget: float) -> Keeping:
+        task = SmallTask(tmp_path / "ws", Budget(*next(iter(budget.items()))))
+        task.prepare()
+        (tmp_path / "run").mkdir(exist_ok=True)
+        return Keeping(task, tmp_path / "run")
+
+    return trainer
+
+
+def test_each_loader_goes_on_behind_what_it_had_handed_out(make: Any, tmp_path: Path) -> None:
+    rows = np.asarray(open_rows(make(steps=1).feeder.task.data_folder() / "train.bin"))
+    expected = [rows[chosen] for chosen, _ in zip(order(len(rows), 4, 1), range(20), strict=False)]
+    before = make(steps=20)
+    (first, _), (second, _) = before.open(), before.open()
+    for number in (first, second, first, first):
+        before.next(number)
+    before.channel.send("LINE", {"loss": 1.0})
+    assert before.save().kind == "SAFE"
+    before.next(second)  # after the checkpoint: lost with the process
+    before.channel.send("LINE", {"loss": 2.0})
+    before.channel.close()
+    before.thread.join()
+
+    assert make(steps=20).ask("BACK", {"of": "that"}).kind == "FAIL"
+    after = make(steps=20)
+    answer = after.ask("BACK", {"of": "this"})
+    assert (tmp_path / "run" / "curve.jsonl").read_text() == '{"loss": 1.0}\n'
+    kept = os.pread(answer.descriptors[0], 1000, 0)
+    assert answer.json() == {"steps": 4} and kept.endswith(b'}\n{"loss": 1.0}\nlearned')
+    for number, count in ((0, 3), (1, 1)):
+        _, slots = after.open()
+        slot, progress = after.next(number)
+        assert np.array_equal(slots[slot], expected[count]) and progress == (4 + number) / 20
+    while after.next(0):
+        pass
+    assert after.feeder.clock.ended["steps"] == 20
+
+
+def test_seconds_that_were_spent_before_the_checkpoint_are_spent(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    before = make(seconds=100)
+    number, _ = before.open()
+    before.next(number)
+    now[0] += 70
+    before.save()
+    before.channel.close()
+    before.thread.join()
+
+    now[0] = 5000.0
+    after = make(seconds=100)
+    assert after.ask("BACK", {"of": "this"}).kind == "BACK"
+    now[0] += 20  # spent with what was brought along, before any batch
+    number, _ = after.open()
+    found = after.next(number)
+    assert found is not None and found[1] == pytest.approx(0.9)
+    now[0] += 10
+    assert after.next(number) is None and after.feeder.clock.ended["seconds"] == pytest.approx(100)
+
+
+def test_a_checkpoint_of_something_else_or_none_is_refused_with_a_reason(make: Any) -> None:
+    trainer = make(steps=5)
+    assert "there is no checkpoint" in trainer.ask("BACK", {"of": "this"}).json()["reason"]
+    number, _ = trainer.open()
+    trainer.next(number)
+    trainer.save()
+    trainer.channel.close()
+    trainer.thread.join()
+    assert "of another trainer" in make(steps=5).ask("BACK", {"of": "that"}).json()["reason"]
+
+
+def test_nobody_goes_back_within_a_training(make: Any) -> None:
+    trainer = make(steps=5)
+    number, _ = trainer.open()
+    trainer.next(number)
+    trainer.save()
+    trainer.channel.send("BACK", {"of": "this"})
+    assert trainer.gone()
+
+
+@pytest.mark.parametrize("kind", ["SAVE", "BACK"])
+def test_a_run_of_the_engine_has_no_checkpoints(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("AUTORESEARCH_RUN_DIR", str(tmp_path / "run"))
+    trainer = make(steps=5)
+    if kind == "SAVE":
+        trainer.next(trainer.open()[0])
+    trainer.channel.send(kind, {"of": "this"})
+    assert trainer.gone() and not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_checkpoint_before_the_first_batch_or_without_a_file_ends_the_training(make: Any) -> None:
+    trainer = make(steps=5)
+    with pytest.raises(Gone):
+        trainer.save()
+    trainer = make(steps=5)
+    trainer.next(trainer.open()[0])
+    trainer.channel.send("SAVE", {"of": "this"})
+    assert trainer.gone()
