@@ -187,6 +187,7 @@ def test_installed_packages_that_lead_into_the_repository_lead_into_the_commit(p
 def test_whatever_finds_the_package_in_the_workspace_finds_it_in_the_snapshot(
     project: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     install(project, how, monkeypatch)
     snapshot = shutil.copytree(project.root, tmp_path / "snapshot", ignore=shutil.ignore_patterns(".*"))
     (snapshot / "src/pack/__init__.py").write_text("VALUE = 7\n")
