@@ -1,6 +1,6 @@
 """The feeder that keeps checkpoints: where the data and the clock go on, and who gets none.
 
-That a killed training ends with the same weights is in tests/tasks/test_checkpoints.py.
+That a killed training ends with the same weights is in tests/tasks/test_resumed.py.
 """
 
 from __future__ import annotations
