@@ -47,9 +47,14 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=8, help="changes of nothing in each session")
     parser.add_argument("--on", type=float, default=45, help="seconds in which the cores are kept busy")
     parser.add_argument("--off", type=float, default=45, help="seconds of quiet between them")
+    parser.add_argument("--session", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("AUTORESEARCH_CACHE", str(args.folder.resolve() / "cache"))
+    if args.session is not None:
+        with as_it_comes(args.session == "unmarked"):
+            session(Workspace(args.folder / args.session), args.tries, args.folder / "results.jsonl")
+        return
     rows = []
     for name in ("marked", "unmarked"):
         options = InitOptions("pretrain", tag=name, source="python", profile="tiny", seconds=args.seconds)
@@ -57,13 +62,16 @@ def main() -> None:
         if not workspace.journal.exists():
             workspace = init(args.folder / name, options, wall_clock())
             setup_workspace(workspace)
-        with busy_now_and_then(args.on, args.off), as_it_comes(name == "unmarked"):
-            session(workspace, args.tries, args.folder / "results.jsonl")
+        with busy_now_and_then(args.on, args.off):
+            # In a process of its own: the engine ends what it finds below itself after a run.
+            words = [str(args.folder), "--tries", str(args.tries), "--session", name]
+            subprocess.run([sys.executable, __file__, *words], check=True)
         rows.append(row(name, load_session(workspace)))
     print("\n".join(table(rows)))
 
 
 def session(workspace: Workspace, tries: int, results: Path) -> None:
+    """Make what is missing of a session."""
     if load_session(workspace).baseline is None:
         baseline(workspace, 3, wall_clock)
     for number in range(len(load_session(workspace).current), tries + 1):
