@@ -45,7 +45,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", drawn(CHANGES, 0.5, "paths"))
+@pytest.mark.parametrize("change", drawn(CHANGES, 0.34, "paths"))
 def test_it_is_measured_and_taken_back(paths: Lab, change: str) -> None:
     commands = CHANGES[change]
     before = paths.git("ls-files", "-s")

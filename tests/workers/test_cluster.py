@@ -47,7 +47,7 @@ def write_manifest(folder: Path, content: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayLab]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayLab]:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed")
     if why := missing():
@@ -61,10 +61,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayLab]:
 
 
 @pytest.fixture
+def cluster(started: RayLab) -> RayLab:
+    """A cluster of two machines, whatever a test before has killed."""
+    while len(started.raylets) < 2:
+        started.add(AUTORESEARCH_CACHE=str(started.folder / "data"))
+    return started
+
+
+@pytest.fixture
 def waiting(repo: Repo, cluster: RayLab) -> Iterator[Lab]:
     """A workspace without a baseline, whose runs wait for the file GO."""
-    while len(cluster.raylets) < 2:
-        cluster.add(AUTORESEARCH_CACHE=str(cluster.folder / "data"))
     repo.write("src/run.sh", WAITS)
     repo.commit("runs that wait")
     assert repo.call(*INIT).code == 0
