@@ -27,6 +27,7 @@ from typing import Any
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
 from autoresearch.runs.setup import setup_workspace
+from autoresearch.statistics.rates import interval_of
 from autoresearch.system.clock import wall_clock
 from autoresearch.workspace.init import init
 from autoresearch.workspace.init_options import InitOptions
@@ -169,22 +170,13 @@ def table(done: list[dict[str, Any]]) -> list[str]:
     ]
     for name, found in parts.items():
         kept = [v["status"] for v in found].count("keep")
-        low, high = interval(kept, len(found))
+        low, high = interval_of(kept, len(found))
         each = sum(v["runs"] for v in found) / len(found)
         right = found[0]["right"]
         lines.append(
             f"| {name} | {len(found)} | {right} | {kept} | {100 * low:.0f} to {100 * high:.0f} % | {each:.1f} |"
         )
     return lines
-
-
-def interval(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of Clopper and Pearson (1934) for a share."""
-    from scipy.stats import beta
-
-    low = 0.0 if successes == 0 else float(beta.ppf(0.025, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(beta.ppf(0.975, successes + 1, n - successes))
-    return low, high
 
 
 if __name__ == "__main__":

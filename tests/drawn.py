@@ -23,10 +23,6 @@ Case = TypeVar("Case")
 EVERY = bool(os.environ.get("AUTORESEARCH_EVERY"))
 """Read now: the tests get an environment without our variables."""
 
-FEWER = 0.6
-"""Of whole tests that are marked `sampled(part)`, so much of that part: of the two machines that the suite was run on
-the slower one needs a third more CPU seconds."""
-
 
 def _commit() -> str:
     root = Path(__file__).resolve().parents[1]
@@ -65,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if mark := item.get_closest_marker("sampled"):
             part, group = (*mark.args, item.location[0])[:2]
-            marked[item] = (group, item.nodeid.partition("[")[0], FEWER * part)
+            marked[item] = (group, item.nodeid.partition("[")[0], part)
     here = chosen(marked.values())
     left = [item for item, (_, test, _) in marked.items() if test not in here]
     if left:

@@ -102,7 +102,7 @@ def test_a_bundle_is_the_same_each_time_without_secrets_and_homes(stack: Lab, at
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     stack: Lab, at_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +141,7 @@ def test_it_runs_again_in_an_empty_folder_of_somebody_else(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab: Lab, tmp_path: Path) -> None:
     assert lab.call("bundle", "-o", str(tmp_path / "a.zip")).code == 0
     done = call("replay", str(tmp_path / "a.zip"), "again", cwd=tmp_path)
@@ -159,7 +159,7 @@ echo "\"split\": \"$AUTORESEARCH_SPLIT\"}"
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_with_an_evaluator_the_locked_split_is_used_and_the_data_is_compared(
     make_lab: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

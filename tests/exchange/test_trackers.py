@@ -140,7 +140,7 @@ def exported(workspace: Workspace, to: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.4)
+@pytest.mark.sampled(0.24)
 def test_wandb_reads_what_was_written(workspace: Workspace) -> None:
     messages = pytest.importorskip("wandb.proto.wandb_internal_pb2", reason="wandb is not installed")
     folder = exported(workspace, "wandb") / "wandb"
@@ -165,7 +165,7 @@ def test_wandb_reads_what_was_written(workspace: Workspace) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.4)
+@pytest.mark.sampled(0.24)
 def test_mlflow_reads_what_was_written(workspace: Workspace) -> None:
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{exported(workspace, 'mlflow') / 'mlflow.db'}")
@@ -191,7 +191,7 @@ print(json.dumps({name: storage.get_run_config("t", run_id=key) for name, key in
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.4)
+@pytest.mark.sampled(0.24)
 def test_trackio_reads_what_was_written(workspace: Workspace) -> None:
     pytest.importorskip("trackio", reason="trackio is not installed")
     env = {**os.environ, "TRACKIO_DIR": str(exported(workspace, "trackio")), "HF_HUB_OFFLINE": "1"}

@@ -100,7 +100,7 @@ def places(writes: list[str]) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.34)
+@pytest.mark.sampled(0.2)
 @pytest.mark.parametrize(("better", "sandbox"), drawn(product((False, True), ("auto", "off")), 0.25, "disk full, how"))
 def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
     make_lab: Maker,
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_from_any_write_on_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.34)
+@pytest.mark.sampled(0.2)
 @pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_small_real_disk_that_fills_up_loses_nothing(make_lab: Maker, tmp_path: Path) -> None:
     disk = tmp_path / "disk"

@@ -16,7 +16,7 @@ from kill_lab import Lab, Maker
 
 from autoresearch.loop.driver import INTERRUPTED
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.5)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.3)]
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 

@@ -9,7 +9,7 @@ import pytest
 from drawn import EVERY, drawn
 from kill_lab import Lab, Maker
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.4)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.24)]
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 

@@ -32,7 +32,7 @@ def instants(points: list[str]) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 @pytest.mark.parametrize("command", drawn(STUDIES, 0.5, "study that goes on"))
 def test_a_killed_study_goes_on_where_it_stopped(make_lab: Maker, command: tuple[str, ...]) -> None:
     lab = make_lab("noisy")
@@ -59,7 +59,7 @@ def test_a_killed_study_goes_on_where_it_stopped(make_lab: Maker, command: tuple
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:
     lab = make_lab("noisy")
     lab.drive(0, "replicate", "1", "--seed", "50")
@@ -77,14 +77,14 @@ def test_a_killed_replicate_counts_its_run_once(make_lab: Maker) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 @pytest.mark.parametrize("command", drawn(STUDIES, 0.5, "killed study"))
 def test_studies_killed_at_random_instants_lose_nothing(make_lab: Maker, command: tuple[str, ...]) -> None:
     hunt_study(make_lab("noisy"), 12 if EVERY else 2, dice(f"kills of {command[0]}"), *command)
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_a_killed_selftest_leaves_nothing_running_and_goes_on(make_lab: Maker) -> None:
     lab = make_lab("noisy")
     before, events = state(lab), lab.events()
@@ -104,7 +104,7 @@ def test_a_killed_selftest_leaves_nothing_running_and_goes_on(make_lab: Maker) -
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_a_selftest_killed_while_its_laboratory_is_made_begins_again(make_lab: Maker) -> None:
     lab = make_lab("exact")
     points = lab.drive(0, "selftest", "-n", "1")

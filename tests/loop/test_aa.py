@@ -35,7 +35,7 @@ def verdicts(lab: Lab) -> list[tuple[object, ...]]:
     return [(e.number, e.status, e.reason, e.description, [run[:3] for run in e.runs]) for e in lab.session.current]
 
 
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_one_is_put_through_the_same_verdict_and_changes_no_other(make_lab: Maker, tmp_path: Path) -> None:
     lab = make_lab(run={"command": "bash src/run.sh"})
     lab.edit(NOISY.format(100))
@@ -79,7 +79,7 @@ def test_luck_is_told_and_not_kept_and_a_run_that_fails_ends_it_alone(lab: Lab) 
     lab.assert_clean()
 
 
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_one_that_a_kill_cut_short_is_made_anew_and_counted_once(lab: Lab, tmp_path: Path) -> None:
     wait = f"case $AUTORESEARCH_RUN_DIR in *studies*) until [ -e {tmp_path}/GO ]; do sleep 0.1; done;; esac\n"
     edits = replay_file(
@@ -101,7 +101,7 @@ def test_one_that_a_kill_cut_short_is_made_anew_and_counted_once(lab: Lab, tmp_p
     lab.assert_clean()
 
 
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_with_several_slots_it_is_made_in_them(lab: Lab) -> None:
     if why := missing():
         pytest.skip(why)

@@ -15,7 +15,8 @@ from autoresearch.loop.patience import LEAST_S, patience
 
 
 def session(*asked: tuple[str, int, str]) -> Session:
-    """A session of proposals, given as (agent, seconds, outcome); an outcome of "" is one that a kill has cut off."""
+    """A session of proposals, given as (agent, seconds, outcome); with "" a kill has cut one off, and with "rests" the
+    agent has only said that it must rest."""
 
     def lines() -> Iterator[Event]:
         now = 1_790_000_000
@@ -24,6 +25,7 @@ def session(*asked: tuple[str, int, str]) -> Session:
             now += seconds
             if outcome:
                 yield settle_line(f"r{turn}", Usage(), 0.0, now)
+            if outcome not in ("", "rests"):
                 commit = "c" * 40 if outcome == "made" else None
                 made = LoopProposal(turn, 1, agent, 1, "improve", outcome, commit=commit, reservation=f"r{turn}")
                 yield proposal_line(made, now)
@@ -64,3 +66,9 @@ def test_what_failed_fast_or_was_cut_off_by_a_kill_is_no_hang_and_no_answer() ->
     known = answers(60, 60, 60)
     assert patience(session(*known, ("claude", 3, "failed")), "claude") == 240.0
     assert patience(session(*known, ("claude", 5000, "")), "claude") == 240.0
+
+
+def test_who_only_says_that_it_must_rest_has_given_no_answer() -> None:
+    rests = [("claude", 1, "rests")] * 3
+    assert patience(session(*rests), "claude") == PROPOSAL_S
+    assert patience(session(*answers(60, 60, 60), *rests * 4), "claude") == 240.0

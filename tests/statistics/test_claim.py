@@ -35,7 +35,7 @@ def test_a_night_of_changes_without_effect_claims_a_gain_and_none_is_expected() 
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_large_gains_are_expected_to_be_there_whether_the_noise_is_known_or_not() -> None:
     trials, true = night(2, 90, 0.002, 0.1, 0.02)
     known = Noise(0.002, 9)
@@ -46,7 +46,7 @@ def test_large_gains_are_expected_to_be_there_whether_the_noise_is_known_or_not(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_the_intervals_hold_the_truth_and_the_chance_of_being_near_is_kept() -> None:
     held, near, promised = [], [], []
     for seed in range(12):
@@ -62,7 +62,7 @@ def test_the_intervals_hold_the_truth_and_the_chance_of_being_near_is_kept() -> 
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_changes_without_effect_tell_the_noise_of_a_long_night() -> None:
     trials, true = night(2, 100, 0.002, 0.1, 0.02)
     found = weighed(trials, None)
@@ -70,7 +70,7 @@ def test_changes_without_effect_tell_the_noise_of_a_long_night() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.5)
+@pytest.mark.sampled(0.3)
 def test_a_log_that_does_not_tell_its_noise_says_so_and_repeats_can_tell_it() -> None:
     trials = [Trial(1.0, True), Trial(0.9, True), Trial(0.95, False), Trial(0.85, True)]
     with pytest.raises(NotIdentifiable, match="anything from"):

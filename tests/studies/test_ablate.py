@@ -14,7 +14,7 @@ from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.runs.turn import Turn
 from autoresearch.studies import study
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.7)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.42)]
 
 SUM = """noise=(0 3 -2 1 -3 2)
 total=$(($(cat src/base) + ${noise[$((AUTORESEARCH_SEED % 6))]}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -112,7 +113,7 @@ def test_a_baseline_is_made_on_two_machines_at_once_and_its_files_come_home(wait
     wait_for(lambda: not cluster.programs(), "the end of the programs")
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_a_worker_that_is_killed_has_its_run_made_again(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     first, *_ = cluster.programs()
@@ -125,7 +126,7 @@ def test_a_worker_that_is_killed_has_its_run_made_again(waiting: Lab, cluster: R
     came_out_well(waiting, process)
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     lost = next(iter(cluster.raylets))
@@ -135,7 +136,7 @@ def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluste
     came_out_well(waiting, process)
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_when_ray_alone_is_killed_on_a_machine_each_run_has_its_one_value(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     cluster.kill_raylet(next(iter(cluster.raylets)))
@@ -143,7 +144,7 @@ def test_when_ray_alone_is_killed_on_a_machine_each_run_has_its_one_value(waitin
     came_out_well(waiting, process)
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 @pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_machine_whose_disk_fills_up_has_its_run_made_on_another(waiting: Lab, cluster: RayLab) -> None:
     disk = cluster.folder / "small"
@@ -165,7 +166,7 @@ def test_a_machine_whose_disk_fills_up_has_its_run_made_on_another(waiting: Lab,
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_when_the_engine_is_killed_nothing_goes_on_and_the_next_command_makes_it_again(
     waiting: Lab, cluster: RayLab
 ) -> None:
@@ -188,78 +189,79 @@ def context_of(lab: Lab) -> RunContext:
     return RunContext(lab.workspace, Git(lab.root), task, python=python_of(lab.workspace, task))
 
 
-@pytest.mark.sampled(0.25)
-def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for_nothing(
-    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lab, later, stopped, clock = waiting, [0.0], list[psutil.Process](), time.monotonic
+@contextlib.contextmanager
+def cut_off_in_the_middle(
+    lab: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch, cut: Callable[[], None]
+) -> Iterator[RayWorkers]:
+    """A run that `cut` has cut off while it waited, whose lease has ended, and that another machine has made; checks
+    behind what is done then that it adds nothing, and that the next run is made."""
+    later, clock, done = [0.0], time.monotonic, list[bool]()
     monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: clock() + later[0]))
 
-    def cut_off(_what: str, _seconds: float) -> None:
-        """Once the run waits, stop the worker of Ray above it, and let its lease end; then let the runs end."""
-        if not stopped and len(cluster.begun()) == 1:
-            stopped.append(psutil.Process(cluster.programs()[0].ppid()))
-            stopped[0].suspend()
+    def look(_what: str, _seconds: float) -> None:
+        """Once the run waits, cut it off, and let its lease end; then let the runs end."""
+        if not done and len(cluster.begun()) == 1:
+            cut()
+            done.append(True)
             later[0] = 2 * pool_module.GRACE_S
         elif len(cluster.begun()) == 2:
             cluster.go()
 
     workers = RayWorkers(context_of(lab), cluster.address)
-    pool = Pool(workers, 1.0, tick=cut_off)
-    commit = lab.git("rev-parse", "HEAD")
-    try:
-        made = pool.measure(RunSpec(commit, 1, 1, lab.workspace.run_dir(1, 1)))
-        assert (made.outcome, made.value) == ("ok", 101.0) and workers.slots == 1, "its slot is not free yet"
-        result = lab.workspace.run_dir(1, 1) / "result.json"
-        before = result.read_bytes()
-        stopped[0].resume()
-        late = list[Ended]()
-        wait_for(lambda: late.extend(workers.poll(0.1)) or workers.slots == 2, "the end of the late attempt")
-        assert late == [] and result.read_bytes() == before and [*result.parent.parent.iterdir()] == [result.parent]
-        assert pool.measure(RunSpec(commit, 1, 2, lab.workspace.run_dir(1, 2))).value == 102.0
-    finally:
-        workers.close()
-
-
-@pytest.mark.sampled(0.25)
-def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_nothing(
-    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A partition is simulated by stopping everything on a machine for longer than Ray waits for its heartbeats."""
-    lab, later, clock = waiting, [0.0], time.monotonic
-    cut, stopped = list[str](), list[psutil.Process]()
-    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: clock() + later[0]))
-
-    def cut_off(_what: str, _seconds: float) -> None:
-        """Once the run waits, cut its machine off, and let its lease end; then let the run on the other machine end."""
-        if not cut and len(cluster.begun()) == 1:
-            cut.append(cluster.node(next(iter(cluster.begun()))))
-            stopped.extend(cluster.stop(cut[0]))
-            later[0] = 2 * pool_module.GRACE_S
-        elif len(cluster.begun()) == 2:
-            cluster.go()
-
-    workers = RayWorkers(context_of(lab), cluster.address)
-    pool = Pool(workers, 1.0, tick=cut_off)
+    pool = Pool(workers, 1.0, tick=look)
     commit = lab.git("rev-parse", "HEAD")
     try:
         made = pool.measure(RunSpec(commit, 1, 1, lab.workspace.run_dir(1, 1)))
         assert (made.outcome, made.value) == ("ok", 101.0)
         result = lab.workspace.run_dir(1, 1) / "result.json"
         before = result.read_bytes()
-        wait_for(lambda: not cluster.alive(cut[0]), "the end of its heartbeats")
-        assert workers.slots == 1, "what stands still is no free slot"
-        for each in reversed(stopped):
-            each.resume()
-        late, raylet = list[Ended](), stopped[0]
-        wait_for(lambda: late.extend(workers.poll(0.1)) or not lives(raylet), "the end of a machine that Ray gave up")
-        assert late == [] and result.read_bytes() == before and [*result.parent.parent.iterdir()] == [result.parent]
+        yield workers
+        assert result.read_bytes() == before and [*result.parent.parent.iterdir()] == [result.parent]
         assert pool.measure(RunSpec(commit, 1, 2, lab.workspace.run_dir(1, 2))).value == 102.0
     finally:
         workers.close()
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
+def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for_nothing(
+    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = list[psutil.Process]()
+
+    def cut() -> None:
+        stopped.append(psutil.Process(cluster.programs()[0].ppid()))
+        stopped[0].suspend()
+
+    with cut_off_in_the_middle(waiting, cluster, monkeypatch, cut) as workers:
+        assert workers.slots == 1, "its slot is not free yet"
+        stopped[0].resume()
+        late = list[Ended]()
+        wait_for(lambda: late.extend(workers.poll(0.1)) or workers.slots == 2, "the end of the late attempt")
+        assert late == []
+
+
+@pytest.mark.sampled(0.15)
+def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_nothing(
+    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition is simulated by stopping everything on a machine for longer than Ray waits for its heartbeats."""
+    machine, stopped = list[str](), list[psutil.Process]()
+
+    def cut() -> None:
+        machine.append(cluster.node(next(iter(cluster.begun()))))
+        stopped.extend(cluster.stop(machine[0]))
+
+    with cut_off_in_the_middle(waiting, cluster, monkeypatch, cut) as workers:
+        wait_for(lambda: not cluster.alive(machine[0]), "the end of its heartbeats")
+        assert workers.slots == 1, "what stands still is no free slot"
+        for each in reversed(stopped):
+            each.resume()
+        late, raylet = list[Ended](), stopped[0]
+        wait_for(lambda: late.extend(workers.poll(0.1)) or not lives(raylet), "the end of a machine that Ray gave up")
+        assert late == []
+
+
+@pytest.mark.sampled(0.15)
 def test_a_session_on_a_cluster_keeps_what_one_run_at_a_time_keeps(tmp_path: Path, cluster: RayLab) -> None:
     said = []
     for name, words in (("one", ()), ("two", cluster.workers)):
@@ -279,7 +281,7 @@ echo METRIC total_ms=$total
 """The metric is the sum of four parts, each a file."""
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_candidates_of_a_loop_on_two_machines_end_in_the_keeps_of_one_after_the_other(
     tmp_path: Path, cluster: RayLab
 ) -> None:
@@ -310,7 +312,7 @@ if sys.argv[1:] == ["info"]:
 """
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_machines_with_other_data_or_another_version_are_named_before_anything_is_measured(
     repo: Repo, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,7 +344,7 @@ def test_machines_with_other_data_or_another_version_are_named_before_anything_i
     assert refused.json["error"]["message"].partition(") ")[2] in wrong and refused.json["error"]["fix"]
 
 
-@pytest.mark.sampled(0.25)
+@pytest.mark.sampled(0.15)
 def test_a_wrong_token_is_told_as_such(waiting: Lab, cluster: RayLab) -> None:
     words = [sys.executable, "-m", "autoresearch", "baseline", *cluster.workers, "--json"]
     env = {**os.environ, "RAY_AUTH_TOKEN": "b" * 64}

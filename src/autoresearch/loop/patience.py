@@ -24,14 +24,15 @@ def patience(session: Session, agent: str) -> float:
     Four times the slowest of its last answers, and twice as long for each proposal since that came to nothing after
     `LEAST_S` or more: a model that has become slower gets its time back after one or two of them.
     """
-    failed = {p.reservation for p in session.loop.proposals if p.outcome == "failed"}
-    known = [e for e in session.ledger.entries if e.agent == agent and e.took_s is not None]
-    answers = [e.took_s for e in known if e.took_s is not None and e.id not in failed][-LOOKED_AT:]
+    outcomes = {p.reservation: p.outcome for p in session.loop.proposals}  # without those that only said: not now
+    asked = (e for e in session.ledger.entries if e.agent == agent and e.id in outcomes)
+    known = [(outcomes[e.id], e.took_s) for e in asked if e.took_s is not None]
+    answers = [took_s for outcome, took_s in known if outcome != "failed"][-LOOKED_AT:]
     if len(answers) < KNOWN_FROM:
         return PROPOSAL_S
     overdue = 0
-    for entry in reversed(known):
-        if entry.id not in failed or (entry.took_s or 0.0) < LEAST_S:
+    for outcome, took_s in reversed(known):
+        if outcome != "failed" or took_s < LEAST_S:
             break
         overdue += 1
     return float(min(PROPOSAL_S, max(LEAST_S, TIMES * max(answers)) * 2**overdue))

@@ -24,7 +24,7 @@ from autoresearch.loop.agents.claude_code import ClaudeCode
 
 CLIENT = os.environ.get("AUTORESEARCH_CLAUDE") or shutil.which("claude")
 pytestmark = [
-    pytest.mark.sampled(0.5),
+    pytest.mark.sampled(0.3),
     pytest.mark.slow,
     pytest.mark.skipif(
         not CLIENT, reason="Claude Code is not installed: no `claude` on the path, no AUTORESEARCH_CLAUDE"

@@ -24,7 +24,7 @@ from autoresearch.loop.agents.codex import Codex
 
 CLIENT = os.environ.get("AUTORESEARCH_CODEX") or shutil.which("codex")
 pytestmark = [
-    pytest.mark.sampled(0.5),
+    pytest.mark.sampled(0.3),
     pytest.mark.slow,
     pytest.mark.skipif(not CLIENT, reason="Codex is not installed: no `codex` on the path, no AUTORESEARCH_CODEX"),
 ]

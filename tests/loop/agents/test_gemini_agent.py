@@ -24,7 +24,7 @@ from autoresearch.loop.agents.gemini import Gemini
 
 CLIENT = os.environ.get("AUTORESEARCH_GEMINI") or shutil.which("gemini")
 pytestmark = [
-    pytest.mark.sampled(0.5),
+    pytest.mark.sampled(0.3),
     pytest.mark.slow,
     pytest.mark.skipif(
         not CLIENT, reason="Gemini CLI is not installed: no `gemini` on the path, no AUTORESEARCH_GEMINI"
