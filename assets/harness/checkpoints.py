@@ -50,10 +50,12 @@ class Checkpoints:
         """With --resume on the command line, put back the last checkpoint and return the numbers that were saved with
         it; else return these. To be called before the first loader is made, since the clock goes on from here. Exits
         with one line when there is no checkpoint of this trainer, seed and task file."""
-        import torch
-
+        if cut := [word for word in sys.argv[1:] if len(word) > 2 and RESUME.startswith(word) and word != RESUME]:
+            sys.exit(f"error: {cut[0]} is no option, and a new training would replace the checkpoint; type {RESUME}")
         if RESUME not in sys.argv:
             return numbers
+        import torch
+
         connection = feed(self.folder)
         if not connection.by_hand:
             sys.exit(f"error: a run of the engine begins at the beginning; leave out {RESUME}")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from harness import clock
 from harness.channel import Channel, Gone, Message
-from harness.checkpoints import KeepingFeeder
+from harness.checkpoints import Checkpoints, KeepingFeeder
 from harness.loaders import order
 from harness.task import Budget
 from harness.text.rows import open_rows
@@ -140,3 +140,15 @@ def test_a_checkpoint_before_the_first_batch_or_without_a_file_ends_the_training
     trainer.next(trainer.open()[0])
     trainer.channel.send("SAVE", {"of": "this"})
     assert trainer.gone()
+
+
+def test_half_a_word_begins_no_training_that_would_replace_the_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unused: Any = None
+    for word in ("--resum", "--r"):
+        monkeypatch.setattr("sys.argv", ["train.py", word])
+        with pytest.raises(SystemExit, match=f"error: {word} is no option.*type --resume"):
+            Checkpoints(tmp_path, unused, unused).resume(0)
+    monkeypatch.setattr("sys.argv", ["train.py", "--lr"])
+    assert Checkpoints(tmp_path, unused, unused).resume(0) == (0,)
