@@ -2,7 +2,8 @@
 
 Seconds of the wall say how busy a machine was; CPU seconds say what the tests cost. A process that was started in a
 test counts when somebody has waited for it, which every test does. The table says what each folder may cost; whoever
-needs more takes it from another, for the sum is fixed. A run that tries everything (AUTORESEARCH_EVERY) has no bound.
+needs more takes it from another, for the sum is fixed. Tests of which each commit draws others (drawn.py) have a row
+of their own, or a folder would cost what was drawn in it. A run of all of them (AUTORESEARCH_EVERY) has no bound.
 """
 
 from __future__ import annotations
@@ -20,29 +21,31 @@ QUICK = 250
 """CPU seconds that the whole suite may take, and what `-m "not slow"` may."""
 
 START = "start and collection"
+DRAWN = "drawn for this commit"
 SHARES = {
-    START: (24, 22),
-    "tests": (60, 20),
-    "tests/agents": (41, 12),
-    "tests/cheats": (52, 7),
-    "tests/cli": (91, 46),
-    "tests/exchange": (43, 16),
-    "tests/experiments": (157, 24),
-    "tests/harness": (22, 3),
-    "tests/journal": (6, 5),
-    "tests/loop": (50, 1),
-    "tests/loop/agents": (27, 8),
-    "tests/models": (21, 2),
-    "tests/pretrain": (64, 12),
-    "tests/reports": (30, 12),
-    "tests/runs": (39, 23),
-    "tests/search": (4, 4),
-    "tests/statistics": (21, 9),
-    "tests/studies": (34, 1),
-    "tests/system": (4, 4),
-    "tests/tasks": (50, 7),
-    "tests/workers": (23, 1),
-    "tests/workspace": (37, 11),
+    START: (31, 23),
+    DRAWN: (191, 0),
+    "tests": (62, 21),
+    "tests/agents": (20, 12),
+    "tests/cheats": (8, 6),
+    "tests/cli": (91, 50),
+    "tests/exchange": (44, 16),
+    "tests/experiments": (113, 18),
+    "tests/harness": (17, 4),
+    "tests/journal": (7, 7),
+    "tests/loop": (38, 1),
+    "tests/loop/agents": (18, 10),
+    "tests/models": (22, 2),
+    "tests/pretrain": (21, 14),
+    "tests/reports": (31, 11),
+    "tests/runs": (43, 20),
+    "tests/search": (5, 5),
+    "tests/statistics": (17, 6),
+    "tests/studies": (30, 1),
+    "tests/system": (4, 3),
+    "tests/tasks": (36, 11),
+    "tests/workers": (18, 1),
+    "tests/workspace": (33, 8),
 }
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
 
@@ -67,6 +70,7 @@ class Meter:
         now = seconds()
         report = yield
         report.cpu_seconds = now - self._last
+        report.is_drawn = item.get_closest_marker("sampled") is not None
         self.own += report.cpu_seconds
         self._last = now
         return report
@@ -78,7 +82,7 @@ class Meter:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if not hasattr(self.config, "workerinput"):
             folder = Path(report.nodeid.partition("::")[0]).parent.as_posix()
-            self.spent[folder] += report.cpu_seconds
+            self.spent[DRAWN if report.is_drawn else folder] += report.cpu_seconds
             self.slowest[report.nodeid] += report.duration
 
     @pytest.hookimpl(optionalhook=True)

@@ -151,6 +151,7 @@ def test_skips():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "installed", "code"),
     [

@@ -138,7 +138,7 @@ def script(root: Path) -> Iterator[Reply]:
     yield Reply("Stopped.")
 
 
-@pytest.mark.sampled(0.24, "end to end")
+@pytest.mark.sampled(0.2, "end to end")
 def test_a_session_in_claude_code(pretrain_lab: Lab, tmp_path: Path) -> None:
     lab = pretrain_lab
     fixed = (lab.root / "prepare.py").read_bytes()

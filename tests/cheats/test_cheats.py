@@ -151,6 +151,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return str(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", WHERE, indirect=True)
 def test_a_trainer_that_kills_the_engine_decides_nothing(mini: Lab, where: str) -> None:
     (mini.root / "train.py").write_text((HERE / "trainers/kills_its_parent.py").read_text())

@@ -512,6 +512,7 @@ def another_user(lab: Lab) -> Iterator[tuple[int, str, str]]:
     yield code, out.read_text(), err.read_text()
 
 
+@pytest.mark.slow
 def test_the_real_program_keeps_the_contract_of_exit_codes_and_json(lab: Lab, tmp_path: Path) -> None:
     refused(tmp_path, NO_SESSION, "autoresearch init", "status", by=cli)
     refused(lab.root, USAGE, "experiment 99", "show", "99", by=cli)

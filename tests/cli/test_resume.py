@@ -92,6 +92,7 @@ def test_what_runs_is_told_and_waited_for(lab: Lab) -> None:
     assert "experiment 2: KEEP" in go_on(lab, brief).out
 
 
+@pytest.mark.slow
 def test_what_was_killed_is_told_and_measured_again(lab: Lab) -> None:
     gate = lab.root.parent / "gate"
     lab.edit(f"[ -e {gate} ] || sleep 60\necho METRIC total_ms=50\n")

@@ -32,6 +32,7 @@ def kept(lab: Lab, value: float) -> bool:
 CLOSED = (">&-", "2>&-", ">&- 2>&- <&-", "> /dev/full", "> /dev/full 2> /dev/full")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", drawn(CLOSED, 0.4, "streams"))
 def test_an_experiment_is_kept_whatever_the_streams_are(lab: Lab, closed: str) -> None:
     journal = lab.workspace.journal.read_text()

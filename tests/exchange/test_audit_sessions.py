@@ -15,6 +15,7 @@ import audit_sessions  # noqa: E402
 NIGHT = Path(__file__).parents[1] / "data" / "session-18.jsonl"
 
 
+@pytest.mark.slow
 def test_of_seven_keeps_by_one_seed_the_audit_doubts_those_that_the_seeds_did_not_keep() -> None:
     untold, told = audit_sessions.rows_of(NIGHT)
     assert untold["noise"] is None and "tell the noise of a run" in untold["reason"]

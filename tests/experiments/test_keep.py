@@ -86,6 +86,7 @@ def test_simplicity_can_be_switched_off(make_lab: Maker) -> None:
     assert (lab.root / "src/other.txt").read_text() == "other\n"
 
 
+@pytest.mark.slow
 def test_higher_is_better_when_the_task_says_so(make_lab: Maker) -> None:
     lab = make_lab(metric={"direction": "higher"})
     lab.prints(101)
@@ -114,6 +115,7 @@ def test_a_gain_below_the_minimum_is_discarded(make_lab: Maker) -> None:
     assert run_of(lab)["status"] == "keep"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tables", [{"keep": {"max_memory_mb": 1000}}, {"guard": {"peak_vram_mb": {"max": 1000}}}], ids=["old", "guard"]
 )

@@ -29,7 +29,7 @@ def test_the_page_and_the_skill_show_the_same_short_files() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.24, "end to end")
+@pytest.mark.sampled(0.2, "end to end")
 def test_the_task_of_the_page_runs_and_keeps_a_better_model(
     tmp_path: Path, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_it_is_other_data_with_a_manifest_of_its_own_and_the_first_one_stays(
     assert made[1]["splits"]["search"]["documents"] == made[0]["splits"]["search"]["documents"]
 
 
+@pytest.mark.slow
 def test_of_pythons_own_text_training_and_search_stay_as_they_were(prepare: ModuleType) -> None:
     first, fresh = (task(prepare, "python", locked=number) for number in (0, 1))
     share = first.share(0)

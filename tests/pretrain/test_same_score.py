@@ -27,7 +27,7 @@ def engine(made: Workspace, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.24, "end to end")
+@pytest.mark.sampled(0.2, "end to end")
 def test_by_hand_by_try_and_by_replicate_the_score_is_the_same(tmp_path: Path, prepared: Workspace) -> None:
     made = prepared.copy(tmp_path / "ws", cache=tmp_path / "cache")
     made.edit("autoresearch.toml", r'policy = "confirm"', 'policy = "greedy"')

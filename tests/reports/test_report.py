@@ -132,6 +132,7 @@ def test_each_section_tells_what_happened(written: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_from_the_same_session(finished_night: Workspace) -> None:
     session = load_session(finished_night)
     pages = [report.html_report(finished_night, session, NOW) for _ in range(2)]

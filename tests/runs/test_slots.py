@@ -128,6 +128,7 @@ def test_the_next_run_finds_nothing_of(lab: Lab, what: str, sandboxed: bool) -> 
     looked_after(lab, MISCHIEF[what])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", OUTSIDE)
 def test_without_a_sandbox_the_next_run_finds_nothing_of(lab: Lab, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTORESEARCH_SANDBOX", "off")

@@ -17,6 +17,7 @@ FEW = 20
 """Sessions of each kind: what benchmarks/results/verdicts.md asks of 600 is asked of these with room for their luck."""
 
 
+@pytest.mark.slow
 def test_the_default_policy_meets_its_bounds_in_simulated_sessions() -> None:
     rows = [row for row in table(FEW, Rules(), [NULL, GAINS], processes=1) if row["policy"] == "confirm"]
     assert all(row["false_keeps"] <= 0.3 for row in rows), rows  # type: ignore[operator]
@@ -25,6 +26,7 @@ def test_the_default_policy_meets_its_bounds_in_simulated_sessions() -> None:
     assert {bound["what"] for bound in judged(rows)} == {"false keeps", "false keeps with gains", "gain of greedy's"}
 
 
+@pytest.mark.slow
 def test_a_drifting_machine_and_a_metric_that_flips_keep_no_more_luck() -> None:
     names = [name for name in (*DRIFTS, *SHAPES) if name.startswith(NULL) and "fixed" not in name]
     rows = table(6, Rules(), names, processes=1)

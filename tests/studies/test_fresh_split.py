@@ -17,6 +17,7 @@ echo "\"split\": \"$AUTORESEARCH_SPLIT\", \"manifest\": \"$data\"}"
 """Says by its manifest which locked split it has."""
 
 
+@pytest.mark.slow
 def test_the_whole_gain_is_confirmed_on_a_fresh_split_whose_first_read_costs_nothing(make_lab: Maker) -> None:
     lab = make_lab(run={"command": TRAIN, "evaluate": JUDGE})
     lab.write("autoresearch.toml", (lab.root / "autoresearch.toml").read_text() + "\n[options]\nlocked = 0\n")

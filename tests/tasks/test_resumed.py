@@ -77,6 +77,7 @@ def left(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(0.2, "end to end")
 @pytest.mark.parametrize("name", drawn(["rl", "sft"], 0.5, "checkpoints"))
 def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

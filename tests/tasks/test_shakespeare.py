@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import threading
@@ -73,6 +74,8 @@ def test_its_own_model_is_scored_in_bits_per_byte_and_one_that_looks_ahead_is_ta
     shakespeare: ModuleType, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "play.txt").write_text(PLAY)
+    fewer = dataclasses.replace(shakespeare.PROFILES["tiny"], eval_tokens=2**13, probes=128)
+    monkeypatch.setitem(shakespeare.PROFILES, "tiny", fewer)
     made = task(shakespeare, str(tmp_path / "play.txt"))
     made.prepare()
     with train_of("shakespeare", shakespeare) as train:

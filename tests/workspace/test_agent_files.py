@@ -252,6 +252,7 @@ def furnish(lab: Lab) -> None:
     lab.git("status")
 
 
+@pytest.mark.slow
 def test_nothing_that_a_person_has_is_changed_by_a_session(tmp_path: Path) -> None:
     new_repo(tmp_path / "lab")
     lab = Lab(tmp_path / "lab")

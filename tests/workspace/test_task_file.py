@@ -85,6 +85,7 @@ def _word(node: ast.AST) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else ""
 
 
+@pytest.mark.slow
 def test_every_key_of_the_schema_is_read_from_its_table_by_something() -> None:
     sources = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
     sources |= {path.relative_to(ASSETS).as_posix(): path.read_text("utf-8") for path in ASSETS.rglob("*.py")}
