@@ -2,8 +2,9 @@
 
 Seconds of the wall say how busy a machine was; CPU seconds say what the tests cost. A process that was started in a
 test counts when somebody has waited for it, which every test does. The table says what each folder may cost; whoever
-needs more takes it from another, for the sum is fixed. Tests of which each commit draws others (drawn.py) have a row
-of their own, or a folder would cost what was drawn in it. A run of all of them (AUTORESEARCH_EVERY) has no bound.
+needs more takes it from another, for the sum is fixed. Tests of which each commit draws others (drawn.py), and what the
+first of several tests makes for all of them (made_once.py), have rows of their own, or a folder's seconds would depend
+on the draw and on who was first. A run of all tests (AUTORESEARCH_EVERY) has no bound.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import made_once
 import pytest
+from cpu_seconds import seconds
 from drawn import EVERY
 
 ALL = 900
@@ -21,9 +24,11 @@ QUICK = 250
 """CPU seconds that the whole suite may take, and what `-m "not slow"` may."""
 
 START = "start and collection"
+ONCE = "made once for several tests"
 DRAWN = "drawn for this commit"
 SHARES = {
     START: (31, 23),
+    ONCE: (50, 20),
     DRAWN: (191, 0),
     "tests": (62, 21),
     "tests/agents": (20, 12),
@@ -50,11 +55,6 @@ SHARES = {
 """Folder -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
 
 
-def seconds() -> float:
-    """Return the CPU seconds of this process and of the children that were waited for."""
-    return sum(os.times()[:4])
-
-
 class Meter:
     """Adds up what the tests of one run cost; in a worker process, what that one ran."""
 
@@ -62,6 +62,7 @@ class Meter:
         self.config = config
         self.spent: Counter[str] = Counter()
         self.own = 0.0
+        self._made = 0.0
         self.slowest: Counter[str] = Counter()
 
     @pytest.hookimpl(wrapper=True)
@@ -69,10 +70,11 @@ class Meter:
         # One phase of a test ends here; whatever was spent since the phase before belongs to it.
         now = seconds()
         report = yield
-        report.cpu_seconds = now - self._last
+        report.made_once = made_once.spent - self._made
+        report.cpu_seconds = now - self._last - report.made_once
         report.is_drawn = item.get_closest_marker("sampled") is not None
-        self.own += report.cpu_seconds
-        self._last = now
+        self.own += now - self._last
+        self._last, self._made = now, made_once.spent
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -83,6 +85,7 @@ class Meter:
         if not hasattr(self.config, "workerinput"):
             folder = Path(report.nodeid.partition("::")[0]).parent.as_posix()
             self.spent[DRAWN if report.is_drawn else folder] += report.cpu_seconds
+            self.spent[ONCE] += report.made_once
             self.slowest[report.nodeid] += report.duration
 
     @pytest.hookimpl(optionalhook=True)

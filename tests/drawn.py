@@ -2,7 +2,8 @@
 
 Random kills, matrices of steps, cheating programs and real trainings cost more than every run of the suite may. Each
 commit draws others, so that all of them are tried in time, and a failure comes again with the same commit. Of a matrix
-some cases are drawn (`drawn`); of whole tests that cost much, marked `sampled(part)`, each file runs a part.
+some cases are drawn (`drawn`); of whole tests that cost much, marked `sampled(part)`, each file runs a part: all of
+them where it is 1, of a test whose cases cost more or less.
 AUTORESEARCH_EVERY=1 tries all: before an issue is closed that touches what they test.
 """
 

@@ -9,13 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cpu_seconds import seconds
 from waiting import PATIENCE_S
 
 from autoresearch.system.files import held_by_us
 
+spent = 0.0
+"""CPU seconds that this process has spent in making such folders, so that no test has to answer for them."""
+
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that `make` has filled; every worker gets the same one, and nobody may write in it."""
+    global spent
     base = factory.getbasetemp()
     base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     # A name may be anything, and two that look alike in a path are told apart by their hash.
@@ -24,6 +29,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     with held_by_us(lock, wait_s=PATIENCE_S):
         if not done.exists():
             folder.mkdir()
+            before = seconds() - spent
             make(folder)
+            spent = seconds() - before  # with what was made once within it
             done.touch()
     return folder

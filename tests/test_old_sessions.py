@@ -139,6 +139,7 @@ def test_a_journal_that_is_lost_comes_back_from_what_an_earlier_state_mirrored(b
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(1)
 def test_a_session_of_each_state_goes_on(begun: Callable[[str], Lab]) -> None:
     for state in drawn(STATES, 0.25, "old sessions"):
         lab = begun(state)

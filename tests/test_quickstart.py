@@ -45,6 +45,7 @@ def made_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return json.loads(printed.out), printed.err
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("way", drawn(("checkout", "wheel"), 0.5, "quickstart"))
 def test_quickstart_ends_with_verdicts_on_real_trainings_a_picture_and_a_report(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

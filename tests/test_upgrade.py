@@ -77,6 +77,7 @@ def whats(done: Called) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("state", drawn(STATES, 0.2, "upgrades"))
 def test_a_session_of_each_state_gets_the_files_for_agents_and_what_was_edited_stays(
     session_of: Callable[[str], Lab], state: str
@@ -164,6 +165,7 @@ WITH_HARNESS = [state for state in STATES if state >= "06"]
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("state", drawn(WITH_HARNESS, 0.2, "upgrades of harnesses"))
 def test_a_harness_of_each_state_becomes_that_of_this_one_in_a_new_segment(
     harnessed: Callable[[str], Lab], state: str

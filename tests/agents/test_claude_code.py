@@ -197,6 +197,7 @@ def test_a_session_in_claude_code(pretrain_lab: Lab, tmp_path: Path) -> None:
     assert lab.call("check").code == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("way", drawn(["clone", "plugin", "folder of the skill"], 0.34, "ways of installing"))
 def test_the_skill_answers_after_each_way_of_installing(way: str, command_lab: Lab, tmp_path: Path) -> None:
     """The workspace has nothing for agents here: what works is what was installed."""

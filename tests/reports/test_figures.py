@@ -7,7 +7,8 @@ from random import Random
 import pytest
 from sessions import session
 
-from autoresearch.reports import figures
+from autoresearch.journal.session import replay
+from autoresearch.reports import figures, views
 
 
 def test_a_thinned_line_keeps_its_peaks_its_ends_and_its_gaps() -> None:
@@ -31,6 +32,16 @@ def test_every_experiment_is_in_the_figure_and_one_without_a_value_is_none() -> 
     assert figure["best"] == [[1, 100.0], [2, 90.0]] and figure["band"] == [89.0, 91.0]
     low, high = figure["limits"]
     assert low < 89 and high > 100
+
+
+def test_the_band_is_the_noise_that_status_names() -> None:
+    config = {"type": "config", "metricName": "m", "bestDirection": "lower"}
+    quiet = {"run": 1, "commit": "a", "metric": 100.0, "status": "keep", "values": [99.0, 100.0, 101.0]}
+    loud = {"run": 2, "commit": "b", "parent": "a", "metric": 90.0, "status": "keep", "values": [80.0, 90.0, 100.0]}
+    s = replay(enumerate([config, quiet, loud], 1))
+    low, high = figures.noise_band(s)
+    sd = (high - low) / 2
+    assert views.noise_words(s).startswith(f"{sd:.2g} per run") and sd != pytest.approx(s.noise.sd)
 
 
 def test_small_values_are_not_flattened_and_zero_and_negatives_are_drawn() -> None:

@@ -154,6 +154,13 @@ def base_noise(session: Session, hardware: str) -> BaseNoise:
     return of_base(pooled(found.groups), found.older) if found else BaseNoise(None, 0)
 
 
+def run_noise(session: Session) -> float | None:
+    """Return the standard deviation of a run to show a reader: that of the present best, as verdicts take it, or that
+    of all repeats where it has none that says something; None where no commit was run twice."""
+    here = base_noise(session, session.hardware).sd
+    return here if here and math.isfinite(here) and not session.noise.exact else session.noise.sd
+
+
 def pair_noise(session: Session, hardware: str) -> BaseNoise:
     """Return the noise of a pair on the present base, as the next decision would take it."""
     found = _now(session, hardware)

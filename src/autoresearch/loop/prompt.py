@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch.escaping import one_line, printable
+from autoresearch.experiments.evidence import run_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.loop.agents.base import Brief
 from autoresearch.reports.views import number, value
@@ -236,7 +237,7 @@ def _state(session: Session) -> list[str]:
     if noise.exact:
         lines.append("The same code gives exactly the same value every time.")
     elif noise.sd is not None:
-        lines.append(f"Noise of one run: {noise.sd:.2g} (standard deviation).")
+        lines.append(f"Noise of one run: {run_noise(session):.2g} (standard deviation).")
     return lines
 
 

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from statistics import quantiles
 from typing import Any
 
+from autoresearch.experiments.evidence import run_noise
 from autoresearch.journal.session import Experiment, Session
 
 Figure = dict[str, Any]
@@ -77,7 +78,7 @@ def best_so_far(session: Session, done: Sequence[Experiment]) -> list[tuple[int,
 
 def noise_band(session: Session) -> list[float]:
     """Return one standard deviation of a run around the best value; empty where the noise is not known."""
-    best, noise = session.best, session.noise.sd
+    best, noise = session.best, run_noise(session)
     if best is None or best.reference is None or not noise or not math.isfinite(noise):
         return []
     return [best.reference - noise, best.reference + noise]

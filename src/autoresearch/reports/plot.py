@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoresearch.experiments.evidence import run_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.figures import best_so_far, drawn_value, finished, is_disordered, limits, noise_band
 from autoresearch.reports.picture import LIGHT, Look, fonts, picture, plain_axes, safe, title
@@ -159,8 +160,8 @@ def _titles(figure: Any, axes: Any, session: Session, look: Look) -> None:
         digits = session.noise.digits()
         better = f", {gain:.{digits}f} better than the baseline" if gain is not None and gain > 0 else ""
         below.append(f"best {best.reference:.{digits}f} (#{best.number}){better}")
-        if session.noise.sd:
-            below.append(f"band: the noise of one run (±{session.noise.sd:.2g})")
+        if noise := run_noise(session):
+            below.append(f"band: the noise of one run (±{noise:.2g})")
     below.append(safe(session.segment.name, 60))
     title(figure, look, summary, *below)
     if total:
