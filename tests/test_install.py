@@ -18,7 +18,7 @@ from wheel import installed_wheel
 
 import autoresearch
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.48)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.3)]
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 

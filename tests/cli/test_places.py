@@ -11,7 +11,7 @@ import pytest
 from drawn import drawn
 from lab import INIT, Lab, Repo, call, cli, new_repo
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.36)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.24)]
 
 
 def whole_session(root: Path, mutable: Path) -> Lab:

@@ -17,7 +17,7 @@ from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.runs.isolation.choice import missing
 from autoresearch.workspace.lock import current_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.48)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.3)]
 
 SUM = """total=0
 for part in src/part?; do total=$((total + $(cat $part))); done
