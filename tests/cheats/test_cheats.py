@@ -231,6 +231,7 @@ def measure(lab: Lab, name: str) -> dict[str, object]:
 TRIALS = [(name, where) for name, case in CASES.items() for where in case.where]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.1, "cheats"), indirect=["where"])
 def test_a_trainer_that(mini: Lab, name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
@@ -262,6 +263,7 @@ def test_a_trainer_that(mini: Lab, name: str, where: str, monkeypatch: pytest.Mo
     assert name.replace("_", " ") in mini.call("log").out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("where", ["off"], indirect=True)
 @pytest.mark.parametrize("name", drawn(UNNOTICED[:-1], 0.15, "unnoticed cheats"))
 def test_without_a_sandbox_nobody_notices_a_trainer_that(mini: Lab, name: str, where: str) -> None:
