@@ -23,13 +23,13 @@ STATE = ".autoresearch"
 IDLE_BUDGET = 5
 """How often in a row an agent that stops is sent on without a new line in the journal."""
 
-STARTS = re.compile(r"\s*[/$](?:autoresearch:)?autoresearch\b(?!-)(.*)", re.S)
+STARTS = re.compile(r"\s*[/$](?:autoresearch:)?autoresearch\b(?![-:])(.*)", re.S)
 
 
 def main():
     event = json.load(sys.stdin)
     name, project = event.get("hook_event_name"), os.environ.get("CLAUDE_PROJECT_DIR")
-    if "plugin" in sys.argv[1:] and has_own_hooks(Path(project or event.get("cwd") or ".")):
+    if "plugin" in sys.argv[1:] and has_own_hooks(Path(project or event.get("cwd") or "."), claude=bool(project)):
         return None
     if name == "UserPromptSubmit":
         return on_prompt(event)
@@ -131,14 +131,17 @@ def targets(tool, given):
 
 def written_by_shell(command):
     """Return the paths that a shell command writes in an obvious way; what hides from this, the hashes find."""
-    import shlex
-
-    lexer = shlex.shlex(command, posix=True, punctuation_chars="();<>|&\n")
-    lexer.whitespace, lexer.commenters = " \t\r", ""
+    # What goes into a program or stands in a comment is no command, and may have a single quotation mark in it.
+    document = r"(<<-?[ \t]*(['\"]?)(\w+)\2[^\n]*\n).*?(?:^[ \t]*\3[ \t]*$|\Z)"
+    command = re.sub(document, r"\1", command, flags=re.S | re.M)
+    command = re.sub(r"(?m)^[ \t]*#.*$", "", command)
+    words, whole = shell_words(command)
+    if not whole:  # a quotation mark in a comment behind a command: then each line by itself
+        words = [word for line in command.split("\n") for word in (*shell_words(line)[0], "\n")]
     found, simple = [], []
-    words = [*lexer, ";"]
+    words = [*words, ";"]
     for index, word in enumerate(words):
-        if word and set(word) <= set("<>&") and ">" in word:
+        if word and set(word) <= set("<>&|") and ">" in word:
             found += words[index + 1 : index + 2]
         elif word and set(word) <= set(";|&()<\n"):
             found += written_by_words(simple)
@@ -146,6 +149,21 @@ def written_by_shell(command):
         else:
             simple.append(word)
     return found
+
+
+def shell_words(text):
+    """Return the words of a shell command, and whether its quotation marks are in pairs; else the words before."""
+    import shlex
+
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace, lexer.commenters = " \t\r", ""
+    words = []
+    try:
+        for word in lexer:
+            words.append(word)
+    except ValueError:
+        return words, False
+    return words, True
 
 
 def written_by_words(words):
@@ -214,9 +232,11 @@ def progress(root):
     return f"{(root / JOURNAL).stat().st_size} {running.stat().st_mtime if running.exists() else ''}"
 
 
-def has_own_hooks(folder):
-    """Whether a project has these hooks in its own settings, so that the plugin's would be a second set."""
-    settings = (folder / ".claude" / "settings.json", folder / ".codex" / "hooks.json")
+def has_own_hooks(folder, claude):
+    """Whether a project has these hooks in its own settings for this agent, so that the plugin's would be a second
+    set. Only Claude Code says which project it works in."""
+    names = (".claude/settings.json", ".claude/settings.local.json") if claude else (".codex/hooks.json",)
+    settings = [folder / name for name in names]
     return any(path.is_file() and "autoresearch_hook.py" in path.read_text() for path in settings)
 
 

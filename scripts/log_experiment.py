@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import config_line, run_line, type_of
+from autoresearch.journal.import_events import entry_of
 from autoresearch.journal.statuses import STATUSES
 from autoresearch.metrics import Metric, MetricError, parse_metric_line
 
@@ -108,12 +109,22 @@ def mapping(given: Mapping[str, str], flag: str, example: str) -> Event:
     return value
 
 
+def inner(event: Event) -> Event:
+    """Return the line of the experiment that an imported line has; any other line as it is."""
+    try:
+        return entry_of(event) or event
+    except (KeyError, TypeError, ValueError):  # which the engine names
+        return event
+
+
 def config(given: Mapping[str, str], events: Sequence[Event]) -> Event:
     """Return the line that begins a segment."""
     direction = required(given, "direction", "lower")
     if direction not in ("lower", "higher"):
         raise Usage(f"--direction {direction!r} is unknown; write --direction lower or --direction higher")
-    number = sum(1 for event in events if type_of(event) == "config")
+    # Imported segments have numbers, too, and lines of a journal of before have none.
+    used = [event["segment"] for event in map(inner, events) if isinstance(event.get("segment"), int)]
+    number = max([sum(1 for event in events if type_of(event) == "config"), *(1 + segment for segment in used)])
     metric = Metric(
         required(given, "metric-name", "val_bpb"), cast("Direction", direction), text(given.get("metric-unit", ""))
     )
@@ -146,7 +157,7 @@ def run(given: Mapping[str, str], events: Sequence[Event]) -> Event:
     if given.get("segment"):
         segment = whole(given, "segment", 0)
     current, seen = 0, 0
-    for event in events:
+    for event in map(inner, events):
         if event.get("type") == "config":
             current, seen = event.get("segment", seen), seen + 1
         elif (

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from waiting import PATIENCE_S
 
+from autoresearch.journal import events, import_events
 from autoresearch.journal import file as journal
 from autoresearch.journal.session import replay
+from autoresearch.metrics import Metric
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 BARE_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -279,6 +281,20 @@ class TestLogExperiment:
         assert [process.wait() for process in started] == [0] * 6
         lines = (tmp_path / "autoresearch.jsonl").read_text().splitlines()
         assert [json.loads(line)["segment"] for line in lines] == [*range(6)]
+
+    def test_a_segment_after_an_import_has_a_number_of_its_own(self, tmp_path: Path) -> None:
+        file = tmp_path / journal.NAME
+        lines = [
+            import_events.import_line(1, "theirs", Metric("val_bpb", "lower"), 1, "abc", "results.tsv"),
+            import_events.imported_line(events.run_line(4, "aaaaaaa", 0.5, {}, "keep", "imported", 1, {}, None)),
+        ]
+        begin = ("--config", "--metric-name", "val_bpb", "--direction", "lower")
+        assert self.log(tmp_path, *begin).returncode == 0
+        with file.open("a") as end:
+            end.write("".join(json.dumps(line) + "\n" for line in lines))
+        assert self.log(tmp_path, *begin).returncode == 0
+        assert json.loads(file.read_text().splitlines()[-1])["segment"] == 2
+        assert replay(journal.read(file)).baseline is None
 
     def test_of_equal_runs_written_at_once_one_is_taken(self, tmp_path: Path) -> None:
         command = [

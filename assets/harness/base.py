@@ -31,8 +31,12 @@ class BaseTask:
     """To be raised when `make` makes something else."""
     allowances = Allowances()
     tokens_per_example = 1
+    counts_flops = False
+    """Whether it has a way to count floating-point operations: a trainer that takes plain `Batches` has not."""
 
     def __init__(self, folder: Path, options: Any, budget: Budget) -> None:
+        if budget.kind == "flops" and not self.counts_flops:
+            raise TaskError("the budget of this task is { seconds = N }, or tokens (examples) or steps")
         self.folder, self.options, self.budget = folder, options, budget
 
     def make(self, workers: int) -> Mapping[str, Mapping[str, np.ndarray]]:
@@ -50,9 +54,18 @@ class BaseTask:
             raise TaskError("the data is not prepared; run: python prepare.py")
         return self.data_folder()
 
+    def fingerprint(self) -> str:
+        """What tells a source at a path from what it was before: of a file or of the files in a folder; else empty."""
+        path = Path(str(getattr(self.options, "source", "")))
+        if not path.is_absolute():  # a name, as `init` makes every path absolute
+            return ""
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return " ".join(digest(file) for file in files if file.is_file())
+
     def prepare(self, *, force: bool = False, workers: int = 4) -> Path:
-        folder = self.data_folder()
-        if (folder / "manifest.json").exists() and not force:
+        folder, found = self.data_folder(), self.fingerprint()
+        manifest = folder / "manifest.json"
+        if manifest.exists() and not force and read_json(manifest).get("fingerprint", found) == found:
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
@@ -65,7 +78,8 @@ class BaseTask:
             self.complete(part)
             files = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
             counts = {split: len(next(iter(arrays.values()))) for split, arrays in splits.items()}
-            write_json(part / "manifest.json", {"splits": counts, "sha256": {n: digest(part / n) for n in files}})
+            hashes = {name: digest(part / name) for name in files}
+            write_json(part / "manifest.json", {"splits": counts, "fingerprint": found, "sha256": hashes})
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # another process was first
                 part.rename(folder)

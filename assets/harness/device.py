@@ -49,6 +49,14 @@ class Machine:
         return self.dtype != torch.float32 and (training or self.device.type != "cpu")
 
 
+def no_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was too small: Apple's GPU and the CPU have no error of their own for that."""
+    import torch
+
+    told = isinstance(error, RuntimeError) and re.search(r"out of memory|can't allocate memory", str(error))
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(told)
+
+
 def pick_device() -> torch.device:
     """CUDA, else Apple's GPU, else the processor."""
     import torch

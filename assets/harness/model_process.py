@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.channel import Channel, Gone, Message, SharedMemory
-from harness.device import pick_device, prepare_cpu
+from harness.device import no_memory, pick_device, prepare_cpu
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,8 @@ RUN = struct.Struct("<III")  # examples; how long they are; 1 where only one pla
 PLACES = b"places"
 """What a model process says where the model's forward takes `places`: it may be asked for one place of shorter rows."""
 
+UNSHARED = "the grader's memory on the GPU cannot be opened"
+"""How a model process begins to say so; then the host's memory takes its place."""
 
 MOST_SHORTER = 8
 """Rows may be cut to a part of their length, no less than one in so many, and then so many times more go together."""
@@ -78,7 +80,7 @@ class Server:
         import torch
 
         text = " ".join(str(error).split())[:200]
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if no_memory(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return {"outcome": "oom", "reason": f"evaluation does not fit in memory: {text}"}
@@ -97,7 +99,10 @@ class Server:
         if about["cuda"]:
             from harness.cuda_memory import open_block
 
-            self.outputs = open_block(bytes.fromhex(about["cuda"]), batch * math.prod(self.shape))
+            try:
+                self.outputs = open_block(bytes.fromhex(about["cuda"]), batch * math.prod(self.shape))
+            except OSError as error:
+                raise Refused("crash", f"{UNSHARED}: {error}") from None
         else:
             self.outputs = torch.from_numpy(SharedMemory.given(outputs).array("<f4", (batch * math.prod(self.shape),)))
         sys.path.insert(0, str(Path.cwd()))

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.buffers import make_buffer
+from harness.buffers import HostBuffer, make_buffer
 from harness.channel import Channel, Gone, Late, SharedMemory, private_copy
 from harness.errors import Verdict
 from harness.kin import adopt_orphans, children, end_strangers
-from harness.model_process import GRADER, MOST_SHORTER, PLACES, RUN, examples
+from harness.model_process import GRADER, MOST_SHORTER, PLACES, RUN, UNSHARED, examples
 from harness.task import Task
 
 PREFIX = "AUTORESEARCH_MODEL_PREFIX"
@@ -133,7 +133,7 @@ class Models:
         self.weights, allowed = weights, task.allowances
         self.example_s = SLOWEST * training_s * task.tokens_per_example
         adopt_orphans()
-        self.processes = [ModelProcess(task.folder, 2 * allowed.startup_s, allowed.model_s) for _ in range(2)]
+        self.processes = [ModelProcess(task.folder, allowed.startup_s, allowed.model_s) for _ in range(2)]
         self.known = children()
         self.at: int | None = None
         self.batch = 0
@@ -153,13 +153,21 @@ class Models:
         self.memory = SharedMemory.make(size + 8 * batch * MOST_SHORTER)
         self.inputs = self.memory.array(example.dtype.str, (batch, *example.shape))
         self.places = self.memory.array("<i8", (batch * MOST_SHORTER,), size)
-        self.outputs = make_buffer(batch * math.prod(outputs), device)
+        self.outputs = make_buffer(count := batch * math.prod(outputs), device)
         about = {
             "module": "train", "inputs": {"dtype": example.dtype.str, "shape": self.inputs.shape}, "places": size,
             "outputs": list(outputs), "cuda": self.outputs.handle.hex() if device == "cuda" else "",
         }  # fmt: skip
         self.shape = tuple(outputs)
-        self.by_place = self.processes[which].load(about, self.weights, self.memory, self.outputs.memory) == PLACES
+        try:
+            answer = self.processes[which].load(about, self.weights, self.memory, self.outputs.memory)
+        except Verdict as verdict:
+            if not about["cuda"] or UNSHARED not in str(verdict):
+                raise
+            print(f"logits go over the host ({verdict})", file=sys.stderr, flush=True)
+            self.outputs = HostBuffer(count)
+            answer = self.processes[which].load(about | {"cuda": ""}, self.weights, self.memory, self.outputs.memory)
+        self.by_place = answer == PLACES
 
     def score(self, inputs: np.ndarray, places: np.ndarray | None = None) -> Iterator[tuple[slice, Any]]:
         """The model's outputs for `inputs` [N, ...]: slices of them, each with float32 [n, ...], numpy or on the GPU.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from harness.device import Machine
+from harness.device import Machine, no_memory
 
 Loader = TypeVar("Loader")
 
@@ -28,17 +28,18 @@ def warmed_up(
         try:
             steps(loader)
             return loader, total // rows, compiles
-        except torch.OutOfMemoryError:
-            if rows == 1:
-                memory = f"{own.memory / 2**30:.0f} GB of memory"
-                raise SystemExit(f"error: one row does not fit in {memory}; make the model smaller") from None
-            rows = max(n for n in range(1, rows) if total % n == 0)
-            print(f"memory    not enough: {rows} rows in a forward pass from here on", flush=True)
         except Exception as error:
-            if not compiles:
+            if no_memory(error):
+                if rows == 1:
+                    memory = f"{own.memory / 2**30:.0f} GB of memory"
+                    raise SystemExit(f"error: one row does not fit in {memory}; make the model smaller") from None
+                rows = max(n for n in range(1, rows) if total % n == 0)
+                print(f"memory    not enough: {rows} rows in a forward pass from here on", flush=True)
+            elif not compiles:
                 raise
-            compiles = False
-            print(f"compiler  is not used ({type(error).__name__}: {str(error).splitlines()[0][:120]})", flush=True)
-            torch.compiler.set_stance("force_eager")
+            else:
+                compiles = False
+                print(f"compiler  is not used ({type(error).__name__}: {str(error).splitlines()[0][:120]})", flush=True)
+                torch.compiler.set_stance("force_eager")
         clear()
         torch.cuda.empty_cache()

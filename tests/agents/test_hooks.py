@@ -115,6 +115,8 @@ def test_an_edit_of_what_is_fixed_is_refused_with_the_reason(agent: Agent, tool:
         "cat x | tee -a ./bench.sh", "cp src/run.sh bench.sh", "mv bench.sh old", "rm -f bench.sh", "true; > bench.sh",
         "printf x >>bench.sh\nls", "FOO=1 perl -pi -e 's/a/b/' bench.sh", "dd if=/dev/zero of=bench.sh count=1",
         "echo '{}' >> autoresearch.jsonl", "rm -rf .autoresearch/runs", "python3 x.py 2> bench.sh",
+        "cat > bench.sh <<'EOF'\n# we don't need this\nEOF", "# it's broken\nrm -f bench.sh", "echo x >| bench.sh",
+        "ls # it's here\nrm bench.sh",
     ],
 )  # fmt: skip
 def test_a_shell_command_that_writes_what_is_fixed_is_refused(agent: Agent, command: str) -> None:
@@ -130,6 +132,7 @@ def test_a_shell_command_that_writes_what_is_fixed_is_refused(agent: Agent, comm
         "sed -i s/1/2/ src/run.sh", "git diff bench.sh", "git checkout HEAD -- bench.sh", "echo 'rm bench.sh'",
         'autoresearch try -m "rm bench.sh > bench.sh"', "echo done > STOP", "echo \"unclosed", "",
         "git restore --source=refs/autoresearch/t/2 -- src", "echo x >&2", "tail -5 autoresearch.jsonl",
+        "cat > notes.txt <<EOF\nrm bench.sh; it's > bench.sh\nEOF\nls", "# rm bench.sh",
     ],
 )  # fmt: skip
 def test_other_shell_commands_pass(agent: Agent, command: str) -> None:
@@ -174,7 +177,8 @@ def test_the_skill_tool_arms_as_the_command_does(agent: Agent) -> None:
     assert agent.stop() is not None
 
 
-@pytest.mark.parametrize("prompt", ["hello", "what does /autoresearch do?", "/autoresearch-task new", "", None])
+@pytest.mark.parametrize("prompt", ["hello", "what does /autoresearch do?", "/autoresearch-task new",
+                                    "/autoresearch:autoresearch-task new", "", None])  # fmt: skip
 def test_other_prompts_do_not_arm(agent: Agent, prompt: str | None) -> None:
     agent("UserPromptSubmit", prompt=prompt)
     assert agent.stop() is None
@@ -313,6 +317,15 @@ def test_the_plugin_works_by_itself_and_leaves_a_workspace_with_own_hooks_to_the
     assert armed.stop() is not None
     assert armed.refused("Edit", file_path=str(armed.lab.root / "bench.sh")) is not None
     assert HOOK in own["Stop"][0]["hooks"][0]["command"]
+
+
+def test_the_plugin_works_where_only_another_agent_has_hooks_of_its_own(armed: Agent) -> None:
+    armed.hooks, armed.env["CLAUDE_PLUGIN_ROOT"] = PLUGIN, str(ROOT)
+    settings = armed.lab.root / ".claude/settings.json"
+    settings.rename(settings.with_name("settings.local.json"))
+    assert armed.stop() is None, "Claude Code reads these, too"
+    settings.with_name("settings.local.json").unlink()
+    assert (armed.lab.root / ".codex/hooks.json").is_file() and armed.stop() is not None
 
 
 def test_the_program_is_put_on_the_path_of_an_agent_that_has_none(agent: Agent) -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 import typer
 
+from autoresearch.cli import output
 from autoresearch.cli.app import COMMANDS, program
 
 
@@ -50,3 +51,19 @@ def test_a_command_that_reads_imports_nothing_that_measures_or_searches() -> Non
         "rich",
     }
     assert "autoresearch.cli.history" in done.stdout.split() and not heavy & set(done.stdout.split())
+
+
+def test_ctrl_c_ends_a_command_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def waits() -> None:
+        raise KeyboardInterrupt
+
+    @app.command()
+    def other() -> None:
+        pass
+
+    with pytest.raises(SystemExit) as ended:
+        output.run(app, ["waits"])
+    assert ended.value.code == 1 and "interrupted" in capsys.readouterr().err

@@ -91,6 +91,14 @@ def test_any_value_of_side_information_is_recorded(lab: Lab, value: str) -> None
     lab.assert_clean()
 
 
+@pytest.mark.parametrize("parent", ["[1, 2]", '{"a": 1}', "true", "one"])
+def test_a_parent_that_is_no_number_is_a_note(lab: Lab, parent: str) -> None:
+    lab.prints(200)
+    assert lab.call(*TRY, "--asi", f"parent={parent}").code == 0
+    for command in ("next", "status", "resume"):
+        assert lab.call(command).code == 0
+
+
 class TestTheState:
     def test_a_change_outside_the_mutable_files_is_named(self, lab: Lab) -> None:
         lab.prints(1)

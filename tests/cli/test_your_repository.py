@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -255,3 +256,34 @@ def test_a_seed_that_is_a_number_is_found_with_what_to_write_instead(path: str, 
     assert [(place.line, place.better) for place in found] == ([] if better is None else [(2, better)])
     without = seeds_in(path, f"import osmium\n{line}\n")
     assert all(place.better == f"{better}, and import os" for place in without if better)
+
+
+def test_what_is_written_in_tracked_files_during_the_trial_is_kept_aside_and_own_files_stay_as_they_were(
+    repo: Repo,
+) -> None:
+    repo.write("results.tsv", "commit\tvalue\n")
+    repo.write("src/run.sh", "echo mine >> README.md; echo lost >> results.tsv; echo METRIC total_ms=1\n")
+    repo.commit()
+    repo.write("results.tsv", "commit\tvalue\na person's row\n")
+    done = repo.call(*TRIAL)
+    assert done.code == 0 and "put back   README.md, results.tsv: tracked, and changed while it ran" in done.err, done
+    assert (repo.root / "results.tsv").read_text() == "commit\tvalue\na person's row\n"
+    assert (repo.root / "README.md").read_text() == "read me\n"
+    found = re.search(r"git diff HEAD ([0-9a-f]+)", done.err)
+    assert found is not None and repo.git("show", f"{found[1]}:README.md") == "read me\nmine"
+
+
+def test_a_tracked_link_that_leads_out_of_the_repository_is_linked_where_the_task_says_so(repo: Repo) -> None:
+    shared = repo.root.parent / "shared"
+    shared.mkdir()
+    (shared / "x").write_text("5\n")
+    (repo.root / "data").symlink_to("../shared")
+    repo.write("src/run.sh", "echo METRIC total_ms=$(cat data/x)\n")
+    repo.commit()
+    lab = Lab(repo.root)
+    assert lab.call(*INIT, "--link", "data").code == 0
+    for words in (("baseline",), ("replicate", "1")):  # a snapshot is used again
+        done = lab.call(*words)
+        assert done.code == 0, done
+    assert lab.session.baseline is not None and lab.session.baseline.metric == 5
+    assert lab.git("status", "--porcelain") == ""

@@ -44,6 +44,14 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 # --- studies ---
 
 
+def another_task(lab: Lab) -> None:
+    """Begin a segment with another policy."""
+    toml = (lab.root / "autoresearch.toml").read_text()
+    lab.write("autoresearch.toml", toml.replace('policy = "greedy"', 'policy = "confirm"'))
+    lab.git("commit", "-qam", "another policy")
+    ready(lab, ("segment",))
+
+
 @walk("studies/ablate.py ablate: nothing was kept since the baseline", "measured")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("ablate",), then(lambda: lab.attempt("echo METRIC total_ms=50\n"), ("ablate", "--seeds", "1")))
@@ -62,6 +70,13 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 @walk("studies/replicate.py replicate: there is no experiment {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("replicate", "99"), lambda: ("replicate", "4"))
+
+
+@walk("studies/replicate.py replicate: experiment {} is of an earlier segment, which measured something else")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    another_task(lab)
+    ready(lab, ("baseline",))
+    return Ask(("replicate", "4"), lambda: ("replicate", "5"))
 
 
 @walk("studies/replicate.py replicate: the commit of experiment {} is not in this repository")
@@ -113,3 +128,19 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     ready(lab, ("selftest", "--experiments", "1"))
     well.unlink()
     return Ask(("selftest", "--experiments", "2"), then(well.touch, ("selftest", "--experiments", "2")))
+
+
+@walk("studies/selftest.py _of_the_laboratory: in the laboratory: {}", "bare")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    well = lab.root.parent / "well"
+    lab.edit(f"[ -e '{well}' ] || exit 1\necho METRIC total_ms=100\n")
+    lab.commit()
+    again = "autoresearch selftest -n 1 --fresh"
+    return Ask(("selftest", "-n", "1"), lambda: None, {again: f"touch '{well}' && {again}"})
+
+
+@walk("studies/selftest.py selftest: the laboratory has {} changes under another {}", "bare")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    ready(lab, ("selftest", "-n", "1"))
+    another_task(lab)
+    return Ask(("selftest", "-n", "1"), lambda: None)

@@ -12,6 +12,7 @@ from lab import call
 
 from autoresearch.errors import UsageError
 from autoresearch.exchange.audit import audit_files, audit_view
+from autoresearch.reports.claims import rounding
 
 HEAD = "commit\tval_bpb\tmemory_gb\tstatus\tdescription\n"
 Rows = list[tuple[str, float, str, str]]
@@ -222,3 +223,9 @@ def test_the_page_has_all_logs_as_data_that_ends_no_script(tmp_path: Path) -> No
     assert made.code == 0 and "<img" not in page and "default-src 'none'" in page
     data = page.split('id="data">')[1].split("</script>")[0]
     assert json.loads(data)["logs"] == json.loads(json.dumps(made.json["logs"]))
+
+
+def test_how_small_values_are_rounded_is_read_from_their_digits() -> None:
+    assert rounding([0.5, 0.25]) == pytest.approx(0.01) and rounding([15200, 900]) == 1
+    assert rounding([1.3e-8, 2.65e-8]) == pytest.approx(1e-10) and rounding([3e-10]) == pytest.approx(1e-10)
+    assert rounding([0.1 + 0.2, 1.0]) == pytest.approx(0.1) and rounding([]) == 1

@@ -226,3 +226,16 @@ def test_home_folders_of_anybody_are_taken_out() -> None:
         assert redaction.text(text) == clean
     longer = Redaction({}, Path("/srv/people/ada"))
     assert longer.text("-I/srv/people/ada/x /srv/people/adam") == "-I~/x /srv/people/adam"
+
+
+def test_its_programs_can_be_read_as_its_page_says(stack: Lab, tmp_path: Path) -> None:
+    assert stack.call("bundle", "-o", str(tmp_path / "night.zip")).code == 0
+    parts = unpacked(tmp_path / "night.zip")
+    command = re.search(r"&& (git clone .* programs)\n", parts["REPLAY.md"].decode())
+    assert command is not None
+    (tmp_path / "repo.bundle").write_bytes(parts["repo.bundle"])
+    subprocess.run(command[1].split(), cwd=tmp_path, check=True, capture_output=True)
+    best = stack.session.best
+    assert best is not None and (tmp_path / "programs/bench.sh").is_file()
+    there = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path / "programs", capture_output=True, text=True)
+    assert there.stdout.strip() == stack.git("rev-parse", best.commit or "")

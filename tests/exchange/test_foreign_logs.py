@@ -435,7 +435,7 @@ def test_a_table_that_is_no_log_is_refused(tmp_path: Path) -> None:
     ("name", "way"),
     [
         ("val_loss", "lower"), ("val_acc", "higher"), ("tok_s", "higher"), ("tokens_per_sec", "higher"),
-        ("tok/s", "higher"),
+        ("tok/s", "higher"), ("req_s", "higher"), ("images_s", "higher"), ("train_s", "lower"), ("total_s", "lower"),
         ("total_ms", "lower"), ("render_µs", "lower"), ("valLoss", "lower"), ("win_rate", "higher"),
         ("error_rate", "lower"), ("errors_per_line", None), ("loss_reduction", None), ("time_saved", None),
         ("score", None), ("metric", None), ("draw_rate", None), ("ms_per_token", None), ("bpb", "lower"),
@@ -479,3 +479,42 @@ def test_a_number_in_a_cell_is_read_as_a_person_reads_it() -> None:
         "→5",
     ):
         assert number_of(cell) is None, cell
+
+
+def test_one_number_below_one_with_a_comma_says_that_commas_are_no_thousands(tmp_path: Path) -> None:
+    text = "commit\tval_loss\tstatus\tdescription\na\t1,234\tkeep\tbaseline\nb\t0,987\tkeep\tx\n"
+    for options in ({}, {"metric": "val_loss"}):
+        with pytest.raises(UsageError, match="the numbers of val_loss have decimal commas"):
+            read(tmp_path, text, **options)
+    (log,) = read(tmp_path, text.replace("0,987", "9,870"))
+    assert rows(log) == [("keep", 1234.0), ("keep", 9870.0)]
+
+
+def test_decisions_that_contradict_a_name_are_told(tmp_path: Path) -> None:
+    text = "commit\ttrain_s\tstatus\tdescription\na\t10\tkeep\tx\nb\t12\tkeep\ty\nc\t9\tdiscard\tz\n"
+    (log,) = read(tmp_path, text)
+    assert log.metric.direction == "lower"
+    assert any("though 2 of 2 decisions say higher; else: --direction higher" in remark for remark in log.remarks)
+
+
+def test_a_metric_without_a_name_in_a_line_of_json_is_no_metric(tmp_path: Path) -> None:
+    lines = ['{"run": 1, "commit": "a", "metric": 3, "status": "keep", "description": "x", "val_loss": 3}',
+             '{"run": 2, "metricName": null, "metric": null, "status": "crash", "description": "y"}']  # fmt: skip
+    (log,) = read(tmp_path, "\n".join(lines), direction="lower")
+    assert rows(log) == [("keep", 3.0), ("crash", None)]
+
+
+def test_a_line_that_is_corrected_later_is_the_one_that_is_new(tmp_path: Path) -> None:
+    def line(n: int) -> str:
+        return f'{{"run": {n}, "commit": "c{n}", "metric": {n}, "status": "keep", "description": "change {n}"}}'
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join([line(1), '{"run": 2, "met', line(3)]))
+    first = call("import", str(path), "--direction", "lower", "--json", cwd=folder).json
+    assert first["added"] == 2 and "line 2 is no JSON object" in first["skipped"][0]
+    path.write_text("\n".join(map(line, (1, 2, 3))))
+    assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 1
+    session = load_session(Workspace(folder))
+    assert sorted(e.description for e in session.experiments) == ["change 1", "change 2", "change 3"]

@@ -256,3 +256,17 @@ def test_a_reader_that_knows_config_and_run_lines_alone_sees_no_imported_run_in_
         assert call("import", str(jsonl), cwd=tmp_path / "new").code == 0
     assert call("import", str(DATA / "restarted.tsv"), cwd=tmp_path / "new").code == 0
     assert [len(runs) for runs in segments(tmp_path / "new" / "autoresearch.jsonl")] == [2]
+
+
+def test_another_log_that_begins_with_the_same_row_is_a_log_of_its_own(tsv: Path, tmp_path: Path) -> None:
+    assert call("import", str(tsv), cwd=tmp_path).code == 0
+    other = tmp_path / "other.tsv"
+    rows = TSV.splitlines(keepends=True)
+    other.write_text("".join([*rows[:2], "9999999\t0.99\t44.0\tkeep\tof another agent\n", rows[3]]))
+    for added in (3, 0):
+        assert call("import", str(other), "--json", cwd=tmp_path).json["added"] == added
+    other.write_text(other.read_text() + "8888888\t0.98\t44.0\tkeep\tgoes on\n")
+    assert call("import", str(other), "--json", cwd=tmp_path).json["added"] == 1
+    assert call("import", str(tsv), "--json", cwd=tmp_path).json["added"] == 0
+    lines = [json.loads(line) for line in (tmp_path / "autoresearch.jsonl").read_text().splitlines()]
+    assert sum("of another agent" in json.dumps(line) for line in lines) == 1

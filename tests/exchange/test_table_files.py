@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, call
+from lab import Lab, Maker, call
 
 from autoresearch.journal import events, import_events
 from autoresearch.metrics import Metric
@@ -133,3 +133,13 @@ def test_an_export_is_no_part_of_an_experiment_where_an_older_session_does_not_k
     assert lab.git("status", "--porcelain") == "" and exclude.read_text().count("results.sqlite") == 1
     assert lab.call("export", "-f", "sqlite", "-o", "mine.db").code == 0
     assert lab.git("status", "--porcelain") == "?? mine.db"
+
+
+def test_metrics_that_differ_by_case_alone_or_are_named_twice_have_columns_of_their_own(make_lab: Maker) -> None:
+    lab = make_lab(metric={"secondary": ["Value", "acc", "acc", "ACC"]})
+    lab.attempt("echo METRIC total_ms=90; echo METRIC Value=1; echo METRIC acc=2; echo METRIC ACC=3\n")
+    for kind in ("sqlite", "parquet"):
+        assert lab.call("export", "--format", kind, "-o", f"../out.{kind}").code == 0
+    with closing(sqlite3.connect(lab.root.parent / "out.sqlite")) as database:
+        found = database.execute('select "metrics.Value", acc, "metrics.ACC" from experiments').fetchall()
+    assert found[-1] == (1.0, 2.0, 3.0)

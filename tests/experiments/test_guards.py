@@ -105,3 +105,12 @@ def test_a_baseline_says_where_a_metric_with_a_guard_is_in_its_output(tmp_path: 
     (told,) = unplaced(task, {}, tmp_path / "run.log")
     assert told.startswith(says) and told.endswith("commit that, then: autoresearch segment")
     assert unplaced(task, {"val_acc": 1.0}, tmp_path / "run.log") == []
+
+
+def test_another_policy_is_held_to_the_same_guards(guarded: Lab) -> None:
+    lab = guarded
+    tried(lab, 90, costs=60)
+    tried(lab, 85, costs=0)
+    for policy in ("greedy", "confirm"):
+        rows = {row["experiment"]: row for row in lab.call("log", "--policy", policy, "--json").json["experiments"]}
+        assert rows[2]["would"] == "discard" and rows[3]["would"] == "keep", rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 
@@ -87,3 +88,27 @@ def test_an_ignored_mutable_path_can_be_added_as_init_says(repo: Repo) -> None:
     assert refused.code == 5 and "made is not tracked" in refused.err
     _shell(repo, refused.err.strip().rsplit(": ", 1)[1])
     assert repo.call(*INIT, "--mutable", "made").code == 0
+
+
+def test_a_mutable_file_that_a_change_deletes_is_deleted_again(make_lab: Maker) -> None:
+    lab = make_lab(files={"mutable": ["src/run.sh", "src/other.txt"]})
+    (lab.root / "src/other.txt").unlink()
+    assert lab.attempt("echo METRIC total_ms=150\n").code == 0
+    again = lab.call("try", "--again", "2", "--json")
+    assert again.code == 0, again
+    changed = lab.git("show", "--name-status", "--format=", lab.ref(3)).split()
+    assert changed == ["D", "src/other.txt", "M", "src/run.sh"]
+    lab.assert_clean()
+
+
+def test_once_a_mutable_file_is_deleted_for_good_what_is_printed_can_be_typed(make_lab: Maker) -> None:
+    lab = make_lab(files={"mutable": ["src/run.sh", "src/other.txt"]})
+    (lab.root / "src/other.txt").unlink()
+    assert lab.attempt("echo METRIC total_ms=50\n", "--json").json["status"] == "keep"
+    lab.edit("echo METRIC total_ms=40 # an edit\n")
+    refused = lab.call("try", "--again", "1")
+    assert refused.code == 5, refused
+    command = re.search(r"git stash push .*", refused.err)
+    assert command is not None, refused.err
+    subprocess.run(shlex.split(command[0]), cwd=lab.root, check=True, capture_output=True)
+    assert lab.git("status", "--porcelain") == ""

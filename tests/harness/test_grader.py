@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from harness import model_process
+from harness import models as models_module
+from harness.buffers import HostBuffer
 from harness.errors import Verdict
 from harness.grader import grade, reported
 from harness.models import Models
@@ -134,6 +136,17 @@ def test_processes_of_their_own_give_the_same_score(
     apart = grade(task, run_of(task, Table(same)), "search")
     assert "METRIC" not in capfd.readouterr().out
     assert apart == graded(monkeypatch, task, same)
+
+    # As on a GPU whose memory the model process cannot open: the handle is made, and of no use there.
+    class Unshared(HostBuffer):
+        handle = b"a handle"
+
+    monkeypatch.undo()
+    (task.folder / "harness/cuda_memory.py").write_text("def open_block(*_):\n    raise OSError('CUDA error 201')\n")
+    monkeypatch.setattr(models_module, "make_buffer", lambda count, device: Unshared(count))
+    monkeypatch.setattr(models_module.ModelProcess, "device", lambda process: process.answer("WAIT") and "cuda")
+    assert grade(task, run_of(task, Table(same)), "search") == apart
+    assert capfd.readouterr().err.count("logits go over the host") == 2
 
 
 def looks_ahead(out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 
@@ -14,6 +15,7 @@ from autoresearch.journal.events import message_line
 from autoresearch.journal.ledger import Usage
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Brief, Edit, ProposalFailed
 from autoresearch.runs.isolation.sandbox import SWITCH
+from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append
 
 # --- proposals, and what they become ---
@@ -468,3 +470,51 @@ def test_a_machine_that_fails_again_and_again_ends_the_loop(lab: Lab) -> None:
     with pytest.raises(AutoresearchError):
         loop(lab, Scripted())
     assert proposals(lab)[-1] == ("given_up", "its runs were interrupted 5 times")
+
+
+def test_a_proposal_that_a_person_has_measured_meanwhile_is_given_up(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    well = lab.root.parent / "well"
+    with pytest.raises(MachineError, match="failed 3 experiments in a row"):
+        loop(lab, Scripted(writes(f"[ -e {well} ] || kill -9 $$\necho METRIC total_ms=150\n")))
+    well.touch()
+    assert lab.call("try", "--again", "2", "--json").json["status"] == "discard"
+    ended = loop(lab, Scripted(90), max_experiments=1)
+    assert proposals(lab)[-2:] == [("given_up", "experiment 5 has measured its code meanwhile"), ("made", "")]
+    assert ended.session.current[-1].metric == 90
+    lab.assert_clean()
+
+
+def test_of_a_proposal_that_the_machine_has_cut_short_run_is_what_to_type(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no folder for the run")
+
+    with monkeypatch.context() as patched, pytest.raises(MachineError) as told:
+        patched.setattr("autoresearch.experiments.attempt.decide", broken)
+        loop(lab, Scripted(90), max_experiments=1)
+    assert "autoresearch run" in str(told.value.fix) and "try --again" not in str(told.value.fix)
+    assert loop(lab, Scripted(), max_experiments=1).session.current[-1].metric == 90
+
+
+def test_it_waits_for_a_baseline_that_another_command_is_measuring(repo: Repo) -> None:
+    assert repo.call(*INIT).code == 0
+    lab, clock = Lab(repo.root), Clockwork()
+    held = contextlib.ExitStack()
+    held.enter_context(lock(lab.workspace))
+    clock.at = [(5.0, lambda: (held.close(), lab.call("baseline"))[0])]
+    ended = loop(lab, Scripted(90), clock=clock, max_experiments=1)
+    assert [e.description for e in ended.session.current] == ["baseline", "prints 90"]
+
+
+def test_an_agent_that_forgets_to_answer_has_failed(lab: Lab) -> None:
+    class Forgetful(Scripted):
+        def propose(self, brief: Brief) -> Edit:
+            super().propose(brief)
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(AutoresearchError):
+        loop(lab, Forgetful(90, 80, 70, 60, 50))
+    assert {outcome for outcome, _ in proposals(lab)} == {"failed"} and "NoneType" in proposals(lab)[0][1]
+    assert lab.events("loop_run")[-1]["event"] == "end"

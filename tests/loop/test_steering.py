@@ -103,6 +103,19 @@ def test_families_are_banned_and_asked_for_in_the_next_brief(lab: Lab) -> None:
     assert agent.briefs[-1].banned == () and "memory" not in agent.briefs[-1].families
 
 
+def test_what_was_refused_for_a_person_is_measured_when_the_person_allows_it(lab: Lab) -> None:
+    def banned(brief: Brief) -> Edit:
+        steer(lab, Clockwork(), "ban", "cache")
+        return prints(brief, 90)
+
+    tables = writes("echo METRIC total_ms=80 # x\n", "lookup tables", family="cache")
+    loop(lab, Scripted(banned, tables, 70), max_experiments=2)
+    assert "which a person has ruled out" in proposals(lab)[1][1]
+    steer(lab, Clockwork(), "allow", "cache")
+    ended = loop(lab, Scripted(tables), max_experiments=1)
+    assert proposals(lab)[-1][0] == "made" and ended.session.current[-1].metric == 80
+
+
 def test_the_commands_say_what_is_in_force_and_refuse_what_is_no_family(lab: Lab) -> None:
     assert lab.call("steer", "--ban", "Input  and output", "--goal", "be\nquick").code == 0
     view = lab.call("steer", "--ask", "cache", "--json").json

@@ -55,6 +55,8 @@ def test_what_cannot_run_is_named(tmp_path: Path, edit: str, says: str) -> None:
         "from helper import build_model\n",
         "build_model = lambda: 1\n",
         BEFORE + "from . import sibling\n",
+        "if 1:\n    def build_model(): pass\nelse:\n    def build_model(): pass\n",
+        "try:\n    build_model, other = 1, 2\nexcept NameError:\n    pass\n",
     ],
 )
 def test_what_may_run_passes(tmp_path: Path, edit: str) -> None:
@@ -65,6 +67,11 @@ def test_what_may_run_passes(tmp_path: Path, edit: str) -> None:
 def test_what_the_parent_does_is_no_fault_of_the_edit(tmp_path: Path) -> None:
     before = BEFORE + "import no_such_module, os, socket\nos.system('ls')\n"
     assert wrong(tmp_path, before + "x = 1\nos.system('ls')\n", before, run={"network": False}) is None
+
+
+def test_a_name_that_the_parent_has_not_either_is_no_fault_of_the_edit(tmp_path: Path) -> None:
+    before = "globals().update(build_model=print)\nx = 1\n"
+    assert wrong(tmp_path, before.replace("1", "2"), before) is None
 
 
 def test_a_network_is_named_where_a_run_has_none(tmp_path: Path) -> None:

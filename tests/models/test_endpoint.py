@@ -9,6 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
+from autoresearch.models.chat import without_keys
 from autoresearch.models.endpoint import (
     LONGEST_REST_S,
     OVERLOAD_S,
@@ -169,3 +170,9 @@ def test_a_mistake_of_ours_is_no_refusal() -> None:
 
     with pytest.raises(KeyError):
         Endpoint("There", "").ask(call, lambda _: None, 10)
+
+
+def test_a_key_that_a_server_repeats_is_in_no_refusal() -> None:
+    key = "sk-" + "a1" * 12
+    found = without_keys(Refusal(401, f"Virtual key expected. Received={key}", "auth"), key, None, "EMPTY")
+    assert found == Refusal(401, "Virtual key expected. Received=***", "auth") and without_keys(None, key) is None

@@ -287,7 +287,8 @@ def test_the_model_is_one_graph_that_gives_the_same(plain: ModuleType, monkeypat
 @pytest.fixture
 def gpu(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], ModuleType]:
     """train.py with the sizes of the profile full, on a GPU that is told by name and memory."""
-    sizes = {"MAX_SEQ_LEN": 2048, "VOCAB_SIZE": 8192, "HEAD_DIM": 128, "COPIES": False, "TIME_BUDGET": 300.0}
+    sizes = {"MAX_SEQ_LEN": 2048, "VOCAB_SIZE": 8192, "HEAD_DIM": 128, "COPIES": False, "TIME_BUDGET": 300.0,
+             "MAX_WEIGHTS": 2**33}  # fmt: skip
     for name, value in sizes.items():
         monkeypatch.setattr(train, name, value)
     monkeypatch.setattr(train.attention, "attention_paths", lambda *_: ["varlen", "flex", "sdpa"])
@@ -338,6 +339,9 @@ def test_size_and_batch_grow_with_the_speed_of_the_device_and_the_budget(
         monkeypatch.setattr(train, "TIME_BUDGET", seconds)
         budgets.append((train.model_size(), train.batch_rows()))
     assert budgets == sorted(budgets)
+    monkeypatch.setattr(train, "MAX_WEIGHTS", 2**26)
+    assert train.weights_bytes(train.model_size()) <= 2**26 < train.weights_bytes(budgets[-1][0])
+    monkeypatch.setattr(train, "MAX_WEIGHTS", 2**33)
     layers, width = budgets[-1][0]
     monkeypatch.setattr(train, "MORE_DEPTH", 2)
     monkeypatch.setattr(train, "MORE_WIDTH", -1)

@@ -114,6 +114,7 @@ def make(folder: Path) -> Workspace:
     for n, status in ((1, "keep"), (2, "discard"), (3, "keep"), (4, "discard")):
         details: Any = {"values": [1.0], "parent": f"c{n - 1}" if n > 1 else None}
         laboratory.append(events.run_line(n, f"c{n}", 1.0, {}, status, "nothing", 0, {}, BEGAN, details=details))
+    repo.write(".autoresearch/selftest/autoresearch.toml", (folder / "autoresearch.toml").read_text("utf-8"))
     repo.write(".autoresearch/selftest/autoresearch.jsonl", "".join(json.dumps(line) + "\n" for line in laboratory))
     return workspace
 

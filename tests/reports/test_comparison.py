@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autoresearch.experiments.evidence import gather
+from autoresearch.journal import events
 from autoresearch.journal.session import Session, replay
 from autoresearch.reports.comparison import close_calls, difference
 from autoresearch.statistics.decision import STALE_AFTER, Rules, next_step
@@ -37,7 +38,7 @@ def repeat(experiment: int, seed: int, value: float, env: dict[str, Any] = HERE)
 
 def test_a_close_call_says_how_many_more_runs_would_decide_it() -> None:
     session = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85))
-    (call,) = close_calls(session)
+    (call,) = close_calls(session, Rules())
     assert (call.experiment, call.against) == (2, 1) and call.gain == pytest.approx(0.2)
     assert call.repeats is not None and 2 <= call.repeats <= 8 and not call.decided
     # With many more runs of the same means and spread it is decided; with one more it is not yet.
@@ -58,9 +59,9 @@ def test_a_candidate_is_compared_with_the_incumbents_last_runs_and_not_with_what
 
 
 def test_a_clear_loss_and_a_decided_gain_are_no_close_calls() -> None:
-    assert close_calls(journal(BASE, run(2, "discard", 12.0))) == []
-    assert close_calls(journal(BASE, run(2, "keep", 5.0, 5.1, 4.9))) == []
-    assert close_calls(journal(run(1, "keep", 10.0, parent=None), run(2, "discard", 9.0))) == []
+    assert close_calls(journal(BASE, run(2, "discard", 12.0)), Rules()) == []
+    assert close_calls(journal(BASE, run(2, "keep", 5.0, 5.1, 4.9)), Rules()) == []
+    assert close_calls(journal(run(1, "keep", 10.0, parent=None), run(2, "discard", 9.0)), Rules()) == []
 
 
 def test_a_close_call_whose_code_a_later_experiment_has_decided_is_none() -> None:
@@ -70,7 +71,8 @@ def test_a_close_call_whose_code_a_later_experiment_has_decided_is_none() -> Non
 
     def called(code: str, status: str, *values: float, **more: Any) -> list[int]:
         first = (BASE, start(2, "f"), run(2, "discard", 9.5, 9.75, 9.85))
-        return [c.experiment for c in close_calls(journal(*first, start(3, code), run(3, status, *values, **more)))]
+        session = journal(*first, start(3, code), run(3, status, *values, **more))
+        return [c.experiment for c in close_calls(session, Rules())]
 
     assert called("another", "discard", 11.0) == [2]
     assert called("f", "discard", 11.0) == []
@@ -79,7 +81,7 @@ def test_a_close_call_whose_code_a_later_experiment_has_decided_is_none() -> Non
 
 def test_a_difference_that_no_run_could_tell_from_noise_asks_for_none() -> None:
     session = journal(run(1, "keep", 10.0, 0.0, 20.0, parent=None), run(2, "keep", 9.999, 9.999, 10.0))
-    (call,) = close_calls(session)
+    (call,) = close_calls(session, Rules())
     assert call.repeats is None and not call.decided
 
 
@@ -145,3 +147,27 @@ def test_a_policy_judges_by_the_runs_that_are_there() -> None:
     assert verdicts(session, Rules())[:2] == ["keep", "keep"]
     assert replayed(session, Rules())[1].reason.startswith("better by 4.9")
     assert verdicts(session, Rules(policy="greedy")) == ["keep", "keep", "keep"]
+
+
+def test_a_close_call_is_decided_under_the_rules_of_the_task() -> None:
+    session = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85))
+
+    def pairs(**rules: Any) -> str | None:
+        (call,) = close_calls(session, Rules(**rules))
+        return call.command and call.command.rpartition(" ")[2]
+
+    usual, strict = pairs(), pairs(alpha=0.001)
+    assert usual is not None and (strict is None or int(strict) > int(usual))
+    assert pairs(minimum_gain=1.0) is None, "no number of pairs keeps it"
+    assert close_calls(session, Rules(policy="greedy")) == [], "one run has decided"
+
+
+def test_the_best_is_confirmed_once() -> None:
+    kept = run(2, "keep", 9.5, 9.8, 9.9)
+    (call,) = close_calls(journal(BASE, kept), Rules())
+    assert call.command is not None and call.command.startswith("autoresearch confirm")
+    done = [
+        events.study_line(1, "confirm", {"baseline": 1, "best": 2, "seeds": [5]}, "search", 1),
+        events.study_end_line(1, "done", {}, 2),
+    ]
+    assert close_calls(journal(BASE, kept, *done), Rules()) == []

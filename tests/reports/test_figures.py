@@ -76,3 +76,21 @@ def test_time_is_drawn_in_a_unit_of_its_size(seconds: int) -> None:
     passed, measuring = (line["y"] for line in figure["lines"])
     assert passed[-1] * scale == pytest.approx(2 * seconds + seconds // 3, rel=1e-5)
     assert measuring[-1] * scale == pytest.approx(3 * (seconds // 3), rel=1e-5)
+
+
+def test_numbers_that_six_decimals_do_not_reach_are_shown_by_their_digits() -> None:
+    config = {"type": "config", "metricName": "seconds", "bestDirection": "lower"}
+    runs = {"run": 1, "commit": "a", "metric": 1.3e-7, "status": "keep", "values": [1.28e-7, 1.3e-7, 1.32e-7]}
+    s = replay(enumerate([config, runs], 1))
+    assert views.number(s, 1.3157e-7) == "1.316e-07" and views.number(s, -4e-9, signed=True) == "-4e-09"
+    assert "1.3e-07" in views.number(s, s.baseline.reference if s.baseline else None)
+
+
+def test_the_best_so_far_never_gets_worse_and_ends_at_the_best() -> None:
+    config = {"type": "config", "metricName": "m", "bestDirection": "lower"}
+    kept = [{"run": n, "commit": str(n), "metric": value, "status": "keep", "values": [value], "seeds": [1],
+             "parent": None if n == 1 else "1"} for n, value in ((1, 10.0), (2, 9.5), (3, 9.0))]  # fmt: skip
+    later = [{"type": "repeat", "experiment": n, "seed": 7, "value": value} for n, value in ((2, 8.9), (3, 10.2))]
+    s = replay(enumerate([config, *kept, *later], 1))
+    steps = figures.best_so_far(s, figures.finished(s))
+    assert steps == [(1, 10.0), (2, pytest.approx(9.2))] and s.best is not None and s.best.number == 2

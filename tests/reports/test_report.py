@@ -213,7 +213,7 @@ def test_page_report_status_log_show_and_exports_have_the_same_numbers(
             assert shown[key] == detail[key], (n, key)
         assert (stored[n]["gain_error"], stored[n]["family"]) == (shown["gain_error"], row["family"])
         assert row["value_text"] in printed[str(n)] and row["gain_text"] in printed[str(n)]
-        assert f"gain over baseline {detail['gain_words']}  noise" in call("show", str(n), cwd=root).out
+        assert f"gain over baseline {detail['gain_words']}\n" in call("show", str(n), cwd=root).out
         if row["status"] is not None:
             assert {key: table[n][key] for key in ("value_text", "gain_text")} == {
                 key: row[key] for key in ("value_text", "gain_text")

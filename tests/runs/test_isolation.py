@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from lab import Lab, Maker
 
@@ -29,3 +31,24 @@ def test_a_ref_that_a_run_moves_is_put_back_and_the_run_does_not_count(
     run = lab.events("run")[-1]
     assert (run["outcome"], run["status"]) == ("tampered", "crash") and "refs/autoresearch/t/1" in run["reason"]
     assert lab.ref(1) == before
+
+
+def test_an_immutable_program_is_put_back_as_one_and_a_link_as_a_link(
+    make_lab: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    lab = make_lab()
+    lab.write("tool.sh", "true\n", 0o755)
+    (lab.root / "link.sh").symlink_to("tool.sh")
+    toml = (lab.root / "autoresearch.toml").read_text().replace('"bench.sh"', '"bench.sh", "tool.sh", "link.sh"', 1)
+    lab.write("autoresearch.toml", toml)
+    lab.commit("more is fixed")
+    for words in (("segment",), ("baseline",)):
+        assert lab.call(*words).code == 0
+    here = lab.root
+    lab.attempt(f"rm {here}/link.sh; echo >> {here}/tool.sh; echo x > {here}/link.sh; echo METRIC total_ms=1\n")
+    run = lab.events("run")[-1]
+    assert run["outcome"] == "tampered" and "tool.sh was changed" in run["reason"], run
+    assert os.access(here / "tool.sh", os.X_OK) and (here / "link.sh").is_symlink()
+    lab.assert_clean()
+    assert lab.attempt("echo METRIC total_ms=99\n").code == 0

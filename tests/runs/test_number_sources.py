@@ -11,14 +11,18 @@ from random import Random
 
 import pytest
 from lab import TAG, Lab, Maker, Repo, task_file
+from pydantic import ValidationError
 
 from autoresearch.metrics import MetricError, compile_pattern, last_matches, lines_backward
 from autoresearch.runs import reported as reported_module
+from autoresearch.runs.outcome import from_evaluator
 from autoresearch.runs.reported import matches, number_of
 from autoresearch.runs.result_files import number_in, take_away
 from autoresearch.system import command_output
 from autoresearch.system.command_output import KeptStream
+from autoresearch.system.process import Exit
 from autoresearch.workspace.metric_source import Source
+from autoresearch.workspace.task_file import parse
 
 LOSS = r"val loss (\S+)"
 Streams = Callable[..., dict[str, KeptStream]]
@@ -207,6 +211,14 @@ class TestFiles:
         with pytest.raises(MetricError, match=r"2 files are out-\*/a.json: out-1/a.json, out-2/a.json"):
             read(tmp_path, "out-*/a.json", "x")
 
+    def test_in_a_name_only_a_star_stands_for_others(self, tmp_path: Path) -> None:
+        at(tmp_path, "out/a[fold0]?.json", '{"x": 1}')
+        assert read(tmp_path, "out/a[fold0]?.json", "x") == read(tmp_path, "out/*[fold0]?.json", "x") == 1
+        at(tmp_path, "out/deep/er/b.json", '{"x": 2}')
+        assert read(tmp_path, "out/**/b.json", "x") == 2
+        with pytest.raises(ValidationError, match=r"in a name one \* is enough"):
+            read(tmp_path, "out/**.json", "x")
+
     def test_a_link_that_leads_out_of_the_run_is_not_followed_nor_waited_for(self, tmp_path: Path) -> None:
         outside, root = at(tmp_path, "theirs/a.json", '{"x": 1}'), tmp_path / "run"
         root.mkdir()
@@ -277,3 +289,9 @@ def test_a_command_gets_its_seed_where_it_asks_and_no_other_brace_changes(make_l
     assert baseline is not None and baseline.by_seed == {1: 15, 2: 25, 3: 35}
     assert (lab.workspace.run_dir(1, 2) / "run.log").read_text() == "{seeds} {SEED} a b\nMETRIC total_ms=25\n"
     assert not any("seed" in warning for warning in baseline.warnings)
+
+
+def test_where_the_evaluator_prints_the_number_the_seconds_are_those_of_the_command(tmp_path: Path) -> None:
+    trained, judged = Exit(0, 2.0), Exit(0, 600.0, metric_lines=("METRIC total_ms=5",))
+    found = from_evaluator(parse(task_file()), tmp_path / "result.json", judged, trained)
+    assert (found.value, found.seconds) == (5.0, 2.0)

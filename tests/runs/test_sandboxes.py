@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -452,3 +453,24 @@ def test_a_pattern_may_name_the_standard_library_and_python_still_finds_its_modu
     for source, outcome in ((f"{code}; {reads}", "crash"), (code, "ok")):
         lab.attempt(f'python -c "{source}"\n')
         assert lab.events("run")[-1]["outcome"] == outcome
+
+
+def test_in_a_workspace_with_a_long_path_programs_can_make_their_sockets(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+) -> None:
+    monkeypatch.setenv(SWITCH, sandbox.name)
+    assert len(str(lab.root)) > 45
+    names = Path(f"/tmp/autoresearch-{os.getuid()}")
+    names.mkdir(mode=0o700, exist_ok=True)
+    of_a_killed_run = names / lab.root.parent.name
+    of_a_killed_run.symlink_to(lab.root / "gone")
+    made = "c.Listener(family='AF_UNIX').address"
+    listens = f"import multiprocessing.connection as c; print('METRIC total_ms=%d' % (len({made}) < 103))"
+    done = lab.attempt(f'{sys.executable} -c "{listens}"\n')
+    assert done.code == 0 and lab.session.experiments[-1].metric == 1.0, done
+    assert not of_a_killed_run.is_symlink()
+    targets = []
+    for link in names.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another run's, which has ended
+            targets.append(link.readlink())
+    assert not [target for target in targets if lab.root in target.parents]

@@ -84,3 +84,12 @@ def test_agents_that_claim_at_the_same_time_get_different_ideas(tmp_path: Path) 
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(claim, range(4))) == [1, 2, 3, 4]
+
+
+def test_a_word_that_looks_like_a_tag_is_part_of_the_idea(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ideas.add(workspace, "larger batch, try @512")
+    ideas.add(workspace, "no bias, as in issue #42", "size")
+    first, second = ideas.read(workspace)
+    assert (first.text, first.by) == ("larger batch, try `@512`", "")
+    assert (second.text, second.family, second.by) == ("no bias, as in issue `#42`", "size", "")

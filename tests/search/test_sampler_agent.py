@@ -10,6 +10,7 @@ from made_once import made_once
 
 from autoresearch.loop.agents.base import Brief, Edit, ProposalFailed
 from autoresearch.loop.agents.sampler import Sampler
+from autoresearch.system.files import remove_tree
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
@@ -168,3 +169,14 @@ def test_next_knobs_shows_the_space_what_was_tried_and_a_point(lab: Lab) -> None
     text = lab.call("next", "--knobs").out
     assert steps and all(f"{name} " in text for name in steps)
     assert text.splitlines()[0].split() == ["constant", "value", "range", "tried", "best", "try"]
+
+
+def test_a_journal_in_the_copy_that_it_edits_does_not_make_it_the_workspace(lab: Lab) -> None:
+    incumbent = lab.session.incumbent
+    assert incumbent is not None
+    (lab.workspace.state / "proposal").mkdir()
+    folder = unpacked(lab, lab.workspace.state / "proposal/files", incumbent.number)
+    (folder / "autoresearch.jsonl").write_text("of another tool\n")
+    (folder.parent / ".git").write_text("gitdir: /dev/null\n")
+    assert Sampler().propose(brief(lab, folder)).description
+    remove_tree(folder.parent)

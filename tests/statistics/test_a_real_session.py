@@ -69,7 +69,7 @@ def test_a_replicate_of_the_incumbent_alone_moves_no_close_call() -> None:
 
 
 def test_a_close_call_names_the_command_that_can_change_the_verdict() -> None:
-    calls = close_calls(upto(REPLICATED))
+    calls = close_calls(upto(REPLICATED), Rules())
     assert calls and calls[0].experiment == 15
     assert calls[0].command is not None and calls[0].command.startswith("autoresearch try --again 15 --pairs ")
     assert calls[0].runs is not None and calls[0].runs < 80

@@ -8,6 +8,7 @@ import random
 import pytest
 from scipy import stats
 
+from autoresearch.models.verdicts import Judged, preference
 from autoresearch.statistics.agreement import FEW, agreement, kappa, kappa_estimate
 from autoresearch.statistics.win_rate import LEVEL, Part, bootstrap, share, sign_test, win_rate
 
@@ -112,3 +113,16 @@ def test_the_interval_of_a_win_rate_holds_the_true_one_about_as_often_as_it_says
         assert found.low is not None and found.high is not None
         held += found.low <= 0.6 <= found.high
     assert held >= 51  # 57 are expected; where 95 % hold, fewer than 51 are seen once in 1,300 times
+
+
+def test_units_that_are_all_alike_have_no_interval() -> None:
+    found = bootstrap([2.0, 2.0, 2.0], lambda values: sum(values) / len(values), dice())
+    assert (found.value, found.low, found.high, found.n) == (2.0, None, None, 3)
+    assert kappa_estimate([("a", "a"), ("b", "b")], dice()).value == 1.0
+
+
+@pytest.mark.parametrize(("count", "sure"), [(2, False), (40, True)])
+def test_a_few_pairs_that_all_say_the_same_tell_no_bias(count: int, sure: bool) -> None:
+    pair = Judged("x", "other", "other", (10, 20), label="one")
+    found = preference([pair] * count, lambda judged: judged.longer, dice()).excess
+    assert found.value == 1 and found.low is not None and found.high is not None and (found.low > 0) is sure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from autoresearch.statistics.distributions import beta_cdf, beta_quantile, student
@@ -26,3 +28,7 @@ def test_quantiles_agree_with_scipy() -> None:
         for p in (0.001, 0.025, 0.5, 0.975):
             assert beta_quantile(p, a, b) == pytest.approx(special.betaincinv(a, b, p), rel=1e-8)
             assert beta_cdf(p, a, b) == pytest.approx(special.betainc(a, b, p), rel=1e-10)
+
+
+def test_a_probability_that_rounds_to_one_has_no_bound() -> None:
+    assert student(1 - 1e-17, 5) == math.inf > student(1 - 1e-15, 5) > 100

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from lab import Lab, Maker, Repo, new_repo, task_file
 
+from autoresearch.errors import MachineError
+from autoresearch.reports import overview
 from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.runs.turn import Turn
-from autoresearch.studies import study
+from autoresearch.studies import selftest, study
 
 pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.42)]
 
@@ -203,3 +205,28 @@ def test_a_submodule_that_stopped_paying_is_moved_back_by_apply(
     assert lab.git("rev-parse", f"refs/autoresearch/t/{view['applied']['experiment']}:src/lib") == start
     lab.assert_clean()
     assert Repo(lab.root / "src/lib").git("rev-parse", "HEAD") == lab.git("rev-parse", "HEAD:src/lib")
+
+
+def test_what_to_type_after_selftest_is_cut_short_is_selftest(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_short(*_: object, **__: object) -> None:
+        raise MachineError("experiment 2 was cut short", "measure it with: autoresearch try --again 2")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(selftest, "attempt", cut_short)
+        done = lab.call("selftest", "-n", "2")
+    assert done.code == 1 and "go on with: autoresearch selftest -n 2" in done.err and "try --again" not in done.err
+    assert lab.call("selftest", "-n", "2", "--json").json["experiments"] == 2
+
+
+def test_selftest_of_another_task_begins_anew_and_the_report_names_the_policy_measured(make_lab: Maker) -> None:
+    lab = make_lab("--policy", "greedy")
+    assert lab.call("selftest", "-n", "1").code == 0
+    toml = (lab.root / "autoresearch.toml").read_text()
+    lab.write("autoresearch.toml", toml.replace('policy = "greedy"', 'policy = "confirm"'))
+    lab.git("commit", "-qam", "another policy")
+    assert lab.call("segment").code == 0
+    view = overview.false_keeps(lab.workspace)
+    assert view is not None and view["policy"] == "greedy"
+    refused = lab.call("selftest", "-n", "2")
+    assert refused.code == 5 and "selftest -n 2 --fresh" in refused.err
+    assert lab.call("selftest", "-n", "1", "--fresh", "--json").json["policy"] == "confirm"

@@ -97,6 +97,7 @@ def test_a_run_that_the_machine_disturbed_is_made_again_in_a_study_too(
     study = lab.session.studies[-1]
     assert (line["experiment"], line["study"]) == (1, study.number) and sum(map(len, study.runs.values())) == 4
     assert "a run was made again: 1 steps a second, 8 in another run of the same code" in done.out, done
+    assert len(study.result["disturbed"]) == 1
     assert all(run.purpose != "disturbed" for e in lab.session.experiments for run in e.runs)
 
 
@@ -216,6 +217,34 @@ def test_what_resume_prints_of_a_killed_study_goes_on_with_its_seeds(lab: Lab) -
     assert told is not None and lab.call(*told[1].split()).code == 0
     study = lab.session.studies[-1]
     assert study.continues == 1 and study.about["seeds"] == [70, 71]
+
+
+def test_what_resume_prints_of_a_killed_study_has_the_options_that_were_typed(lab: Lab) -> None:
+    lab.attempt("echo METRIC total_ms=90\n")
+    assert lab.call("confirm", "--seeds", "2").code == 0
+    assert lab.events("study")[-1]["again"] == "autoresearch confirm --seeds 2"
+    told = {
+        "autoresearch confirm --workers local:2": "autoresearch confirm --workers local:2 --seeds 2",
+        "autoresearch finalize --apply --leave-out unclear --by family": (
+            "autoresearch finalize --apply --leave-out unclear --by family --seeds 2"
+        ),
+    }
+    for number, (again, printed) in enumerate(told.items(), 2):
+        what = again.split()[1]
+        line = events.study_line(number, what, {"seeds": [70, 71]}, "search", 1_790_000_000, again=again)
+        with lab.workspace.journal.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        assert f"Go on with: {printed}\n" in lab.call("resume").out + "\n"
+
+
+def test_what_another_segment_has_measured_is_not_replicated(lab: Lab) -> None:
+    lab.write("autoresearch.toml", (lab.root / "autoresearch.toml").read_text() + "\n[stop]\nmax_experiments = 50\n")
+    lab.git("commit", "-qam", "another task")
+    for words in (("segment",), ("baseline",)):
+        assert lab.call(*words).code == 0
+    refused = lab.call("replicate", "1", "--seed", "7")
+    assert refused.code == 5 and "experiment 1 is of an earlier segment" in refused.err
+    assert lab.events("repeat") == [] and lab.call("replicate", "2").code == 0
 
 
 def test_replicate_with_the_same_seed_tells_whether_the_run_repeats(judged: Lab) -> None:

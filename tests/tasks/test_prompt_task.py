@@ -523,6 +523,7 @@ def test_a_kept_model_of_pretrain_is_asked_like_one_of_our_own(
     assert counted(lambda: base.frozen.losses(ids, target)) == 3 * base.frozen.price("LOSS", 15)
     assert counted(lambda: base.frozen.gradients(ids, target)) == 3 * base.frozen.price("GRAD", 15)
     loss, _, slope = base.frozen.gradients(ids[:1], target)
+    np.testing.assert_allclose(loss, nats[:1], atol=1e-4)
     x = np.eye(260, dtype=np.float32)[ids[:1]]
     x[0, 4, 80] += 0.02
     assert base.frozen.gradients(x, target)[0][0] - loss[0] == pytest.approx(0.02 * slope[0, 4, 80], rel=0.2, abs=1e-4)

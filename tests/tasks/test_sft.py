@@ -333,3 +333,47 @@ def test_the_loss_is_the_mean_of_the_responses_tokens_whatever_they_are_filled_u
     assert parts.train.loss_of(model, ids, span).item() == pytest.approx(total / count)
     ids[:, int(span[:, 1].max()) :] = 5
     assert parts.train.loss_of(model, ids, span).item() == pytest.approx(total / count)
+
+
+def test_conversations_of_several_turns_that_ask_the_same_are_in_one_split(parts: Any, tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    turns = [[("user", f"q{n}"), ("assistant", f"drawn {k}"), ("user", "and then?"), ("assistant", "so")]
+             for n in range(60) for k in range(3)]  # fmt: skip
+    lines = [json.dumps({"messages": [{"role": role, "content": text} for role, text in turn]}) for turn in turns]
+    path.write_text("\n".join(lines))
+    splits: dict[str, set[str]] = {}
+    for split, chat in parts.pairs.chats(path):
+        splits.setdefault(chat[0][1], set()).add(split)
+    assert len(splits) == 60 and all(len(own) == 1 for own in splits.values())
+    assert len({split for own in splits.values() for split in own}) > 1
+
+
+def test_odd_chats_are_read_or_named(parts: Any, tmp_path: Path) -> None:
+    half = tmp_path / "half.jsonl"
+    half.write_text(r'{"messages": [{"role": "user", "content": "\ud83d"}, {"role": "assistant", "content": "ok"}]}')
+    [(_, chat)] = parts.pairs.chats(half)
+    assert chat == [("user", "?"), ("assistant", "ok")]
+    pq.write_table(pa.table({"conversations": [["a"]]}), tmp_path / "other.parquet")
+    with pytest.raises(TaskError, match="messages"):
+        list(parts.pairs.chats(tmp_path / "other.parquet"))
+
+
+def test_chats_that_were_added_to_are_prepared_anew(
+    parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text("one")
+    task = parts.prepare.Sft(parts.prepare.HERE, parts.prepare.Options(source=str(path)), Budget("steps", 5))
+    made = list[str]()
+    monkeypatch.setattr(parts.prepare.Sft, "data_folder", lambda self: tmp_path / "data")
+
+    def make(self: object, workers: int) -> dict[str, dict[str, np.ndarray]]:
+        made.append(path.read_text())
+        return {}
+
+    monkeypatch.setattr(parts.prepare.Sft, "make", make)
+    monkeypatch.setattr(parts.prepare.Sft, "complete", lambda self, folder: None)
+    for text in ("one", "one", "two", "two"):
+        path.write_text(text)
+        task.prepare()
+    assert made == ["one", "two"]

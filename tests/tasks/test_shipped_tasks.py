@@ -83,11 +83,15 @@ def test_a_source_is_a_name_of_the_task_or_a_path(tmp_path: Path) -> None:
         ("shakespeare", "shakespeare"),
         ("pretrain", "climbmix"),
         ("rl", "gsm8k"),
+        ("prompt", "Qwen/Qwen3-0.6B"),
     ):
         assert made_of(name, profile="tiny", source=source).options["source"] == source
     assert made_of("images", profile="tiny", source=str(tmp_path)).options["source"] == str(tmp_path)
     with pytest.raises(PreconditionError, match="there is no climbmix"):
         made_of("images", profile="tiny", source="climbmix")
+    for source in ("hub", "Qwen", "a/b/c"):
+        with pytest.raises(PreconditionError, match=f"there is no {source}"):
+            made_of("prompt", profile="tiny", source=source)
     with pytest.raises(UsageError, match="makes its own data"):
         made_of("mazes", profile="tiny", source="python")
 

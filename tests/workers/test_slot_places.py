@@ -6,6 +6,7 @@ import pytest
 
 from autoresearch.errors import UsageError
 from autoresearch.journal.session import hardware_of
+from autoresearch.system import hardware
 from autoresearch.system.hardware import Gpu, Machine
 from autoresearch.workers.choice import slots_of
 from autoresearch.workers.local import places
@@ -59,3 +60,14 @@ def test_what_names_no_workers_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="names no workers"):
         slots_of(text)
     assert slots_of("local:12") == 12
+
+
+@pytest.mark.parametrize(("visible", "found"), [("", 0), ("-1", 0), ("0", 1), (None, 1)])
+def test_a_gpu_that_is_hidden_from_programs_is_none(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, found: int
+) -> None:
+    monkeypatch.setattr(hardware, "_ask", lambda *_: "NVIDIA A card, 81559, 570.1\n")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert len(hardware._gpus()) == found

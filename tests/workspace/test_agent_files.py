@@ -337,3 +337,12 @@ def test_the_log_of_git_can_be_read_without_us(make_lab: Maker) -> None:
     lab.edit("echo METRIC total_ms=50\n")
     assert lab.call("try", "-m", "quicker", "--asi", "why=less work").code == 0
     assert lab.git("log", "-1", "--format=%an|%s|%b") == "A Person|quicker|why: less work"
+
+
+def test_the_last_pattern_of_a_persons_exclude_file_stays_one(tmp_path: Path) -> None:
+    repo = new_repo(tmp_path / "repo")
+    exclude = repo.root / ".git/info/exclude"
+    exclude.write_bytes(b"\xff.tmp\n*.pkl")
+    assert repo.call(*INIT).code == 0
+    lines = exclude.read_bytes().splitlines()
+    assert lines[:2] == [b"\xff.tmp", b"*.pkl"] and b"/autoresearch.jsonl" in lines

@@ -102,3 +102,42 @@ def test_the_installed_hook_runs_and_says_nothing_where_there_is_no_session(home
     command = groups[-1]["hooks"][0]["command"]
     done = subprocess.run(["bash", "-c", command], input=event, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_a_person_has_made_of_the_settings_between_two_installs_is_what_comes_back(
+    home: Path, tmp_path: Path
+) -> None:
+    settings = home / ".claude/settings.json"
+    assert call("install-skill", "--yes", cwd=tmp_path).code == 0
+    settings.write_text('{"model": "theirs"}')
+    (home / ".codex/hooks.json").unlink()
+    (home / ".codex/hooks.json").write_text('{"mine": 1}')
+    assert call("install-skill", "--yes", cwd=tmp_path).code == 0
+    assert "hooks" in json.loads(settings.read_text())
+    assert call("install-skill", "--remove", "--yes", cwd=tmp_path).code == 0
+    assert settings.read_text() == '{"model": "theirs"}'
+    assert (home / ".codex/hooks.json").read_text() == '{"mine": 1}'
+
+
+def test_of_settings_that_were_made_by_us_and_added_to_only_the_hooks_are_taken(home: Path, tmp_path: Path) -> None:
+    assert call("install-skill", "--yes", cwd=tmp_path).code == 0
+    hooks = home / ".codex/hooks.json"
+    hooks.write_text(json.dumps({**json.loads(hooks.read_text()), "added": 1}))
+    assert call("install-skill", "--remove", "--yes", cwd=tmp_path).code == 0
+    assert json.loads(hooks.read_text()) == {"added": 1, "hooks": {}}
+
+
+def test_private_settings_stay_private_and_a_link_stays_a_link(home: Path, tmp_path: Path) -> None:
+    settings, kept = home / ".claude/settings.json", home / "dotfiles/settings.json"
+    kept.parent.mkdir()
+    settings.rename(kept)
+    kept.chmod(0o600)
+    settings.symlink_to(kept)
+    for words, hooks in (((), True), (("--remove",), False)):
+        assert call("install-skill", *words, "--yes", cwd=tmp_path).code == 0
+        assert settings.is_symlink() and kept.stat().st_mode & 0o777 == 0o600
+        assert ("autoresearch_hook" in kept.read_text()) is hooks
+        if hooks:
+            [record] = (home / ".local/state/autoresearch").glob("*.json")
+            assert record.stat().st_mode & 0o777 == 0o600
+    assert kept.read_text() == SETTINGS

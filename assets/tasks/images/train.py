@@ -152,7 +152,7 @@ def main() -> None:
     weights = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"model     width {width()}, {weights:.2f} M parameters, on {own.device.type}", flush=True)
     begun = said = time.monotonic()
-    mean = math.nan
+    mean = speed = math.nan
     for step, ((images, labels), progress) in enumerate(Batches(HERE, own.device, BATCH), 1):
         if step == 1:
             model.set_whitening(images)

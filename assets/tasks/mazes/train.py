@@ -102,7 +102,7 @@ def main() -> None:
     weights = sum(p.numel() for p in model.parameters()) / 1e6
     print(f"model     width {WIDTH}, {weights:.4f} M parameters, on {own.device.type}", flush=True)
     begun = said = time.monotonic()
-    mean = math.nan
+    mean = speed = math.nan
     for step, ((mazes, moves), progress) in enumerate(Batches(HERE, own.device, BATCH), 1):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress)

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["EVAL_TOKENS", "MAX_SEQ_LEN", "PROFILE", "TIME_BUDGET", "VOCAB_SIZE", "DataLoader", "Tokenizer", "finish",
-           "log_step", "make_dataloader", "pick_device", "seed_everything", "tokenizer"]  # fmt: skip
+__all__ = ["EVAL_TOKENS", "MAX_SEQ_LEN", "MAX_WEIGHTS", "PROFILE", "TIME_BUDGET", "VOCAB_SIZE", "DataLoader",
+           "Tokenizer", "finish", "log_step", "make_dataloader", "pick_device", "seed_everything",
+           "tokenizer"]  # fmt: skip
 
 HERE = Path(__file__).resolve().parent
 CLIMBMIX, CLIMBMIX_LAST = "karpathy/climbmix-400b-shuffle", 6542  # the last shard is held out
@@ -123,7 +124,7 @@ except TaskError as error:
     raise SystemExit(f"error: {error}") from None
 PROFILE, MAX_SEQ_LEN, VOCAB_SIZE = TASK.options.profile, TASK.profile.seq_len, TASK.profile.vocab_size
 EVAL_TOKENS = TASK.profile.eval_tokens
-TIME_BUDGET = TASK.budget.seconds
+TIME_BUDGET, MAX_WEIGHTS = TASK.budget.seconds, TASK.allowances.weights_bytes
 
 
 def make_dataloader(

@@ -19,7 +19,7 @@ from typing import Any
 
 # isort: off
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
-from prepare import MAX_SEQ_LEN, PROFILE, TIME_BUDGET, VOCAB_SIZE
+from prepare import MAX_SEQ_LEN, MAX_WEIGHTS, PROFILE, TIME_BUDGET, VOCAB_SIZE
 from prepare import DataLoader, finish, log_step, make_dataloader, seed_everything
 # isort: on
 
@@ -95,22 +95,23 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def model_size() -> tuple[int, int]:
-    """(layers, D). Of SIZES the largest that sees seven tokens a matrix parameter within the budget, near which
-    runs of 300 s on an H100 were best (karpathy/autoresearch and its forks), and of which a row fits in memory."""
+    """(layers, D). Of SIZES the largest that sees seven tokens a matrix parameter within the budget, near which runs of
+    300 s on an H100 were best (karpathy/autoresearch), of which a row fits in memory and the weights in MAX_WEIGHTS."""
     if math.isinf(TIME_BUDGET):
         layers, width = {"full": (9, 640), "small": (6, 384), "tiny": (2, 128)}[PROFILE]
     else:
-        own = machine()
-        layers, width = next(size for size in SIZES if size[1] % HEAD_DIM == 0)
-        for size in SIZES:
-            fast_enough = 42 * matrix_parameters(size) ** 2 <= own.likely * TIME_BUDGET
-            if size[1] % HEAD_DIM == 0 and fast_enough and memory_bytes(1, True, size) <= 0.9 * own.memory:
-                layers, width = size
+        able = [(n, d) for n, d in SIZES if d % HEAD_DIM == 0 and weights_bytes((n, d)) <= MAX_WEIGHTS]
+        fast = [size for size in able if 42 * matrix_parameters(size) ** 2 <= machine().likely * TIME_BUDGET]
+        layers, width = ([s for s in fast if memory_bytes(1, True, s) <= 0.9 * machine().memory] or able[:1])[-1]
     return max(1, (DEPTH or layers) + MORE_DEPTH), max(HEAD_DIM, (WIDTH or width) + MORE_WIDTH * HEAD_DIM)
 
 
 def matrix_parameters(size: tuple[int, int]) -> int:
     return size[0] * (4 + 2 * MLP_RATIO) * size[1] ** 2
+
+
+def weights_bytes(size: tuple[int, int]) -> int:
+    return 4 * (matrix_parameters(size) + (2 + VALUE_EMBEDDINGS * ((size[0] + 1) // 2)) * VOCAB_SIZE * size[1])
 
 
 def flops_of_token(size: tuple[int, int]) -> float:
@@ -141,9 +142,8 @@ def memory_bytes(rows: int, checkpoint: bool, size: tuple[int, int]) -> float:
     layer = (4 * stream + item * (products + 2 * MLP_RATIO)) * width + item * scores
     kept = (layer + 8 * width * layers if checkpoint else layer * layers) + layer / 2
     kept += 32 * scores + 12 * width + COPIES * 24 * MAX_SEQ_LEN  # on the way back, at the head; matches
-    loss = min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14
     holes, process = (1.25, 5 * 2**27) if own.device.type == "cpu" else (1, 2**29)  # of the heap; torch itself
-    return state + rows * MAX_SEQ_LEN * kept * holes + loss + process
+    return state + rows * MAX_SEQ_LEN * kept * holes + min(rows * MAX_SEQ_LEN, loss_chunk()) * VOCAB_SIZE * 14 + process
 
 
 def loss_chunk() -> int:

@@ -79,6 +79,7 @@ class Prompt(BaseTask):
     """The prompt task: of `harness.task.Task` what an evaluation by `grade` needs."""
 
     name = "prompt"
+    counts_flops = True
 
     def __init__(self, folder: Path, options: Options, budget: Budget) -> None:
         super().__init__(folder, options, budget)

@@ -26,7 +26,7 @@ from harness.probes import check_contamination
 from harness.task import Allowances, Budget, Training, read_task_file
 from harness.weights import grade_weights
 from problems import SOURCES, Writing, arithmetic, gsm8k, is_right, prompts, solutions
-from rewards import LOG, RewardFeeder, check_learned, last_reward, tested
+from rewards import LOG, TESTS, RewardFeeder, check_learned, last_reward, tested
 
 if TYPE_CHECKING:
     import torch
@@ -101,8 +101,9 @@ class Rl(BaseTask):
         """Tokens of the longest prompt."""
         self.completion = 2 * (most - 1) if own else p.completion
         """And of the longest completion: of a sum a result and the end of its line for each sign."""
-        if budget.kind == "flops":
-            raise TaskError("the budget of this task is { seconds = N }, or tokens (problems) or steps")
+        # Of a sum fewer than there are numbers, so that no answer is found by going through all of them.
+        self.tests = TESTS if not own else min(TESTS, (p.below - 1) * (most - 1))
+        """Completions of one problem that may be tested in a run."""
 
     def data_folder(self) -> Path:
         sizes = {name: size for name, size in asdict(self.profile).items() if name != "allowances"}

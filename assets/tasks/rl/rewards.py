@@ -28,7 +28,7 @@ TEST, LOG = "TEST", "rewards.json"
 """Kind of a message, and the file of a run that has its log."""
 
 TESTS = 128
-"""Completions of one problem that may be tested in a run, so that no answer is found by going through all numbers."""
+"""The most completions of one problem that may be tested in a run; a task may allow fewer."""
 
 LAST, FEWEST, MARGIN = 0.1, 256, 0.25
 """The last part of the tested completions, and at least so many; and how much more of the held-out problems than of
@@ -44,6 +44,11 @@ class RewardTask(Task, Protocol):
     @property
     def completion(self) -> int:
         """Tokens of the longest completion."""
+        ...
+
+    @property
+    def tests(self) -> int:
+        """Completions of one problem that may be tested in a run."""
         ...
 
     def right(self, number: int, completion: np.ndarray) -> bool:
@@ -84,8 +89,8 @@ class RewardFeeder(KeepingFeeder):
         if not ((numbers >= 0) & (numbers < problems)).all():
             return self.refuse(f"problems have numbers from 0 to {problems - 1}")
         asked = self.tested + np.bincount(numbers, minlength=problems)
-        if asked.max() > TESTS:
-            return self.refuse(f"a problem may be tested {TESTS} times in a run; ask for others")
+        if asked.max() > self.task.tests:
+            return self.refuse(f"a problem may be tested {self.task.tests} times in a run; ask for others")
         self.tested = asked
         right = bytes(self.task.right(int(row[0]), row[1:]) for row in rows)
         self.log.append((self.clock.progress, len(right), sum(right)))

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 # ------------------------------------------------------------------------------------------------------------
 
 PROBLEMS = {"full": 64, "small": 32, "tiny": 16}[PROFILE]  # [4, 256] pow2
-GROUP = 8  # [2, 64] pow2
+GROUP = 8  # [2, 32] pow2
 TEMPERATURE = 1.0  # [0.5, 1.2]
 LEARNING_RATE = 0.0001  # [0.00001, 0.003] log
 BETA1 = 0.9  # [0.8, 0.95]

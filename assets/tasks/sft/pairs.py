@@ -60,11 +60,11 @@ def functions(source: str) -> Iterator[tuple[str, str]]:
 
 
 def chats(path: Path) -> Iterator[tuple[str, Chat]]:
-    """(split, conversation) of each line of a jsonl or parquet file whose `messages` have an assistant's. The prompt
+    """(split, conversation) of each line of a jsonl or parquet file whose `messages` have an assistant's. What is asked
     alone decides the split, by its hash: other responses to it are in the same one. Raises TaskError."""
     for number, messages in enumerate(conversations(path), 1):
         try:
-            chat = [(str(each["role"]), str(each["content"])) for each in messages]
+            chat = [(str(each["role"]), whole(str(each["content"]))) for each in messages]
         except (TypeError, KeyError):
             raise TaskError(f"{path}: conversation {number} has no messages of role and content") from None
         if len(chat) > 1 and chat[0][0] == "system":  # said with what is asked first
@@ -72,7 +72,13 @@ def chats(path: Path) -> Iterator[tuple[str, Chat]]:
         while chat and chat[-1][0] != "assistant":
             chat.pop()
         if len(chat) > 1 and chat[-1][1].strip() and {role for role, _ in chat} <= {"user", "assistant"}:
-            yield split_of(json.dumps(chat[:-1]).encode(), FOUND), chat
+            asked = [message for message in chat[:-1] if message[0] != "assistant"]
+            yield split_of(json.dumps(asked).encode(), FOUND), chat
+
+
+def whole(text: str) -> str:
+    """Without half of a character of two, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def conversations(path: Path) -> Iterator[list[dict[str, str]]]:
@@ -80,7 +86,10 @@ def conversations(path: Path) -> Iterator[list[dict[str, str]]]:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=["messages"]):
+            file = pq.ParquetFile(path)
+            if "messages" not in file.schema_arrow.names:
+                raise KeyError("no column messages")
+            for batch in file.iter_batches(batch_size=256, columns=["messages"]):
                 yield from batch.column(0).to_pylist()
             return
         with path.open(encoding="utf-8") as file:

@@ -116,8 +116,6 @@ class Sft(BaseTask):
         super().__init__(folder, options, budget)
         self.profile = PROFILES[options.profile]
         self.allowances = self.profile.allowances
-        if budget.kind == "flops":
-            raise TaskError("the budget of this task is { seconds = N }, or tokens (conversations) or steps")
 
     def data_folder(self) -> Path:
         source, o = self.options.source, self.options

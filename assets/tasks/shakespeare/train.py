@@ -126,7 +126,7 @@ def main() -> None:
     print(f"model     {DEPTH} layers x {WIDTH}, {weights:.2f} M parameters, on {own.device.type}", flush=True)
     loader = open_loader(TASK, BATCH_ROWS, SEQ_LEN, own.device)
     begun = said = time.monotonic()
-    mean = math.nan
+    mean = speed = math.nan
     for step, (x, y, progress) in enumerate(loader, 1):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress)

@@ -45,13 +45,13 @@ def status(as_json: JsonFlag = False) -> None:
     from autoresearch.reports.brief import problem, tell_stop
     from autoresearch.system.clock import wall_clock
     from autoresearch.workers.board import workers_view
-    from autoresearch.workspace.task_file import TaskFile, load, night_alpha_of
+    from autoresearch.workspace.task_file import TaskFile, load, rules_of
 
     workspace = find(here())
     session = load_session(workspace)
     runs = current_runs(workspace)
     running = runs[0] if runs else None
-    view = views.status_view(session, running, night_alpha_of(workspace.root))
+    view = views.status_view(session, running, rules_of(workspace.root))
     view["slots"] = [{**{key: run.get(key) for key in ("experiment", "seed", "since")}, "words": running_words(run)}
                      for run in runs]  # fmt: skip
     view["workers"] = workers_view(workspace)

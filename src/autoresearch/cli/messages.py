@@ -32,7 +32,7 @@ def tell(
 ) -> None:
     """Leave a message for the agent.
 
-    The next status, try, wait, next or resume shows it, once. It is in the journal with the experiments.
+    The next status, baseline, try, wait or resume shows it, once. It is in the journal with the experiments.
 
     Example: autoresearch tell "no more learning rates, please; try the data order"
     """

@@ -25,6 +25,9 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON o
 
 
 LONG_S = 10.0
+
+INTERRUPTED = 130
+"""What the package of the command line makes of Ctrl-C; the contract has 1."""
 """A command that took longer says so in its last line."""
 
 Sections = Mapping[str, Sequence[str]]
@@ -87,6 +90,8 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name="autoresearch", standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         seconds = time.monotonic() - began
         if seconds >= LONG_S:
             remark(f"took {seconds:.0f} s" if seconds < 600 else f"took {seconds / 60:.0f} min")

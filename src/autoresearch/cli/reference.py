@@ -84,8 +84,9 @@ def _parameters(command: Any, context: Any) -> Iterator[str]:
 def _label(parameter: Any) -> str:
     """Return how a parameter is typed: `-m, --message TEXT`, `[DIR]`, `--json`."""
     choices = _choices(parameter)
-    value = (parameter.metavar or "|".join(choices) or str(parameter.name).upper()).strip("[]")
+    value = parameter.metavar or "|".join(choices) or str(parameter.name).upper()
     if parameter.param_type_name == "argument":
+        value = value.removesuffix("...").removeprefix("[").removesuffix("]")
         value += "..." if parameter.nargs == -1 else ""
         return value if parameter.required else f"[{value}]"
     names = ", ".join([*parameter.opts, *parameter.secondary_opts])

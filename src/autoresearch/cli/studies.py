@@ -59,7 +59,7 @@ def confirm(
     uses = len(session.locked)
     view = {**result.as_result(), "study": study.number, "split": study.split, "locked_uses": uses,
             "locked_left": LockedReads(uses).left, **study.about, "unit": session.metric.unit,
-            "goal": _goal(find(here()))}  # fmt: skip
+            "disturbed": _disturbed(session), "goal": _goal(find(here()))}  # fmt: skip
 
     def amount(value: float) -> str:
         return number(session, value, signed=True) + unit(session)
@@ -117,7 +117,7 @@ def replicate(
     first = next((run.value for run in e.runs_for("screening", "verdict") if run.seed == chosen), None)
     view = {**views.experiment_view(session, e), "seed": chosen, "replicated": value, "first": first,
             "same": None if first is None else value == first,
-            "mean_of_runs": views.mean_of_runs(e)[0],
+            "mean_of_runs": views.mean_of_runs(e)[0], "disturbed": _disturbed(session),
             "noise": {"sd": session.noise.sd, "dof": session.noise.dof}}  # fmt: skip
     lines = [f"experiment {n}, seed {chosen}: {value:.10g}{unit(session)}"]
     if first is not None:
@@ -134,9 +134,14 @@ def replicate(
     emit(as_json, view, lines)
 
 
+def _disturbed(session: Session) -> list[str]:
+    """Return what was seen at the runs of the last study that were made again, as the machine disturbed them."""
+    return list(session.studies[-1].result.get("disturbed", []))
+
+
 def disturbed(session: Session) -> list[str]:
-    """Return a line on the runs of the last study that were made again, as the machine disturbed them."""
-    seen = session.studies[-1].result.get("disturbed", [])
+    """Return the same in a line."""
+    seen = _disturbed(session)
     runs = "a run was" if len(seen) == 1 else f"{len(seen)} runs were"
     return [f"disturbed  {runs} made again: {one_line(str(seen[-1]), 120)}"] if seen else []
 
@@ -177,7 +182,8 @@ def ablate(
         lines.append(
             f"{undone:<10}  {change.verdict:<8}  {worth:>10}  {change.seeds:>5}  {one_line(change.reason, 90)}"
         )
-    view = {**ablation.as_result(), "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}
+    view = {**ablation.as_result(), "disturbed": _disturbed(session),
+            "noise": {"sd": session.noise.sd, "dof": session.noise.dof}, "applied": None}  # fmt: skip
     if offer is None:
         lines.append("Nothing is offered to leave out: every change pays, or these runs cannot tell that it does not.")
     elif report is None:

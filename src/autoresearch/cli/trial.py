@@ -44,7 +44,9 @@ def lines(shown: Probe, command: str, limit_s: float) -> list[str]:
     ended = f"was ended after {limit_s:g} s (--probe-limit)" if shown.cut else f"took {shown.seconds:.1f} s"
     told = [f"trial run  {one_line(command, 100)} {ended}"]
     told += [f"wrote      {_few(shown.written)}"] if shown.written else []
-    told += [f"put back   {_few(shown.put_back)}: tracked, and changed by the run"] if shown.put_back else []
+    if shown.put_back:
+        there = f"; what was there: git diff HEAD {shown.aside[:12]}" if shown.aside else ""
+        told.append(f"put back   {_few(shown.put_back)}: tracked, and changed while it ran{there}")
     told += [f"opened     {_few(shown.links)}: ignored by git, linked into each run"] if shown.links else []
     if shown.left_out:
         links = shlex.join(["--link", *shown.left_out])

@@ -228,8 +228,10 @@ def _page(session: Session) -> str:
     autoresearch replay THIS_FILE again
 
 checks the hashes of `manifest.json`, makes the folder `again` with the repository and the journal, prepares the data,
-and runs the baseline and the best on fresh seeds. It runs the programs of whoever made this file: read them first, as
-`git clone repo.bundle` has them, or check the file alone with `--verify-only`.
+and runs the baseline and the best on fresh seeds. It runs the programs of whoever made this file. Read them first, in
+the folder `programs` that this makes, or check the file alone with `--verify-only`:
+
+    unzip THIS_FILE repo.bundle && git clone -b {session.segment.branch} repo.bundle programs
 
 Home folders are `~` here, and what looked like a secret was taken out; `manifest.json` says how often. The commits are
 as they were.

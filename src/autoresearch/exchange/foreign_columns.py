@@ -41,6 +41,7 @@ from autoresearch.journal.statuses import Status
 from autoresearch.metrics import Direction
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_BELOW_ONE = re.compile(r"[+-]?0+,\d+")
 
 WAYS: dict[str, Direction] = {
     **dict.fromkeys(("lower", "lower_is_better", "min", "minimize", "minimise", "down", "decrease"), "lower"),
@@ -78,7 +79,7 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
     if metric is not None and metric in groups:
         return [replace(_read(groups[metric], part.config, metric, direction), named=True)]
     if metric is not None or not groups:
-        return [_read(part.rows, part.config, metric, direction)]
+        return [_read(part.rows, part.config, metric, direction, part.missing)]
     names = [name for name in groups if name]
     if direction is not None and len(groups) > 1:
         raise UsageError(f"it has several metrics: {', '.join(names[:6])}",
@@ -131,7 +132,10 @@ def _by_name(rows: Sequence[Row]) -> dict[str | None, list[Row]]:
     return groups
 
 
-def _read(rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, direction: Direction | None) -> Rows:
+def _read(
+    rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, direction: Direction | None,
+    missing: Sequence[int] = (),
+) -> Rows:  # fmt: skip
     columns = [*dict.fromkeys(name for _, row in rows for name in row if name != MISFIT)]
     roles = _roles(rows, columns)
     if roles["status"] is None and (roles["description"] is None or len(columns) < 3):
@@ -148,7 +152,8 @@ def _read(rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, di
         remarks.append("no column says keep or discard: every row is read as not kept")
     experiments, theirs, skipped = list[Experiment](), dict[int, object](), list[str]()
     unknown = Counter[str]()
-    for at, ((n, row), (word, _), status) in enumerate(zip(rows, words, statuses, strict=True), 1):
+    for place, ((n, row), (word, _), status) in enumerate(zip(rows, words, statuses, strict=True), 1):
+        at = place + sum(line < n for line in missing)
         try:
             experiments.append(_experiment(at, row, roles, own, word, status))
         except ValueError as error:
@@ -229,7 +234,12 @@ def _metric(
     taken = set(roles.values())
     numbers = {c: [number_of(row.get(c)) for _, row in rows] for c in columns if c not in taken}
     full = {c: sum(str(row.get(c, "")).strip().lower() not in (*NOTHING, "none") for _, row in rows) for c in numbers}
-    numeric = [c for c, cells in numbers.items() if any(v is not None for v in cells)]
+    # 0,987 is no thousands, and says so of 1,234 beside it.
+    commas = [c for c in full if any(_BELOW_ONE.fullmatch(str(row.get(c, "")).strip()) for _, row in rows)]
+    wrong = asked if asked in commas else next((c for c in commas if asked is None and says_metric(c)), None)
+    if wrong is not None:
+        raise UsageError(f"the numbers of {wrong} have decimal commas", f"write them with points: {HEADER}")
+    numeric = [c for c, cells in numbers.items() if c not in commas and any(v is not None for v in cells)]
     if asked is not None:
         if asked not in numeric:
             raise UsageError(f"it has no numbers named {asked}", f"choose one of: {', '.join(numeric) or 'none'}")
@@ -242,8 +252,8 @@ def _metric(
     named = [c for c in numeric if c in (config.get("metricName"), "metric", "metric_value")]
     if named:
         return named[0], []
-    commas = [c for c in full if full[c] and all(_DECIMAL_COMMA.fullmatch(str(row.get(c, "")).strip() or "0,0")
-                                                 for _, row in rows)]  # fmt: skip
+    commas += [c for c in full if full[c] and all(_DECIMAL_COMMA.fullmatch(str(row.get(c, "")).strip() or "0,0")
+                                                  for _, row in rows)]  # fmt: skip
     if not numeric and commas:
         raise UsageError(f"the numbers of {commas[0]} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
@@ -297,7 +307,8 @@ def _direction(
     choose = "say which way is better: --direction lower, or --direction higher"
     if name is not None:
         if votes.all < MANY_VOTES:
-            return name, None
+            agreed = f"though {getattr(votes, way)} of {votes.all} decisions say {way}" if way else ""
+            return name, f"{name} {metric} is taken as better by its name, {agreed}; else: --direction {way}"
         raise UsageError(f"{metric} looks like {name} is better, and its kept rows say {way}", choose)
     if way is not None:
         agreed = f"{getattr(votes, way)} of {votes.all} decisions say so"

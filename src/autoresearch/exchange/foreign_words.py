@@ -95,6 +95,11 @@ _NEVER = re.compile(r"(^|_)(parent|commit|hash|sha|ref|id|seq|seed|segment)$|^(p
 """Names of what is no measurement, even where every cell is a number (a commit may be `1234567` or `525e040`)."""
 
 
+_COUNTED = frozenset("tok token it iter iteration req request img image sample step example row record query op item "
+                     "seq frame doc document batch word char byte line edge node message event".split())  # fmt: skip
+"""What is counted in a second where a name ends in `_s`; behind anything else that is a unit of time."""
+
+
 def words_of(name: str) -> list[str]:
     """Return the words of a name, `tokPerSec` and `tok/s` too."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
@@ -106,7 +111,8 @@ def surely_better(name: str) -> Direction | None:
     words = words_of(name)
     if any(word in _TURNING for word in words):
         return None
-    if "per" in words or name.lower().endswith(("/s", "tok_s", "it_s")):  # a rate: tokens per second, errors per line
+    counted = words[-1:] == ["s"] and words[-2:-1] and words[-2].removesuffix("s") in _COUNTED  # req_s, images_s
+    if "per" in words or name.lower().endswith("/s") or counted:  # a rate: tokens per second, errors per line
         amount = words[: words.index("per")] if "per" in words else words[:-1]
         lower = any(word in _LOWER for word in amount)
         return None if lower or words[-1] not in ("s", "sec", "second", "minute", "hour") else "higher"

@@ -104,7 +104,7 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
     number = max(number, load_session(workspace).next_number - 1)
     segments, added, known = [], 0, 0
     repeats = Counter(e.get("experiment") for e in events if e.get("type") == "repeat" and "study" not in e)
-    for log in logs:
+    for log in (_apart(log, events) for log in logs):
         segment = next((e["segment"] for e in events if e.get("imported") == log.origin), None)
         if segment is None:
             segment = 1 + max((e["segment"] for e in events if isinstance(e.get("segment"), int)), default=-1)
@@ -112,11 +112,7 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
             append(workspace, line)
             events.append(line)
         segments.append(segment)
-        there = {
-            e["imported"].get("entry"): e["run"]
-            for e in events
-            if isinstance(e.get("imported"), dict) and e["imported"].get("origin") == log.origin
-        }
+        there = {entry: e["run"] for entry, e in _there(events, log.origin).items()}
         for experiment in log.experiments:
             entry = experiment.number
             if entry in there:
@@ -133,6 +129,23 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
             append(workspace, [line, *_repeats(experiment, number, now)])
             added += 1
     return Imported(tuple(segments), added, known)
+
+
+def _there(events: list[Event], origin: str) -> dict[object, Event]:
+    """Return place in the log -> the line of the journal that it has become."""
+    imported = ((e.get("imported"), e) for e in events)
+    return {of.get("entry"): e for of, e in imported if isinstance(of, dict) and of.get("origin") == origin}
+
+
+def _apart(log: Log, events: list[Event]) -> Log:
+    """Return the log with an origin of its own where one that began alike is there already: a place that both have is
+    another commit there. Two sessions that were started from one commit begin with the same row."""
+    there = _there(events, log.origin)
+    for e in log.experiments:
+        known, own = there.get(e.number, {}).get("commit"), (e.commit or "")[:7]
+        if known and own and known != own:
+            return _apart(replace(log, origin=_hash([log.origin, e.number, own])), events)
+    return log
 
 
 def read_log(path: Path, direction: Direction | None, metric: str | None = None, *, strict: bool = False) -> list[Log]:

@@ -33,9 +33,9 @@ class Table:
 def tables(workspace: Workspace, session: Session, families: Families, secondary: Sequence[str]) -> dict[str, Table]:
     """Return every table of a session by its name. Lists and objects are JSON, times are seconds since 1970.
 
-    The `secondary` metrics are columns of `experiments`, the last ones; one that is named like another column has
-    `metrics.` before its name. `gain` and `gain_error` are over the baseline of the segment in force, and absent
-    in others.
+    The `secondary` metrics are columns of `experiments`, the last ones; one that is named like another column, in
+    capitals or not, has `metrics.` before its name. `gain` and `gain_error` are over the baseline of the segment in
+    force, and absent in others.
     """
     experiments: dict[str, Kind] = {
         **_named("int", "experiment segment"),
@@ -48,7 +48,12 @@ def tables(workspace: Workspace, session: Session, families: Families, secondary
         **_named("real", "alpha seconds"),
         **_named("int", "started finished"),
     }
-    experiments |= {name if name not in experiments else f"metrics.{name}": "real" for name in secondary}
+    secondary = [*dict.fromkeys(secondary)]
+    for name in secondary:
+        column = name
+        while column.lower() in {each.lower() for each in experiments}:
+            column = f"metrics.{column}"
+        experiments[column] = "real"
     return {
         "segments": Table(
             {"segment": "int", **_named("text", "name metric direction unit branch tag"), "imported": "bool",

@@ -3,6 +3,7 @@ a run has the same id whenever it is exported."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def to_wandb(folder: Path, project: str, runs: Iterable[TrackedRun]) -> int:
                 for run in runs:
                     count += 1
                     written = wandb.init(
-                        project=project, id=run.name, name=run.title, dir=str(new), config=dict(run.config),
+                        project=_name(project), id=_name(run.name), name=run.title, dir=str(new),
+                        config=dict(run.config),
                         settings=settings, reinit="finish_previous",
                     )  # fmt: skip
                     for point in run.history:
@@ -43,3 +45,8 @@ def to_wandb(folder: Path, project: str, runs: Iterable[TrackedRun]) -> int:
         finally:
             wandb.teardown()  # its service would go on
     return count
+
+
+def _name(name: str) -> str:
+    """Return a name as wandb takes it for a project and for the id of a run: a tag may have any of these in it."""
+    return re.sub(r"[/\\#?%:,;']", "-", name)

@@ -63,7 +63,7 @@ def baseline(
         if edited(git, session, task):
             what = ", ".join(task.files.mutable)
             raise PreconditionError(
-                f"{what} has changes that are not committed", f"commit them, or put them aside: {put_aside(task)}"
+                f"{what} has changes that are not committed", f"commit them, or put them aside: {put_aside(git, task)}"
             )
         setup(context)
         number, commit = session.next_number, git.head() or ""

@@ -14,10 +14,10 @@ from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.system.git import Git, git_at
 from autoresearch.system.git_plumbing import files_of
-from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside, put_aside
+from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside, put_aside, take_version
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import load_session
-from autoresearch.workspace.task_file import TaskFile, load, within
+from autoresearch.workspace.task_file import TaskFile, load
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -121,14 +121,13 @@ def restore(root: Workspace, git: Git, session: Session, task: TaskFile, number:
     edits, version = edited(git, session, task), git.entries_of(commit, paths)
     here = git.entries_of("HEAD", paths)
     if edits and git.entries_with(edits, paths) != version:
-        raise PreconditionError("there are edits that were not measured", f"put them aside: {put_aside(task)}")
+        raise PreconditionError("there are edits that were not measured", f"put them aside: {put_aside(git, task)}")
     incumbent = session.incumbent
     if here != version and (incumbent is None or git.head() != git.resolve(incumbent.commit or "")):
         raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
     if not edits and here != version:
         with changing_git(root):
-            git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in version)])
-            git.move_submodules("HEAD", commit)
+            take_version(git, commit, paths)
     return experiment
 
 

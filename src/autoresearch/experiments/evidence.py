@@ -154,11 +154,17 @@ def base_noise(session: Session, hardware: str) -> BaseNoise:
     return of_base(pooled(found.groups), found.older) if found else BaseNoise(None, 0)
 
 
+def noise_here(session: Session) -> BaseNoise | None:
+    """Return the noise of the present best, as verdicts take it; None where it has none that says something."""
+    here = base_noise(session, session.hardware)
+    return here if here.sd and math.isfinite(here.sd) and not session.noise.exact else None
+
+
 def run_noise(session: Session) -> float | None:
-    """Return the standard deviation of a run to show a reader: that of the present best, as verdicts take it, or that
-    of all repeats where it has none that says something; None where no commit was run twice."""
-    here = base_noise(session, session.hardware).sd
-    return here if here and math.isfinite(here) and not session.noise.exact else session.noise.sd
+    """Return the standard deviation of a run to show a reader: that of the present best, or that of all repeats where
+    it has none; None where no commit was run twice."""
+    here = noise_here(session)
+    return here.sd if here is not None else session.noise.sd
 
 
 def pair_noise(session: Session, hardware: str) -> BaseNoise:

@@ -123,9 +123,13 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
 
 def _same_again(study: Study) -> str:
     """Return what to type so that a study takes its complete runs over: with other seeds it would be another one."""
-    about, words = study.about, [f"autoresearch {study.what}"]
+    about, words = study.about, [study.again or f"autoresearch {study.what}"]
     if study.what == AUDIT:
-        return str(about.get("again"))
+        return study.again or str(about.get("again"))
+    if study.again:
+        if about.get("seeds") and "--seeds" not in study.again:
+            words.append(f"--seeds {len(about['seeds'])}")
+        return " ".join(words)
     if "experiment" in about:
         words.append(str(about["experiment"]))
     if "seed" in about:
@@ -206,7 +210,8 @@ def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Itera
             experiment = load_session(root).unfinished
             if experiment is not None and experiment.number == number:
                 append(root, killed(root, experiment, clock(), reason))
-            recovered = recover(root, git, clock()).session.find(number)
+            session = recover(root, git, clock()).session
+            recovered = session.find(number)
         except (OSError, AutoresearchError):
             raise MachineError(message, "when the machine is well again: autoresearch resume") from error
         if recovered is not None and recovered.outcome != "killed":
@@ -215,6 +220,8 @@ def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Itera
         if by_hand or isinstance(error, MachineError | OSError):
             first = recovered is None or recovered.parent is None
             again = "autoresearch baseline" if first else f"autoresearch try --again {number}"
+            if recovered is not None and recovered.commit in session.loop.commits:
+                again = session.loop.again
             raise MachineError(message, f"measure it with: {again}") from error
         raise
 

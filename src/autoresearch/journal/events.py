@@ -345,10 +345,12 @@ def read_message(event: Event, mailbox: Mailbox) -> Mailbox:
 
 
 def study_line(
-    number: int, what: str, about: Mapping[str, Any], split: str, now: int, *, continues: int | None = None
-) -> Event:
+    number: int, what: str, about: Mapping[str, Any], split: str, now: int, *, continues: int | None = None,
+    again: str = "",
+) -> Event:  # fmt: skip
     """Return the line before a study: from it on, a use of the locked split counts."""
     line = {"type": "study", "study": number, "what": what, "about": dict(about), "split": split, "timestamp": now}
+    line |= {"again": again} if again else {}
     return line if continues is None else {**line, "continues": continues}
 
 
@@ -378,6 +380,7 @@ def read_study(event: Event, studies: Mapping[int, Study]) -> Study:
             number,
             text_at(event, "what") or "",
             mapping_at(event, "about", {}),
+            text_at(event, "again") or "",
             text_at(event, "split") or "search",
             runs={} if continues is None else studies[continues].runs,
             continues=continues,

@@ -29,6 +29,8 @@ class Study:
     """confirm, replicate, ablate, finalize, audit or aa."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for: all that is needed to go on with it after a kill."""
+    again: str = ""
+    """What to type to go on; empty where an earlier version has not written it."""
     split: str = "search"
     runs: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """Commit -> seed -> value."""

@@ -80,11 +80,12 @@ class Checked:
         wrong = problem(before, after, self.context.workspace, task, scratch.top)
         if wrong is not None:
             raise Refused(wrong)
+        self.same = None
         tree = graft(git, tree, scratch.roots, incumbent.commit, str(scratch.home / "index.commit"))
         return commit_tree(git, tree, incumbent.commit, commit_message(description, asi))
 
     def _refuse_known(self, code: str) -> None:
-        """Refuse code that was measured, or that was proposed and refused, before."""
+        """Refuse code that was measured, or waits to be; tell whether it was refused before."""
         for e in self.session.tried(code):
             self.same = e.number
             raise Refused(
@@ -94,7 +95,5 @@ class Checked:
             if p.fingerprint == code:
                 self.same = 0
                 raise Refused(f"this code waits to be measured already ({p.description}); change something else")
-        for p in self.session.loop.proposals:
-            if p.fingerprint == code and p.commit is None:
-                self.same = 0
-                raise Refused(f"this code was proposed before and {p.outcome}: {p.reason}; change something else")
+        if any(p.fingerprint == code and p.commit is None for p in self.session.loop.proposals):
+            self.same = 0  # it is judged anew: a person may have changed what it was refused for

@@ -174,12 +174,17 @@ class Driver:
         if self.session.incumbent is None:
             self.say("there is no baseline yet; it is measured first")
             self.accounts.experiment = self.session.next_number
-            self.tell(
-                baseline(
-                    self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device,
-                    workers=self.lineup.asked,
-                )
-            )  # fmt: skip
+            made = patiently(self.workspace, self._baseline, self._rest)
+            if made is not None:
+                self.tell(made)
+
+    def _baseline(self) -> ExperimentResult | None:
+        """Measure the baseline; None where another command has done so while this one waited for it."""
+        if self.session.incumbent is not None:
+            return None
+        return baseline(
+            self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device, workers=self.lineup.asked
+        )
 
     def _line_up(self) -> tuple[LoopProposal, ...]:
         """Return the proposals that wait, with their first runs begun where slots are free."""
@@ -322,6 +327,9 @@ class Driver:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
         if self.session.loop.steering.skips > proposal.skips:
             return self._give_up(proposal, "skipped", "a person said: skip")
+        if measured := self.session.tried(proposal.fingerprint or ""):
+            reason = f"experiment {measured[-1].number} has measured its code meanwhile"
+            return self._give_up(proposal, "given_up", reason)
         context, session = self._ready()
         patiently(self.workspace, lambda: put_on_branch(context, session, proposal, self._remade), self._rest)
         self.accounts.experiment = session.next_number

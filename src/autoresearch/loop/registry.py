@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from autoresearch.errors import UsageError
+from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.loop.agents.base import Agent
 
 AGENTS = {
@@ -55,7 +55,10 @@ def agent_of(name: str) -> Agent:
         lacks = [part for part in ("name", "ready", "cost_usd", "propose") if not hasattr(agent, part)]
         if lacks:
             raise TypeError(f"it has no {lacks[0]}")
-    except TypeError as error:
+    except AutoresearchError:
+        raise
+    except Exception as error:  # whatever a person's own class raises while it is made
         fix = "see what agents there are: autoresearch run --help"
-        raise UsageError(f"the agent {name!r} cannot be made so: {error}", fix) from None
+        why = str(error) if isinstance(error, TypeError) else f"{type(error).__name__}: {error}"
+        raise UsageError(f"the agent {name!r} cannot be made so: {why}", fix) from None
     return agent

@@ -98,6 +98,8 @@ class Turns:
         try:
             with at_most(brief.limit_s):
                 edit = agent.propose(brief)
+            description = one_line(edit.description, 200) if isinstance(edit.description, str) else ""
+            answer = {**about, "description": description, **answer_of(edit)}
         except AgentResting as rest:
             self.accounts.settle(id, rest.usage)
             self._rests(agent, rest)
@@ -113,8 +115,6 @@ class Turns:
         except Exception as error:  # of the agent's own code: what it has spent is not known, and counts as reserved
             self._drop(about, "failed", f"{type(error).__name__}: {error}")
             return None
-        description = one_line(edit.description, 200) if isinstance(edit.description, str) else ""
-        answer = {**about, "description": description, **answer_of(edit)}
         scratch.keep(answer)
         self._settle(answer)
         return answer

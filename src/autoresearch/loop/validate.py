@@ -82,9 +82,9 @@ def _tree(content: bytes) -> ast.Module | None:
 
 
 def _missing_names(before: Mapping[str, bytes], after: Mapping[str, bytes], task: TaskFile) -> str | None:
-    """Name a required definition that no file has any more."""
-    there = _defined(after)
-    lost = [name for name in task.search.required if name not in there]
+    """Name a required definition that was there and that no file has any more."""
+    there, had = _defined(after), _defined(before)
+    lost = [name for name in task.search.required if name in had and name not in there]
     if not lost:
         return None
     file = next((f" of {path}" for path in before if lost[0] in _defined({path: before[path]})), "")
@@ -92,18 +92,21 @@ def _missing_names(before: Mapping[str, bytes], after: Mapping[str, bytes], task
 
 
 def _defined(files: Mapping[str, bytes]) -> set[str]:
-    """Return the names that Python files define at their top level, or import there."""
+    """Return the names that Python files define at their top level, or import there, also under a condition."""
     names: set[str] = set()
     for path, content in files.items():
         tree = _tree(content) if path.endswith(".py") else None
-        for node in tree.body if tree is not None else ():
+        waiting: list[ast.AST] = [tree] if tree is not None else []
+        while waiting:
+            node = waiting.pop()
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                names |= {target.id for target in targets if isinstance(target, ast.Name)}
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.Name):
+                names |= {node.id} if isinstance(node.ctx, ast.Store) else set()
+            elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+                waiting += ast.iter_child_nodes(node)  # `if`, `try`, `with`, and what an assignment unpacks into
     return names
 
 

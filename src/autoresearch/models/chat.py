@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from autoresearch.errors import PreconditionError
@@ -133,12 +133,10 @@ class ChatModel:
 
     def _refusal(self, error: Exception) -> Refusal | None:
         found = refusal(error)
-        if found is None:
-            return None
-        return Refusal(found.status, self._without_key(found.message), found.code, found.headers, found.broken)
+        return without_keys(found, self._key)
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, HIDDEN) if self._key and len(self._key) >= SHORTEST_KEY else text
+        return hidden(text, self._key)
 
     def _usage(self, used: object) -> Usage:
         read, wrote = _count(fields(used, "prompt_tokens")), _count(fields(used, "completion_tokens"))
@@ -167,6 +165,18 @@ def refusal(error: Exception) -> Refusal | None:
         headers = {key.lower(): value for key, value in error.response.headers.items()}
         return Refusal(error.status_code, str(fields(told, "message") or error.message), code, headers)
     return refusal_of(error, openai.APIConnectionError, openai.APIError)
+
+
+def hidden(text: str, *keys: str | None) -> str:
+    """Return a text without these keys, for servers that repeat what they were sent."""
+    for key in keys:
+        text = text.replace(key, HIDDEN) if key and len(key) >= SHORTEST_KEY else text
+    return text
+
+
+def without_keys(found: Refusal | None, *keys: str | None) -> Refusal | None:
+    """Return a refusal whose message has none of these keys."""
+    return found and replace(found, message=hidden(found.message, *keys))
 
 
 def _count(value: object) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from autoresearch.statistics.agreement import FEW, agreement, kappa_estimate
@@ -115,7 +115,12 @@ def preference(judged: Sequence[Judged], of: Callable[[Judged], Side | None], di
             parts.append((Part(choices.count(kind), len(choices)), Part(pair.label == kind, said)))
     judge, people = (share([part[at] for part in parts], dice) for at in (0, 1))
     both = [part for part in parts if part[0].of and part[1].of]
-    return Preference(judge, people, bootstrap(both, _excess, dice) if people else NOTHING)
+    excess = bootstrap(both, _excess, dice) if people else NOTHING
+    if excess.value is not None and excess.low is None and both:  # all alike: what both shares leave possible
+        shares = [share([part[at] for part in both], dice) for at in (0, 1)]
+        (low, high), (least, most) = ((each.low or 0.0, each.high or 0.0) for each in shares)
+        excess = replace(excess, low=low - most, high=high - least)
+    return Preference(judge, people, excess)
 
 
 def _excess(parts: Sequence[tuple[Part, Part]]) -> float:

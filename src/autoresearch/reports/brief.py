@@ -70,7 +70,7 @@ def brief(
     families = (task.search.families if task is not None else {}) or GENERIC
     wrong = problem(workspace, session, mirror=mirror) if running is None else None
     view = {
-        **status_view(session, running),
+        **status_view(session, running, task.rules if task is not None else None),
         "wrong": wrong and str(wrong),
         "goal": section(workspace, "Goal", 400),
         "learned": section(workspace, "What has been learned", 300 if short else 700),

@@ -231,8 +231,11 @@ def repeated(experiments: Sequence[Experiment]) -> tuple[Noise, list[str]]:
 
 
 def rounding(values: Sequence[float]) -> float:
-    """Return the unit of the last digit that the values are written with, of at most nine decimals."""
-    decimals = max((len(m[1]) for v in values if (m := re.search(r"\.(\d+)$", f"{v:.9f}".rstrip("0")))), default=0)
+    """Return the unit of the last digit that the values are written with, of at most nine decimals; of nine beyond the
+    first digit where all of them are smaller than 1."""
+    largest = max((abs(v) for v in values), default=0.0)
+    most = 9 + (max(0, -math.floor(math.log10(largest))) if largest else 0)
+    decimals = max((len(m[1]) for v in values if (m := re.search(r"\.(\d+)$", f"{v:.{most}f}".rstrip("0")))), default=0)
     return 10.0**-decimals
 
 

@@ -73,38 +73,45 @@ def gain_over(session: Session, new: Experiment, old: Experiment) -> float | Non
     return found[0] if found is not None else None
 
 
-def close_calls(session: Session, most: int = 2) -> list[Difference]:
+def close_calls(session: Session, rules: Rules, most: int = 2) -> list[Difference]:
     """Return what more runs could decide: the best against the baseline, and gains that were not confirmed.
 
     Of the latter only those on the present incumbent, whose gain is at least half its standard error, and whose code no
-    later experiment has decided. Each with the command that decides it: more pairs for the policy, or for the best
-    `confirm`.
+    later experiment has decided. Each with the command that decides it under the task's `rules`: more pairs for the
+    policy, or for the best `confirm`, unless it was confirmed already.
     """
     calls: list[Difference] = []
     first, best, incumbent = session.baseline, session.best, session.incumbent
     if first is not None and best is not None and best.number != first.number:
         call = difference(session, best, first)
         seeds = min(MOST_REPEATS, max(2, call.repeats or 0)) if call else 0
-        if call is not None and not call.decided and call.error:
+        if call is not None and not call.decided and call.error and not _confirmed(session, best, first):
             more = call.repeats is not None
             command = f"autoresearch confirm --seeds {seeds}" if more else None
             calls.append(replace(call, command=command, runs=2 * seeds if more else None))
-    if incumbent is not None:
+    if incumbent is not None and rules.policy != "greedy":  # which no further run makes decide otherwise
         last = {e.fingerprint: e.number for e in session.current if e.status is not None and e.outcome != "killed"}
         tried = [e for e in session.current if e.parent == incumbent.commit and e.status == "discard" and e.values]
         tried = [e for e in tried if e.fingerprint is None or last[e.fingerprint] == e.number]
         found = [d for e in tried if (d := difference(session, e, incumbent)) and d.error and not d.decided]
         found = sorted((d for d in found if d.gain > (d.error or 0.0) / 2), key=lambda d: d.gain, reverse=True)
-        calls += [_for_the_policy(session, call) for call in found[:most]]
+        calls += [_for_the_policy(session, call, rules) for call in found[:most]]
     return calls[:most]
 
 
-def _for_the_policy(session: Session, call: Difference) -> Difference:
+def _confirmed(session: Session, best: Experiment, first: Experiment) -> bool:
+    """Whether `confirm` has compared the two, whatever came of it: another time on the same data would cost more."""
+    asked = {"best": best.number, "baseline": first.number}
+    studies = (s for s in session.studies if s.what == "confirm" and s.outcome == "done")
+    return any(asked.items() <= s.about.items() for s in studies)
+
+
+def _for_the_policy(session: Session, call: Difference, rules: Rules) -> Difference:
     """Say which `try` decides a close call."""
     noise, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
     known = [(pair.sd, pair.dof)] if pair.sd else []
     known += [(noise.sd * math.sqrt(2), noise.dof)] if noise.sd else []
-    pairs = pairs_needed(call.gain, known, Rules())
+    pairs = pairs_needed(call.gain, known, rules, session.alpha_spent)
     if pairs is None:
         return replace(call, repeats=None)
     return replace(call, command=f"autoresearch try --again {call.experiment} --pairs {pairs}", runs=2 * pairs + 1)

@@ -28,7 +28,7 @@ def spent_view(session: Session) -> View | None:
     if whole is None:
         return None
     commits = session.loop.commits
-    mine = [e for e in session.current if e.commit in commits and e.status is not None and e.outcome != "killed"]
+    mine = [e for e in session.experiments if e.commit in commits and e.status is not None and e.outcome != "killed"]
     kept = [e for e in mine if e.status == "keep"]
     return {
         **whole,

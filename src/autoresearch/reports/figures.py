@@ -71,7 +71,9 @@ def best_so_far(session: Session, done: Sequence[Experiment]) -> list[tuple[int,
     """Return (experiment, value) of the best kept experiment at each one that improved on it."""
     steps: list[tuple[int, float]] = []
     for e in done:
-        if e.status == "keep" and e.metric is not None and (not steps or session.metric.better(e.metric, steps[-1][1])):
+        if e.status != "keep" or e.reference is None:
+            continue
+        if not steps or session.metric.better(drawn_value(e), steps[-1][1]):
             steps.append((e.number, drawn_value(e)))
     return steps
 

@@ -37,7 +37,7 @@ def overview(workspace: Workspace, session: Session, now: int) -> View:
     """Return the whole of it: the sentence first, and what belongs to each section; `now` is in seconds."""
     task = task_of(workspace)
     known = families_of(task)
-    status = status_view(session, current_run(workspace), task.keep.night_alpha if task is not None else None)
+    status = status_view(session, current_run(workspace), task.rules if task is not None else None)
     idle = status["running"] is None and not is_locked(workspace)
     tell_stop(status, workspace, session, task, now, idle=idle)
     state = state_of(workspace, session, task, now)
@@ -55,7 +55,7 @@ def overview(workspace: Workspace, session: Session, now: int) -> View:
         "near_misses": summary.close(session),
         "time": summary.time_spent(session),
         "insights": summary.insights(session, known),
-        "loop": summary.loop_quality(session, false_keeps(workspace, task)),
+        "loop": summary.loop_quality(session, false_keeps(workspace)),
         "ideas": [one_line(idea.text, 200) for idea in ideas.read(workspace) if not idea.done][:IDEAS],
         "lineage": summary.lineage(session),
         "methods": methods(session, task),
@@ -95,12 +95,12 @@ def state_of(workspace: Workspace, session: Session, task: TaskFile | None, now:
     return {"what": "waiting", "text": "Nothing is running."}
 
 
-def false_keeps(workspace: Workspace, task: TaskFile | None) -> View | None:
+def false_keeps(workspace: Workspace) -> View | None:
     """Return what `selftest` has found so far; None where it was never made."""
     with contextlib.suppress(AutoresearchError):
         lab = laboratory(workspace, git_at(workspace.root))
         if lab is not None:
-            return rate(load_session(lab), task.keep.policy if task is not None else "").as_view()
+            return rate(load_session(lab), load(lab.root).keep.policy).as_view()
     return None
 
 

@@ -10,6 +10,7 @@ from autoresearch.experiments.evidence import run_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports.figures import best_so_far, drawn_value, finished, is_disordered, limits, noise_band
 from autoresearch.reports.picture import LIGHT, Look, fonts, picture, plain_axes, safe, title
+from autoresearch.reports.views import number
 
 MAX_LABELS = 12
 """More labels than this cannot be read; the largest gains get theirs."""
@@ -157,9 +158,8 @@ def _titles(figure: Any, axes: Any, session: Session, look: Look) -> None:
     summary = f"{tried} experiment{'' if tried == 1 else 's'}: " + ", ".join(parts) if tried else "the baseline"
     below = []
     if best is not None and best.reference is not None:
-        digits = session.noise.digits()
-        better = f", {gain:.{digits}f} better than the baseline" if gain is not None and gain > 0 else ""
-        below.append(f"best {best.reference:.{digits}f} (#{best.number}){better}")
+        better = f", {number(session, gain)} better than the baseline" if gain is not None and gain > 0 else ""
+        below.append(f"best {number(session, best.reference)} (#{best.number}){better}")
         if noise := run_noise(session):
             below.append(f"band: the noise of one run (±{noise:.2g})")
     below.append(safe(session.segment.name, 60))

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from autoresearch.escaping import one_line, printable
-from autoresearch.experiments.evidence import base_noise, pair_noise
+from autoresearch.experiments.evidence import noise_here, pair_noise
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
@@ -17,6 +17,8 @@ from autoresearch.reports.luck import aa_view, aa_words
 from autoresearch.reports.time_left import running_words, time_words
 from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
 from autoresearch.statistics.locked import LockedReads
+from autoresearch.statistics.noise import MOST_DECIMALS
+from autoresearch.statistics.rules import Rules
 from autoresearch.workers.board import workers_words
 from autoresearch.workspace.python import python_words
 from autoresearch.workspace.session_journal import how_to_begin
@@ -128,8 +130,10 @@ def gain_words(session: Session, value: float | None, error: float | None) -> st
     return f"{number(session, value, signed=True)}{within}"
 
 
-def status_view(session: Session, running: View | None, budget: float | None = None) -> View:
-    """Return where a session is; `budget` is the task's `night_alpha`."""
+def status_view(session: Session, running: View | None, rules: Rules | None = None) -> View:
+    """Return where a session is, under the rules of its task; the usual ones where it has none that can be read."""
+    rules = rules or Rules()
+    budget = rules.night_alpha
     best, incumbent, noise = session.best, session.incumbent, session.noise
     unfinished = session.unfinished
     return {
@@ -146,7 +150,7 @@ def status_view(session: Session, running: View | None, budget: float | None = N
         "gain_error": gain_error(session, best),
         "noise": {"sd": noise.sd, "dof": noise.dof, "exact": noise.exact},
         "hardware": session.hardware or None,
-        "close_calls": [asdict(call) for call in close_calls(session)],
+        "close_calls": [asdict(call) for call in close_calls(session, rules)],
         "night_alpha": None if budget is None else {"budget": budget, "spent": session.alpha_spent},
         "aa": aa_view(session),
         "locked_uses": len(session.locked),
@@ -197,10 +201,13 @@ def number(session: Session, value: float | None, *, signed: bool = False) -> st
     """Return a value with as many digits as the noise leaves meaningful; a dash when there is none."""
     if value is None:
         return "-"
-    digits = session.noise.digits()
-    if session.noise.sd is None or session.noise.exact:
-        return f"{value:+.6g}" if signed else f"{value:.6g}"
-    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    noise, sign = session.noise, "+" if signed else ""
+    if noise.sd is None or noise.exact:
+        return f"{value:{sign}.6g}"
+    needed = noise.decimals()
+    if needed > MOST_DECIMALS and value:  # where so few decimals would be zeros: as many digits as reach the noise
+        return f"{value:{sign}.{max(1, min(15, needed + 1 + math.floor(math.log10(abs(value)))))}g}"
+    return f"{value:{sign}.{noise.digits()}f}"
 
 
 def unit(session: Session) -> str:
@@ -270,8 +277,8 @@ def noise_words(session: Session) -> str:
     noise = session.noise
     if noise.sd is None:
         return "unknown: no commit was run twice (autoresearch baseline --seeds 3)"
-    here, pair = base_noise(session, session.hardware), pair_noise(session, session.hardware)
-    if not noise.exact and here.sd and math.isfinite(here.sd):
+    here, pair = noise_here(session), pair_noise(session, session.hardware)
+    if here is not None and here.sd is not None:
         paired = f", {pair.sd:.2g} per pair" if pair.sd and pair.sd < here.sd * math.sqrt(2) else ""
         earlier = here.dof - here.here
         origin = f", {earlier} of them from earlier bests" if here.origin else ""
@@ -288,7 +295,7 @@ def show_lines(session: Session, view: View) -> list[str]:
     lines.append(f"status    {view['status'] or 'unfinished'}{outcome}: {one_line(view['reason'], 400) or '-'}")
     gained = gain_words(session, view["gain"], view["gain_error"])
     value = number(session, view["value"])
-    lines.append(f"metric    {value}  gain over baseline {gained}  noise {noise_words(session)}")
+    lines.append(f"metric    {value}  gain over baseline {gained}")
     said = f"{gained} over #{session.baseline.number}, " if session.baseline else ""
     lines += [f"pairs     {line.removeprefix(said)}" for line in view["beside"]]
     runs = [(f"seed {r['seed']}: " if "seed" in r else "") + number(session, r["value"]) for r in view["runs"]]
@@ -299,7 +306,8 @@ def show_lines(session: Session, view: View) -> list[str]:
     isolation = view["env"].get("isolation")
     lines += [f"sandbox   {one_line(str(isolation), 40)}"] if isolation else []
     lines += [f"cost      {costs.cost_words(view['cost'])}"] if view["cost"] else []
-    lines += [f"asi       {one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
+    notes = [f"{one_line(str(key), 60)}: {one_line(str(value), 300)}" for key, value in view["asi"].items()]
+    lines += [f"{'asi' if at == 0 else '':<10}{note}" for at, note in enumerate(notes)]
     lines += [f"look at   {one_line(warning, 200)}" for warning in view["warnings"]]
     commit, parent = ((view[key] or "-")[:12] for key in ("commit", "parent"))
     lines.append(f"commit    {commit}  parent {parent}")

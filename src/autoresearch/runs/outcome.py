@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -83,7 +84,9 @@ def from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, spli
             reason = f"limit_s = {task.run.limit_s:g} s ran out during the evaluation, {spent}"
         return Measurement(bad.outcome, reason=reason, seconds=trained.seconds, excerpt=bad.excerpt)
     if not path.exists():
-        return from_output(task, judged) if split == SEARCH else _wrong_split(split, None, trained)
+        if split != SEARCH:
+            return _wrong_split(split, None, trained)
+        return replace(from_output(task, judged), seconds=trained.seconds)
     try:
         written: dict[str, Any] = json.loads(path.read_text())
         outcome, manifest = written["outcome"], written.get("manifest")

@@ -20,7 +20,7 @@ from autoresearch.runs.result_files import keys_in
 from autoresearch.runs.spec import RunSpec, Tick, environment, seeded
 from autoresearch.runs.withheld import missed, withheld
 from autoresearch.system.command_output import KeptStream
-from autoresearch.system.files import remove_tree
+from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.opened_files import opened_files
 from autoresearch.system.process import Exit, run_limited, signals_interrupt
@@ -61,7 +61,9 @@ class Probe:
     written: tuple[str, ...] = ()
     """Paths that it wrote, but for those of `put_back`."""
     put_back: tuple[str, ...] = ()
-    """Tracked files that it changed; they are again what they were."""
+    """Tracked files that changed while it ran; they are again what they were."""
+    aside: str = ""
+    """The commit that has them as they were found; empty where git made none."""
     links: tuple[str, ...] = ()
     """Paths that git ignores and it opened: a snapshot has them only when they are linked."""
     left_out: tuple[str, ...] = ()
@@ -75,9 +77,11 @@ class Probe:
 def probe(root: Workspace, git: Git, task: TaskFile, limit_s: float, tick: Tick | None = None) -> Probe:
     """Run the task's command once in the workspace itself, for `limit_s` seconds at most.
 
-    The folder has no changes to tracked files before; those that it changes are put back.
+    Tracked files that change meanwhile are put back: to the commit, and those that had changes before, as the session's
+    own files may, to what they were. What was found in them is kept in a commit of its own.
     """
     folders, before = _files(root.root)
+    own = {path: _content(git.top / path) for path in _changed(git)}
     scratch = Path(tempfile.mkdtemp(prefix="autoresearch-"))
     try:
         with opened_files(folders) as opened, signals_interrupt():
@@ -97,22 +101,21 @@ def probe(root: Workspace, git: Git, task: TaskFile, limit_s: float, tick: Tick 
         failed = _failure(ended, limit_s, scratch)
         failed += missed(ended.tail, kept) if failed else ""
     except BaseException:
-        _put_back(git, _changed(git))
+        _put_back(git, own)
         raise
     finally:
         remove_tree(scratch)
-    changed = _changed(git)
     written = [path for path, state in _files(root.root)[1].items() if before.get(path) != state]
     lines = drawn_lines(ended.kept)
     candidates = [each for name in lines for each in in_output(name, WORDS[name], lines[name])]
     candidates += in_files(root.root, written, before)
-    _put_back(git, changed)
+    changed, aside = _put_back(git, own)
     links, left_out = _ignored(root.root, git, [*opened.paths], {*before} - {*written}, written)
     seed = next((m[0] for name in lines for line in lines[name] if (m := PRINTED_SEED.search(line))), "")
     back = [path.removeprefix(git.prefix) for path in changed]
     return Probe(
         ended.seconds, ended.timed_out, failed, tuple(candidates), ended.kept,
-        tuple(path for path in written if path not in back), tuple(back), tuple(links), tuple(left_out),
+        tuple(path for path in written if path not in back), tuple(back), aside, tuple(links), tuple(left_out),
         opened.seen, seed,
     )  # fmt: skip
 
@@ -121,9 +124,24 @@ def _changed(git: Git) -> list[str]:
     return sorted(change.path for change in git.changes() if not change.untracked)
 
 
-def _put_back(git: Git, changed: Sequence[str]) -> None:
-    if changed:
-        git.restore("HEAD", changed)
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _put_back(git: Git, own: Mapping[str, bytes | None]) -> tuple[list[str], str]:
+    """Put back the tracked files that are not as they were, those of `own` (path -> content) to what is held there;
+    return their paths from the top, and the commit that has what was found in them."""
+    known = sorted({*_changed(git), *own})
+    changed = [path for path in known if path not in own or _content(git.top / path) != own[path]]
+    aside = git.found_here("what a trial run of autoresearch left") if changed else ""
+    if committed := [path for path in changed if path not in own]:
+        git.restore("HEAD", committed)
+    for path in changed:
+        if path in own and (content := own[path]) is not None:
+            write_atomic(git.top / path, content)
+        elif path in own:
+            (git.top / path).unlink(missing_ok=True)
+    return changed, aside
 
 
 def _failure(ended: Exit, limit_s: float, folder: Path) -> str:

@@ -79,8 +79,8 @@ def number_in(root: Path, source: Source) -> float:
 
 def _matches(root: Path, name: str) -> list[Path]:
     """Return the files and folders of a name in a snapshot that are there and nowhere else: no links lead to them."""
-    if any(char in name for char in "*?["):
-        paths = sorted(root.glob(name))
+    if "*" in name:  # which alone stands for others
+        paths = sorted(root.glob(re.sub(r"[?\[]", r"[\g<0>]", name)))
     else:
         paths = [root / name] if os.path.lexists(root / name) else []
     real = root.resolve()

@@ -50,6 +50,8 @@ def _complete(context: RunContext, root: Path, whole: Path) -> None:
     for linked in context.task.files.link:
         source, target = context.workspace.root / linked, root / linked
         if source.exists() and not target.exists():
+            if target.is_symlink():  # the commit's own, which leads out of the repository, and from here to nothing
+                target.unlink()
             linking.link(source, target)
     for script in HELPERS:
         if (context.workspace.root / script).is_file() and not (root / script).exists():

@@ -58,7 +58,8 @@ def near_misses(session: Session) -> list[Experiment]:
     One that a later experiment built on (`--asi parent=N`) is not listed again. Without a noise, those that were
     better.
     """
-    used = {e.asi.get("parent") for e in session.current}
+    said = (e.asi.get("parent") for e in session.current)
+    used = {number for number in said if isinstance(number, int)}  # a note may hold anything
     margin, steps = 2 * (session.noise.sd or 0.0), session.steps
     close = []
     for e in candidates(session):

@@ -83,6 +83,7 @@ def add(workspace: Workspace, text: str, family: str = "") -> None:
                 raise UsageError(f"idea {idea.number} says the same: {theirs}", "say in the text what is different")
         lines = _lines(workspace) or ["# Ideas", ""]
         tag = f" #{'-'.join(family.lower().split())}" if family.strip() else ""
+        text = re.sub(r"(?<=\s)([#@][\w.-]+)$", r"`\1`", text)  # at the end it would be a tag: who, or of which family
         write_atomic(_path(workspace), "\n".join([*lines, f"- [ ] {text}{tag}"]) + "\n")
 
 

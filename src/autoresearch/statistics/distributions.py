@@ -48,10 +48,13 @@ def beta_quantile(p: float, a: float, b: float) -> float:
 
 @functools.lru_cache(4096)
 def student(p: float, dof: int) -> float:
-    """Return the quantile of Student's t for a probability p from one half to below 1.
+    """Return the quantile of Student's t for a probability p from one half on; infinite where p is 1, to which a float
+    rounds what is closer than 1e-16.
 
     By Newton's method in log t and log tail, where the tail is nearly straight; close to one half by bisection.
     """
+    if p >= 1:
+        return math.inf
     if p < 0.6:
         x = beta_quantile(2 * (1 - p), dof / 2, 0.5)
         return math.sqrt(dof * (1 / x - 1)) if x < 1 else 0.0

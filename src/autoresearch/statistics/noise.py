@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+MOST_DECIMALS = 6
+"""More are not shown; a value that would be zeros then has significant digits instead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Noise:
@@ -21,13 +24,15 @@ class Noise:
         """Whether every repeat gave the same value, so that one run is the whole truth."""
         return self.dof > 0 and self.sd == 0.0
 
-    def digits(self) -> int:
-        """Return how many decimals of the metric carry information: down to a tenth of the noise, from 1 to 6."""
+    def decimals(self) -> int:
+        """Return how many decimals of the metric carry information: down to a tenth of the noise, at least 1."""
         if not self.sd:
-            return 6
-        if math.isinf(self.sd):
-            return 1
-        return min(6, max(1, 1 - math.floor(math.log10(self.sd))))
+            return MOST_DECIMALS
+        return 1 if math.isinf(self.sd) else max(1, 1 - math.floor(math.log10(self.sd)))
+
+    def digits(self) -> int:
+        """Return how many of them are shown, at most 6."""
+        return min(MOST_DECIMALS, self.decimals())
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise:

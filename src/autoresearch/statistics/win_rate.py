@@ -44,14 +44,15 @@ def bootstrap(units: Sequence[T], statistic: Callable[[Sequence[T]], float | Non
     """Return a statistic of some units and the percentile interval of its bootstrap over them.
 
     Resamples for which the statistic does not exist are left out (Efron and Tibshirani, 1993, chapter 13). One unit
-    alone has no interval.
+    alone has no interval, and neither have units that are all alike: every resample gives the same, after two of them,
+    too.
     """
     value = statistic(units) if units else None
     if value is None or len(units) < 2:
         return Estimate(value, n=len(units))
     drawn = (statistic(dice.choices(units, k=len(units))) for _ in range(RESAMPLES))
     found = sorted(v for v in drawn if v is not None)
-    if not found:
+    if not found or found[0] == found[-1]:
         return Estimate(value, n=len(units))
     outside = (1 - LEVEL) / 2
     low, high = (found[min(len(found) - 1, int(part * len(found)))] for part in (outside, 1 - outside))

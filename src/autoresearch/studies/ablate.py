@@ -23,7 +23,7 @@ from autoresearch.system.clock import Clock
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import commit_on, files_of, merged, object_name, write_object
 from autoresearch.system.process import signals_interrupt
-from autoresearch.workspace.editable import edited, mutable_paths, put_aside
+from autoresearch.workspace.editable import edited, mutable_paths, put_aside, take_version
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -131,14 +131,12 @@ def apply(
     with lock(root), signals_interrupt():
         context, session, _ = preflight(root, clock, tick)
         if edited(context.git, session, context.task):
-            aside = f"put them aside: {put_aside(context.task)}"
+            aside = f"put them aside: {put_aside(context.git, context.task)}"
             raise PreconditionError("there are edits that were not measured", aside)
         if context.git.head() != (session.incumbent and context.git.resolve(session.incumbent.commit or "")):
             raise PreconditionError("there is a commit that was not measured", "measure it first: autoresearch try")
         with changing_git(root):
-            paths, git = mutable_paths(context.git, context.task), context.git
-            git.restore(stack.commit, paths)
-            git.move_submodules("HEAD", stack.commit)
+            take_version(context.git, stack.commit, mutable_paths(context.git, context.task))
     description = (
         f"without {', '.join(map(str, stack.without))}, which {'do' if len(stack.without) > 1 else 'does'} not pay"
     )

@@ -71,11 +71,12 @@ def _status(decision: Decision) -> Status:
     return "keep" if decision.verdict == "keep" else "discard"
 
 
-def _with(e: Experiment, first: Sequence[Run], fresh: Mapping[int, float] | None = None) -> Experiment:
+def _with(e: Experiment, first: Sequence[Run], fresh: Mapping[int, Run] | None = None) -> Experiment:
     """Return an experiment as a policy knows it that has made only these runs: the first ones under seeds from 1 on,
     then fresh ones by their seeds."""
-    values = dict(enumerate([run.value for run in first], 1)) | dict(fresh or {})
-    runs = decided_runs([*values.values()], [*values], e.number, screened=bool(fresh))
+    known = dict(enumerate(first, 1)) | dict(fresh or {})
+    values, beside = [run.value for run in known.values()], [run.guarded for run in known.values()]
+    runs = decided_runs(values, [*known], e.number, screened=bool(fresh), guarded=beside)
     return e._replace(runs=runs, hardware="", metric=None)
 
 
@@ -91,33 +92,36 @@ class _Replay:
     e: Experiment
     runs: list[Run]
     """The candidate's unused runs."""
-    fresh: dict[int, float] = field(default_factory=dict)
-    """The policy's seed -> value of the candidate."""
+    fresh: dict[int, Run] = field(default_factory=dict)
+    """The policy's seed -> run of the candidate."""
     recorded: dict[int, int | None] = field(default_factory=dict)
     """The policy's seed -> the one that stands in for it."""
 
     def decided(self, rules: Rules) -> tuple[Decision, float]:
         """Return the decision, and what it spent of a budget of alpha."""
-        number, values = self.e.number, {1: self.runs.pop(0).value}
+        number, made = self.e.number, {1: self.runs.pop(0)}
         while True:
+            values, beside = {s: run.value for s, run in made.items()}, {s: run.guarded for s, run in made.items()}
             known = gather(
-                self.session, self.incumbent, values, now=number, metrics=self.e.metrics, simpler=self.e.simpler
-            )
+                self.session, self.incumbent, values, now=number, metrics=self.e.metrics, simpler=self.e.simpler,
+                guards=rules.relative, guarded=beside,
+            )  # fmt: skip
             # No run is asked for because the last one is long ago: the machine is not here.
             step = next_step(replace(known, stale=False), rules)
             if step.action in ("keep", "discard"):
-                return Decision(number, step.action, step.reason, len(values)), step.alpha
+                return Decision(number, step.action, step.reason, len(made)), step.alpha
             assert step.seed is not None
             ours = step.action == "run_candidate"
             run = self._standing_in(step.seed, self.runs if ours else self.spare, self.spare if ours else self.runs)
             if run is None:
                 what = "a run of its own" if ours else f"the incumbent, experiment {self.incumbent.number}, once more"
                 why = f"it would have made {what}, which was never measured ({step.reason})"
-                return Decision(number, "unmeasured", why, len(values)), step.alpha
+                return Decision(number, "unmeasured", why, len(made)), step.alpha
             if ours:
-                self.fresh[step.seed] = values[step.seed] = run.value
+                self.fresh[step.seed] = made[step.seed] = run
             else:
-                self.incumbent = self.incumbent.with_run(Run(step.seed, run.value, "repeat", "", number))
+                beside_it = Run(step.seed, run.value, "repeat", "", number, guarded=run.guarded)
+                self.incumbent = self.incumbent.with_run(beside_it)
 
     def _standing_in(self, seed: int, side: list[Run], other: Sequence[Run]) -> Run | None:
         """Take a run of one side for a seed: the partner of the other side's, or one that has a partner, or any."""

@@ -29,6 +29,11 @@ def replicate(
         experiment = session.find(number)
         if experiment is None or experiment.status is None:
             raise UsageError(f"there is no experiment {number}", "see: autoresearch log")
+        if experiment.segment != session.segment.number:
+            raise PreconditionError(
+                f"experiment {number} is of an earlier segment, which measured something else",
+                f"see: autoresearch show {number}",
+            )
         commit = context.git.resolve(experiment.commit or "")
         if commit is None:
             raise PreconditionError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoresearch.errors import PreconditionError
+from autoresearch.errors import AutoresearchError, MachineError, PreconditionError
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.recovery import SELFTEST, laboratory, recover
@@ -64,6 +66,7 @@ def selftest(
     where an earlier call stopped. `workers` names the slots that make the runs. The journal, the branch and the files
     of `root` are not touched.
     """
+    again = f"autoresearch selftest -n {experiments}" + (f" --workers {workers}" if workers else "")
     with lock(root):
         outer = Git(root.root)
         session = recover(root, outer, clock()).session
@@ -72,9 +75,16 @@ def selftest(
             remove_tree(root.state / SELFTEST)
         if lab is None or fresh:
             lab = _make(root, outer, session, clock())
+        mine, own = ((each.root / task_file.NAME).read_text("utf-8") for each in (root, lab))
+        if own != _without_stops(mine):
+            raise PreconditionError(
+                f"the laboratory has {_decided(load_session(lab))} changes under another {task_file.NAME}",
+                f"begin it anew with this one: {again} --fresh",
+            )
         check_immutable(lab, load_session(lab), task_file.load(lab.root))
         if load_session(lab).baseline is None:
-            baseline(lab, None, clock, tick=tick, workers=workers)
+            with _of_the_laboratory(again):
+                baseline(lab, None, clock, tick=tick, workers=workers)
         while (done := _decided(load_session(lab))) < experiments:
             git = Git(lab.root)
             with lock(lab):
@@ -85,13 +95,27 @@ def selftest(
                 with changing_git(lab):  # an empty commit: index and files need not move
                     commit = commit_on(git, git.head() or "", {}, f"nothing, number {now.next_number}")
                     git.update_ref(branch_ref(now.segment.branch), commit)
-            attempt(lab, "", {}, clock, same=True, tick=tick, workers=workers)
+            with _of_the_laboratory(again):
+                attempt(lab, "", {}, clock, same=True, tick=tick, workers=workers)
             if _decided(load_session(lab)) == done:
                 failed = load_session(lab).last
                 why = f"{failed.outcome}: {failed.reason}" if failed else "no verdict"
                 raise PreconditionError(f"a run of the unchanged code failed ({why})", "correct that first")
         ended = load_session(lab)
         return rate(ended, task_file.load(lab.root).keep.policy), ended
+
+
+@contextlib.contextmanager
+def _of_the_laboratory(again: str) -> Iterator[None]:
+    """Say what to type here where the engine says what to type in the laboratory."""
+    try:
+        yield
+    except MachineError as error:
+        raise MachineError(f"the laboratory was cut short: {error.message}", f"go on with: {again}") from error
+    except AutoresearchError as error:
+        raise PreconditionError(
+            f"in the laboratory: {error.message}", f"correct that, then: {again} --fresh"
+        ) from error
 
 
 def rate(session: Session, policy: str) -> Rate:
@@ -123,6 +147,7 @@ def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:
     inner.commit([os.fspath(p.relative_to(building)) for p in building.rglob("*") if _is_ours(p, building)], "selftest")
     for path in task.files.link:
         if (root.root / path).exists() and not (folder / path).exists():
+            (folder / path).unlink(missing_ok=True)  # a link of the commit's that leads to nothing there
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).symlink_to(root.root / path)
     init.init(folder, InitOptions("command", tag=SELFTEST), now)

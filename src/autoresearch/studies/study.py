@@ -137,7 +137,7 @@ def study_of(
     number = len(session.studies) + 1
     continues = earlier.number if earlier is not None else None
     workspace = context.workspace
-    append(workspace, study_line(number, what, about, split, clock(), continues=continues))
+    append(workspace, study_line(number, what, about, split, clock(), continues=continues, again=again))
     study = load_session(workspace).studies[-1]
     known = {commit: dict(runs) for commit, runs in study.runs.items()}
     runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, run_s=run_seconds(session))

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: Path, text: str | bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, text: str | bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Write a file so that a reader sees the old content or the new, never half of it; `durable`, also after the
-    machine has stopped."""
+    machine has stopped. `mode` is who may read it, and whether it is a program."""
     content = text.encode("utf-8") if isinstance(text, str) else text
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -25,7 +25,7 @@ def write_atomic(path: Path, text: str | bytes, *, durable: bool = True) -> None
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

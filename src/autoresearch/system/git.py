@@ -254,6 +254,14 @@ class Git(GitCommand):
         self.move_submodules(commit, parent)
         return left
 
+    def found_here(self, message: str) -> str:
+        """Keep what the tracked files hold now in a commit that no branch has, as `git stash create` makes it; return
+        its name, or nothing where git makes none. Git forgets it after two weeks at the earliest."""
+        made = self.process(["-c", "user.useConfigOnly=true", "stash", "create", message])
+        if made.returncode:
+            made = self.process([*self.identity, "stash", "create", message])
+        return made.stdout.decode().strip() if made.returncode == 0 else ""
+
     def restore(self, commit: str, paths: Sequence[str]) -> None:
         """Write the files of `commit` under `paths` into the folder, without moving HEAD."""
         self.run("restore", "-q", f"--source={commit}", "--worktree", "--", *paths)

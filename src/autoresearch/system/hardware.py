@@ -82,6 +82,8 @@ def _cpu() -> str:
 
 def _gpus() -> tuple[Gpu, ...]:
     out = _ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):  # nothing that is started here has one
+        return ()
     gpus = []
     for line in out.splitlines():
         parts = [part.strip() for part in line.split(",")]

@@ -40,13 +40,15 @@ OWN_GOAL = "Make `"
 def exclude(git: Git, names: Iterable[str], patterns: Sequence[str] = ()) -> None:
     """Tell git to ignore `names`, relative to the workspace, and `patterns`, in the repository's own exclude file."""
     path = git.path_of("info/exclude")
-    known = path.read_text().splitlines() if path.exists() else []
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
+    known = text.splitlines()
     prefix = re.sub(r"([\\*?\[])", r"\\\1", git.prefix)
     missing = [line for line in [*(f"/{prefix}{name}" for name in names), *patterns] if line not in known]
     if missing:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write("\n".join(["# autoresearch", *missing, ""]))
+        whole = [""] if text and not text.endswith("\n") else []  # or a person's last pattern would go on with ours
+        with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write("\n".join([*whole, "# autoresearch", *missing, ""]))
 
 
 def keep_from_git(workspace: Workspace, path: Path) -> None:

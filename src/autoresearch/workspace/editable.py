@@ -41,9 +41,22 @@ def edited(git: Git, session: Session, task: TaskFile) -> list[str]:
     return [c.path for c in changes if c.path not in roots and not (c.untracked and _not_code(c.path, theirs))]
 
 
-def put_aside(task: TaskFile) -> str:
+def put_aside(git: Git, task: TaskFile) -> str:
     """Return the command that takes every edit of the mutable files out of the way, the new files with them."""
-    return f"git stash push -u -- {shlex.join(task.files.mutable)}"
+    known = git.entries_of("HEAD", mutable_paths(git, task))
+    there = [
+        path for path in task.files.mutable  # git refuses the name of a file that was deleted for good
+        if (git.root / path).exists() or any(within(name, (f"{git.prefix}{path}",)) for name in known)
+    ]  # fmt: skip
+    return f"git stash push -u -- {shlex.join(there or task.files.mutable)}"
+
+
+def take_version(git: Git, commit: str, paths: Sequence[str]) -> None:
+    """Write the files of a commit below mutable `paths` into the folder, where those of HEAD are; what it has not is
+    deleted."""
+    names = {*git.entries_of(commit, paths), *git.entries_of("HEAD", paths)}
+    git.restore(commit, [path for path in paths if any(within(name, (path,)) for name in names)])
+    git.move_submodules("HEAD", commit)
 
 
 def own_file(git: Git, path: str) -> bool:

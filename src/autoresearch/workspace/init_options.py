@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import tomllib
 from dataclasses import asdict, dataclass
@@ -15,6 +16,9 @@ from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace import task_file
 from autoresearch.workspace.metric_names import direction_of
+
+HUB = "hub"
+"""What a task file names as a source where the id of a model of the hub may stand, such as Qwen/Qwen3-0.6B."""
 
 LINKABLE = (".venv", "venv", "node_modules")
 """Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
@@ -160,13 +164,17 @@ def _inline(values: dict[str, float]) -> Any:
 
 
 def _source(source: str, named: set[str]) -> str:
-    """Return a source as the task reads it: a name that its task file knows as it is, a path made absolute."""
-    if source in named:
+    """Return a source as the task reads it: a name that its task file knows as it is, a path made absolute; and where
+    it knows `HUB`, an id of the hub that is no path here."""
+    if source in named - {HUB}:
         return source
     path = Path(source).expanduser()
-    if not path.exists():
-        raise PreconditionError(f"there is no {path}", f"give --source {', '.join(sorted(named))}, or a path")
-    return str(path.resolve())
+    if path.exists():
+        return str(path.resolve())
+    if HUB in named and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
+        return source
+    known = [name for name in sorted(named) if name != HUB] + ["ORG/NAME of the hub"] * (HUB in named)
+    raise PreconditionError(f"there is no {path}", f"give --source {', '.join(known)}, or a path")
 
 
 def _relative(path: str, git: Git | None) -> str:

@@ -55,6 +55,8 @@ class Source(Table):
     def _inside(cls, path: str | None) -> str | None:
         if path is not None and (path.startswith("/") or ".." in PurePosixPath(path).parts):
             raise ValueError(f"{path!r} must be a path inside the folder of the command")
+        if path is not None and any("**" in part and part != "**" for part in PurePosixPath(path).parts):
+            raise ValueError(f"{path!r}: in a name one * is enough, and ** is whole folders: a/**/b.json")
         return None if path is None else str(PurePosixPath(path))
 
     @model_validator(mode="after")

@@ -322,10 +322,10 @@ def secondary_of(root: Path) -> tuple[str, ...]:
         return ()
 
 
-def night_alpha_of(root: Path) -> float | None:
-    """Return the session's budget of alpha; None where there is none, or the task cannot be read."""
+def rules_of(root: Path) -> Rules | None:
+    """Return the rules of a task; None where it cannot be read."""
     try:
-        return load(root).keep.night_alpha
+        return load(root).rules
     except PreconditionError:
         return None
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +120,11 @@ def apply(home: Home, plan: Plan) -> None:
     made: list[str] = []
     for change in plan.changes:
         known = record.get(str(change.path))
-        before = known["before"] if known else change.before
+        # What a person has made of it since is what was there before, now.
+        before = known["before"] if known and known["after"] == change.before else change.before
         made += _folders(change.path.parent, made)
         assert change.after is not None
-        write_atomic(change.path, change.after)
+        _write(change.path, change.after)
         record[str(change.path)] = {"before": before, "after": change.after}
     made += _folders(home.state.parent, made)
     known_folders = _stored(home).get("folders", [])
@@ -130,7 +132,7 @@ def apply(home: Home, plan: Plan) -> None:
         "folders": [*known_folders, *(folder for folder in made if folder not in known_folders)],
         "files": {path: {key: _text(entry[key]) for key in ("before", "after")} for path, entry in record.items()},
     }
-    write_atomic(home.state, json.dumps(content, indent=1) + "\n")
+    write_atomic(home.state, json.dumps(content, indent=1) + "\n", mode=0o600)  # settings may have a key in them
 
 
 def plan_removal(home: Home) -> Plan:
@@ -145,10 +147,8 @@ def plan_removal(home: Home) -> Plan:
         now = _read(path)
         if now == entry["after"]:
             changes.append(Change(path, now, entry["before"]))
-        elif now is not None and entry["before"] is not None and path.suffix == ".json":
-            without = _without_hooks(now)
-            if without != now:
-                changes.append(Change(path, now, without))
+        elif now is not None and (without := _without_hooks(now)) != now:
+            changes.append(Change(path, now, without))
             left.append(f"{path} was changed since: only the hooks are taken out")
         elif now is not None:
             left.append(f"{path} was changed since, and stays")
@@ -162,7 +162,7 @@ def remove(home: Home, plan: Plan) -> None:
         if change.after is None:
             change.path.unlink(missing_ok=True)
         else:
-            write_atomic(change.path, change.after)
+            _write(change.path, change.after)
     home.state.unlink()
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):  # the person has put something there
@@ -242,6 +242,12 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise PreconditionError(f"{path} cannot be read: {error.strerror}", f"look at it: ls -ld {path}") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of a person's: what a link leads to, with the rights that it has."""
+    target = path.resolve()
+    write_atomic(target, content, mode=stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o644)
 
 
 def _text(content: bytes | None) -> str | None:

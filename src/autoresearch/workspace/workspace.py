@@ -8,6 +8,9 @@ from pathlib import Path
 from autoresearch.errors import NoSession
 from autoresearch.journal import file as journal
 
+STATE = ".autoresearch"
+"""Folder of a workspace with runs, locks and whatever else is not in git."""
+
 IGNORED = (
     ".autoresearch/",
     "autoresearch.jsonl",
@@ -57,7 +60,7 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        return self.root / ".autoresearch"
+        return self.root / STATE
 
     @property
     def scratch(self) -> Path:

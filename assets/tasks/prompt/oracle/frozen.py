@@ -37,7 +37,7 @@ def nats(model: nn.Module, bos: int, ids: Tensor, target: Tensor, x: Tensor | No
 def gradient(model: nn.Module, bos: int, x: Tensor, target: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """(loss [B], how many target tokens are not the likeliest [B], gradient of the loss [B, L, V]) at x [B, L, V]."""
     x = x.detach().requires_grad_()
-    ids = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+    ids = x.detach().argmax(-1)  # for what a model does with tokens beside looking them up
     with torch.enable_grad(), scaled_branches(model, scale):
         each, logits = nats(model, bos, ids, target, x)
         loss = each.mean(1)

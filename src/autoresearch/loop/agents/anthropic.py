@@ -11,6 +11,7 @@ from autoresearch.loop.agents import api
 from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
+from autoresearch.models.chat import without_keys
 from autoresearch.models.endpoint import Endpoint, Patience, Refusal, fields, refusal_of, rows
 from autoresearch.models.prices import Prices
 from autoresearch.system.extras import install
@@ -126,5 +127,6 @@ def _refusal(error: Exception) -> Refusal | None:
         told = fields(error.body, "error") or error.body
         said, code = fields(told, "message") or error.message, fields(told, "type") or ""
         headers = {key.lower(): value for key, value in error.response.headers.items()}
-        return Refusal(error.status_code, str(said), str(code), headers)
+        keys = (os.environ.get("ANTHROPIC_API_KEY"), os.environ.get("ANTHROPIC_AUTH_TOKEN"))
+        return without_keys(Refusal(error.status_code, str(said), str(code), headers), *keys)
     return refusal_of(error, anthropic.APIConnectionError, anthropic.APIError)

@@ -17,8 +17,8 @@ from autoresearch.loop.agents import api
 from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.agents.client import number
 from autoresearch.loop.prompt import Prompt, prompt
-from autoresearch.models.chat import refusal
-from autoresearch.models.endpoint import Endpoint, Patience, fields, rows
+from autoresearch.models.chat import refusal, without_keys
+from autoresearch.models.endpoint import Endpoint, Patience, Refusal, fields, rows
 from autoresearch.models.prices import Prices
 from autoresearch.system.extras import install
 
@@ -82,7 +82,7 @@ class _Asked:
 
     def _get(self, resource: str, request: Mapping[str, Any], limit_s: float) -> object:
         """Return the answer to a request as plain objects."""
-        return self._endpoint.ask(lambda left_s: _send(resource, request, left_s), refusal, limit_s)
+        return self._endpoint.ask(lambda left_s: _send(resource, request, left_s), _refusal, limit_s)
 
     def _usage(self, used: object, read: str, wrote: str) -> Usage:
         """Return the usage of an answer, whose counts are `read` and `wrote`."""
@@ -141,6 +141,10 @@ class _Responses(_Asked):
             self._usage(fields(data, "usage"), "input_tokens", "output_tokens"),
             cut,
         )
+
+
+def _refusal(error: Exception) -> Refusal | None:
+    return without_keys(refusal(error), os.environ.get("OPENAI_API_KEY"))
 
 
 class _Completions(_Asked):

@@ -12,7 +12,7 @@ from autoresearch.search.sampler import Change, propose
 from autoresearch.search.sources import mutable_files, source_reader
 from autoresearch.search.space import Knob, read_space
 from autoresearch.system.git import Git
-from autoresearch.workspace.workspace import Workspace, find
+from autoresearch.workspace.workspace import STATE, Workspace, find
 
 
 class Sampler:
@@ -63,8 +63,10 @@ class Sampler:
 
 
 def _around(folder: Path) -> Workspace:
+    # A copy of the workspace may lie in its state, with all files that its commit has.
+    state = next((path for path in folder.parents if path.name == STATE), None)
     try:
-        return find(folder)
+        return find(folder if state is None else state.parent)
     except NoSession:
         return find(Path.cwd())
 

@@ -50,7 +50,7 @@ class Bubblewrap:
             places += [(path, "read") for path in access.visible if within(path, TMP) and path not in named]
             places.sort(key=lambda place: len(place[0].parts))
         elif any(within(path, TMP) for path in needed):
-            tmp = access.tmp  # what the command needs lies in /tmp, which therefore stays what it is
+            tmp = access.tmp_name or access.tmp  # what the command needs lies in /tmp, which therefore stays what it is
         else:
             words += ["--bind", str(access.tmp), str(TMP)]
         for path, right in places:

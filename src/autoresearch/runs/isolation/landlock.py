@@ -40,7 +40,7 @@ class Landlock:
         settings = {
             "places": [(str(path), right) for path, right in access.places()],
             "cwd": str(access.cwd),
-            "tmp": str(access.tmp) if access.tmp else None,
+            "tmp": str(access.tmp_name or access.tmp) if access.tmp else None,
             "scratch": str(access.scratch) if access.scratch else None,
             "in_tmp": dict(access.in_tmp),
             "env": ONE_COMPILER if access.alone else {},

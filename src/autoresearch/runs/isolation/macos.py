@@ -44,7 +44,7 @@ class SandboxExec:
             pairs = [word for pair in access.in_tmp for word in pair]
             return ["sh", "-c", _FRESH, "sh", str(access.scratch), profile(access), *pairs, "--", *chdir]
         tmp = access.tmp.resolve()
-        named = [f"{name}={tmp / folder}" for name, folder in (("TMPDIR", ""), *access.in_tmp)]
+        named = [f"{name}={(access.tmp_name or tmp) / folder}" for name, folder in (("TMPDIR", ""), *access.in_tmp)]
         return [PROGRAM, "-D", f"{TMP}={tmp}", "-p", profile(access), "env", *named, *chdir]
 
     def gaps(self) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autoresearch.errors import PreconditionError
@@ -40,6 +42,10 @@ SERVICES = tuple(map(Path, ("/run/user", "/run/dbus", "/run/docker.sock", "/run/
 
 MOST_OF_A_VARIABLE = 120_000
 """Characters; the kernel takes variables of up to 128 KiB."""
+
+LONGEST_TMP = 40
+"""Characters of a temporary folder's name to which programs can add what they do: the name of a socket has 107 at most,
+103 on macOS, and Python's workers make theirs 64 further down."""
 
 IN_TMP = (("TRITON_CACHE_DIR", "triton"), ("CUDA_CACHE_PATH", "cuda"), ("MPLCONFIGDIR", "mpl"))
 """Caches that a run has for itself, unless the person's environment says where they are."""
@@ -97,7 +103,7 @@ class Isolation:
         kept = withheld(env, self.task.run.secrets)
         env = {name: value for name, value in env.items() if name not in kept}
         prefix: list[str] = []
-        held = self.sandbox
+        held, stack = self.sandbox, contextlib.ExitStack()
         try:
             tmp.mkdir(parents=True, exist_ok=True)
             if self.task.task.harness and what in ("evaluate", "feed"):
@@ -107,11 +113,12 @@ class Isolation:
             elif held is not None:
                 env |= {} if self.task.run.network else {"HF_HUB_OFFLINE": env.get("HF_HUB_OFFLINE", "1")}
                 access = self._closed(what, tmp, env) if self.task.task.harness else self._open(what, tmp, env)
-                prefix = held.command(access)
+                prefix = held.command(replace(access, tmp_name=stack.enter_context(_short_name(tmp))))
             yield IsolatedProcess(env, tuple(prefix), self._limits(), held.name if held else None)
             if what not in ("evaluate", "feed") and self._graded():
                 self.remarks += [f"changed its copy of {path}" for path in self._changed_copies(what)]
         finally:
+            stack.close()
             remove_tree(tmp)
 
     def end(self) -> tuple[str, tuple[str, ...]]:
@@ -261,3 +268,33 @@ def _commits(session: Session, commit: str) -> set[str]:
 
 def _in_tmp(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, folder) for name, folder in IN_TMP if name not in env)
+
+
+@contextlib.contextmanager
+def _short_name(tmp: Path) -> Iterator[Path | None]:
+    """Give a link to a temporary folder whose own name is too long, while the process runs; else None."""
+    place = Path(f"/tmp/autoresearch-{os.getuid()}") if len(str(tmp)) > LONGEST_TMP else None
+    if place is None or not _is_our_own(place):
+        yield None
+        return
+    for old in place.iterdir():  # what a killed run has left
+        if not old.exists():
+            old.unlink(missing_ok=True)
+    link = place / hashlib.sha256(os.fsencode(tmp)).hexdigest()[:8]
+    link.unlink(missing_ok=True)
+    link.symlink_to(tmp)
+    try:
+        yield link
+    finally:
+        link.unlink(missing_ok=True)
+
+
+def _is_our_own(folder: Path) -> bool:
+    """Make a folder that nobody else can write to, and say whether it is that: /tmp belongs to everybody."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077

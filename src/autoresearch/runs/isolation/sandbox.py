@@ -37,6 +37,8 @@ class Access:
     """Files and folders inside something hidden that can be read all the same, unless hidden themselves; they exist."""
     tmp: Path | None = None
     """The folder of temporary files. None is an empty one for each start of the command, which no other can reach."""
+    tmp_name: Path | None = None
+    """What programs are told of it, where its own name is too long for the sockets that they make there."""
     scratch: Path | None = None
     """Where a sandbox that has no mounts makes that one."""
     in_tmp: tuple[tuple[str, str], ...] = ()

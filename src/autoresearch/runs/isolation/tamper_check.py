@@ -38,6 +38,33 @@ HELD = 16 * 2**20
 State = tuple[int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A file as it was: git tells a program from a text, and a link from what it leads to."""
+
+    content: bytes
+    program: bool
+    link: str | None
+
+    @classmethod
+    def of(cls, file: Path) -> Fixed | None:
+        """Return what is there; None for no file."""
+        if not file.is_file():
+            return None
+        link = str(file.readlink()) if file.is_symlink() else None
+        return cls(file.read_bytes(), bool(file.stat().st_mode & 0o100), link)
+
+    def put_back(self, file: Path) -> None:
+        """Make it so again."""
+        if self.link is not None:
+            if file.is_symlink() or file.exists():
+                file.unlink()
+            file.symlink_to(self.link)
+            file = file.resolve()
+        if Fixed.of(file) != Fixed(self.content, self.program, None):
+            write_atomic(file, self.content, mode=0o755 if self.program else 0o644)
+
+
 @dataclass
 class TamperCheck:
     """The state of everything that the run of one seed must leave alone."""
@@ -49,7 +76,7 @@ class TamperCheck:
     journal: bytes
     refs: dict[str, str]
     objects: dict[str, Held]
-    immutable: dict[str, bytes]
+    immutable: dict[str, Fixed]
     runs: dict[Path, State]
     small: dict[Path, bytes]
     touched: dict[str, int] = field(default_factory=dict)
@@ -63,7 +90,8 @@ class TamperCheck:
     ) -> TamperCheck:
         """Hold everything as it is now. `commits` are those whose objects must stay as they are."""
         paths = [f"{git.prefix}{path}" for path in (*task.files.mutable, *task.files.immutable)]
-        immutable = {path: (workspace.root / path).read_bytes() for path in _files(workspace.root, task)}
+        held = {path: Fixed.of(workspace.root / path) for path in _files(workspace.root, task)}
+        immutable = {path: fixed for path, fixed in held.items() if fixed is not None}
         runs = dict(_states(workspace, run_dir))
         objects = hold(git, sorted(commits), paths)
         if wrong := false(objects):
@@ -102,12 +130,12 @@ class TamperCheck:
             yield "the journal was changed"
 
     def _immutable(self) -> Iterator[str]:
-        for path, content in (self.immutable if self._here() else {}).items():
+        for path, fixed in (self.immutable if self._here() else {}).items():
             file = self.workspace.root / path
-            now = file.read_bytes() if file.is_file() else None
-            if now != content:
-                self._keep_aside(path, now)
-                write_atomic(file, content)
+            now = Fixed.of(file)
+            if now != fixed:
+                self._keep_aside(path, now.content if now is not None else None)
+                fixed.put_back(file)
                 yield f"{path} was {'deleted' if now is None else 'changed'}"
 
     def _objects(self) -> Iterator[str]:

@@ -172,6 +172,8 @@ def _link(place: Path, target: Path) -> None:
         raise PreconditionError(
             f"the {what} is not at {target}", f"put it there, or the workspace on a shared disk: {target}"
         )
+    if place.is_symlink() and not place.exists():  # the commit's own, which leads to nothing here
+        place.unlink()
     if not os.path.lexists(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(target, target_is_directory=target.is_dir())
