@@ -132,8 +132,8 @@ def targets(tool, given):
 def written_by_shell(command):
     """Return the paths that a shell command writes in an obvious way; what hides from this, the hashes find."""
     # What goes into a program or stands in a comment is no command, and may have a single quotation mark in it.
-    document = r"(<<-?[ \t]*(['\"]?)(\w+)\2[^\n]*\n).*?(?:^[ \t]*\3[ \t]*$|\Z)"
-    command = re.sub(document, r"\1", command, flags=re.S | re.M)
+    document = r"(?<!<)(<<-?[ \t]*(['\"]?)([\w.-]+)\2[^\n]*\n)(?:.*?\n)??[ \t]*\3[ \t]*$"
+    command = re.sub(document, without_document, command, flags=re.S | re.M)
     command = re.sub(r"(?m)^[ \t]*#.*$", "", command)
     words, whole = shell_words(command)
     if not whole:  # a quotation mark in a comment behind a command: then each line by itself
@@ -149,6 +149,13 @@ def written_by_shell(command):
         else:
             simple.append(word)
     return found
+
+
+def without_document(found):
+    """Return the beginning of a here-document; all of it where a shell reads it, since then it is commands."""
+    before = found.string[: found.start()].rpartition("\n")[2]
+    shell = r"(?:^|[\s;&|(/])(?:ba|da|z|k)?sh(?:\s[^;&|]*)?$"
+    return found[0] if re.search(shell, before) or re.search(shell, found[1].strip()) else found[1]
 
 
 def shell_words(text):

@@ -3,7 +3,7 @@
 Seconds of the wall say how busy a machine was; CPU seconds say what the tests cost. A process that was started in a
 test counts when somebody has waited for it, which every test does. The table says what each folder may cost; whoever
 needs more takes it from another, for the sum is fixed. Tests of which each commit draws others (drawn.py), and what the
-first of several tests makes for all of them (made_once.py), have rows of their own, or a folder's seconds would depend
+first of several tests makes for all of them (made_once.py), have a row of their own, or a folder's seconds would depend
 on the draw and on who was first. A run of all tests (AUTORESEARCH_EVERY) has no bound.
 """
 
@@ -24,33 +24,31 @@ QUICK = 250
 """CPU seconds that the whole suite may take, and what `-m "not slow"` may."""
 
 START = "start and collection"
-ONCE = "made once for several tests"
-DRAWN = "drawn for this commit"
+DRAWN = "drawn, and made once for several"
 SHARES = {
-    START: (32, 26),
-    ONCE: (60, 16),
-    DRAWN: (188, 5),
-    "tests": (31, 24),
-    "tests/agents": (21, 12),
-    "tests/cheats": (10, 4),
-    "tests/cli": (88, 46),
-    "tests/exchange": (36, 14),
-    "tests/experiments": (90, 12),
-    "tests/harness": (16, 3),
+    START: (31, 26),
+    DRAWN: (242, 21),
+    "tests": (30, 24),
+    "tests/agents": (19, 12),
+    "tests/cheats": (5, 4),
+    "tests/cli": (91, 46),
+    "tests/exchange": (39, 14),
+    "tests/experiments": (96, 12),
+    "tests/harness": (20, 3),
     "tests/journal": (7, 6),
-    "tests/loop": (35, 1),
-    "tests/loop/agents": (19, 9),
-    "tests/models": (23, 2),
-    "tests/pretrain": (21, 11),
-    "tests/reports": (34, 10),
-    "tests/runs": (42, 19),
-    "tests/search": (5, 4),
+    "tests/loop": (37, 1),
+    "tests/loop/agents": (18, 9),
+    "tests/models": (22, 2),
+    "tests/pretrain": (20, 11),
+    "tests/reports": (36, 10),
+    "tests/runs": (43, 19),
+    "tests/search": (4, 4),
     "tests/statistics": (18, 6),
     "tests/studies": (29, 1),
     "tests/system": (3, 2),
-    "tests/tasks": (37, 9),
-    "tests/workers": (19, 1),
-    "tests/workspace": (36, 7),
+    "tests/tasks": (35, 9),
+    "tests/workers": (18, 1),
+    "tests/workspace": (37, 7),
 }
 """Folder or row -> CPU seconds for all of its tests, and for those that are not marked `slow`."""
 
@@ -85,7 +83,7 @@ class Meter:
         if not hasattr(self.config, "workerinput"):
             folder = Path(report.nodeid.partition("::")[0]).parent.as_posix()
             self.spent[DRAWN if report.is_drawn else folder] += report.cpu_seconds
-            self.spent[ONCE] += report.made_once
+            self.spent[DRAWN] += report.made_once
             self.slowest[report.nodeid] += report.duration
 
     @pytest.hookimpl(optionalhook=True)

@@ -54,19 +54,23 @@ class BaseTask:
             raise TaskError("the data is not prepared; run: python prepare.py")
         return self.data_folder()
 
-    def fingerprint(self) -> str:
-        """What tells a source at a path from what it was before: of a file or of the files in a folder; else empty."""
+    def fingerprint(self) -> dict[str, str]:
+        """What tells each source at a path from what it was before. One that is gone is not in it: then the data that
+        was made of it stays."""
         path = Path(str(getattr(self.options, "source", "")))
-        if not path.is_absolute():  # a name, as `init` makes every path absolute
-            return ""
+        if not path.is_absolute() or not path.exists():  # else a name, as `init` makes every path absolute
+            return {}
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return " ".join(digest(file) for file in files if file.is_file())
+        return {"source": " ".join(digest(file) for file in files if file.is_file())}
 
     def prepare(self, *, force: bool = False, workers: int = 4) -> Path:
         folder, found = self.data_folder(), self.fingerprint()
         manifest = folder / "manifest.json"
-        if manifest.exists() and not force and read_json(manifest).get("fingerprint", found) == found:
-            return folder
+        if manifest.exists() and not force:
+            known = read_json(manifest).get("fingerprint")
+            known = known if isinstance(known, dict) else {}
+            if all(known.get(name, own) == own for name, own in found.items()):
+                return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
         try:

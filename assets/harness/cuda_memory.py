@@ -35,9 +35,9 @@ def make_block(count: int) -> tuple[Tensor, bytes]:
     torch.cuda.init()
     torch.zeros(1, device="cuda")  # makes the context
     runtime, address, handle = _runtime(), ctypes.c_void_p(), _Handle()
-    _check(runtime.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(4 * count)))
+    _check(runtime, runtime.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(4 * count)))
     try:
-        _check(runtime.cudaIpcGetMemHandle(ctypes.byref(handle), address))
+        _check(runtime, runtime.cudaIpcGetMemHandle(ctypes.byref(handle), address))
     except OSError:
         runtime.cudaFree(address)
         raise
@@ -51,7 +51,8 @@ def open_block(handle: bytes, count: int) -> Tensor:
     torch.cuda.init()
     torch.zeros(1, device="cuda")
     runtime, address = _runtime(), ctypes.c_void_p()
-    _check(runtime.cudaIpcOpenMemHandle(ctypes.byref(address), _Handle.from_buffer_copy(handle), ctypes.c_uint(1)))
+    given = _Handle.from_buffer_copy(handle)
+    _check(runtime, runtime.cudaIpcOpenMemHandle(ctypes.byref(address), given, ctypes.c_uint(1)))
     return torch.as_tensor(_Floats(address.value or 0, count), device="cuda")
 
 
@@ -64,6 +65,7 @@ def _runtime() -> ctypes.CDLL:
     raise OSError("torch has loaded no CUDA runtime of its own")
 
 
-def _check(code: int) -> None:
+def _check(runtime: ctypes.CDLL, code: int) -> None:
     if code:
+        runtime.cudaGetLastError()  # which CUDA keeps, and torch would raise after its next kernel
         raise OSError(f"CUDA error {code}")

@@ -116,7 +116,8 @@ def test_an_edit_of_what_is_fixed_is_refused_with_the_reason(agent: Agent, tool:
         "printf x >>bench.sh\nls", "FOO=1 perl -pi -e 's/a/b/' bench.sh", "dd if=/dev/zero of=bench.sh count=1",
         "echo '{}' >> autoresearch.jsonl", "rm -rf .autoresearch/runs", "python3 x.py 2> bench.sh",
         "cat > bench.sh <<'EOF'\n# we don't need this\nEOF", "# it's broken\nrm -f bench.sh", "echo x >| bench.sh",
-        "ls # it's here\nrm bench.sh",
+        "ls # it's here\nrm bench.sh", "cat <<< hello\nrm bench.sh", "x=$((1<<3))\nrm bench.sh",
+        "cat <<END-OF > x\na\nEND-OF\nrm bench.sh", "bash <<'EOF'\nrm bench.sh\nEOF", "cat <<E | sh -s\nrm bench.sh\nE",
     ],
 )  # fmt: skip
 def test_a_shell_command_that_writes_what_is_fixed_is_refused(agent: Agent, command: str) -> None:

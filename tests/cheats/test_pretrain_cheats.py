@@ -213,7 +213,7 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.mark.slow
 @pytest.mark.sampled(0.5, "cheats of trainings")
-@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.01, "cheats of the pretrain task"), indirect=["where"])
+@pytest.mark.parametrize(("name", "where"), drawn(TRIALS, 0.006, "cheats of the pretrain task"), indirect=["where"])
 def test_a_trainer_that(
     tmp_path_factory: pytest.TempPathFactory,
     text: Path,

@@ -305,7 +305,7 @@ TRIALS = [(case, task, where) for case in CASES for task in runs_of(case) for wh
 
 @pytest.mark.slow
 @pytest.mark.sampled(0.5, "cheats of trainings")
-@pytest.mark.parametrize(("case", "task", "where"), drawn(TRIALS, 0.01, "cheats of the other tasks"))
+@pytest.mark.parametrize(("case", "task", "where"), drawn(TRIALS, 0.006, "cheats of the other tasks"))
 def test_a_trainer_that(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     case: str, task: str, where: str,

@@ -21,6 +21,8 @@ NOT_WALKED = {
     "this session measures {} ({} is better)": REPLAYED,
     "exchange/audit_replay.py one_log: {} has {} sessions": REPLAYED,
     "studies/confirm.py _refuse_spent: {}": "typed as it is printed in tests/studies/test_study.py",
+    "runs/probe.py _put_back: the trial run changed {}, and git could not keep a copy of that":
+        "prose, with a diff to look at; tests/cli/test_your_repository.py",
     "studies/selftest.py _of_the_laboratory: the laboratory was cut short: {}":
         "typed as it is printed in tests/studies/test_ablate.py",
     "workspace/user_agents.py _with_hooks: {} cannot be read: {}": AGENTS,

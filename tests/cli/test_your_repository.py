@@ -14,7 +14,10 @@ import pytest
 from lab import INIT, TAG, Called, Lab, Repo, task_file
 
 from autoresearch.cli.path_options import spread
+from autoresearch.errors import AutoresearchError
 from autoresearch.experiments.seed_use import seeds_in, told
+from autoresearch.runs import probe as probing
+from autoresearch.system.git import Git
 from autoresearch.workspace.task_file import load, parse
 
 pytestmark = pytest.mark.slow
@@ -269,8 +272,9 @@ def test_what_is_written_in_tracked_files_during_the_trial_is_kept_aside_and_own
     assert done.code == 0 and "put back   README.md, results.tsv: tracked, and changed while it ran" in done.err, done
     assert (repo.root / "results.tsv").read_text() == "commit\tvalue\na person's row\n"
     assert (repo.root / "README.md").read_text() == "read me\n"
-    found = re.search(r"git diff HEAD ([0-9a-f]+)", done.err)
+    found = re.search(r"git stash show -p ([0-9a-f]+)", done.err)
     assert found is not None and repo.git("show", f"{found[1]}:README.md") == "read me\nmine"
+    assert "+mine" in repo.git("stash", "show", "-p", found[1])
 
 
 def test_a_tracked_link_that_leads_out_of_the_repository_is_linked_where_the_task_says_so(repo: Repo) -> None:
@@ -287,3 +291,40 @@ def test_a_tracked_link_that_leads_out_of_the_repository_is_linked_where_the_tas
         assert done.code == 0, done
     assert lab.session.baseline is not None and lab.session.baseline.metric == 5
     assert lab.git("status", "--porcelain") == ""
+
+
+def test_a_trial_that_fails_or_cannot_be_kept_loses_nothing(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo.write("results.tsv", "commit\tvalue\n")
+    repo.write("src/run.sh", "rm -f results.tsv; echo mine >> README.md; echo METRIC total_ms=1\n")
+    repo.commit()
+    repo.write("results.tsv", "a person's\n")
+    (repo.root / "results.tsv").chmod(0o600)
+
+    def stopped(*_: object, **__: object) -> None:
+        raise AutoresearchError("it was stopped", "type it again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(probing, "_failure", stopped)
+        assert "it was stopped" in repo.call(*TRIAL).err
+    table = repo.root / "results.tsv"
+    assert (table.read_text(), table.stat().st_mode & 0o777) == ("a person's\n", 0o600)
+    assert (repo.root / "README.md").read_text() == "read me\n"
+    assert "+mine" in repo.git("stash", "show", "-p", "stash@{0}"), "what was there is in the list of stashes"
+    (repo.root / ".git" / "index.lock").touch()
+    refused = repo.call(*TRIAL)
+    assert refused.code != 0 and "git could not keep a copy of that" in refused.err, refused
+    assert "mine" in (repo.root / "README.md").read_text() and not (repo.root / "autoresearch.jsonl").exists()
+
+
+def test_what_a_trial_puts_back_is_a_link_or_a_file_with_its_mode(repo: Repo) -> None:
+    repo.write("tool.sh", "echo tool\n")
+    (repo.root / "tool.sh").chmod(0o755)
+    (repo.root / "link").symlink_to("README.md")
+    repo.commit()
+    own = {path: probing._held(repo.root / path) for path in ("tool.sh", "link", "gone")}
+    for path in ("tool.sh", "link"):
+        (repo.root / path).unlink()
+    repo.write("gone", "made by the run\n")
+    changed, aside = probing._put_back(Git(repo.root), own)
+    assert changed == ["gone", "link", "tool.sh"] and aside
+    assert {path: probing._held(repo.root / path) for path in own} == own

@@ -72,7 +72,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("replicate", "99"), lambda: ("replicate", "4"))
 
 
-@walk("studies/replicate.py replicate: experiment {} is of an earlier segment, which measured something else")
+@walk("studies/replicate.py replicate: experiment {} is of another segment, which measured something else")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     another_task(lab)
     ready(lab, ("baseline",))

@@ -246,6 +246,11 @@ MISSING_WORDS: dict[str, tuple[Words, Words]] = {
                                                                      (*SHORT, "--profile", "tiny", "--no-setup")),
     "workspace/init_options.py configured: the task {} makes its own data": (
         (*SHORT, "--task", "mazes", "--source", "python", "--no-setup"), (*SHORT, "--task", "mazes", "--no-setup")),
+    "workspace/init_options.py _base: the task {} begins with no model that is there already": (
+        (*SHORT, "--task", "mazes", "--base", "model.pt", "--no-setup"), (*SHORT, "--task", "mazes", "--no-setup")),
+    "workspace/init_options.py _base: there are no weights at {}": (
+        (*SHORT, "--task", "sft", "--base", "gone", "--no-setup"),
+        (*SHORT, "--task", "sft", "--base", "trained", "--no-setup")),
     "workspace/init_options.py _source: there is no {}": ((*SHORT, "--source", "gone", "--no-setup"),
                                                           (*SHORT, "--source", "python", "--no-setup")),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from stacked import ablated
 
 from autoresearch.exchange.bundle import fold_digest
 from autoresearch.exchange.redaction import Redaction
+from autoresearch.journal import events
 from autoresearch.workspace.session_journal import load_session, session_of
 from autoresearch.workspace.workspace import Workspace
 
@@ -239,3 +240,12 @@ def test_its_programs_can_be_read_as_its_page_says(stack: Lab, tmp_path: Path) -
     assert best is not None and (tmp_path / "programs/bench.sh").is_file()
     there = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path / "programs", capture_output=True, text=True)
     assert there.stdout.strip() == stack.git("rev-parse", best.commit or "")
+
+
+def test_what_is_printed_of_a_study_is_no_part_of_what_a_journal_says(stack: Lab) -> None:
+    def digest(**more: str) -> str:
+        line = events.study_line(1, "confirm", {"seeds": [5]}, "search", 1, **more)
+        text = stack.workspace.journal.read_bytes() + json.dumps(line).encode() + b"\n"
+        return fold_digest(session_of(text))
+
+    assert digest(again="autoresearch confirm --seeds 2") == digest() != fold_digest(stack.session)

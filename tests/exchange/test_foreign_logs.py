@@ -5,6 +5,7 @@ The logs here are made up, in shapes that were found in public repositories.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from textwrap import dedent
 
@@ -436,6 +437,7 @@ def test_a_table_that_is_no_log_is_refused(tmp_path: Path) -> None:
     [
         ("val_loss", "lower"), ("val_acc", "higher"), ("tok_s", "higher"), ("tokens_per_sec", "higher"),
         ("tok/s", "higher"), ("req_s", "higher"), ("images_s", "higher"), ("train_s", "lower"), ("total_s", "lower"),
+        ("step_s", "lower"), ("queries_s", "higher"),
         ("total_ms", "lower"), ("render_µs", "lower"), ("valLoss", "lower"), ("win_rate", "higher"),
         ("error_rate", "lower"), ("errors_per_line", None), ("loss_reduction", None), ("time_saved", None),
         ("score", None), ("metric", None), ("draw_rate", None), ("ms_per_token", None), ("bpb", "lower"),
@@ -518,3 +520,20 @@ def test_a_line_that_is_corrected_later_is_the_one_that_is_new(tmp_path: Path) -
     assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 1
     session = load_session(Workspace(folder))
     assert sorted(e.description for e in session.experiments) == ["change 1", "change 2", "change 3"]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_line_that_cannot_be_read_and_is_deleted_later_brings_nothing_twice(tmp_path: Path, commits: bool) -> None:
+    def line(n: int) -> str:
+        return json.dumps({"run": n, "metric": n, "status": "keep", "description": f"change {n}",
+                           **({"commit": f"c{n}"} if commits else {})})  # fmt: skip
+
+    folder, path = tmp_path / "here", tmp_path / "log.jsonl"
+    folder.mkdir()
+    path.write_text("\n".join([line(1), '{"run": 2, "met', line(3), line(4)]))
+    assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 3
+    path.write_text("\n".join(map(line, (1, 3, 4))))
+    assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 0
+    path.write_text("\n".join(map(line, (1, 3, 4, 5))))
+    assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 1
+    assert [e.description for e in load_session(Workspace(folder)).experiments] == [f"change {n}" for n in (1, 3, 4, 5)]

@@ -28,8 +28,10 @@ def test_a_run_far_slower_than_another_of_its_commit_was_disturbed_when_the_load
     speeds = [speed_of(run(steps)) for steps in (42, 71, 177)]
     assert [bool(disturbance(run(steps), speeds)) for steps in (42, 71, 177)] == [True, True, False]
     assert "2.1 steps a second, 8.85 in another run of the same code" in disturbance(run(42), speeds)
-    assert not disturbance(run(42, load=1.2), speeds), "nobody else was at work: it is the code that is slow"
-    assert not disturbance(run(42, load=None), speeds) and not disturbance(run(42, seconds=1.0), speeds)
+    assert not disturbance(run(120, load=1.2), speeds), "nobody else was at work: some seeds are slower"
+    for load in (1.2, None):  # the host of a virtual machine
+        assert disturbance(run(42, load=load), speeds) == "2.1 steps a second, 8.85 in another run of the same code"
+    assert not disturbance(run(42, seconds=1.0), speeds)
 
 
 def test_the_first_run_of_a_change_is_judged_by_the_processor_time_that_it_got() -> None:

@@ -340,3 +340,24 @@ def test_any_damaged_event_is_refused_or_understood_and_never_another_error() ->
         _ = session.noise, session.best, session.gain, session.confidence, session.counts, session.next_number
         for e in session.experiments:
             assert isinstance(e.description, str) and (e.commit is None or e.commit[:7] is not None)
+
+
+@pytest.mark.parametrize(
+    ("read", "now", "counts"),
+    [
+        ("a-1", "a-1", True),
+        ("a-1", "a-2", True),  # an upgrade of what scores
+        ("a-1", "b-1", False),  # a fresh split
+        ("old", "a-1", True),  # of an earlier version, which told both together
+        ("old", "other", False),
+        (None, "a-1", True),
+    ],
+)
+def test_a_read_of_the_locked_split_counts_by_its_data_and_not_by_what_scores(
+    read: str | None, now: str, counts: bool
+) -> None:
+    about = {"data": read} if read else {}
+    study = {"type": "study", "study": 1, "what": "confirm", "about": about, "split": "locked"}
+    end = {"type": "study_end", "study": 1, "outcome": "done"}
+    session = fold(config(), run(1, 2.0), study, end, config(segment=1), run(2, 2.0, segment=1, manifest=now))
+    assert len(session.locked) == counts

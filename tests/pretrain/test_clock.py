@@ -139,7 +139,7 @@ def honest(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> fl
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 @pytest.mark.parametrize("name", drawn(CHEATS, 0.1, "more than the budget"))
 def test_more_than_the_budget_is_refused_or_gains_nothing(
     workspace: Workspace, honest: float, tmp_path: Path, name: str
@@ -160,7 +160,7 @@ def test_more_than_the_budget_is_refused_or_gains_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 def test_one_batch_that_takes_far_longer_than_the_budget_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     loop = """
     for x, y, progress in loader:
@@ -173,7 +173,7 @@ def test_one_batch_that_takes_far_longer_than_the_budget_is_refused(workspace: W
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 def test_a_budget_of_operations_ends_where_tokens_would(workspace: Workspace, tmp_path: Path) -> None:
     table = json.loads(next(Path(workspace.env["AUTORESEARCH_CACHE"]).rglob("manifest.json")).read_text())
     T, V = table["profile"]["seq_len"], table["profile"]["vocab_size"]
@@ -194,7 +194,7 @@ LOADED = """
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 def test_every_row_comes_once_an_epoch_in_an_order_that_the_seed_decides(
     prepare: object, workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -258,7 +258,7 @@ def test_a_change_of_hyperparameters_compiles_nothing_anew(plain: ModuleType, mo
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 def test_the_model_is_one_graph_that_gives_the_same(plain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = functools.partial(torch.compile, backend="aot_eager", fullgraph=True, dynamic=False)
     monkeypatch.setattr(plain, "VALUE_EMBEDDINGS", True)
@@ -442,7 +442,7 @@ def edited(source: str, *edits: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 @pytest.mark.parametrize("edit", drawn(EDITS, 0.3, "one constant"))
 def test_a_constant_changes_in_one_line_and_training_goes_on(
     train: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edit: str
@@ -464,7 +464,7 @@ def test_a_constant_changes_in_one_line_and_training_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(0.15, "trainings")
+@pytest.mark.sampled(0.08, "trainings")
 def test_many_constants_changed_at_once_train_and_are_evaluated(prepared: Workspace, tmp_path: Path) -> None:
     workspace = prepared.copy(tmp_path / "ws")
     workspace.edit("autoresearch.toml", "steps = 6", "steps = 12")

@@ -162,12 +162,16 @@ def test_a_close_call_is_decided_under_the_rules_of_the_task() -> None:
     assert close_calls(session, Rules(policy="greedy")) == [], "one run has decided"
 
 
-def test_the_best_is_confirmed_once() -> None:
+def test_the_best_is_confirmed_once_on_the_locked_split_and_elsewhere_on_as_many_seeds_as_decide() -> None:
     kept = run(2, "keep", 9.5, 9.8, 9.9)
     (call,) = close_calls(journal(BASE, kept), Rules())
-    assert call.command is not None and call.command.startswith("autoresearch confirm")
-    done = [
-        events.study_line(1, "confirm", {"baseline": 1, "best": 2, "seeds": [5]}, "search", 1),
-        events.study_end_line(1, "done", {}, 2),
-    ]
-    assert close_calls(journal(BASE, kept, *done), Rules()) == []
+    assert call.command is not None and call.command.startswith("autoresearch confirm --seeds ")
+    asked = int(call.command.rpartition(" ")[2])
+
+    def after(seeds: int, split: str) -> list[Any]:
+        about = {"baseline": 1, "best": 2, "seeds": [*range(5, 5 + seeds)]}
+        done = [events.study_line(1, "confirm", about, split, 1), events.study_end_line(1, "done", {}, 2)]
+        return close_calls(journal(BASE, kept, *done), Rules())
+
+    assert after(1, "locked") == [] == after(asked, "search")
+    assert [again.command for again in after(asked - 1, "search")] == [call.command]

@@ -464,6 +464,7 @@ def test_in_a_workspace_with_a_long_path_programs_can_make_their_sockets(
     names.mkdir(mode=0o700, exist_ok=True)
     of_a_killed_run = names / lab.root.parent.name
     of_a_killed_run.symlink_to(lab.root / "gone")
+    os.utime(of_a_killed_run, (0, 0), follow_symlinks=False)
     made = "c.Listener(family='AF_UNIX').address"
     listens = f"import multiprocessing.connection as c; print('METRIC total_ms=%d' % (len({made}) < 103))"
     done = lab.attempt(f'{sys.executable} -c "{listens}"\n')

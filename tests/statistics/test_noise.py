@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from autoresearch.statistics.noise import Noise, mad_confidence, pooled
+from autoresearch.statistics.noise import Noise, mad_confidence, pooled, spelled
 
 
 def test_one_group_has_the_sample_standard_deviation() -> None:
@@ -49,15 +49,24 @@ def test_a_single_small_difference_is_not_exact() -> None:
 def test_an_exploded_value_gives_infinite_noise_and_no_error(values: list[float]) -> None:
     noise = pooled([values, [1.0, 1.1]])
     assert noise.sd == math.inf
-    assert noise.digits() == 1
+    assert noise.decimals() == 1
 
 
 @pytest.mark.parametrize(
-    ("sd", "digits"),
-    [(None, 6), (0.0, 6), (0.0004, 5), (0.001, 4), (0.05, 3), (0.5, 2), (3.0, 1), (1e4, 1), (1e-12, 6)],
+    ("sd", "decimals"),
+    [(None, 6), (0.0, 6), (0.0004, 5), (0.001, 4), (0.05, 3), (0.5, 2), (3.0, 1), (1e4, 1), (1e-12, 13)],
 )
-def test_digits_go_down_to_a_tenth_of_the_noise(sd: float | None, digits: int) -> None:
-    assert Noise(sd, 5).digits() == digits
+def test_decimals_go_down_to_a_tenth_of_the_noise(sd: float | None, decimals: int) -> None:
+    assert Noise(sd, 5).decimals() == decimals
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(1.23456, 3, "+1.235"), (1.5e-7, 9, "+1.5e-07"), (-3e-12, 13, "-3e-12"), (0.0, 13, "+0.000000"),
+     (math.inf, 13, "+inf"), (2.5, 13, "+2.5")],
+)  # fmt: skip
+def test_a_value_that_few_decimals_would_make_zero_has_its_digits(value: float, decimals: int, text: str) -> None:
+    assert spelled(value, decimals, sign="+") == text
 
 
 def test_confidence_is_the_best_gain_over_the_mad() -> None:

@@ -12,11 +12,12 @@ from lab import Lab, Maker, Repo, new_repo, task_file
 
 from autoresearch.errors import MachineError
 from autoresearch.reports import overview
+from autoresearch.runs.isolation.sandbox import SWITCH
 from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.runs.turn import Turn
 from autoresearch.studies import selftest, study
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.42)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.3)]
 
 SUM = """noise=(0 3 -2 1 -3 2)
 total=$(($(cat src/base) + ${noise[$((AUTORESEARCH_SEED % 6))]}))
@@ -230,3 +231,24 @@ def test_selftest_of_another_task_begins_anew_and_the_report_names_the_policy_me
     refused = lab.call("selftest", "-n", "2")
     assert refused.code == 5 and "selftest -n 2 --fresh" in refused.err
     assert lab.call("selftest", "-n", "1", "--fresh", "--json").json["policy"] == "confirm"
+
+
+def test_selftest_takes_the_task_of_the_code_that_it_measures(lab: Lab) -> None:
+    toml = lab.root / "autoresearch.toml"
+    toml.write_text(toml.read_text() + "\n# not committed\n")
+    for words in (("selftest", "-n", "1"), ("selftest", "-n", "1", "--fresh"), ("selftest", "-n", "2")):
+        done = lab.call(*words)
+        assert done.code == 0, done
+
+
+def test_what_is_refused_in_the_laboratory_throws_away_nothing_that_it_has(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lab.call("selftest", "-n", "1").code == 0
+    monkeypatch.setenv(SWITCH, "cage")
+    refused = lab.call("selftest", "-n", "2")
+    assert refused.code == 5 and refused.err.rstrip().endswith("correct that, then: autoresearch selftest -n 2"), (
+        refused
+    )
+    monkeypatch.delenv(SWITCH)
+    assert lab.call("selftest", "-n", "2", "--json").json["experiments"] == 2

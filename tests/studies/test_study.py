@@ -243,7 +243,7 @@ def test_what_another_segment_has_measured_is_not_replicated(lab: Lab) -> None:
     for words in (("segment",), ("baseline",)):
         assert lab.call(*words).code == 0
     refused = lab.call("replicate", "1", "--seed", "7")
-    assert refused.code == 5 and "experiment 1 is of an earlier segment" in refused.err
+    assert refused.code == 5 and "experiment 1 is of another segment" in refused.err
     assert lab.events("repeat") == [] and lab.call("replicate", "2").code == 0
 
 

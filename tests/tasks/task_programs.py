@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from harness import kept
 from harness.grader import grade
 from model_threads import in_threads
 
@@ -54,3 +56,24 @@ def graded(
     (run / "summary.json").write_text("{}")
     in_threads(patch, lambda: model)
     return grade(task, run, split)
+
+
+def kept_of_pretrain(folder: Path, length: int = 64) -> tuple[Path, torch.nn.Module]:
+    """(weights, model) of a run in a workspace of pretrain that is made in `folder`: rows of `length` bytes."""
+    lab = folder / "lab"
+    shutil.copytree(TASKS / "pretrain", lab)
+    (folder / "text.txt").write_text("\n\n".join(f"{n} times {n * n % 97}, said the clerk." for n in range(3000)))
+    told = (lab / "autoresearch.toml").read_text().partition("\n# What `init --profile NAME` applies")[0]
+    own = f'\n[options]\ntokenizer = "byte"\nseq_len = {length}\nprofile = "tiny"\nsource = "{folder / "text.txt"}"\n'
+    (lab / "autoresearch.toml").write_text(told.partition("\n[options]")[0] + own)
+    weights = lab / ".autoresearch" / "runs" / "1" / "1" / "model.pt"
+    weights.parent.mkdir(parents=True)
+    with kept.imported(lab, "prepare") as prepare:
+        prepare.TASK.prepare()
+    with kept.imported(lab, "train") as train:
+        torch.manual_seed(0)
+        model: torch.nn.Module = train.build_model()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        torch.save(model.state_dict(), weights)
+    return weights, model

@@ -19,7 +19,7 @@ import torch
 from harness.errors import TaskError, Verdict
 from harness.lm import Sizes
 from harness.task import Budget
-from task_programs import TASKS, module, prepare_of
+from task_programs import TASKS, kept_of_pretrain, module, prepare_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoresearch.workspace import task_file
@@ -492,26 +492,10 @@ def test_a_kept_model_of_pretrain_is_asked_like_one_of_our_own(
 ) -> None:
     adopted = importlib.import_module("oracle.adopted")
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
-    lab = tmp_path / "lab"
-    shutil.copytree(TASKS / "pretrain", lab)
-    (tmp_path / "text.txt").write_text("\n\n".join(f"{n} times {n * n % 97}, said the clerk." for n in range(3000)))
-    told = (lab / "autoresearch.toml").read_text().partition("\n# What `init --profile NAME` applies")[0]
-    own = f'\n[options]\ntokenizer = "byte"\nseq_len = 64\nprofile = "tiny"\nsource = "{tmp_path / "text.txt"}"\n'
-    (lab / "autoresearch.toml").write_text(told.partition("\n[options]")[0] + own)
-    weights = lab / ".autoresearch" / "runs" / "1" / "1" / "model.pt"
-    weights.parent.mkdir(parents=True)
-    with adopted.imported(lab, "prepare") as prepare:
-        prepare.TASK.prepare()
-    with adopted.imported(lab, "train") as train:
-        torch.manual_seed(0)
-        model = train.build_model()
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
-        torch.save(model.state_dict(), weights)
-
+    weights, model = kept_of_pretrain(tmp_path)
     task = parts.prepare.Prompt(Path(), parts.prepare.Options(source=str(weights)), Budget("flops", 1e9))
     task.prepare()
-    shutil.rmtree(lab)  # nothing is read from there any more
+    shutil.rmtree(tmp_path / "lab")  # nothing is read from there any more
     base = task.base("search")
     target, _ = task.drawn(base, "search", "search", 1, 0)
     ids = np.random.default_rng(0).choice(base.allowed, (3, 15))

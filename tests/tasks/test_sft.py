@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
 import math
+import shutil
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from harness import lm, weights
+from harness import kept, lm, weights
 from harness.errors import TaskError, Verdict
 from harness.task import Allowances, Budget
 from harness.text.rows import open_rows
 from harness.text.tokenizer import Tokenizer
-from task_programs import CLOCK, TASKS, prepare_of, train_of
+from task_programs import CLOCK, TASKS, kept_of_pretrain, prepare_of, train_of
 
 PROGRAM = '''
 import os
@@ -377,3 +379,42 @@ def test_chats_that_were_added_to_are_prepared_anew(
         path.write_text(text)
         task.prepare()
     assert made == ["one", "two"]
+
+
+@pytest.mark.slow
+def test_a_kept_model_of_pretrain_is_tuned_and_scored_like_a_base_of_our_own(
+    task: Any, parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, model = kept_of_pretrain(tmp_path, 128)
+    sizes = dataclasses.replace(parts.prepare.PROFILES["tiny"], length=128)
+    monkeypatch.setitem(parts.prepare.PROFILES, "tiny", sizes)
+    made = parts.prepare.Sft(parts.prepare.HERE, parts.prepare.Options(base=str(weights)), Budget("steps", 20))
+    assert made.data_folder() != task.data_folder()
+    made.prepare()
+    shutil.rmtree(tmp_path / "lab")
+    assert made.prepare() == made.data_folder(), "nothing is read from there any more"
+    ids = torch.from_numpy(made.arrays("search")["ids"][:3, :-1].astype(np.int64))
+    with torch.no_grad():
+        torch.testing.assert_close(made.base().eval()(ids), model.eval()(ids))
+    same = graded(made, made.base(), tmp_path / "same", monkeypatch)
+    assert same["response_bpb"] == pytest.approx(same["base_bpb"])
+    tuned = learn(made, parts, "train", 60, whole=False)
+    assert {*tuned.state_dict()} == {*model.state_dict()}
+    assert graded(made, tuned, tmp_path / "tuned", monkeypatch)["response_bpb"] < 0.7 * same["base_bpb"]
+
+
+def test_a_base_whose_rows_are_too_short_or_that_is_none_is_named(
+    parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"0" * 2**20)
+    monkeypatch.setattr(kept, "copied", lambda source, folder: weights)
+    monkeypatch.setattr(kept, "loaded", lambda folder: (torch.nn.Linear(1, 1), 64))
+    with pytest.raises(TaskError, match="takes rows of 64 tokens, and this profile has 65"):
+        parts.prepare.bases.copy(str(weights), tmp_path, 65, 2**20)
+    with pytest.raises(TaskError, match="has 1 MiB of weights, and this profile takes 1; choose a larger profile"):
+        parts.prepare.bases.copy(str(weights), tmp_path, 64, 2**20 - 1)
+    monkeypatch.undo()
+    for path in (tmp_path / "model.pt", tmp_path):
+        with pytest.raises(TaskError, match="not in a workspace of pretrain"):
+            kept.tokenizer(str(path))

@@ -18,7 +18,7 @@ from autoresearch.workspace import task_file
 from autoresearch.workspace.init_options import InitOptions, configured
 
 WITH_HARNESS = (*NAMES, "pretrain")
-OWN = {"rl": ("problems.py", "rewards.py"), "sft": ("pairs.py",)}
+OWN = {"rl": ("problems.py", "rewards.py"), "sft": ("bases.py", "pairs.py")}
 """Files of a task beside the usual ones."""
 RANGE = re.compile(r"\[\S+, \S+\](?: log| pow2)?|\{[^{}]+\}|fixed")
 
@@ -94,6 +94,13 @@ def test_a_source_is_a_name_of_the_task_or_a_path(tmp_path: Path) -> None:
             made_of("prompt", profile="tiny", source=source)
     with pytest.raises(UsageError, match="makes its own data"):
         made_of("mazes", profile="tiny", source="python")
+
+
+def test_a_base_is_a_file_or_what_set_up_trains(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    weights.touch()
+    assert made_of("sft", profile="tiny", base=str(weights)).options["base"] == str(weights)
+    assert made_of("sft", profile="tiny").options["base"] == "trained"
 
 
 def test_two_tasks_beside_each_other_have_a_session_each(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_baseline_is_made_on_two_machines_at_once_and_its_files_come_home(wait
     wait_for(lambda: not cluster.programs(), "the end of the programs")
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_a_worker_that_is_killed_has_its_run_made_again(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     first, *_ = cluster.programs()
@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_has_its_run_made_again(waiting: Lab, cluster: R
     came_out_well(waiting, process)
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     lost = next(iter(cluster.raylets))
@@ -136,7 +136,7 @@ def test_a_machine_that_is_lost_has_its_run_made_on_another(waiting: Lab, cluste
     came_out_well(waiting, process)
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_when_ray_alone_is_killed_on_a_machine_each_run_has_its_one_value(waiting: Lab, cluster: RayLab) -> None:
     process = two(waiting, cluster)
     cluster.kill_raylet(next(iter(cluster.raylets)))
@@ -144,7 +144,7 @@ def test_when_ray_alone_is_killed_on_a_machine_each_run_has_its_one_value(waitin
     came_out_well(waiting, process)
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 @pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_machine_whose_disk_fills_up_has_its_run_made_on_another(waiting: Lab, cluster: RayLab) -> None:
     disk = cluster.folder / "small"
@@ -166,7 +166,7 @@ def test_a_machine_whose_disk_fills_up_has_its_run_made_on_another(waiting: Lab,
         subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_when_the_engine_is_killed_nothing_goes_on_and_the_next_command_makes_it_again(
     waiting: Lab, cluster: RayLab
 ) -> None:
@@ -222,7 +222,7 @@ def cut_off_in_the_middle(
         workers.close()
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for_nothing(
     waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,7 +240,7 @@ def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for
         assert late == []
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_nothing(
     waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +261,7 @@ def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_no
         assert late == []
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_a_session_on_a_cluster_keeps_what_one_run_at_a_time_keeps(tmp_path: Path, cluster: RayLab) -> None:
     said = []
     for name, words in (("one", ()), ("two", cluster.workers)):
@@ -281,7 +281,7 @@ echo METRIC total_ms=$total
 """The metric is the sum of four parts, each a file."""
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_candidates_of_a_loop_on_two_machines_end_in_the_keeps_of_one_after_the_other(
     tmp_path: Path, cluster: RayLab
 ) -> None:
@@ -312,7 +312,7 @@ if sys.argv[1:] == ["info"]:
 """
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_machines_with_other_data_or_another_version_are_named_before_anything_is_measured(
     repo: Repo, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +344,7 @@ def test_machines_with_other_data_or_another_version_are_named_before_anything_i
     assert refused.json["error"]["message"].partition(") ")[2] in wrong and refused.json["error"]["fix"]
 
 
-@pytest.mark.sampled(0.15)
+@pytest.mark.sampled(0.1)
 def test_a_wrong_token_is_told_as_such(waiting: Lab, cluster: RayLab) -> None:
     words = [sys.executable, "-m", "autoresearch", "baseline", *cluster.workers, "--json"]
     env = {**os.environ, "RAY_AUTH_TOKEN": "b" * 64}

@@ -1,8 +1,8 @@
 """Data, base model and scoring rule of the sft task; no trainer may change this. Commands: harness/command_line.py.
 
-A GPT that set-up has trained on text is tuned to answer; the score is bits per byte of held-out responses. The forward
-pass is the harness's, and what a run leaves is weights: the grader runs no code of the trainer. A model that knows the
-split by heart shows against a control on which no decision rests. Two sources:
+A GPT that set-up has trained on text, or a kept one of pretrain, is tuned to answer; the score is bits per byte of
+held-out responses. The forward pass is that of the base, and what a run leaves is weights: the grader runs no code of
+the trainer. A model that knows the split by heart shows against a control on which no decision rests. Two sources:
 
     python    documented functions of Python's library: from signature and docstring to body; offline
     a path    a jsonl or parquet file of chats, as `autoresearch generate` writes them
@@ -18,29 +18,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bases
 import numpy as np
+from harness import kept
 from harness.base import BaseTask
 from harness.checkpoints import KeepingFeeder
 from harness.command_line import main
 from harness.device import pick_device, prepare_cpu
 from harness.errors import TaskError
-from harness.files import Progress, data_path, read_json, write_json
+from harness.files import data_path, digest, read_json, write_json
 from harness.probes import FEWEST_DOCUMENTS, check_contamination
 from harness.scores import cross_entropy
 from harness.task import Allowances, Budget, read_task_file
-from harness.text import documents
-from harness.text.rows import open_rows
-from harness.text.task import Profile as TextProfile
-from harness.text.task import TextTask
 from harness.text.tokenizer import Tokenizer
 from harness.weights import grade_weights
 from pairs import arrays, chats, library
 
 if TYPE_CHECKING:
-    from harness.lm import GPT
+    from torch import nn
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("pairs.py",)
+PROGRAMS = ("bases.py", "pairs.py")
 """What decides a score beside this file."""
 
 BASE = "base"
@@ -76,35 +74,11 @@ class Options:
 
     profile: str = field(default="tiny", metadata={"choices": tuple(PROFILES), "help": "the scale of the task"})
     source: str = field(default="python", metadata={"help": "python, or the path of a jsonl or parquet file of chats"})
+    base: str = field(default=bases.TRAINED, metadata={"help": bases.HELP})
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise TaskError(f"no profile is called {self.profile!r}; choose from: {', '.join(PROFILES)}")
-
-
-@dataclass(frozen=True, slots=True)
-class TextOptions:
-    """What `TextTask` reads."""
-
-    tokenizer: str = "bpe"
-    source: str = "python"
-    column: str = "text"
-    seq_len: int = 0
-    profile: str = "text"
-
-
-class BaseText(TextTask):
-    """What the base is trained on: Python's own text, without the folders whose functions are held out. Nobody reads
-    the small splits of it."""
-
-    name = "sft"
-
-    def source_files(self, workers: int = 4) -> dict[Path, int]:
-        files = [path for path in documents.python_files() if not documents.held_out_of_python(path)]
-        return documents.limited(files, self.profile.text_bytes)
-
-    def share(self, total: int) -> documents.Share:
-        return lambda path: (0.02, True)
 
 
 class Sft(BaseTask):
@@ -121,21 +95,25 @@ class Sft(BaseTask):
         source, o = self.options.source, self.options
         about = sys.version if source == "python" else str(Path(source).expanduser().resolve())
         sizes = {name: size for name, size in asdict(self.profile).items() if name != "allowances"}
-        return data_path(self.name, o.profile, self.version, sizes, source == "python", about)
+        more = [] if source == "python" else ["split by what is asked"]
+        more += [] if o.base == bases.TRAINED else [str(Path(o.base).expanduser().resolve())]
+        return data_path(self.name, o.profile, self.version, sizes, source == "python", about, *more)
 
     @cached_property
-    def text(self) -> BaseText:
-        """Text and tokenizer of the base, made unless they are there."""
-        p = self.profile
-        sizes = TextProfile(p.length, p.vocab, 2**14, 64, 0, p.text_bytes, 4 * 10**6, 0, True, Allowances())
-        made = BaseText(self.folder, TextOptions(), self.budget, sizes)
-        made.prepare()
-        return made
+    def text(self) -> bases.BaseText:
+        """Text and tokenizer of the base that set-up trains."""
+        return bases.text_of(self.folder, self.budget, self.profile)
+
+    def fingerprint(self) -> dict[str, str]:
+        base = Path(self.options.base)
+        return super().fingerprint() | ({"base": digest(base)} if base.is_file() else {})
 
     def make(self, workers: int) -> Mapping[str, Mapping[str, np.ndarray]]:
         p, source = self.profile, self.options.source
         found = library() if source == "python" else chats(Path(source).expanduser())
-        made = arrays(found, self.text.tokenizer(), p.length, p.most)
+        trained = self.options.base == bases.TRAINED
+        tokens = self.text.tokenizer() if trained else kept.tokenizer(self.options.base)
+        made = arrays(found, tokens, p.length, p.most)
         for split, own in made.items():
             if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
                 told = f"{source} has {len(own['ids'])} conversations of at most {p.length} tokens for {split}"
@@ -143,38 +121,26 @@ class Sft(BaseTask):
         return made
 
     def complete(self, folder: Path) -> None:
-        """Train the base, and score it as it is."""
-        import torch
-        from harness import lm
-
-        p, text = self.profile, self.text
-        rows, progress = np.asarray(open_rows(text.prepared() / "train.bin")), Progress("base")
-        torch.manual_seed(1)
-        model = lm.GPT(lm.Sizes(p.layers, p.width, p.heads, p.vocab, p.length)).to(device())
-
-        def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-            ids = rows[rng.integers(0, len(rows), p.batch)].astype(np.int64)
-            return ids, np.ones((p.batch, p.length), bool)
-
-        loss = lm.train(model, draw, p.steps, 1, lambda n, at: progress.update(f"step {n} of {p.steps}, loss {at:.3f}"))
-        progress.done(f"loss {loss:.3f} nats a token after {p.steps} steps")
+        """Train or copy the base, and score it as it is."""
+        p = self.profile
         (folder / BASE).mkdir()
-        lm.save(model, folder / BASE)
-        text.tokenizer().save(folder / BASE / "tokenizer.json")
+        if self.options.base == bases.TRAINED:
+            bases.train(folder / BASE, self.text, p, device())
+        else:
+            bases.copy(self.options.base, folder / BASE, p.length, p.allowances.weights_bytes)
+        model, sizes = bases.load(folder / BASE).to(device()), Tokenizer.load(folder / BASE / "tokenizer.json")
         scores = {}
         for split in ("search", "locked"):
             own = [np.load(folder / split / f"{name}.npy") for name in ("ids", "span")]
-            scores[split], _ = summed(answers(model, *own, text.tokenizer().token_bytes(), p.batch))
+            scores[split], _ = summed(answers(model, *own, sizes.token_bytes(), p.batch))
         write_json(folder / BASE / "scores.json", scores)
 
     def files(self, split: str) -> tuple[str, ...]:
         return (*super().files(split), *super().files("control"), *super().files(BASE))
 
-    def base(self) -> GPT:
+    def base(self) -> nn.Module:
         """The model that a run begins with, on the CPU. Raises TaskError."""
-        from harness import lm
-
-        return lm.load(self.data_folder() / BASE)  # not `prepared`, whose folder a run cannot list
+        return bases.load(self.data_folder() / BASE)  # not `prepared`, whose folder a run cannot list
 
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.load(self.data_folder() / BASE / "tokenizer.json")
@@ -205,18 +171,19 @@ def device() -> Any:
     return own
 
 
-def answers(model: GPT, ids: np.ndarray, span: np.ndarray, sizes: np.ndarray, batch: int) -> np.ndarray:
+def answers(model: nn.Module, ids: np.ndarray, span: np.ndarray, sizes: np.ndarray, batch: int) -> np.ndarray:
     """float64 [N, 3] of conversations `ids` [N, T + 1] with a response at `span` [N, 2]: its nats, those of its end
     among them; its bytes by `sizes` [V]; and whether it is what the model writes, token for token the likeliest."""
     import torch
 
-    found = np.empty((len(ids), 3))
+    found, where = np.empty((len(ids), 3)), next(model.parameters()).device
+    model.eval()
     for start in range(0, len(ids), batch):
         here = slice(start, start + batch)
         rows, places = ids[here].astype(np.int64), np.arange(1, ids.shape[1])
         counted = (places >= span[here, :1]) & (places < span[here, 1:])
         with torch.inference_mode():
-            logits = model(torch.from_numpy(rows[:, :-1]).to(model.head.weight.device)).float().cpu().numpy()
+            logits = model(torch.from_numpy(rows[:, :-1]).to(where)).float().cpu().numpy()
         exact = ((logits.argmax(-1) == rows[:, 1:]) | ~counted).all(1)
         nats = (cross_entropy(logits, rows[:, 1:]) * counted).sum(1)
         found[here] = np.stack((nats, (sizes[rows[:, 1:]] * counted).sum(1), exact), 1)
@@ -236,7 +203,7 @@ except TaskError as error:
 PROFILE = TASK.options.profile
 
 
-def base_model() -> GPT:
+def base_model() -> nn.Module:
     """The model to tune, on the CPU. Exits with one line when it is not there."""
     try:
         return TASK.base()

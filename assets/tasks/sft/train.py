@@ -4,7 +4,7 @@
     python train.py --resume   by hand: goes on from the last checkpoint of a run that was killed
 
 What `finish` takes are the tensors of the base model, changed as you like: names and shapes must stay, since the grader
-puts them into the harness's model (`harness/lm.py`) and runs nothing of this file.
+puts them into a base of its own (`harness/lm.py`, unless it is a kept one of pretrain) and runs nothing of this file.
 
 B conversations, T tokens of the longest in a batch, V vocabulary, R rank.
 """
@@ -27,7 +27,6 @@ from harness.batches import Batches
 from harness.checkpoints import Checkpoints
 from harness.device import machine, prepare_device
 from harness.finish import finish, log_step, seed_everything
-from harness.lm import GPT
 from torch import Tensor, nn
 
 # ------------------------------------------------------------------------------------------------------------
@@ -73,7 +72,7 @@ class Lora(nn.Module):
         return made
 
 
-def add_changes(model: GPT) -> list[nn.Parameter]:
+def add_changes(model: nn.Module) -> list[nn.Parameter]:
     """Freeze the model, put changes beside its matrices called PARTS, and return what is learned."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -81,12 +80,12 @@ def add_changes(model: GPT) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def merge(model: GPT) -> None:
+def merge(model: nn.Module) -> None:
     """Add the changes to the matrices, which makes it a model like the base again."""
     replace(model, Lora, lambda own: own.merged())
 
 
-def replace(model: GPT, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> None:
+def replace(model: nn.Module, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> None:
     """Put what `make` gives in the place of each module of a `kind` that is called one of PARTS."""
     for module in list(model.modules()):
         for name, own in list(module.named_children()):
@@ -99,7 +98,7 @@ def replace(model: GPT, kind: type[nn.Module], make: Callable[[Any], nn.Module])
 # ------------------------------------------------------------------------------------------------------------
 
 
-def loss_of(model: GPT, ids: Tensor, span: Tensor) -> Tensor:
+def loss_of(model: nn.Module, ids: Tensor, span: Tensor) -> Tensor:
     """Mean nats of a token of the responses: ids [B, T + 1], of which those at span [B, 2] are the response."""
     ids = ids[:, : int(span[:, 1].max())].long()  # behind the longest there is nothing to learn
     logits = model(ids[:, :-1])  # [B, T, V]

@@ -25,10 +25,10 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print exactly one JSON o
 
 
 LONG_S = 10.0
+"""A command that took longer says so in its last line."""
 
 INTERRUPTED = 130
 """What the package of the command line makes of Ctrl-C; the contract has 1."""
-"""A command that took longer says so in its last line."""
 
 Sections = Mapping[str, Sequence[str]]
 """What is printed, in parts that have names: `data` is what a run printed, which may be shortened."""

@@ -170,7 +170,9 @@ def ablate(
         jobs.detach(workspace, jobs.words("ablate", seeds=seeds, apply=apply, workers=workers or None), as_json)
         return
     with Display() as display:
-        ablation, session = ablate.ablate(workspace, seeds, wall_clock, tick=display.tick, workers=workers)
+        ablation, session = ablate.ablate(
+            workspace, seeds, wall_clock, tick=display.tick, workers=workers, applies=apply
+        )
         offer, stack = ablation.offer, ablation.stack
         report = None
         if apply and offer:

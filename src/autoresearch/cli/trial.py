@@ -45,7 +45,7 @@ def lines(shown: Probe, command: str, limit_s: float) -> list[str]:
     told = [f"trial run  {one_line(command, 100)} {ended}"]
     told += [f"wrote      {_few(shown.written)}"] if shown.written else []
     if shown.put_back:
-        there = f"; what was there: git diff HEAD {shown.aside[:12]}" if shown.aside else ""
+        there = f"; what was there: git stash show -p {shown.aside[:12]}" if shown.aside else ""
         told.append(f"put back   {_few(shown.put_back)}: tracked, and changed while it ran{there}")
     told += [f"opened     {_few(shown.links)}: ignored by git, linked into each run"] if shown.links else []
     if shown.left_out:

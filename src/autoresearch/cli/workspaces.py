@@ -45,6 +45,14 @@ def init(
             metavar="S", help="Where the data comes from: a name that the task knows, or a path.", show_default=False
         ),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --task sft: the model.pt of a kept run of pretrain.",
+            show_default="a small model that set-up trains",
+        ),
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(metavar="P", help="auto, full, small or tiny.", show_default=False)
     ] = None,
@@ -138,10 +146,11 @@ def init(
     from autoresearch.workspace.python import past_the_snapshot, python_of, python_words
 
     options = InitOptions(
-        task=task, tag=tag, source=source, profile=profile, command=command, metric=metric, direction=direction,
-        unit=unit, pattern=pattern, stream=stream, file=file, key=key, mutable=tuple(mutable or ()),
-        immutable=tuple(immutable or ()), link=tuple(link or ()), checks=checks, limit_s=limit, seconds=seconds,
-        steps=steps, tokens=tokens, policy=policy, seeds=seeds, minutes=minutes, goal=goal,
+        task=task, tag=tag, source=source, base=base, profile=profile, command=command, metric=metric,
+        direction=direction, unit=unit, pattern=pattern, stream=stream, file=file, key=key,
+        mutable=tuple(mutable or ()), immutable=tuple(immutable or ()), link=tuple(link or ()),
+        checks=checks, limit_s=limit, seconds=seconds, steps=steps, tokens=tokens, policy=policy, seeds=seeds,
+        minutes=minutes, goal=goal,
     )  # fmt: skip
     place = shlex.quote(str(folder))
     elsewhere = (here() / folder).resolve() != here().resolve()

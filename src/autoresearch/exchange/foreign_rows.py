@@ -209,8 +209,8 @@ def json_parts(text: str) -> Iterator[Part]:
         if opens or (named is not None and named != config.get("metricName")):
             if rows:
                 yield Part(rows, config, tuple(bad), tuple(missing))
-                bad, missing = [], []
-            rows, config, waiting = [], _config(event), {}
+                bad = []
+            rows, config, waiting, missing = [], _config(event), {}, []
         if opens or (named is not None and not _decides(event)):
             continue
         keys = [event[name] for name in ("run_id", *ROLES["number"]) if isinstance(event.get(name), str | int)]

@@ -95,8 +95,9 @@ _NEVER = re.compile(r"(^|_)(parent|commit|hash|sha|ref|id|seq|seed|segment)$|^(p
 """Names of what is no measurement, even where every cell is a number (a commit may be `1234567` or `525e040`)."""
 
 
-_COUNTED = frozenset("tok token it iter iteration req request img image sample step example row record query op item "
-                     "seq frame doc document batch word char byte line edge node message event".split())  # fmt: skip
+_COUNTED = frozenset("tok it iter req img seq toks its iters reqs imgs seqs ops tokens iterations requests images "
+                     "samples steps examples rows records queries items frames docs documents batches words chars "
+                     "bytes lines edges nodes messages events".split())  # fmt: skip
 """What is counted in a second where a name ends in `_s`; behind anything else that is a unit of time."""
 
 
@@ -111,7 +112,7 @@ def surely_better(name: str) -> Direction | None:
     words = words_of(name)
     if any(word in _TURNING for word in words):
         return None
-    counted = words[-1:] == ["s"] and words[-2:-1] and words[-2].removesuffix("s") in _COUNTED  # req_s, images_s
+    counted = words[-1:] == ["s"] and words[-2:-1] and words[-2] in _COUNTED  # req_s, images_s
     if "per" in words or name.lower().endswith("/s") or counted:  # a rate: tokens per second, errors per line
         amount = words[: words.index("per")] if "per" in words else words[:-1]
         lower = any(word in _LOWER for word in amount)

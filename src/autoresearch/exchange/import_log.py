@@ -8,6 +8,7 @@ nothing that was imported becomes the incumbent.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -138,14 +139,47 @@ def _there(events: list[Event], origin: str) -> dict[object, Event]:
 
 
 def _apart(log: Log, events: list[Event]) -> Log:
-    """Return the log with an origin of its own where one that began alike is there already: a place that both have is
-    another commit there. Two sessions that were started from one commit begin with the same row."""
+    """Return the log with its rows at the places that they have here, or with an origin of its own where one that began
+    alike is there already: two sessions that were started from one commit begin with the same row.
+
+    A row has another place when one before it could not be read and was deleted since, or was counted otherwise by an
+    earlier version: then all that is here comes in the same order.
+    """
     there = _there(events, log.origin)
+    if all(_same(e, there[e.number]) for e in log.experiments if e.number in there):
+        return log
+    if (moved := _moved(log, there)) is not None:
+        return moved
     for e in log.experiments:
         known, own = there.get(e.number, {}).get("commit"), (e.commit or "")[:7]
         if known and own and known != own:
             return _apart(replace(log, origin=_hash([log.origin, e.number, own])), events)
     return log
+
+
+def _same(e: Experiment, line: Event) -> bool:
+    """Whether a row is the one that a line was made of, by its commit, or by what is said of it where it has none."""
+    known, own = line.get("commit"), (e.commit or "")[:7]
+    return known == own if known or own else line.get("description") == e.description
+
+
+def _moved(log: Log, there: Mapping[Any, Event]) -> Log | None:
+    """Return the log with each row at the place of its line, and the new ones behind the last; None unless every line
+    has a row, in the same order."""
+    places = dict[int, int]()
+    rows = iter(log.experiments)
+    for place, line in sorted((place, line) for place, line in there.items() if isinstance(place, int)):
+        row = next((e for e in rows if _same(e, line)), None)
+        if row is None:
+            return None
+        places[row.number] = place
+    free = itertools.count(1 + max(places.values(), default=0))
+    for e in log.experiments:
+        if e.number not in places:
+            places[e.number] = next(free)
+    experiments = tuple(e._replace(number=places[e.number]) for e in log.experiments)
+    theirs = {places[at]: number for at, number in log.theirs.items() if at in places}
+    return replace(log, experiments=experiments, theirs=theirs)
 
 
 def read_log(path: Path, direction: Direction | None, metric: str | None = None, *, strict: bool = False) -> list[Log]:

@@ -11,6 +11,11 @@ SLOWER = 0.8
 """A run with less than this part of the steps in a second of the commit's fastest, or of the processor time in a second
 of the other side's, was disturbed, when the load says so, too."""
 
+STALLED = 0.65
+"""One with less than this part of the steps in a second of the commit's fastest was, whatever the load says: what the
+host of a virtual machine takes shows in neither its load nor its processor time, and the same code does the same
+work."""
+
 OTHERS = 0.5
 """The load average that is not the run's own, in cores, from which on the machine was at work elsewhere."""
 
@@ -32,15 +37,17 @@ def speed_of(run: Measurement) -> Speed:
 def disturbance(run: Measurement, own: Sequence[Speed], beside: Sequence[Speed] = ()) -> str:
     """Return in a phrase how a run was disturbed; empty when it was not, or when nothing tells it."""
     pace, share, _ = speed_of(run)
-    if run.load is None or share is None or run.seconds < LEAST_SECONDS:
+    if run.seconds < LEAST_SECONDS:
         return ""
-    others = run.load - share
-    if others < OTHERS:
-        return ""
-    told = f"while a load of {others:.1f} was not its own"
     paces = [speed.pace for speed in own if speed.pace is not None]
+    slow = f"{pace:.3g} steps a second, {max(paces):.3g} in another run of the same code" if pace and paces else ""
+    stalled = slow if pace is not None and paces and pace < STALLED * max(paces) else ""
+    others = run.load - share if run.load is not None and share is not None else 0.0
+    if others < OTHERS or share is None:
+        return stalled
+    told = f"while a load of {others:.1f} was not its own"
     if pace is not None and paces and pace < SLOWER * max(paces):
-        return f"{pace:.3g} steps a second, {max(paces):.3g} in another run of the same code, {told}"
+        return f"{slow}, {told}"
     shares = [speed.share for speed in (*own, *beside) if speed.share is not None]
     if (pace is None or not paces) and shares and share < SLOWER * max(shares):
         return f"{share:.2g} s of processor time a second, {max(shares):.2g} in other runs, {told}"

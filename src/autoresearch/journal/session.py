@@ -33,7 +33,7 @@ from autoresearch.journal.messages import Mailbox
 from autoresearch.journal.refused_events import REFUSED, read_refused
 from autoresearch.journal.segment import Segment
 from autoresearch.journal.statuses import STATUSES
-from autoresearch.journal.study import LOCKED, Study
+from autoresearch.journal.study import LOCKED, Study, may_be_of
 from autoresearch.metrics import Metric
 from autoresearch.statistics.noise import Noise, mad_confidence, pooled
 
@@ -208,7 +208,7 @@ class Session:
         """
         data = self.baseline.manifest if self.baseline is not None else None
         reads = (study for study in self.studies if study.split == LOCKED and study.continues is None)
-        return tuple(study for study in reads if data is None or study.about.get("data", data) == data)
+        return tuple(study for study in reads if data is None or may_be_of(data, study.about.get("data", data)))
 
     def locked_pairs(self, besides: int | None = None) -> list[tuple[float, ...]]:
         """Return the differences of the pairs of each of these reads, with those of the studies that went on with it;

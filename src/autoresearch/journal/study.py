@@ -49,3 +49,12 @@ class Study:
             return ()
         one, other = self.runs.values()
         return tuple(value - other[seed] for seed, value in one.items() if seed in other)
+
+
+def may_be_of(manifest: str, other: object) -> bool:
+    """Whether two manifests may tell of the same data: what stands before a dash is of the data, the rest of the files
+    that score. One without a dash, as earlier versions wrote it, tells of both together: beside one that has a dash it
+    may be of the same data."""
+    if not isinstance(other, str) or ("-" in manifest) != ("-" in other):
+        return True
+    return manifest.partition("-")[0] == other.partition("-")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from autoresearch.escaping import one_line
 from autoresearch.experiments.attempt import commit_message
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.journal.ledger import Usage
@@ -95,5 +96,9 @@ class Checked:
             if p.fingerprint == code:
                 self.same = 0
                 raise Refused(f"this code waits to be measured already ({p.description}); change something else")
+        for p in self.session.loop.proposals:
+            if p.fingerprint == code and p.outcome in ("skipped", "given_up"):
+                self.same = 0
+                raise Refused(f"this code was given up ({one_line(p.reason, 120)}); change something else")
         if any(p.fingerprint == code and p.commit is None for p in self.session.loop.proposals):
             self.same = 0  # it is judged anew: a person may have changed what it was refused for

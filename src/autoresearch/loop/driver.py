@@ -327,7 +327,7 @@ class Driver:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
         if self.session.loop.steering.skips > proposal.skips:
             return self._give_up(proposal, "skipped", "a person said: skip")
-        if measured := self.session.tried(proposal.fingerprint or ""):
+        if measured := [e for e in self.session.tried(proposal.fingerprint or "") if e.status is not None]:
             reason = f"experiment {measured[-1].number} has measured its code meanwhile"
             return self._give_up(proposal, "given_up", reason)
         context, session = self._ready()

@@ -13,7 +13,7 @@ from autoresearch.journal.experiment import Experiment
 from autoresearch.metrics import Metric
 from autoresearch.statistics.chain import Trial
 from autoresearch.statistics.claim import Claim, KeptGain, NotIdentifiable, weighed
-from autoresearch.statistics.noise import Noise, pooled
+from autoresearch.statistics.noise import Noise, pooled, spelled
 
 RATIO = 2.0
 """Where the kept values change by more than this factor, effects and noise are taken for parts of the value."""
@@ -277,7 +277,7 @@ def amount(log: WeighedLog, gain: float) -> str:
     """Return a gain as text, better is positive; of a logarithmic one the part of the value that it changes."""
     if not log.logarithmic:
         digits = 2 - math.floor(math.log10(log.claim.noise)) if log.claim is not None else 4
-        return f"{gain:+.{min(9, max(0, digits))}f}"
+        return spelled(gain, max(0, digits), 9, "+")
     return f"{100 * (math.expm1(gain) if log.metric.direction == 'higher' else -math.expm1(-gain)):+.3g} %"
 
 

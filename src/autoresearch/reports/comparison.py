@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.session import Session
+from autoresearch.journal.study import LOCKED
 from autoresearch.statistics.decision import Rules, pairs_needed
 from autoresearch.statistics.distributions import student
 
@@ -85,7 +86,7 @@ def close_calls(session: Session, rules: Rules, most: int = 2) -> list[Differenc
     if first is not None and best is not None and best.number != first.number:
         call = difference(session, best, first)
         seeds = min(MOST_REPEATS, max(2, call.repeats or 0)) if call else 0
-        if call is not None and not call.decided and call.error and not _confirmed(session, best, first):
+        if call is not None and not call.decided and call.error and not _confirmed(session, best, first, seeds):
             more = call.repeats is not None
             command = f"autoresearch confirm --seeds {seeds}" if more else None
             calls.append(replace(call, command=command, runs=2 * seeds if more else None))
@@ -99,11 +100,13 @@ def close_calls(session: Session, rules: Rules, most: int = 2) -> list[Differenc
     return calls[:most]
 
 
-def _confirmed(session: Session, best: Experiment, first: Experiment) -> bool:
-    """Whether `confirm` has compared the two, whatever came of it: another time on the same data would cost more."""
+def _confirmed(session: Session, best: Experiment, first: Experiment, seeds: int) -> bool:
+    """Whether `confirm` has compared the two, whatever came of it: on the locked split, where another time would cost
+    more, or elsewhere on as many seeds as would decide."""
     asked = {"best": best.number, "baseline": first.number}
-    studies = (s for s in session.studies if s.what == "confirm" and s.outcome == "done")
-    return any(asked.items() <= s.about.items() for s in studies)
+    done = [s for s in session.studies if s.what == "confirm" and s.outcome == "done"]
+    done = [s for s in done if asked.items() <= s.about.items()]
+    return any(s.split == LOCKED for s in done) or sum(len(s.about.get("seeds", ())) for s in done) >= max(1, seeds)
 
 
 def _for_the_policy(session: Session, call: Difference, rules: Rules) -> Difference:

@@ -17,7 +17,7 @@ from autoresearch.reports.luck import aa_view, aa_words
 from autoresearch.reports.time_left import running_words, time_words
 from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
 from autoresearch.statistics.locked import LockedReads
-from autoresearch.statistics.noise import MOST_DECIMALS
+from autoresearch.statistics.noise import spelled
 from autoresearch.statistics.rules import Rules
 from autoresearch.workers.board import workers_words
 from autoresearch.workspace.python import python_words
@@ -204,10 +204,7 @@ def number(session: Session, value: float | None, *, signed: bool = False) -> st
     noise, sign = session.noise, "+" if signed else ""
     if noise.sd is None or noise.exact:
         return f"{value:{sign}.6g}"
-    needed = noise.decimals()
-    if needed > MOST_DECIMALS and value:  # where so few decimals would be zeros: as many digits as reach the noise
-        return f"{value:{sign}.{max(1, min(15, needed + 1 + math.floor(math.log10(abs(value)))))}g}"
-    return f"{value:{sign}.{noise.digits()}f}"
+    return spelled(value, noise.decimals(), sign=sign)
 
 
 def unit(session: Session) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from autoresearch.escaping import excerpt
+from autoresearch.errors import PreconditionError
+from autoresearch.escaping import excerpt, one_line
 from autoresearch.metrics import MetricError, parse_number, plain
 from autoresearch.runs.candidates import Candidate, in_output
 from autoresearch.runs.left_out import outermost
@@ -74,6 +76,10 @@ class Probe:
     """The words in which it told its seed."""
 
 
+LEFT = "what a trial run of autoresearch left"
+"""Message of the commit that has it."""
+
+
 def probe(root: Workspace, git: Git, task: TaskFile, limit_s: float, tick: Tick | None = None) -> Probe:
     """Run the task's command once in the workspace itself, for `limit_s` seconds at most.
 
@@ -81,7 +87,7 @@ def probe(root: Workspace, git: Git, task: TaskFile, limit_s: float, tick: Tick 
     own files may, to what they were. What was found in them is kept in a commit of its own.
     """
     folders, before = _files(root.root)
-    own = {path: _content(git.top / path) for path in _changed(git)}
+    own = {path: _held(git.top / path) for path in _changed(git)}
     scratch = Path(tempfile.mkdtemp(prefix="autoresearch-"))
     try:
         with opened_files(folders) as opened, signals_interrupt():
@@ -101,7 +107,9 @@ def probe(root: Workspace, git: Git, task: TaskFile, limit_s: float, tick: Tick 
         failed = _failure(ended, limit_s, scratch)
         failed += missed(ended.tail, kept) if failed else ""
     except BaseException:
-        _put_back(git, own)
+        _, aside = _put_back(git, own)
+        if aside:  # nobody is told of it now, and it is in `git stash list`
+            git.process(["stash", "store", "-m", LEFT, aside])
         raise
     finally:
         remove_tree(scratch)
@@ -124,23 +132,40 @@ def _changed(git: Git) -> list[str]:
     return sorted(change.path for change in git.changes() if not change.untracked)
 
 
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+Held = tuple[int, bytes] | str | None
+"""Mode and content of a file, where a link leads, or None where there is neither."""
 
 
-def _put_back(git: Git, own: Mapping[str, bytes | None]) -> tuple[list[str], str]:
-    """Put back the tracked files that are not as they were, those of `own` (path -> content) to what is held there;
-    return their paths from the top, and the commit that has what was found in them."""
+def _held(path: Path) -> Held:
+    if path.is_symlink():
+        return str(path.readlink())
+    return (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) if path.is_file() else None
+
+
+def _put_back(git: Git, own: Mapping[str, Held]) -> tuple[list[str], str]:
+    """Put back the tracked files that are not as they were, those of `own` (path -> what it was) to what is held there;
+    return their paths from the top, and the commit that has what was found in them. Raises `PreconditionError`, and
+    puts back nothing, where git cannot keep it."""
     known = sorted({*_changed(git), *own})
-    changed = [path for path in known if path not in own or _content(git.top / path) != own[path]]
-    aside = git.found_here("what a trial run of autoresearch left") if changed else ""
+    changed = [path for path in known if path not in own or _held(git.top / path) != own[path]]
+    aside = git.found_here(LEFT) if changed else ""
+    if changed and not aside:
+        raise PreconditionError(
+            f"the trial run changed {one_line(', '.join(changed), 120)}, and git could not keep a copy of that",
+            "put it back, as git diff shows it, and type the same again",
+        )
     if committed := [path for path in changed if path not in own]:
         git.restore("HEAD", committed)
     for path in changed:
-        if path in own and (content := own[path]) is not None:
-            write_atomic(git.top / path, content)
-        elif path in own:
-            (git.top / path).unlink(missing_ok=True)
+        if path not in own:
+            continue
+        before = own[path]
+        (git.top / path).unlink(missing_ok=True)
+        if isinstance(before, str):
+            (git.top / path).symlink_to(before)
+        elif before is not None:
+            mode, content = before
+            write_atomic(git.top / path, content, mode=mode)
     return changed, aside
 
 

@@ -30,9 +30,13 @@ class Noise:
             return MOST_DECIMALS
         return 1 if math.isinf(self.sd) else max(1, 1 - math.floor(math.log10(self.sd)))
 
-    def digits(self) -> int:
-        """Return how many of them are shown, at most 6."""
-        return min(MOST_DECIMALS, self.decimals())
+
+def spelled(value: float, decimals: int, most: int = MOST_DECIMALS, sign: str = "") -> str:
+    """Return a value with so many decimals, of which at most `most` are shown: where these would be zeros, it has as
+    many digits instead as reach the last of them."""
+    if decimals > most and value and math.isfinite(value):
+        return f"{value:{sign}.{max(1, min(15, decimals + 1 + math.floor(math.log10(abs(value)))))}g}"
+    return f"{value:{sign}.{min(most, decimals)}f}"
 
 
 def pooled(groups: Iterable[Sequence[float]]) -> Noise:

@@ -82,12 +82,13 @@ class Ablation:
 
 
 def ablate(
-    root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None, workers: str = ""
-) -> tuple[Ablation, Session]:
+    root: Workspace, seeds: int | None, clock: Clock, *, tick: Tick | None = None, workers: str = "",
+    applies: bool = False,
+) -> tuple[Ablation, Session]:  # fmt: skip
     """Undo each kept change on top of the incumbent, measure, and try the smaller stack; the branch stays as it is.
 
-    With `workers` their slots make the runs of a variant at once. Raises `PreconditionError` when nothing was kept
-    since the baseline.
+    `applies` says that the caller applies what comes out, as `--apply` does, and so will who goes on. With `workers`
+    their slots make the runs of a variant at once. Raises `PreconditionError` when nothing was kept since the baseline.
     """
     with lock(root), signals_interrupt():
         context, session, _ = preflight(root, clock, tick, stops=False, workers=workers)
@@ -101,6 +102,7 @@ def ablate(
         chosen = _seeds(session, incumbent, count)
         about = {"incumbent": incumbent.number, "kept": [e.number for e in kept], "seeds": chosen}
         again = "autoresearch ablate" + (f" --seeds {seeds}" if seeds else "")
+        again += " --apply" if applies else ""
         again += f" --workers {workers}" if workers else ""
         here = incumbent.on(session.hardware)
         most = most_runs(len(kept), chosen, here)

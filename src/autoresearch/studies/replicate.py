@@ -31,7 +31,7 @@ def replicate(
             raise UsageError(f"there is no experiment {number}", "see: autoresearch log")
         if experiment.segment != session.segment.number:
             raise PreconditionError(
-                f"experiment {number} is of an earlier segment, which measured something else",
+                f"experiment {number} is of another segment, which measured something else",
                 f"see: autoresearch show {number}",
             )
         commit = context.git.resolve(experiment.commit or "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoresearch.errors import AutoresearchError, MachineError, PreconditionError
+from autoresearch.errors import AutoresearchError, IntegrityError, MachineError, PreconditionError
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.recovery import SELFTEST, laboratory, recover
@@ -70,20 +70,19 @@ def selftest(
     with lock(root):
         outer = Git(root.root)
         session = recover(root, outer, clock()).session
-        lab = laboratory(root, outer)
+        lab = None if fresh else laboratory(root, outer)
         if fresh:
             remove_tree(root.state / SELFTEST)
-        if lab is None or fresh:
+        if lab is None:
             lab = _make(root, outer, session, clock())
-        mine, own = ((each.root / task_file.NAME).read_text("utf-8") for each in (root, lab))
-        if own != _without_stops(mine):
+        elif (lab.root / task_file.NAME).read_text("utf-8") != _without_stops(_task_of(outer, session)):
             raise PreconditionError(
                 f"the laboratory has {_decided(load_session(lab))} changes under another {task_file.NAME}",
                 f"begin it anew with this one: {again} --fresh",
             )
         check_immutable(lab, load_session(lab), task_file.load(lab.root))
         if load_session(lab).baseline is None:
-            with _of_the_laboratory(again):
+            with _of_the_laboratory(lab, again):
                 baseline(lab, None, clock, tick=tick, workers=workers)
         while (done := _decided(load_session(lab))) < experiments:
             git = Git(lab.root)
@@ -95,7 +94,7 @@ def selftest(
                 with changing_git(lab):  # an empty commit: index and files need not move
                     commit = commit_on(git, git.head() or "", {}, f"nothing, number {now.next_number}")
                     git.update_ref(branch_ref(now.segment.branch), commit)
-            with _of_the_laboratory(again):
+            with _of_the_laboratory(lab, again):
                 attempt(lab, "", {}, clock, same=True, tick=tick, workers=workers)
             if _decided(load_session(lab)) == done:
                 failed = load_session(lab).last
@@ -106,16 +105,15 @@ def selftest(
 
 
 @contextlib.contextmanager
-def _of_the_laboratory(again: str) -> Iterator[None]:
-    """Say what to type here where the engine says what to type in the laboratory."""
+def _of_the_laboratory(lab: Workspace, again: str) -> Iterator[None]:
+    """Say what to type here where the engine says what to type in the laboratory: what it has is not thrown away."""
     try:
         yield
     except MachineError as error:
         raise MachineError(f"the laboratory was cut short: {error.message}", f"go on with: {again}") from error
     except AutoresearchError as error:
-        raise PreconditionError(
-            f"in the laboratory: {error.message}", f"correct that, then: {again} --fresh"
-        ) from error
+        anew = " --fresh" if isinstance(error, IntegrityError) or not _decided(load_session(lab)) else ""
+        raise PreconditionError(f"in the laboratory: {error.message}", f"correct that, then: {again}{anew}") from error
 
 
 def rate(session: Session, policy: str) -> Rate:
@@ -129,13 +127,23 @@ def _decided(session: Session) -> int:
     return sum(e.status in ("keep", "discard") for e in session.current if e.parent)
 
 
+def _commit(git: Git, session: Session) -> str:
+    """Return the commit whose code a laboratory has."""
+    return (session.incumbent.commit if session.incumbent else git.head()) or "HEAD"
+
+
+def _task_of(git: Git, session: Session) -> str:
+    """Return the task file of that commit, which is the one that a new laboratory would have."""
+    found = git.reader.read(f"{_commit(git, session)}:{git.prefix}{task_file.NAME}")
+    return found.content.decode("utf-8", "replace") if found is not None else ""
+
+
 def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:
     """Make the laboratory: a repository of its own with the incumbent's files, and a session in it."""
     task = task_file.load(root.root)
-    commit = session.incumbent.commit if session.incumbent else git.head()
     building = root.state / f"{SELFTEST}.new"
     remove_tree(building)
-    git.export(commit or "HEAD", building)
+    git.export(_commit(git, session), building)
     folder = building / git.prefix
     text = (folder / task_file.NAME).read_text(encoding="utf-8")
     write_atomic(folder / task_file.NAME, _without_stops(text))

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -89,3 +90,17 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder, onerror=allow)
         if folder.exists():
             time.sleep(0.05)  # something may still be closing its files in there
+
+
+def users_tmp() -> Path | None:
+    """Return the folder in /tmp that is this user's alone, made where it is missing, for what needs a short path; None
+    where there cannot be one."""
+    folder = Path(f"/tmp/autoresearch-{os.getuid()}")
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError:
+        return None
+    alone = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if alone else None

@@ -20,6 +20,9 @@ from autoresearch.workspace.metric_names import direction_of
 HUB = "hub"
 """What a task file names as a source where the id of a model of the hub may stand, such as Qwen/Qwen3-0.6B."""
 
+FILES = (".pt", ".pth", ".bin", ".safetensors", ".gguf", ".json", ".jsonl", ".parquet", ".txt")
+"""Ends of names that are no ids of the hub."""
+
 LINKABLE = (".venv", "venv", "node_modules")
 """Installed packages that git ignores and most commands need: linked into snapshots when they are there."""
 
@@ -32,6 +35,8 @@ class InitOptions:
     """None is the task file that is committed in the folder, else `pretrain`."""
     tag: str | None = None
     source: str | None = None
+    base: str | None = None
+    """Of a task that tunes a model: the weights to begin with."""
     profile: str | None = None
     command: str | None = None
     metric: str | None = None
@@ -96,6 +101,8 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
             raise UsageError(f"the task {options.task} makes its own data", "leave out --source")
     elif options.profile or options.source:
         raise UsageError(f"the task {options.task} has no profiles and no source", "leave out --profile and --source")
+    if options.base is not None:
+        table["base"] = _base(options.base, table, options.task)
     budgets = {"seconds": options.seconds, "steps": options.steps, "tokens": options.tokens}
     given = {kind: amount for kind, amount in budgets.items() if amount is not None}
     if len(given) > 1:
@@ -171,10 +178,23 @@ def _source(source: str, named: set[str]) -> str:
     path = Path(source).expanduser()
     if path.exists():
         return str(path.resolve())
-    if HUB in named and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source):
+    here = Path(path.parts[0]).is_dir() or path.suffix in FILES
+    if HUB in named and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and not here:
         return source
     known = [name for name in sorted(named) if name != HUB] + ["ORG/NAME of the hub"] * (HUB in named)
     raise PreconditionError(f"there is no {path}", f"give --source {', '.join(known)}, or a path")
+
+
+def _base(base: str, table: dict[str, Any], task: str | None) -> str:
+    """Return the weights to begin with as the task reads them: a path made absolute, or its own word for its own."""
+    if "base" not in table:
+        raise UsageError(f"the task {task} begins with no model that is there already", "leave out --base")
+    if base == table["base"]:
+        return base
+    path = Path(base).expanduser()
+    if not path.is_file():
+        raise PreconditionError(f"there are no weights at {path}", f"give --base {table['base']}, or a kept model.pt")
+    return str(path.resolve())
 
 
 def _relative(path: str, git: Git | None) -> str:

@@ -1,21 +1,16 @@
 """Models that set-up did not train: a kept one of the task pretrain, and those of the hub.
 
 Both splits have the same model; their targets differ by key. Weights are loaded as tensors alone: no pickle, and no
-code of the hub. The program of a pretrain model is its own train.py, which whoever names it here trusts.
+code of the hub.
 """
 
 from __future__ import annotations
 
-import importlib
-import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
+from harness import kept
 from harness.errors import TaskError
 from harness.files import write_json
 from harness.text.tokenizer import Tokenizer
@@ -25,8 +20,6 @@ from oracle.bases import Base, printable_ids, with_tokens
 from oracle.frozen import Frozen
 from oracle.gpt import embedded
 
-OF_PRETRAIN = ("train.py", "prepare.py", "autoresearch.toml")
-
 
 def make(folder: Path, source: str) -> dict[str, Any]:
     """Fill `folder` with what `load` reads; return what the manifest says of it. Raises TaskError."""
@@ -34,15 +27,7 @@ def make(folder: Path, source: str) -> dict[str, Any]:
         write_json(folder / "model.json", {"kind": "hub", "id": source})
         model, _ = from_hub(source)
         return {"model": source, "told": f"{source}: {millions(model)}"}
-    weights = Path(source).expanduser().resolve()
-    workspace = next((p for p in weights.parents if all((p / name).is_file() for name in OF_PRETRAIN)), None)
-    if workspace is None:
-        raise TaskError(f"{source} is not in a workspace of pretrain; give the model.pt of one of its kept runs")
-    for name in OF_PRETRAIN:
-        shutil.copy(workspace / name, folder / name)
-    shutil.copy(weights, folder / "model.pt")
-    with imported(workspace, "prepare") as prepare:
-        prepare.tokenizer().save(folder / "tokenizer.json")
+    weights = kept.copied(source, folder)
     write_json(folder / "model.json", {"kind": "pretrain"})
     return {"model": source, "told": f"{weights}: {millions(from_pretrain(folder))}"}
 
@@ -55,7 +40,7 @@ def load(data: Path, about: dict[str, Any], device: torch.device, length: int, w
     """What `make` has left. Raises TaskError."""
     if about["kind"] == "pretrain":
         model = from_pretrain(data).to(device)
-        return with_tokens(model, Tokenizer.load(data / "tokenizer.json"), length, wanted)
+        return with_tokens(model, Tokenizer.load(data / kept.TOKENS), length, wanted)
     model, tokens = from_hub(about["id"])
     special = set(tokens.all_special_ids)
     ids = printable_ids("" if i in special else tokens.decode([i]) for i in range(len(model.table)))
@@ -130,26 +115,4 @@ class Pretrained(nn.Module):
 
 def from_pretrain(folder: Path) -> Pretrained:
     """The model whose program and weights are in `folder`. Raises TaskError."""
-    try:
-        with imported(folder, "train") as program:
-            model = program.build_model()
-            context = program.MAX_SEQ_LEN
-        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
-    except (RuntimeError, AttributeError, SystemExit) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise TaskError(f"train.py of the workspace does not fit these weights ({reason}); name a kept run") from None
-    return Pretrained(model, context)
-
-
-@contextmanager
-def imported(folder: Path, name: str) -> Iterator[ModuleType]:
-    """A module of another workspace, which may import its own prepare.py while this lasts."""
-    ours = {key: sys.modules.pop(key) for key in ("prepare", "train") if key in sys.modules}
-    sys.path.insert(0, str(folder))
-    try:
-        yield importlib.import_module(name)
-    finally:
-        sys.path.remove(str(folder))
-        for key in ("prepare", "train"):
-            sys.modules.pop(key, None)
-        sys.modules.update(ours)
+    return Pretrained(*kept.loaded(folder))

@@ -5,6 +5,7 @@ The program reads the prompt from a file and its answer goes to another, both ou
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 from autoresearch.escaping import one_line
 from autoresearch.loop.agents.base import Brief
 from autoresearch.models.endpoint import LONGEST_REST_S
+from autoresearch.system.files import remove_tree, users_tmp
 from autoresearch.system.limits import Limits
 from autoresearch.system.process import RUN_ID, Exit, kill_run, run_limited
 
@@ -93,8 +96,8 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
     earlier call for the same folder left when it was killed. Raises `MachineError` when nothing can be started.
     """
     sweep(brief.folder)
-    with tempfile.TemporaryDirectory(prefix="autoresearch-agent-", ignore_cleanup_errors=True) as name:
-        scratch = Path(name)
+    with _scratch(brief.folder) as scratch:
+        name = str(scratch)
         for path, content in {"prompt": text, **files}.items():
             (scratch / path).write_text(content, encoding="utf-8", errors="replace")
         given = {key: value.replace("{scratch}", name) for key, value in env.items()}
@@ -111,6 +114,25 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
         )
         sweep(brief.folder)
         return Answered(ended, _read(out), _read(err), _read(scratch / "last"))
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Give a folder with a short path, for sockets, to the agent that works in `folder`; of an earlier call that was
+    killed it takes away what was left."""
+    base, digest = users_tmp(), hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    made = base / f"agent-{digest}" if base is not None else None
+    if made is not None:
+        remove_tree(made)
+    try:
+        made = made or Path(tempfile.mkdtemp(prefix="autoresearch-"))
+        made.mkdir(mode=0o700, exist_ok=base is None)
+    except OSError:  # /tmp is full, or what was left cannot be removed
+        made = Path(tempfile.mkdtemp(prefix="autoresearch-"))
+    try:
+        yield made
+    finally:
+        remove_tree(made)
 
 
 def sweep(folder: Path) -> int:

@@ -7,9 +7,9 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from autoresearch.runs.isolation.choice import choose, missing
 from autoresearch.runs.isolation.sandbox import Access, Sandbox, within
 from autoresearch.runs.isolation.tamper_check import TamperCheck
 from autoresearch.runs.withheld import withheld
-from autoresearch.system.files import remove_tree
+from autoresearch.system.files import remove_tree, users_tmp
 from autoresearch.system.git import Git
 from autoresearch.system.limits import DEFAULT_SHARE, Limits, memory_of_machine
 from autoresearch.workspace.editable import check_immutable
@@ -42,6 +42,9 @@ SERVICES = tuple(map(Path, ("/run/user", "/run/dbus", "/run/docker.sock", "/run/
 
 MOST_OF_A_VARIABLE = 120_000
 """Characters; the kernel takes variables of up to 128 KiB."""
+
+OLD_S = 86400.0
+"""Age of a link to a temporary folder that is gone, from which on it is taken away."""
 
 LONGEST_TMP = 40
 """Characters of a temporary folder's name to which programs can add what they do: the name of a socket has 107 at most,
@@ -273,28 +276,25 @@ def _in_tmp(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
 @contextlib.contextmanager
 def _short_name(tmp: Path) -> Iterator[Path | None]:
     """Give a link to a temporary folder whose own name is too long, while the process runs; else None."""
-    place = Path(f"/tmp/autoresearch-{os.getuid()}") if len(str(tmp)) > LONGEST_TMP else None
-    if place is None or not _is_our_own(place):
-        yield None
-        return
-    for old in place.iterdir():  # what a killed run has left
-        if not old.exists():
-            old.unlink(missing_ok=True)
-    link = place / hashlib.sha256(os.fsencode(tmp)).hexdigest()[:8]
-    link.unlink(missing_ok=True)
-    link.symlink_to(tmp)
+    place = users_tmp() if len(str(tmp)) > LONGEST_TMP else None
+    link = place / f"{hashlib.sha256(os.fsencode(tmp)).hexdigest()[:8]}-{os.getpid()}" if place is not None else None
+    try:
+        if place is not None and link is not None:
+            _sweep(place)
+            link.unlink(missing_ok=True)
+            link.symlink_to(tmp)
+    except OSError:  # /tmp is full, say: sockets may not go, and all else does
+        link = None
     try:
         yield link
     finally:
-        link.unlink(missing_ok=True)
+        if link is not None:
+            with contextlib.suppress(OSError):
+                link.unlink()
 
 
-def _is_our_own(folder: Path) -> bool:
-    """Make a folder that nobody else can write to, and say whether it is that: /tmp belongs to everybody."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+def _sweep(place: Path) -> None:
+    """Take away the links that killed runs have left: those of another container may lead somewhere there."""
+    for old in place.iterdir():
+        if old.is_symlink() and not old.exists() and time.time() - old.lstat().st_mtime > OLD_S:
+            old.unlink(missing_ok=True)

@@ -104,7 +104,7 @@ class TamperCheck:
             immutable=immutable,
             runs=runs,
             small=_held(runs),
-            touched={path: (workspace.root / path).stat().st_ctime_ns for path in immutable},
+            touched={path: (workspace.root / path).lstat().st_ctime_ns for path in immutable},
             linked=dict(_linked(workspace.root, task.files.link)),
         )  # fmt: skip
 

@@ -1,0 +1,100 @@
+"""The model that is tuned: a small GPT that set-up trains on Python's text, or a kept one of the task pretrain.
+
+Its folder has weights and tokenizer, and of a model of pretrain the program, too. A run may read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from harness.errors import TaskError
+from harness.files import Progress
+from harness.task import Allowances, Budget
+from harness.text import documents
+from harness.text.rows import open_rows
+from harness.text.task import Profile as TextProfile
+from harness.text.task import TextTask
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TRAINED = "trained"
+"""The base that set-up trains."""
+
+HELP = "trained (by set-up), or the model.pt of a kept run of pretrain"
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What `TextTask` reads."""
+
+    tokenizer: str = "bpe"
+    source: str = "python"
+    column: str = "text"
+    seq_len: int = 0
+    profile: str = "text"
+
+
+class BaseText(TextTask):
+    """What the base is trained on: Python's own text, without the folders whose functions are held out. Nobody reads
+    the small splits of it."""
+
+    name = "sft"
+
+    def source_files(self, workers: int = 4) -> dict[Path, int]:
+        files = [path for path in documents.python_files() if not documents.held_out_of_python(path)]
+        return documents.limited(files, self.profile.text_bytes)
+
+    def share(self, total: int) -> documents.Share:
+        return lambda path: (0.02, True)
+
+
+def text_of(workspace: Path, budget: Budget, p: Any) -> BaseText:
+    """Text and tokenizer of the base that set-up trains, made unless they are there; `p` is the profile."""
+    sizes = TextProfile(p.length, p.vocab, 2**14, 64, 0, p.text_bytes, 4 * 10**6, 0, True, Allowances())
+    made = BaseText(workspace, TextOptions(), budget, sizes)
+    made.prepare()
+    return made
+
+
+def train(folder: Path, text: BaseText, p: Any, device: Any) -> None:
+    """Train a base, and save it in `folder`."""
+    import torch
+    from harness import lm
+
+    rows, progress = np.asarray(open_rows(text.prepared() / "train.bin")), Progress("base")
+    torch.manual_seed(1)
+    model = lm.GPT(lm.Sizes(p.layers, p.width, p.heads, p.vocab, p.length)).to(device)
+
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        ids = rows[rng.integers(0, len(rows), p.batch)].astype(np.int64)
+        return ids, np.ones((p.batch, p.length), bool)
+
+    loss = lm.train(model, draw, p.steps, 1, lambda n, at: progress.update(f"step {n} of {p.steps}, loss {at:.3f}"))
+    progress.done(f"loss {loss:.3f} nats a token after {p.steps} steps")
+    lm.save(model, folder)
+    text.tokenizer().save(folder / "tokenizer.json")
+
+
+def copy(source: str, folder: Path, length: int, most: int) -> None:
+    """Copy a kept model of pretrain into `folder`. Raises TaskError when its rows are shorter than `length`, or it has
+    more bytes of weights than `most`."""
+    from harness import kept
+
+    size = kept.copied(source, folder).stat().st_size
+    _, context = kept.loaded(folder)
+    if size > most:
+        told = f"{source} has {size / 2**20:.0f} MiB of weights, and this profile takes {most / 2**20:.0f}"
+        raise TaskError(f"{told}; choose a larger profile, or a smaller model")
+    if context < length:
+        raise TaskError(f"{source} takes rows of {context} tokens, and this profile has {length}; choose a smaller one")
+
+
+def load(folder: Path) -> nn.Module:
+    """The model that lies in `folder`, on the CPU. Raises TaskError."""
+    from harness import kept, lm
+
+    return kept.loaded(folder)[0] if (folder / kept.PROGRAM[0]).exists() else lm.load(folder)
