@@ -68,7 +68,7 @@ class BaseTask:
         manifest = folder / "manifest.json"
         if manifest.exists() and not force:
             known = read_json(manifest).get("fingerprint")
-            known = known if isinstance(known, dict) else {}
+            known = known if isinstance(known, dict) else {"source": known} if known else {}
             if all(known.get(name, own) == own for name, own in found.items()):
                 return folder
         folder.parent.mkdir(parents=True, exist_ok=True)

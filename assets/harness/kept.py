@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,27 +35,38 @@ def copied(source: str, folder: Path) -> Path:
     """Put program, weights and tokenizer of the kept run whose model.pt is at `source` into `folder`, and return the
     resolved path. Raises TaskError."""
     weights, workspace = _found(source)
-    commit = _commit_of(weights, workspace)
-    for name in PROGRAM:
-        if commit is None:  # made by hand, or in no repository
-            shutil.copy(workspace / name, folder / name)
-        else:
-            (folder / name).write_bytes(_committed(workspace, commit, name))
+    _program(weights, workspace, folder)
     shutil.copy(weights, folder / WEIGHTS)
-    tokenizer(source).save(folder / TOKENS)
+    _tokenizer(folder, workspace).save(folder / TOKENS)
     return weights
 
 
 def tokenizer(source: str) -> Tokenizer:
     """The tokenizer of such a run. Raises TaskError."""
-    _, workspace = _found(source)
+    weights, workspace = _found(source)
+    with tempfile.TemporaryDirectory() as name:
+        _program(weights, workspace, Path(name))
+        return _tokenizer(Path(name), workspace)
+
+
+def _program(weights: Path, workspace: Path, folder: Path) -> None:
+    """Put the files of the commit of these weights into `folder`; those that lie there, of weights made by hand."""
+    commit = _commit_of(weights, workspace)
+    for name in PROGRAM:
+        if commit is None:
+            shutil.copy(workspace / name, folder / name)
+        else:
+            (folder / name).write_bytes(_committed(workspace, commit, name))
+
+
+def _tokenizer(folder: Path, workspace: Path) -> Tokenizer:
     try:
-        with imported(workspace, "prepare") as prepare:
+        with imported(folder, "prepare") as prepare:
             found: Tokenizer = prepare.tokenizer()
-    except TaskError as error:
-        raise TaskError(f"{source}: in {workspace}: {error}") from None
-    except Exception as error:
-        raise TaskError(f"prepare.py of {workspace} gives no tokenizer here ({_words(error)}); upgrade it") from None
+    except (Exception, SystemExit) as error:  # of somebody's program
+        raise TaskError(
+            f"the tokenizer of {workspace} cannot be had ({_words(error)}); prepare its data there"
+        ) from None
     return found
 
 
@@ -76,8 +88,9 @@ def _task_of(workspace: Path) -> object:
 
 
 def _commit_of(weights: Path, workspace: Path) -> str | None:
-    """The commit of the experiment in whose folder the weights lie; None for those of no experiment."""
-    number = re.search(r"/runs/(\d+)/", weights.as_posix())
+    """The commit of the experiment in whose folder the weights lie; None for those of no experiment. Raises TaskError
+    for an experiment that the journal does not know."""
+    number = re.search(r"(?:^|/)runs/(\d+)/", weights.relative_to(workspace).as_posix())
     journal = workspace / "autoresearch.jsonl"
     if number is None or not journal.is_file():
         return None
@@ -89,15 +102,18 @@ def _commit_of(weights: Path, workspace: Path) -> str | None:
             continue
         if isinstance(event, dict) and event.get("run") == int(number[1]) and isinstance(event.get("commit"), str):
             commit = event["commit"]
+    if commit is None:
+        raise TaskError(f"{journal} knows no experiment {number[1]}; give the model.pt of one of its kept runs")
     return commit
 
 
 def _committed(workspace: Path, commit: str, name: str) -> bytes:
-    command = ["git", "-C", str(workspace), "show", f"{commit}:./{name}"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        raise TaskError(f"the commit {commit[:12]} of these weights is not in {workspace}; name a kept run of it")
-    return done.stdout
+    try:
+        return subprocess.run(
+            ["git", "-C", str(workspace), "show", f"{commit}:./{name}"], capture_output=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise TaskError(f"git has no {name} of {commit[:12]} in {workspace}; name a kept run of it") from None
 
 
 def loaded(folder: Path) -> tuple[nn.Module, int]:
@@ -108,9 +124,11 @@ def loaded(folder: Path) -> tuple[nn.Module, int]:
     try:
         weights = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
         with imported(folder, "train") as program:
-            if sizes := sizes_of(weights):  # else it would choose them by the machine
-                program.model_size = lambda: sizes  # type: ignore[attr-defined]
-            model, context = program.build_model(), program.MAX_SEQ_LEN
+            model, context, sizes = program.build_model(), program.MAX_SEQ_LEN, sizes_of(weights)
+            shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+            if shapes != {name: tensor.shape for name, tensor in weights.items()} and sizes is not None:
+                program.model_size = lambda: sizes  # type: ignore[attr-defined]  # it chose them by the machine
+                model = program.build_model()
         model.load_state_dict(weights)
     except (Exception, SystemExit) as error:  # of somebody's program
         told = f"its train.py does not fit these weights here ({_words(error)})"

@@ -328,3 +328,8 @@ def test_what_a_trial_puts_back_is_a_link_or_a_file_with_its_mode(repo: Repo) ->
     changed, aside = probing._put_back(Git(repo.root), own)
     assert changed == ["gone", "link", "tool.sh"] and aside
     assert {path: probing._held(repo.root / path) for path in own} == own
+    repo.write("README.md", "a person's edit\n")
+    own = {"README.md": probing._held(repo.root / "README.md")}
+    repo.git("restore", "README.md")  # as a run may write again what HEAD has
+    assert probing._put_back(Git(repo.root), own) == (["README.md"], "")
+    assert (repo.root / "README.md").read_text() == "a person's edit\n"

@@ -522,11 +522,11 @@ def test_a_line_that_is_corrected_later_is_the_one_that_is_new(tmp_path: Path) -
     assert sorted(e.description for e in session.experiments) == ["change 1", "change 2", "change 3"]
 
 
-@pytest.mark.parametrize("commits", [True, False])
-def test_a_line_that_cannot_be_read_and_is_deleted_later_brings_nothing_twice(tmp_path: Path, commits: bool) -> None:
+@pytest.mark.parametrize("commits", ["each", "one", "none"])
+def test_a_line_that_is_deleted_later_brings_nothing_twice(tmp_path: Path, commits: str) -> None:
     def line(n: int) -> str:
-        return json.dumps({"run": n, "metric": n, "status": "keep", "description": f"change {n}",
-                           **({"commit": f"c{n}"} if commits else {})})  # fmt: skip
+        about = {"each": {"commit": f"c{n}"}, "one": {"commit": "c1"}, "none": {}}[commits]
+        return json.dumps({"run": n, "metric": n, "status": "keep", "description": f"change {n}", **about})
 
     folder, path = tmp_path / "here", tmp_path / "log.jsonl"
     folder.mkdir()
@@ -536,4 +536,7 @@ def test_a_line_that_cannot_be_read_and_is_deleted_later_brings_nothing_twice(tm
     assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 0
     path.write_text("\n".join(map(line, (1, 3, 4, 5))))
     assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 1
-    assert [e.description for e in load_session(Workspace(folder)).experiments] == [f"change {n}" for n in (1, 3, 4, 5)]
+    path.write_text("\n".join(map(line, (1, 4, 5, 6))))  # one that was read is gone
+    assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == 1
+    session = load_session(Workspace(folder))
+    assert [e.description for e in session.experiments] == [f"change {n}" for n in (1, 3, 4, 5, 6)]

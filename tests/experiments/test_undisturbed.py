@@ -32,6 +32,8 @@ def test_a_run_far_slower_than_another_of_its_commit_was_disturbed_when_the_load
     for load in (1.2, None):  # the host of a virtual machine
         assert disturbance(run(42, load=load), speeds) == "2.1 steps a second, 8.85 in another run of the same code"
     assert not disturbance(run(42, seconds=1.0), speeds)
+    few = [speed_of(run(steps, load=None)) for steps in (1, 3)]
+    assert not disturbance(run(1, load=None), few), "of few steps none tells much"
 
 
 def test_the_first_run_of_a_change_is_judged_by_the_processor_time_that_it_got() -> None:

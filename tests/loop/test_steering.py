@@ -85,7 +85,7 @@ def test_a_proposal_that_waits_is_skipped_by_the_next_run(lab: Lab) -> None:
     assert lab.call("skip").code == 0
     ended = loop(lab, Scripted(90, 80), max_experiments=1)
     assert [e.metric for e in ended.session.current] == [100, 80]
-    assert ("refused", "this code was given up (a person said: skip); change something else") in proposals(lab)
+    assert ("refused", "this code was skipped (a person said: skip); change something else") in proposals(lab)
 
 
 def test_families_are_banned_and_asked_for_in_the_next_brief(lab: Lab) -> None:

@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import shutil
+import subprocess
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -388,6 +389,13 @@ def test_a_kept_model_of_pretrain_is_tuned_and_scored_like_a_base_of_our_own(
     weights, model = kept_of_pretrain(tmp_path, 128)
     sizes = dataclasses.replace(parts.prepare.PROFILES["tiny"], length=128)
     monkeypatch.setitem(parts.prepare.PROFILES, "tiny", sizes)
+    lab = tmp_path / "lab"
+    for words in (["init", "-q"], ["add", "train.py", "prepare.py", "autoresearch.toml"],
+                  ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "kept"]):  # fmt: skip
+        subprocess.run(["git", "-C", lab, *words], check=True)
+    commit = subprocess.run(["git", "-C", lab, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    (lab / "autoresearch.jsonl").write_text(json.dumps({"run": 1, "commit": commit.strip()}))
+    (lab / "train.py").write_text("raise RuntimeError('of a later experiment')\n")
     made = parts.prepare.Sft(parts.prepare.HERE, parts.prepare.Options(base=str(weights)), Budget("steps", 20))
     assert made.data_folder() != task.data_folder()
     made.prepare()
@@ -409,11 +417,15 @@ def test_a_base_whose_rows_are_too_short_or_that_is_none_is_named(
     weights = tmp_path / "weights"
     weights.write_bytes(b"0" * 2**20)
     monkeypatch.setattr(kept, "copied", lambda source, folder: weights)
-    monkeypatch.setattr(kept, "loaded", lambda folder: (torch.nn.Linear(1, 1), 64))
+    model = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(kept, "loaded", lambda folder: (model, 64))
     with pytest.raises(TaskError, match="takes rows of 64 tokens, and this profile has 65"):
         parts.prepare.bases.copy(str(weights), tmp_path, 65, 2**20)
     with pytest.raises(TaskError, match="has 1 MiB of weights, and this profile takes 1; choose a larger profile"):
         parts.prepare.bases.copy(str(weights), tmp_path, 64, 2**20 - 1)
+    model.register_buffer("places", torch.arange(3))
+    with pytest.raises(TaskError, match="has places, which is no number that could be tuned"):
+        parts.prepare.bases.copy(str(weights), tmp_path, 64, 2**20)
     monkeypatch.undo()
     for path in (tmp_path / "model.pt", tmp_path):
         with pytest.raises(TaskError, match="not in a workspace of pretrain"):

@@ -85,7 +85,10 @@ def copy(source: str, folder: Path, length: int, most: int) -> None:
     from harness import kept
 
     size = kept.copied(source, folder).stat().st_size
-    _, context = kept.loaded(folder)
+    model, context = kept.loaded(folder)
+    whole = [name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()]
+    if whole:
+        raise TaskError(f"{source} has {whole[0]}, which is no number that could be tuned; name another kept run")
     if size > most:
         told = f"{source} has {size / 2**20:.0f} MiB of weights, and this profile takes {most / 2**20:.0f}"
         raise TaskError(f"{told}; choose a larger profile, or a smaller model")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,13 +144,12 @@ def _apart(log: Log, events: list[Event]) -> Log:
     """Return the log with its rows at the places that they have here, or with an origin of its own where one that began
     alike is there already: two sessions that were started from one commit begin with the same row.
 
-    A row has another place when one before it could not be read and was deleted since, or was counted otherwise by an
-    earlier version: then all that is here comes in the same order.
+    A row has another place when one before it was deleted since, or was counted otherwise by an earlier version: then
+    what is here comes in the same order.
     """
     there = _there(events, log.origin)
-    if all(_same(e, there[e.number]) for e in log.experiments if e.number in there):
-        return log
-    if (moved := _moved(log, there)) is not None:
+    moved = _moved(log, there)
+    if moved is not None and _agreeing(moved, there) > _agreeing(log, there):
         return moved
     for e in log.experiments:
         known, own = there.get(e.number, {}).get("commit"), (e.commit or "")[:7]
@@ -157,23 +158,33 @@ def _apart(log: Log, events: list[Event]) -> Log:
     return log
 
 
+def _agreeing(log: Log, there: Mapping[Any, Event]) -> int:
+    return sum(e.number in there and _same(e, there[e.number]) for e in log.experiments)
+
+
 def _same(e: Experiment, line: Event) -> bool:
-    """Whether a row is the one that a line was made of, by its commit, or by what is said of it where it has none."""
-    known, own = line.get("commit"), (e.commit or "")[:7]
-    return known == own if known or own else line.get("description") == e.description
+    """Whether a row is the one that a line was made of: a commit says too little, discards of some tools share one."""
+    return _told(line.get("commit"), line.get("description")) == _told(e.commit, e.description)
+
+
+def _told(commit: str | None, description: str | None) -> tuple[str, str]:
+    return (commit or "")[:7], description or ""
 
 
 def _moved(log: Log, there: Mapping[Any, Event]) -> Log | None:
-    """Return the log with each row at the place of its line, and the new ones behind the last; None unless every line
-    has a row, in the same order."""
-    places = dict[int, int]()
-    rows = iter(log.experiments)
-    for place, line in sorted((place, line) for place, line in there.items() if isinstance(place, int)):
-        row = next((e for e in rows if _same(e, line)), None)
-        if row is None:
-            return None
-        places[row.number] = place
-    free = itertools.count(1 + max(places.values(), default=0))
+    """Return the log with each row at the place of its line, and the new ones behind the last; None unless at least two
+    lines and most of them have a row, in the same order: the rows of the others were deleted."""
+    places, begin, known = dict[int, int](), 0, defaultdict[tuple[str, str], list[int]](list)
+    for at, e in enumerate(log.experiments):
+        known[_told(e.commit, e.description)].append(at)
+    lines = sorted(((place, line) for place, line in there.items() if isinstance(place, int)), key=itemgetter(0))
+    for place, line in lines:
+        rows = known.get(_told(line.get("commit"), line.get("description")), [])
+        if (first := bisect_left(rows, begin)) < len(rows):
+            places[log.experiments[rows[first]].number], begin = place, rows[first] + 1
+    if len(places) < 2 or 2 * len(places) <= len(lines):
+        return None
+    free = itertools.count(1 + max(place for place, _ in lines))
     for e in log.experiments:
         if e.number not in places:
             places[e.number] = next(free)

@@ -31,7 +31,7 @@ from autoresearch.experiments.user_hooks import run_hook
 from autoresearch.journal.events import repeat_line, start_line
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.refused_events import refused_line
-from autoresearch.journal.session import Session
+from autoresearch.journal.session import Session, hardware_of
 from autoresearch.journal.statuses import Status
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
@@ -127,7 +127,7 @@ def _judged(
     most, run_s = most_runs(context.task.rules, runs.pairs), run_seconds(session)
 
     def run(seed: int) -> None:
-        beside = session.incumbent.speeds if session.incumbent else []
+        beside = session.incumbent.on(hardware_of(context.env())).speeds if session.incumbent else []
         spec = context.spec(commit, runs.number, seed, parent=parent, turn=runs.turn(seed, most, run_s))
         run, seen = measure_undisturbed(context, spec, runs.speeds, beside, clock)
         runs.saw(seen)
@@ -176,7 +176,8 @@ def _repeat_incumbent(
     incumbent = session.incumbent
     assert incumbent is not None
     spec = context.spec(incumbent.commit or "", incumbent.number, seed, turn=turn)
-    run, seen = measure_undisturbed(context, spec, incumbent.speeds, runs.speeds, clock)
+    own = incumbent.on(hardware_of(context.env())).speeds  # another machine is slower, or faster
+    run, seen = measure_undisturbed(context, spec, own, runs.speeds, clock)
     runs.saw(seen)
     if run.value is None:
         reason = f"the incumbent's run of seed {seed} failed: {run.reason}"

@@ -14,7 +14,9 @@ of the other side's, was disturbed, when the load says so, too."""
 STALLED = 0.65
 """One with less than this part of the steps in a second of the commit's fastest was, whatever the load says: what the
 host of a virtual machine takes shows in neither its load nor its processor time, and the same code does the same
-work."""
+work. Only where the task says how long it trained, and in that time FEWEST steps could be made."""
+
+FEWEST = 20
 
 OTHERS = 0.5
 """The load average that is not the run's own, in cores, from which on the machine was at work elsewhere."""
@@ -41,7 +43,9 @@ def disturbance(run: Measurement, own: Sequence[Speed], beside: Sequence[Speed] 
         return ""
     paces = [speed.pace for speed in own if speed.pace is not None]
     slow = f"{pace:.3g} steps a second, {max(paces):.3g} in another run of the same code" if pace and paces else ""
-    stalled = slow if pace is not None and paces and pace < STALLED * max(paces) else ""
+    trained = run.metrics.get("training_seconds") or 0.0
+    sure = trained >= LEAST_SECONDS and paces and ("num_steps" not in run.metrics or max(paces) * trained >= FEWEST)
+    stalled = slow if pace is not None and sure and pace < STALLED * max(paces) else ""
     others = run.load - share if run.load is not None and share is not None else 0.0
     if others < OTHERS or share is None:
         return stalled

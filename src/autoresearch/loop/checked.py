@@ -96,9 +96,10 @@ class Checked:
             if p.fingerprint == code:
                 self.same = 0
                 raise Refused(f"this code waits to be measured already ({p.description}); change something else")
+        here = {e.number for e in self.session.current}
         for p in self.session.loop.proposals:
-            if p.fingerprint == code and p.outcome in ("skipped", "given_up"):
+            if p.fingerprint == code and p.outcome == "skipped" and p.parent in here:
                 self.same = 0
-                raise Refused(f"this code was given up ({one_line(p.reason, 120)}); change something else")
+                raise Refused(f"this code was skipped ({one_line(p.reason, 120)}); change something else")
         if any(p.fingerprint == code and p.commit is None for p in self.session.loop.proposals):
             self.same = 0  # it is judged anew: a person may have changed what it was refused for

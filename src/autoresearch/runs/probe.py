@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -107,9 +108,10 @@ def probe(root: Workspace, git: Git, task: TaskFile, limit_s: float, tick: Tick 
         failed = _failure(ended, limit_s, scratch)
         failed += missed(ended.tail, kept) if failed else ""
     except BaseException:
-        _, aside = _put_back(git, own)
-        if aside:  # nobody is told of it now, and it is in `git stash list`
-            git.process(["stash", "store", "-m", LEFT, aside])
+        with contextlib.suppress(PreconditionError):
+            _, aside = _put_back(git, own)
+            if aside:  # nobody is told of it now, and it is in `git stash list`
+                git.process(["stash", "store", "-m", LEFT, aside])
         raise
     finally:
         remove_tree(scratch)
@@ -144,18 +146,12 @@ def _held(path: Path) -> Held:
 
 def _put_back(git: Git, own: Mapping[str, Held]) -> tuple[list[str], str]:
     """Put back the tracked files that are not as they were, those of `own` (path -> what it was) to what is held there;
-    return their paths from the top, and the commit that has what was found in them. Raises `PreconditionError`, and
-    puts back nothing, where git cannot keep it."""
+    return their paths from the top, and the commit that has what was found in them. Raises `PreconditionError` where
+    git cannot keep it: then the others stay as they are found."""
     known = sorted({*_changed(git), *own})
     changed = [path for path in known if path not in own or _held(git.top / path) != own[path]]
-    aside = git.found_here(LEFT) if changed else ""
-    if changed and not aside:
-        raise PreconditionError(
-            f"the trial run changed {one_line(', '.join(changed), 120)}, and git could not keep a copy of that",
-            "put it back, as git diff shows it, and type the same again",
-        )
-    if committed := [path for path in changed if path not in own]:
-        git.restore("HEAD", committed)
+    found = {*_changed(git)}  # what is as HEAD has it now is in no need of a copy
+    aside = git.found_here(LEFT) if found & {*changed} else ""
     for path in changed:
         if path not in own:
             continue
@@ -166,6 +162,14 @@ def _put_back(git: Git, own: Mapping[str, Held]) -> tuple[list[str], str]:
         elif before is not None:
             mode, content = before
             write_atomic(git.top / path, content, mode=mode)
+    committed = [path for path in changed if path not in own]
+    if committed and not aside:
+        raise PreconditionError(
+            f"the trial run changed {one_line(', '.join(committed), 120)}, and git could not keep a copy of that",
+            "put it back, as git diff shows it, and type the same again",
+        )
+    if committed:
+        git.restore("HEAD", committed)
     return changed, aside
 
 

@@ -90,7 +90,7 @@ def aa_candidate(
         about = {"experiment": incumbent.number, "after": last.number, "commit": commit}
         most = most_runs(rules)
         with study_of(context, session, clock, AA, about, again, most=most, exactly=False) as runner:
-            runner.beside.extend(incumbent.speeds)
+            runner.beside.extend(incumbent.on(hardware_of(context.env())).speeds)
             runs = SeedRuns(session.next_number, guards=compared(rules))
             step = _verdict(runner, session, incumbent, runs, commit, tip)
             if step is not None:

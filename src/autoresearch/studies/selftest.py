@@ -135,7 +135,7 @@ def _commit(git: Git, session: Session) -> str:
 def _task_of(git: Git, session: Session) -> str:
     """Return the task file of that commit, which is the one that a new laboratory would have."""
     found = git.reader.read(f"{_commit(git, session)}:{git.prefix}{task_file.NAME}")
-    return found.content.decode("utf-8", "replace") if found is not None else ""
+    return found.content.decode("utf-8", "replace").replace("\r\n", "\n") if found is not None else ""
 
 
 def _make(root: Workspace, git: Git, session: Session, now: int) -> Workspace:

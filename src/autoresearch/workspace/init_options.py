@@ -178,8 +178,7 @@ def _source(source: str, named: set[str]) -> str:
     path = Path(source).expanduser()
     if path.exists():
         return str(path.resolve())
-    here = Path(path.parts[0]).is_dir() or path.suffix in FILES
-    if HUB in named and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and not here:
+    if HUB in named and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and path.suffix not in FILES:
         return source
     known = [name for name in sorted(named) if name != HUB] + ["ORG/NAME of the hub"] * (HUB in named)
     raise PreconditionError(f"there is no {path}", f"give --source {', '.join(known)}, or a path")

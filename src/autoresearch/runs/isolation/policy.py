@@ -296,5 +296,6 @@ def _short_name(tmp: Path) -> Iterator[Path | None]:
 def _sweep(place: Path) -> None:
     """Take away the links that killed runs have left: those of another container may lead somewhere there."""
     for old in place.iterdir():
-        if old.is_symlink() and not old.exists() and time.time() - old.lstat().st_mtime > OLD_S:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another run was first
+            if old.is_symlink() and not old.exists() and time.time() - old.lstat().st_mtime > OLD_S:
+                old.unlink()
