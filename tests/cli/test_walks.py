@@ -56,7 +56,7 @@ def go(lab: Lab, site: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", drawn(WALKS, 0.05, "walks"),
+@pytest.mark.parametrize("way", drawn(WALKS, 0.04, "walks"),
                          ids=lambda way: f"{way.base}: {way.site}")  # fmt: skip
 def test_a_refusal_leads_on(at: Callable[[str], Lab], way: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = at(way.base)

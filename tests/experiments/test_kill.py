@@ -25,7 +25,7 @@ from autoresearch.system.git import Git
 from autoresearch.workspace.session_journal import append
 from autoresearch.workspace.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.14)]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.12)]
 
 bytecode, make_lab = kill_lab.bytecode, kill_lab.make_lab
 

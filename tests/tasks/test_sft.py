@@ -406,9 +406,9 @@ def test_a_kept_model_of_pretrain_is_tuned_and_scored_like_a_base_of_our_own(
         torch.testing.assert_close(made.base().eval()(ids), model.eval()(ids))
     same = graded(made, made.base(), tmp_path / "same", monkeypatch)
     assert same["response_bpb"] == pytest.approx(same["base_bpb"])
-    tuned = learn(made, parts, "train", 60, whole=False)
+    tuned = learn(made, parts, "train", 12, whole=False)
     assert {*tuned.state_dict()} == {*model.state_dict()}
-    assert graded(made, tuned, tmp_path / "tuned", monkeypatch)["response_bpb"] < 0.7 * same["base_bpb"]
+    assert graded(made, tuned, tmp_path / "tuned", monkeypatch)["response_bpb"] < 0.9 * same["base_bpb"]
 
 
 def test_a_base_whose_rows_are_too_short_or_that_is_none_is_named(
