@@ -67,8 +67,7 @@ class BaseTask:
         folder, found = self.data_folder(), self.fingerprint()
         manifest = folder / "manifest.json"
         if manifest.exists() and not force:
-            known = read_json(manifest).get("fingerprint")
-            known = known if isinstance(known, dict) else {"source": known} if known else {}
+            known = read_json(manifest).get("fingerprint", {})
             if all(known.get(name, own) == own for name, own in found.items()):
                 return folder
         folder.parent.mkdir(parents=True, exist_ok=True)

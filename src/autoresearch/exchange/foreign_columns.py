@@ -79,7 +79,7 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
     if metric is not None and metric in groups:
         return [replace(_read(groups[metric], part.config, metric, direction), named=True)]
     if metric is not None or not groups:
-        return [_read(part.rows, part.config, metric, direction, part.missing)]
+        return [_read(part.rows, part.config, metric, direction)]
     names = [name for name in groups if name]
     if direction is not None and len(groups) > 1:
         raise UsageError(f"it has several metrics: {', '.join(names[:6])}",
@@ -132,10 +132,7 @@ def _by_name(rows: Sequence[Row]) -> dict[str | None, list[Row]]:
     return groups
 
 
-def _read(
-    rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, direction: Direction | None,
-    missing: Sequence[int] = (),
-) -> Rows:  # fmt: skip
+def _read(rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, direction: Direction | None) -> Rows:
     columns = [*dict.fromkeys(name for _, row in rows for name in row if name != MISFIT)]
     roles = _roles(rows, columns)
     if roles["status"] is None and (roles["description"] is None or len(columns) < 3):
@@ -152,8 +149,7 @@ def _read(
         remarks.append("no column says keep or discard: every row is read as not kept")
     experiments, theirs, skipped = list[Experiment](), dict[int, object](), list[str]()
     unknown = Counter[str]()
-    for place, ((n, row), (word, _), status) in enumerate(zip(rows, words, statuses, strict=True), 1):
-        at = place + sum(line < n for line in missing)
+    for at, ((n, row), (word, _), status) in enumerate(zip(rows, words, statuses, strict=True), 1):
         try:
             experiments.append(_experiment(at, row, roles, own, word, status))
         except ValueError as error:

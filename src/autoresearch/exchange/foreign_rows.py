@@ -40,8 +40,6 @@ class Part:
     """What the file says of the metric: `metricName`, `bestDirection`, `metricUnit`, `name`."""
     bad: tuple[str, ...] = ()
     """What cannot be read, each with its line."""
-    missing: tuple[int, ...] = ()
-    """The lines of rows that could not be read at all, and are in `rows` when they were corrected."""
 
 
 def number_of(value: object) -> float | None:
@@ -196,21 +194,19 @@ def json_parts(text: str) -> Iterator[Part]:
     rows: list[Row] = []
     config: dict[str, Any] = {}
     bad: list[str] = []
-    missing: list[int] = []
     waiting: dict[object, tuple[int, dict[str, Any]]] = {}
     for n, event in _objects(text):
         if event is None:
             bad.append(f"line {n} is no JSON object")
-            missing.append(n)
             continue
         kind = event.get("type", event.get("kind", event.get("event")))
         opens = kind in ("config", "init", "header", "session")
         named = _config(event).get("metricName") if event.get("metricName") else None
         if opens or (named is not None and named != config.get("metricName")):
             if rows:
-                yield Part(rows, config, tuple(bad), tuple(missing))
+                yield Part(rows, config, tuple(bad))
                 bad = []
-            rows, config, waiting, missing = [], _config(event), {}, []
+            rows, config, waiting = [], _config(event), {}
         if opens or (named is not None and not _decides(event)):
             continue
         keys = [event[name] for name in ("run_id", *ROLES["number"]) if isinstance(event.get(name), str | int)]
@@ -226,7 +222,7 @@ def json_parts(text: str) -> Iterator[Part]:
         rows.append((n, _flat({k: v for k, v in event.items() if k not in _SAYS})))
     bad += [f"line {n} has no result" for n in sorted({n for n, _ in waiting.values()})]
     if rows or bad:
-        yield Part(rows, config, tuple(bad), tuple(missing))
+        yield Part(rows, config, tuple(bad))
 
 
 def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:

@@ -144,7 +144,7 @@ def _apart(log: Log, events: list[Event]) -> Log:
     """Return the log with its rows at the places that they have here, or with an origin of its own where one that began
     alike is there already: two sessions that were started from one commit begin with the same row.
 
-    A row has another place when one before it was deleted since, or was counted otherwise by an earlier version: then
+    A row has another place when one before it was deleted since, or a line that could not be read was corrected: then
     what is here comes in the same order.
     """
     there = _there(events, log.origin)
@@ -172,8 +172,8 @@ def _told(commit: str | None, description: str | None) -> tuple[str, str]:
 
 
 def _moved(log: Log, there: Mapping[Any, Event]) -> Log | None:
-    """Return the log with each row at the place of its line, and the new ones behind the last; None unless at least two
-    lines and most of them have a row, in the same order: the rows of the others were deleted."""
+    """Return the log with each row at the place of its line, and the new ones behind the last; None unless most of the
+    lines have a row, in the same order: the rows of the others were deleted."""
     places, begin, known = dict[int, int](), 0, defaultdict[tuple[str, str], list[int]](list)
     for at, e in enumerate(log.experiments):
         known[_told(e.commit, e.description)].append(at)
@@ -182,7 +182,7 @@ def _moved(log: Log, there: Mapping[Any, Event]) -> Log | None:
         rows = known.get(_told(line.get("commit"), line.get("description")), [])
         if (first := bisect_left(rows, begin)) < len(rows):
             places[log.experiments[rows[first]].number], begin = place, rows[first] + 1
-    if len(places) < 2 or 2 * len(places) <= len(lines):
+    if 2 * len(places) <= len(lines):
         return None
     free = itertools.count(1 + max(place for place, _ in lines))
     for e in log.experiments:

@@ -14,9 +14,10 @@ of the other side's, was disturbed, when the load says so, too."""
 STALLED = 0.65
 """One with less than this part of the steps in a second of the commit's fastest was, whatever the load says: what the
 host of a virtual machine takes shows in neither its load nor its processor time, and the same code does the same
-work. Only where the task says how long it trained, and in that time FEWEST steps could be made."""
+work. Only where the task says how long it trained."""
 
 FEWEST = 20
+"""Steps that the fastest would have made in that time; where they are fewer, one more or less is a large part."""
 
 OTHERS = 0.5
 """The load average that is not the run's own, in cores, from which on the machine was at work elsewhere."""

@@ -120,15 +120,15 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
 def _scratch(folder: Path) -> Iterator[Path]:
     """Give a folder with a short path, for sockets, to the agent that works in `folder`; of an earlier call that was
     killed it takes away what was left."""
-    base, digest = users_tmp(), hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
-    made = base / f"agent-{digest}" if base is not None else None
-    if made is not None:
+    base, made = users_tmp(), None
+    if base is not None:
+        made = base / f"agent-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
         remove_tree(made)
-    try:
-        made = made or Path(tempfile.mkdtemp(prefix="autoresearch-"))
-        made.mkdir(mode=0o700, exist_ok=base is None)
-    except OSError:  # /tmp is full, or what was left cannot be removed
-        made = Path(tempfile.mkdtemp(prefix="autoresearch-"))
+        try:
+            made.mkdir(mode=0o700)
+        except OSError:  # /tmp is full, or what was left cannot be removed
+            made = None
+    made = made or Path(tempfile.mkdtemp(prefix="autoresearch-"))
     try:
         yield made
     finally:
