@@ -119,6 +119,38 @@ def test_of_tests_that_are_marked_each_file_runs_a_part_and_other_tests_all(monk
     assert samples.chosen(marked) == {test for _, test, _ in marked}
 
 
+TEN_SLOW_TESTS = """
+import pytest
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", range(2))
+{}
+
+def test_quick():
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("every", "options", "ran"),
+    [("", [], 13), ("", ["tests/a"], 21), ("1", [], 21), ("", ["-m", "not slow"], 1)],
+)
+def test_of_slow_tests_a_run_of_all_draws_three_of_five_and_a_named_folder_has_all(
+    tmp_path: Path, every: str, options: list[str], ran: int
+) -> None:
+    (tmp_path / "tests" / "a").mkdir(parents=True)
+    slow = "\n\n@pytest.mark.slow\n@pytest.mark.parametrize('case', range(2))\n".join(
+        f"def test_slow_{n}(case):\n    pass" for n in range(10)
+    )
+    (tmp_path / "tests" / "a" / "test_it.py").write_text(TEN_SLOW_TESTS.format(slow))
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = tests\nmarkers = slow\n    sampled\n")
+    command = [sys.executable, "-m", "pytest", "-p", "drawn", "-p", "no:cacheprovider", *options]
+    given = {**os.environ, "PYTHONPATH": str(TESTS), "AUTORESEARCH_EVERY": every}
+    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+    assert f"{ran} passed" in done.stdout, done.stdout
+
+
 def test_everything_is_tried_on_demand() -> None:
     code = "import drawn; print(len(drawn.drawn(range(50), 0.1, 'x')))"
     for value, count in (("", "5"), ("1", "50")):

@@ -87,6 +87,7 @@ def test_a_task_file_that_is_broken_is_put_right(
     go(lab, site, Ask(("check",), then(lambda: path.write_text(f"{right}# corrected\n"), ("check",))), monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [*WRONG_WORDS, *MISSING_WORDS])
 def test_words_of_init_that_are_wrong_are_put_right(
     at: Callable[[str], Lab], site: str, monkeypatch: pytest.MonkeyPatch

@@ -181,6 +181,7 @@ def test_with_an_evaluator_the_locked_split_is_used_and_the_data_is_compared(
     assert other["data"] == "other data than there: the numbers cannot be compared"
 
 
+@pytest.mark.slow
 def test_a_secret_in_a_commit_is_refused_and_a_home_path_is_told(stack: Lab, at_home: Path, tmp_path: Path) -> None:
     stack.git("switch", "-q", "--detach", "autoresearch/t")
     stack.write("src/key", f"{KEY}\n{at_home}/x\n")
@@ -229,6 +230,7 @@ def test_home_folders_of_anybody_are_taken_out() -> None:
     assert longer.text("-I/srv/people/ada/x /srv/people/adam") == "-I~/x /srv/people/adam"
 
 
+@pytest.mark.slow
 def test_its_programs_can_be_read_as_its_page_says(stack: Lab, tmp_path: Path) -> None:
     assert stack.call("bundle", "-o", str(tmp_path / "night.zip")).code == 0
     parts = unpacked(tmp_path / "night.zip")

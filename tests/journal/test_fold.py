@@ -95,6 +95,7 @@ def told(session: Session) -> tuple[object, ...]:
             session.counts, session.next_number, session.study, session.mailbox.waiting)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_a_fold_that_is_carried_along_equals_one_made_anew(seed: int) -> None:
     rng = Random(seed)

@@ -324,6 +324,7 @@ BAD_SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD_SOURCES)
 def test_a_bad_source_is_one_line_that_names_it(tmp_path: Path, name: str) -> None:
     content, words = BAD_SOURCES[name]

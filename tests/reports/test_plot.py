@@ -83,6 +83,7 @@ def test_no_value_stops_the_drawing(runs: list[tuple[float | None, str, str]], t
     size((tmp_path / "p.png").read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

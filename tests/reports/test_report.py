@@ -54,6 +54,7 @@ class Page(HTMLParser):
         return "".join(text for at, text in self.texts if at == name).strip("\n")
 
 
+@pytest.mark.slow
 def test_what_the_claim_is_worth_is_what_audit_says_of_the_experiments(finished_night: Workspace, written: str) -> None:
     session = load_session(finished_night)
     said = harmless(claim_view(weigh(session.current, session.metric)))

@@ -139,6 +139,7 @@ def placed(probe: Probe, metric: str) -> tuple[dict[str, str], float | None]:
     return {key: text for key, text in said.items() if text is not None}, found.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "metric"), RIGHT, ids=[" ".join(key) for key in RIGHT])
 def test_the_only_place_of_a_name_is_taken_and_read_again_by_the_engine(
     ran: Callable[[str], Ran], name: str, metric: str

@@ -123,6 +123,7 @@ def looked_after(lab: Lab, mischief: str) -> None:
     assert seen(lab, 4) == expected(lab, commits[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", drawn(MISCHIEF, 0.5, "mischief"))
 def test_the_next_run_finds_nothing_of(lab: Lab, what: str, sandboxed: bool) -> None:
     looked_after(lab, MISCHIEF[what])

@@ -147,6 +147,7 @@ FULL = {"utilization": 1.0, "resetsAt": NOW + 900}
 WINDOWS = {"5h": FULL, "7d": {"utilization": 1.02, "resetsAt": NOW + 9000}, "x": {"utilization": 0.9, "resetsAt": 9e12}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("agent", "lines", "kind", "told"),
     [
