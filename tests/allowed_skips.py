@@ -47,6 +47,7 @@ INSTALLABLE = {
     "mlflow is not installed": "trackers",
     "trackio is not installed": "trackers",
     "ray is not installed": "ray",
+    "transformers is not installed": "transformers",
 }
 """Part of the reason -> what .ci/run installs where it may; tests themselves install nothing."""
 

@@ -251,6 +251,9 @@ MISSING_WORDS: dict[str, tuple[Words, Words]] = {
     "workspace/init_options.py _base: there are no weights at {}": (
         (*SHORT, "--task", "sft", "--base", "gone", "--no-setup"),
         (*SHORT, "--task", "sft", "--base", "trained", "--no-setup")),
+    "workspace/init_options.py _base: {} has no config.json of a model": (
+        (*SHORT, "--task", "sft", "--base", ".", "--no-setup"),
+        (*SHORT, "--task", "sft", "--base", "trained", "--no-setup")),
     "workspace/init_options.py _source: there is no {}": ((*SHORT, "--source", "gone", "--no-setup"),
                                                           (*SHORT, "--source", "python", "--no-setup")),
 }  # fmt: skip

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from harness import kept
+from harness import kept, weights
 from harness.grader import grade
 from model_threads import in_threads
 
@@ -77,3 +78,31 @@ def kept_of_pretrain(folder: Path, length: int = 64) -> tuple[Path, torch.nn.Mod
             torch.nn.init.normal_(parameter, std=0.1)
         torch.save(model.state_dict(), weights)
     return weights, model
+
+
+def graded_weights(
+    task: Any, model: torch.nn.Module, run: Path, patch: pytest.MonkeyPatch, split: str = "search"
+) -> dict[str, float]:
+    """What the grader makes of these weights; the process that reads them is in tests/harness/test_weights.py."""
+    run.mkdir(exist_ok=True)
+    torch.save(model.state_dict(), run / "model.pt")
+    (run / "clock.json").write_text(json.dumps(CLOCK))
+    (run / "summary.json").write_text(json.dumps({"response_bpb": 0.1, "learned_params_M": 0.5}))
+    numbers = weights.plain((run / "model.pt").read_bytes(), task.shapes())
+    patch.setattr(weights.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout=numbers, stderr=b""))
+    return weights.grade_weights(task, run, split)
+
+
+def learned(task: Any, parts: Any, split: str, steps: int, whole: bool) -> torch.nn.Module:
+    """The base after some steps on a split, by the task's own trainer."""
+    torch.manual_seed(1)
+    model, data = task.base(), {name: torch.from_numpy(np.array(x, "i8")) for name, x in task.arrays(split).items()}
+    changed = [*model.parameters()] if whole else parts.train.add_changes(model)
+    optimizer = torch.optim.AdamW(changed, 0.01)
+    for _ in range(steps):
+        chosen = torch.randint(len(data["ids"]), (16,))
+        parts.train.loss_of(model, data["ids"][chosen], data["span"][chosen]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    parts.train.merge(model)
+    return model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import math
 import shutil
@@ -12,7 +11,6 @@ import subprocess
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from harness import kept, lm, weights
+from harness import kept
 from harness.errors import TaskError, Verdict
 from harness.task import Allowances, Budget
 from harness.text.rows import open_rows
 from harness.text.tokenizer import Tokenizer
-from task_programs import CLOCK, TASKS, kept_of_pretrain, prepare_of, train_of
+from task_programs import graded_weights, kept_of_pretrain, learned
 
 PROGRAM = '''
 import os
@@ -61,21 +59,17 @@ def outer(a,
 
 
 @pytest.fixture(scope="module")
-def parts() -> Iterator[Any]:
-    """The task's modules. torch has one thread, since two cost more than they bring to a model of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TASKS / "sft"))
-        prepare = prepare_of("sft")
-        with train_of("sft", prepare) as train:
-            yield SimpleNamespace(prepare=prepare, pairs=importlib.import_module("pairs"), train=train)
-    torch.set_num_threads(threads)
+def parts(sft_parts: Any) -> Any:
+    return sft_parts
 
 
 @pytest.fixture(scope="module")
 def tokens() -> Tokenizer:
     return Tokenizer([bytes([value]) for value in range(256)], 260)
+
+
+def tokens_of(task: Any) -> Tokenizer:
+    return Tokenizer.load(task.data_folder() / "base" / "tokenizer.json")
 
 
 def function(number: int) -> str:
@@ -123,7 +117,7 @@ def test_a_documented_function_becomes_signature_and_docstring_and_its_body(part
 
 
 def test_held_out_functions_are_of_the_folders_that_a_run_cannot_read(task: Any, parts: Any) -> None:
-    tokens = task.tokenizer()
+    tokens = tokens_of(task)
     texts = {
         split: {tokens.decode(row.tolist()).partition("<|end|>")[0] for row in task.arrays(split)["ids"]}
         for split in ("train", "search", "locked", "control")
@@ -140,19 +134,20 @@ def test_held_out_functions_are_of_the_folders_that_a_run_cannot_read(task: Any,
 
 def test_the_base_has_not_read_what_is_held_out(task: Any) -> None:
     rows = open_rows(task.text.prepared() / "train.bin")
-    text = "".join(task.tokenizer().decode(row.tolist()) for row in rows)
+    text = "".join(tokens_of(task).decode(row.tolist()) for row in rows)
     assert "Return x and 123." in text and not any(f"Return x and {n}." in text for n in range(300, 700))
 
 
 def test_the_span_is_the_response_and_its_end(parts: Any, tokens: Tokenizer) -> None:
     chat = [("user", "hello"), ("assistant", "hi"), ("user", "how?"), ("assistant", "good")]
-    ids, start = parts.pairs.ids_of(tokens, chat)
+    spelled = parts.chat_ids.OwnIds(tokens)
+    ids, start = spelled.ids_of(chat)
     assert tokens.decode(ids.tolist()) == (
         "<|bos|><|user|>hello<|assistant|>hi<|end|><|user|>how?<|assistant|>good<|end|>"
     )
     assert tokens.decode(ids[start:].tolist()) == "good<|end|>"
     long = [("user", "x"), ("assistant", "y" * 30)]
-    made = parts.pairs.arrays([("train", chat), ("train", chat), ("train", long), ("search", chat)], tokens, 29, 5)
+    made = parts.pairs.arrays([("train", chat), ("train", chat), ("train", long), ("search", chat)], spelled, 29, 5)
     assert made["train"]["ids"].shape == (1, 30) and made["train"]["span"].tolist() == [[start, len(ids)]]
     assert made["search"]["ids"].shape == (0, 30)  # what is learned is not held out
 
@@ -187,21 +182,10 @@ def test_chats_of_a_file_are_split_by_what_is_asked(parts: Any, tmp_path: Path) 
 # ------------------------------------------------------------------------------------------------------------
 
 
-def graded(task: Any, model: lm.GPT, run: Path, patch: pytest.MonkeyPatch, split: str = "search") -> dict[str, float]:
-    """What the grader makes of these weights; the process that reads them is in tests/harness/test_weights.py."""
-    run.mkdir(exist_ok=True)
-    torch.save(model.state_dict(), run / "model.pt")
-    (run / "clock.json").write_text(json.dumps(CLOCK))
-    (run / "summary.json").write_text(json.dumps({"response_bpb": 0.1, "learned_params_M": 0.5}))
-    numbers = weights.plain((run / "model.pt").read_bytes(), task.shapes())
-    patch.setattr(weights.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout=numbers, stderr=b""))
-    return weights.grade_weights(task, run, split)
-
-
 def test_the_score_is_that_of_each_response_by_itself_in_double_precision(
     task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens, model = task.tokenizer(), task.base()
+    tokens, model = tokens_of(task), task.base()
     bits = size = exact = 0.0
     for row, (start, stop) in zip(task.arrays("search")["ids"], task.arrays("search")["span"], strict=True):
         ids = torch.from_numpy(row[:stop].astype(np.int64))
@@ -214,33 +198,18 @@ def test_the_score_is_that_of_each_response_by_itself_in_double_precision(
             with torch.no_grad():
                 written.append(int(model(torch.tensor([written]))[0, -1].argmax()))
         exact += written == ids.tolist()
-    found = graded(task, task.base(), tmp_path / "run", monkeypatch)
+    found = graded_weights(task, task.base(), tmp_path / "run", monkeypatch)
     assert found["response_bpb"] == pytest.approx(bits / size, rel=1e-5)
     assert found["base_bpb"] == pytest.approx(bits / size, rel=1e-5)
     assert found["exact_match"] == exact / 100 and found["learned_params_M"] == 0.5
 
 
-def learn(task: Any, parts: Any, split: str, steps: int, whole: bool) -> lm.GPT:
-    """The base after some steps on a split, by the task's own trainer."""
-    torch.manual_seed(1)
-    model, data = task.base(), {name: torch.from_numpy(np.array(x, "i8")) for name, x in task.arrays(split).items()}
-    learned = [*model.parameters()] if whole else parts.train.add_changes(model)
-    optimizer = torch.optim.AdamW(learned, 0.01)
-    for _ in range(steps):
-        chosen = torch.randint(len(data["ids"]), (16,))
-        parts.train.loss_of(model, data["ids"][chosen], data["span"][chosen]).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    parts.train.merge(model)
-    return model
-
-
 def test_changes_that_were_learned_are_better_than_the_base_on_both_splits(
     task: Any, parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = learn(task, parts, "train", 60, whole=False)
+    model = learned(task, parts, "train", 60, whole=False)
     for split in ("search", "locked"):
-        found = graded(task, model, tmp_path / "run", monkeypatch, split)
+        found = graded_weights(task, model, tmp_path / "run", monkeypatch, split)
         assert found["response_bpb"] < 0.7 * found["base_bpb"]
 
 
@@ -248,9 +217,9 @@ def test_changes_that_were_learned_are_better_than_the_base_on_both_splits(
 def test_who_knows_the_responses_by_heart_is_found_by_the_control(
     task: Any, parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = learn(task, parts, "search", 300, whole=True)
+    model = learned(task, parts, "search", 300, whole=True)
     with pytest.raises(Verdict, match="easier than other held-out responses") as caught:
-        graded(task, model, tmp_path / "run", monkeypatch)
+        graded_weights(task, model, tmp_path / "run", monkeypatch)
     assert caught.value.outcome == "tampered"
 
 
@@ -404,17 +373,17 @@ def test_a_kept_model_of_pretrain_is_tuned_and_scored_like_a_base_of_our_own(
     ids = torch.from_numpy(made.arrays("search")["ids"][:3, :-1].astype(np.int64))
     with torch.no_grad():
         torch.testing.assert_close(made.base().eval()(ids), model.eval()(ids))
-    same = graded(made, made.base(), tmp_path / "same", monkeypatch)
+    same = graded_weights(made, made.base(), tmp_path / "same", monkeypatch)
     assert same["response_bpb"] == pytest.approx(same["base_bpb"])
-    tuned = learn(made, parts, "train", 12, whole=False)
+    tuned = learned(made, parts, "train", 12, whole=False)
     assert {*tuned.state_dict()} == {*model.state_dict()}
-    assert graded(made, tuned, tmp_path / "tuned", monkeypatch)["response_bpb"] < 0.9 * same["base_bpb"]
+    assert graded_weights(made, tuned, tmp_path / "tuned", monkeypatch)["response_bpb"] < 0.9 * same["base_bpb"]
 
 
 def test_a_base_whose_rows_are_too_short_or_that_is_none_is_named(
     parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = tmp_path / "weights"
+    weights = tmp_path / "model.pt"
     weights.write_bytes(b"0" * 2**20)
     monkeypatch.setattr(kept, "copied", lambda source, folder: weights)
     model = torch.nn.Linear(1, 1)

@@ -18,7 +18,7 @@ from autoresearch.workspace import task_file
 from autoresearch.workspace.init_options import InitOptions, configured
 
 WITH_HARNESS = (*NAMES, "pretrain")
-OWN = {"rl": ("problems.py", "rewards.py"), "sft": ("bases.py", "pairs.py")}
+OWN = {"rl": ("problems.py", "rewards.py"), "sft": ("bases.py", "chat_ids.py", "pairs.py")}
 """Files of a task beside the usual ones."""
 RANGE = re.compile(r"\[\S+, \S+\](?: log| pow2)?|\{[^{}]+\}|fixed")
 
@@ -96,11 +96,19 @@ def test_a_source_is_a_name_of_the_task_or_a_path(tmp_path: Path) -> None:
         made_of("mazes", profile="tiny", source="python")
 
 
-def test_a_base_is_a_file_or_what_set_up_trains(tmp_path: Path) -> None:
-    weights = tmp_path / "model.pt"
+def test_a_base_is_a_path_an_id_of_the_hub_or_what_set_up_trains(tmp_path: Path) -> None:
+    weights, folder = tmp_path / "model.pt", tmp_path / "model"
     weights.touch()
-    assert made_of("sft", profile="tiny", base=str(weights)).options["base"] == str(weights)
+    folder.mkdir()
+    with pytest.raises(PreconditionError, match=r"has no config\.json of a model"):
+        made_of("sft", profile="tiny", base=str(folder))
+    (folder / "config.json").write_text("{}")
+    for base in (str(weights), str(folder), "HuggingFaceTB/SmolLM2-135M-Instruct"):
+        assert made_of("sft", profile="tiny", base=base).options["base"] == base
     assert made_of("sft", profile="tiny").options["base"] == "trained"
+    for base in ("runs/model.pt", "model"):
+        with pytest.raises(PreconditionError, match="there are no weights at"):
+            made_of("sft", profile="tiny", base=base)
 
 
 def test_two_tasks_beside_each_other_have_a_session_each(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The model that is tuned: a small GPT that set-up trains on Python's text, or a kept one of the task pretrain.
+"""The model that is tuned: a small GPT that set-up trains on Python's text, a kept one of the task pretrain, or one of
+the Hugging Face hub.
 
 Its folder has weights and tokenizer, and of a model of pretrain the program, too. A run may read it.
 """
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from chat_ids import ChatIds, HubIds, OwnIds
 from harness.errors import TaskError
-from harness.files import Progress
+from harness.files import Progress, digest
 from harness.task import Allowances, Budget
 from harness.text import documents
 from harness.text.rows import open_rows
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 TRAINED = "trained"
 """The base that set-up trains."""
 
-HELP = "trained (by set-up), or the model.pt of a kept run of pretrain"
+HELP = "trained (by set-up), the model.pt of a kept run of pretrain, or a model of the hub: its id or its folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +81,51 @@ def train(folder: Path, text: BaseText, p: Any, device: Any) -> None:
     text.tokenizer().save(folder / "tokenizer.json")
 
 
-def copy(source: str, folder: Path, length: int, most: int) -> None:
-    """Copy a kept model of pretrain into `folder`. Raises TaskError when its rows are shorter than `length`, or it has
-    more bytes of weights than `most`."""
-    from harness import kept
+def is_kept(source: str) -> bool:
+    """Whether a base that set-up has not trained is one of pretrain, and not of the hub."""
+    return Path(source).name == "model.pt"
 
-    size = kept.copied(source, folder).stat().st_size
-    model, context = kept.loaded(folder)
+
+def path_of(source: str) -> Path | None:
+    """Where such a base lies on this machine; None for an id of the hub."""
+    path = Path(source).expanduser()
+    return path.resolve() if is_kept(source) or path.exists() else None
+
+
+def fingerprint(source: str) -> str:
+    """What tells a base at a path from what it was before; nothing for an id, or when it is gone."""
+    path = path_of(source)
+    if path is None or not path.exists():
+        return ""
+    return " ".join(digest(file) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file())
+
+
+def spelled(source: str) -> ChatIds:
+    """How conversations are spelled for a base that set-up has not trained. Raises TaskError."""
+    if is_kept(source):
+        from harness import kept
+
+        return OwnIds(kept.tokenizer(source))
+    from harness import hub
+
+    return HubIds(source, hub.tokenizer(source))
+
+
+def copy(source: str, folder: Path, length: int, most: int) -> None:
+    """Copy a kept model of pretrain, or one of the hub, into `folder`. Raises TaskError when its rows are shorter than
+    `length`, or it has more bytes of weights than `most`."""
+    from harness import hub, kept
+
+    if is_kept(source):
+        size = kept.copied(source, folder).stat().st_size
+        model, context = kept.loaded(folder)
+    else:
+        own = hub.copy(source, folder)
+        model, context = own, own.context
+        size = sum(4 * tensor.numel() for tensor in own.state_dict().values())
     whole = [name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()]
     if whole:
-        raise TaskError(f"{source} has {whole[0]}, which is no number that could be tuned; name another kept run")
+        raise TaskError(f"{source} has {whole[0]}, which is no number that could be tuned; name another model")
     if size > most:
         told = f"{source} has {size / 2**20:.0f} MiB of weights, and this profile takes {most / 2**20:.0f}"
         raise TaskError(f"{told}; choose a larger profile, or a smaller model")
@@ -98,6 +135,8 @@ def copy(source: str, folder: Path, length: int, most: int) -> None:
 
 def load(folder: Path) -> nn.Module:
     """The model that lies in `folder`, on the CPU. Raises TaskError."""
-    from harness import kept, lm
+    from harness import hub, kept, lm
 
+    if (folder / hub.CONFIG).exists():
+        return hub.copied(folder)
     return kept.loaded(folder)[0] if (folder / kept.PROGRAM[0]).exists() else lm.load(folder)

@@ -16,12 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from chat_ids import Chat, ChatIds
 from harness.errors import TaskError
 from harness.text.documents import SPLITS, held_out_of_python, python_files, split_of
-from harness.text.tokenizer import Tokenizer
-
-Chat = list[tuple[str, str]]
-"""(role, text): user and assistant in turn, the assistant's last."""
 
 HIDDEN, FOUND = 0.4, 0.1
 """Parts of the library's held-out functions, and of the chats of a file, that go to each of search and locked."""
@@ -99,34 +96,28 @@ def conversations(path: Path) -> Iterator[list[dict[str, str]]]:
         raise TaskError(f"{path} has no conversations ({reason}); each line needs messages: role, content") from None
 
 
-def ids_of(tokens: Tokenizer, chat: Chat) -> tuple[np.ndarray, int]:
-    """(uint16 ids, place of the response's first token): each message behind the token of its role, each response
-    ended."""
-    parts, start = [[tokens.bos]], 0
-    for role, text in chat:
-        own = [tokens.special[f"<|{role}|>"], *tokens.encode(text)[1:]]
-        start = sum(map(len, parts)) + 1
-        parts.append([*own, tokens.special["<|end|>"]] if role == "assistant" else own)
-    return np.concatenate(parts).astype(np.uint16), start
-
-
 def arrays(
-    found: Iterable[tuple[str, Chat]], tokens: Tokenizer, length: int, most: int
+    found: Iterable[tuple[str, Chat]], spelled: ChatIds, length: int, most: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Of each split `ids` uint16 [N, length + 1], filled up with <|end|>, and `span` int64 [N, 2], where the response
-    begins and ends. Left out: what is longer, what came before, and of a held-out split all beyond `most`."""
-    rows: dict[str, dict[bytes, tuple[np.ndarray, int]]] = {split: {} for split in SPLITS}
+    """Of each split `ids` [N, length + 1], filled up with the id that ends a response, and `span` int64 [N, 2], where
+    the response begins and ends; of a held-out one also `size` int64 [N], the bytes of its text. Left out: what is
+    longer, what came before, and of a held-out split all beyond `most`."""
+    rows: dict[str, dict[bytes, tuple[np.ndarray, int, int]]] = {split: {} for split in SPLITS}
+    kind = np.dtype(np.uint16)
     for split, chat in found:
-        ids, start = ids_of(tokens, chat)
+        ids, start = spelled.ids_of(chat)
+        kind = ids.dtype
         if len(ids) <= length + 1 and (split == "train" or len(rows[split]) < most):
-            rows[split].setdefault(ids.tobytes(), (ids, start))
+            rows[split].setdefault(ids.tobytes(), (ids, start, len(chat[-1][1].encode())))
     learned = {*rows["train"]}
     made = {}
     for split, own in rows.items():
         kept = [row for key, row in own.items() if split == "train" or key not in learned]
-        ids = np.full((len(kept), length + 1), tokens.special["<|end|>"], np.uint16)
-        for row, (each, _) in zip(ids, kept, strict=True):
+        ids = np.full((len(kept), length + 1), spelled.end, kind)
+        for row, (each, _, _) in zip(ids, kept, strict=True):
             row[: len(each)] = each
-        span = np.array([(start, len(each)) for each, start in kept], np.int64).reshape(-1, 2)
+        span = np.array([(start, len(each)) for each, start, _ in kept], np.int64).reshape(-1, 2)
         made[split] = {"ids": ids, "span": span}
+        if split != "train":
+            made[split]["size"] = np.array([size for _, _, size in kept], np.int64)
     return made

@@ -1,8 +1,9 @@
 """Data, base model and scoring rule of the sft task; no trainer may change this. Commands: harness/command_line.py.
 
-A GPT that set-up has trained on text, or a kept one of pretrain, is tuned to answer; the score is bits per byte of
-held-out responses. The forward pass is that of the base, and what a run leaves is weights: the grader runs no code of
-the trainer. A model that knows the split by heart shows against a control on which no decision rests. Two sources:
+A GPT that set-up has trained on text, a kept one of pretrain, or one of the hub is tuned to answer; the score is bits
+per byte of held-out responses. The forward pass is that of the base, and what a run leaves is weights: the grader runs
+no code of the trainer. A model that knows the split by heart shows against a control on which no decision rests. Two
+sources:
 
     python    documented functions of Python's library: from signature and docstring to body; offline
     a path    a jsonl or parquet file of chats, as `autoresearch generate` writes them
@@ -20,17 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import bases
 import numpy as np
-from harness import kept
+from chat_ids import OwnIds
 from harness.base import BaseTask
 from harness.checkpoints import KeepingFeeder
 from harness.command_line import main
 from harness.device import pick_device, prepare_cpu
 from harness.errors import TaskError
-from harness.files import data_path, digest, read_json, write_json
+from harness.files import data_path, read_json, write_json
 from harness.probes import FEWEST_DOCUMENTS, check_contamination
 from harness.scores import cross_entropy
 from harness.task import Allowances, Budget, read_task_file
-from harness.text.tokenizer import Tokenizer
 from harness.weights import grade_weights
 from pairs import arrays, chats, library
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("bases.py", "pairs.py")
+PROGRAMS = ("bases.py", "chat_ids.py", "pairs.py")
 """What decides a score beside this file."""
 
 BASE = "base"
@@ -85,6 +85,7 @@ class Sft(BaseTask):
     """The sft task: `harness.weights.FixedTask`."""
 
     name = "sft"
+    version = 2
 
     def __init__(self, folder: Path, options: Options, budget: Budget) -> None:
         super().__init__(folder, options, budget)
@@ -96,7 +97,7 @@ class Sft(BaseTask):
         about = sys.version if source == "python" else str(Path(source).expanduser().resolve())
         sizes = {name: size for name, size in asdict(self.profile).items() if name != "allowances"}
         more = [] if source == "python" else ["split by what is asked"]
-        more += [] if o.base == bases.TRAINED else [str(Path(o.base).expanduser().resolve())]
+        more += [] if o.base == bases.TRAINED else [str(bases.path_of(o.base) or o.base)]
         return data_path(self.name, o.profile, self.version, sizes, source == "python", about, *more)
 
     @cached_property
@@ -105,15 +106,15 @@ class Sft(BaseTask):
         return bases.text_of(self.folder, self.budget, self.profile)
 
     def fingerprint(self) -> dict[str, str]:
-        base = Path(self.options.base)
-        return super().fingerprint() | ({"base": digest(base)} if base.is_file() else {})
+        base = bases.fingerprint(self.options.base)
+        return super().fingerprint() | ({"base": base} if base else {})
 
     def make(self, workers: int) -> Mapping[str, Mapping[str, np.ndarray]]:
         p, source = self.profile, self.options.source
         found = library() if source == "python" else chats(Path(source).expanduser())
         trained = self.options.base == bases.TRAINED
-        tokens = self.text.tokenizer() if trained else kept.tokenizer(self.options.base)
-        made = arrays(found, tokens, p.length, p.most)
+        spelled = OwnIds(self.text.tokenizer()) if trained else bases.spelled(self.options.base)
+        made = arrays(found, spelled, p.length, p.most)
         for split, own in made.items():
             if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
                 told = f"{source} has {len(own['ids'])} conversations of at most {p.length} tokens for {split}"
@@ -128,11 +129,10 @@ class Sft(BaseTask):
             bases.train(folder / BASE, self.text, p, device())
         else:
             bases.copy(self.options.base, folder / BASE, p.length, p.allowances.weights_bytes)
-        model, sizes = bases.load(folder / BASE).to(device()), Tokenizer.load(folder / BASE / "tokenizer.json")
-        scores = {}
+        model, scores = bases.load(folder / BASE).to(device()), {}
         for split in ("search", "locked"):
-            own = [np.load(folder / split / f"{name}.npy") for name in ("ids", "span")]
-            scores[split], _ = summed(answers(model, *own, sizes.token_bytes(), p.batch))
+            own = [np.load(folder / split / f"{name}.npy") for name in ("ids", "span", "size")]
+            scores[split], _ = summed(answers(model, *own, p.batch))
         write_json(folder / BASE / "scores.json", scores)
 
     def files(self, split: str) -> tuple[str, ...]:
@@ -141,9 +141,6 @@ class Sft(BaseTask):
     def base(self) -> nn.Module:
         """The model that a run begins with, on the CPU. Raises TaskError."""
         return bases.load(self.data_folder() / BASE)  # not `prepared`, whose folder a run cannot list
-
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.data_folder() / BASE / "tokenizer.json")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in self.base().state_dict().items()}
@@ -154,9 +151,9 @@ class Sft(BaseTask):
         model = self.base().to(device())
         model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
         own, control = (self.arrays(name) for name in (split, "control"))
-        count, sizes = len(own["ids"]), self.tokenizer().token_bytes()
-        both = (np.concatenate((own[name], control[name])) for name in ("ids", "span"))
-        found = answers(model, *both, sizes, self.profile.batch)
+        count = len(own["ids"])
+        both = (np.concatenate((own[name], control[name])) for name in ("ids", "span", "size"))
+        found = answers(model, *both, self.profile.batch)
         check_contamination(found[:count, :2], found[count:, :2], data="responses")
         bits, exact = summed(found[:count])
         base = read_json(self.data_folder() / BASE / "scores.json")[split]
@@ -171,22 +168,23 @@ def device() -> Any:
     return own
 
 
-def answers(model: nn.Module, ids: np.ndarray, span: np.ndarray, sizes: np.ndarray, batch: int) -> np.ndarray:
-    """float64 [N, 3] of conversations `ids` [N, T + 1] with a response at `span` [N, 2]: its nats, those of its end
-    among them; its bytes by `sizes` [V]; and whether it is what the model writes, token for token the likeliest."""
+def answers(model: nn.Module, ids: np.ndarray, span: np.ndarray, size: np.ndarray, batch: int) -> np.ndarray:
+    """float64 [N, 3] of conversations `ids` [N, T + 1] with a response at `span` [N, 2] of `size` [N] bytes: its nats,
+    those of its end among them; its bytes; and whether it is what the model writes, token for token the likeliest."""
     import torch
 
     found, where = np.empty((len(ids), 3)), next(model.parameters()).device
     model.eval()
     for start in range(0, len(ids), batch):
         here = slice(start, start + batch)
-        rows, places = ids[here].astype(np.int64), np.arange(1, ids.shape[1])
+        rows = ids[here, : span[here, 1].max()].astype(np.int64)  # behind the longest there is nothing to score
+        places = np.arange(1, rows.shape[1])
         counted = (places >= span[here, :1]) & (places < span[here, 1:])
         with torch.inference_mode():
             logits = model(torch.from_numpy(rows[:, :-1]).to(where)).float().cpu().numpy()
         exact = ((logits.argmax(-1) == rows[:, 1:]) | ~counted).all(1)
         nats = (cross_entropy(logits, rows[:, 1:]) * counted).sum(1)
-        found[here] = np.stack((nats, (sizes[rows[:, 1:]] * counted).sum(1), exact), 1)
+        found[here] = np.stack((nats, size[here], exact), 1)
     return found
 
 

@@ -4,7 +4,8 @@
     python train.py --resume   by hand: goes on from the last checkpoint of a run that was killed
 
 What `finish` takes are the tensors of the base model, changed as you like: names and shapes must stay, since the grader
-puts them into a base of its own (`harness/lm.py`, unless it is a kept one of pretrain) and runs nothing of this file.
+puts them into a base of its own (`harness/lm.py`, unless it is a kept one of pretrain, or of the hub) and runs nothing
+of this file.
 
 B conversations, T tokens of the longest in a batch, V vocabulary, R rank.
 """
@@ -35,7 +36,10 @@ from torch import Tensor, nn
 
 RANK = {"full": 16, "small": 8, "tiny": 8}[PROFILE]  # [1, 128] pow2
 SCALE = 2.0  # [0.5, 16] log
-PARTS = ("qkv", "out", "up", "down", "head")  # which matrices of the base have a change beside them
+PARTS = (  # which matrices of the base have a change beside them; the rows below are of models of the hub
+    "qkv", "out", "up", "down", "head",
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head",
+)  # fmt: skip
 BATCH = {"full": 32, "small": 32, "tiny": 16}[PROFILE]  # [4, 128] pow2
 LEARNING_RATE = 0.002  # [0.0002, 0.05] log
 BETA1 = 0.9  # [0.8, 0.95]
@@ -56,19 +60,21 @@ class Lora(nn.Module):
 
     def __init__(self, own: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
-        self.weight, self.scale = own.weight, scale
+        self.weight, self.bias, self.scale = own.weight, own.bias, scale
         self.down = nn.Parameter(torch.randn(rank, own.in_features) / math.sqrt(own.in_features))  # [R, in]
         self.up = nn.Parameter(torch.zeros(own.out_features, rank))  # [out, R]; zeros, so that nothing is changed yet
 
     def forward(self, x: Tensor) -> Tensor:
-        """W x + scale * up (down x)"""
-        return F.linear(x, self.weight) + self.scale * F.linear(F.linear(x, self.down), self.up)
+        """W x + b + scale * up (down x)"""
+        return F.linear(x, self.weight, self.bias) + self.scale * F.linear(F.linear(x, self.down), self.up)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """One matrix that does the same."""
-        made = nn.Linear(self.weight.size(1), self.weight.size(0), bias=False, device=self.weight.device)
+        made = nn.Linear(self.weight.size(1), self.weight.size(0), self.bias is not None, self.weight.device)
         made.weight.copy_(self.weight + self.scale * self.up @ self.down)
+        if self.bias is not None:
+            made.bias.copy_(self.bias)
         return made
 
 
@@ -120,6 +126,8 @@ def main() -> None:
     prepare_device(own)
     model = base_model()
     learned = add_changes(model)
+    if not learned:
+        sys.exit(f"no matrix of the base has a name of PARTS: {', '.join(PARTS)}; name some of named_modules()")
     model.to(own.device)
     optimizer = torch.optim.AdamW(learned, LEARNING_RATE, (BETA1, BETA2), weight_decay=WEIGHT_DECAY)
     count = sum(p.numel() for p in learned) / 1e6

@@ -48,8 +48,8 @@ def init(
     base: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE",
-            help="With --task sft: the model.pt of a kept run of pretrain.",
+            metavar="MODEL",
+            help="With --task sft: the model.pt of a kept run of pretrain, or a model of the hub: folder or ORG/NAME.",
             show_default="a small model that set-up trains",
         ),
     ] = None,

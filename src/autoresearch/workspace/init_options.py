@@ -178,22 +178,33 @@ def _source(source: str, named: set[str]) -> str:
     path = Path(source).expanduser()
     if path.exists():
         return str(path.resolve())
-    if HUB in named and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and path.suffix not in FILES:
+    if HUB in named and _is_an_id(source):
         return source
     known = [name for name in sorted(named) if name != HUB] + ["ORG/NAME of the hub"] * (HUB in named)
     raise PreconditionError(f"there is no {path}", f"give --source {', '.join(known)}, or a path")
 
 
+def _is_an_id(name: str) -> bool:
+    """Whether a name can be one of a model of the hub: ORG/NAME."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and Path(name).suffix not in FILES
+
+
 def _base(base: str, table: dict[str, Any], task: str | None) -> str:
-    """Return the weights to begin with as the task reads them: a path made absolute, or its own word for its own."""
+    """Return the model to begin with as the task reads it: a path of weights, or of a model's folder, made absolute; an
+    id of the hub that is no path here, or the task's own word for its own, as it is."""
     if "base" not in table:
         raise UsageError(f"the task {task} begins with no model that is there already", "leave out --base")
     if base == table["base"]:
         return base
     path = Path(base).expanduser()
-    if not path.is_file():
-        raise PreconditionError(f"there are no weights at {path}", f"give --base {table['base']}, or a kept model.pt")
-    return str(path.resolve())
+    if path.is_file() or (path / "config.json").is_file():
+        return str(path.resolve())
+    if not path.exists() and _is_an_id(base):
+        return base
+    known = f"{table['base']}, a kept model.pt, or the folder or the id (ORG/NAME) of a model of the hub"
+    if path.is_dir():
+        raise PreconditionError(f"{path} has no config.json of a model", f"give --base {known}")
+    raise PreconditionError(f"there are no weights at {path}", f"give --base {known}")
 
 
 def _relative(path: str, git: Git | None) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import kept
-from harness.errors import TaskError
+from harness import hub, kept
 from harness.files import write_json
 from harness.text.tokenizer import Tokenizer
 from torch import Tensor, nn
@@ -71,20 +70,12 @@ class Hub(nn.Module):
 
 
 def from_hub(name: str) -> tuple[Hub, Any]:
-    """(model, tokenizer) by the id, or the folder, of a model. Raises TaskError."""
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError:
-        raise TaskError("a model of the hub needs transformers; install it, or use source = trained") from None
-    try:
-        # Attention written out, so that each of its products is counted on every device.
-        model = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
-        )
-        return Hub(model), AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception as error:  # for the user, every error of hub and network is the same
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-        raise TaskError(f"{name} cannot be loaded ({reason}); try again, or use source = trained") from None
+    """(model, tokenizer) by the id, or the folder, of a model. Raises TaskError.
+
+    Attention is written out, so that each of its products is counted on every device.
+    """
+    model, tokens = hub.loaded(name, attention="eager")
+    return Hub(model), tokens
 
 
 class Pretrained(nn.Module):

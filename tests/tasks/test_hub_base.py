@@ -1,0 +1,173 @@
+"""A model of the Hugging Face hub as the base of the task sft, and in the oracle of prompt: tiny ones, made here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness import hub
+from harness.errors import TaskError
+from harness.files import read_json
+from harness.task import Budget
+from task_programs import TASKS, graded_weights, learned
+
+pytestmark = pytest.mark.slow
+
+TEMPLATE = (
+    "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def saved(folder: Path, **own: Any) -> Path:
+    """A Llama of random weights whose head is its embedding, and a tokenizer of bytes and a few merges."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokens = Tokenizer(models.BPE())
+    tokens.pre_tokenizer, tokens.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=280, special_tokens=["<|start|>", "<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokens.train_from_iterator(["what is the square of that, said the clerk"] * 3, trainer)
+    made = transformers.PreTrainedTokenizerFast(tokenizer_object=tokens, eos_token="<|end|>")
+    made.chat_template = own.pop("template", TEMPLATE)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "num_key_value_heads": 1, "max_position_embeddings": 128, "vocab_size": 300}  # fmt: skip
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(**{**sizes, "tie_word_embeddings": True, "attention_bias": True, **own})
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("hub") / "llama")
+
+
+@pytest.fixture(scope="module")
+def task(sft_parts: Any, llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The task on that base and on chats whose responses follow from what is asked, prepared."""
+    chats = tmp_path_factory.mktemp("chats") / "chats.jsonl"
+    asked = [(f"what is the square of {n}", f"é{n * n % 7}, said the clerk") for n in range(900)]
+    lines = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in asked]
+    chats.write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTORESEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        sizes = dataclasses.replace(sft_parts.prepare.PROFILES["tiny"], length=64, most=60)
+        patch.setitem(sft_parts.prepare.PROFILES, "tiny", sizes)
+        patch.setattr(sft_parts.prepare, "device", lambda: torch.device("cpu"))
+        options = sft_parts.prepare.Options(source=str(chats), base=str(llama))
+        made = sft_parts.prepare.Sft(sft_parts.prepare.HERE, options, Budget("steps", 20))
+        made.prepare()
+        yield made
+
+
+def test_it_is_tuned_and_scored_by_the_bytes_of_the_responses(
+    task: Any, sft_parts: Any, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    own = transformers.LlamaForCausalLM.from_pretrained(llama, dtype=torch.float64)
+    tokens, data, nats = transformers.AutoTokenizer.from_pretrained(llama), task.arrays("search"), 0.0
+    for row, (start, stop) in zip(data["ids"], data["span"], strict=True):
+        assert tokens.decode(row[: stop - 1]).startswith("<|start|>user\nwhat is the square of ")
+        ids = torch.from_numpy(row[:stop].astype(np.int64))
+        with torch.no_grad():
+            chances = own(ids[None, :-1]).logits[0, start - 1 :].log_softmax(-1)
+        nats -= chances.gather(-1, ids[start:, None]).sum().item()
+    texts = [tokens.decode(row[start : stop - 1]) for row, (start, stop) in zip(data["ids"], data["span"], strict=True)]
+    assert all(text[0] == "é" and text.endswith("said the clerk") for text in texts)
+    expected = nats / np.log(2) / sum(len(text.encode()) for text in texts)
+    same = graded_weights(task, task.base(), tmp_path / "same", monkeypatch)
+    assert same["response_bpb"] == pytest.approx(expected, rel=1e-5) == pytest.approx(same["base_bpb"], rel=1e-5)
+    tuned = learned(task, sft_parts, "train", 40, whole=False)
+    assert graded_weights(task, tuned, tmp_path / "tuned", monkeypatch)["response_bpb"] < 0.7 * expected
+
+
+def test_changes_beside_every_matrix_are_merged_with_its_bias_and_the_head_changes_alone(
+    task: Any, sft_parts: Any
+) -> None:
+    base, model = task.base(), task.base()
+    assert len(sft_parts.train.add_changes(model)) == 2 * 8  # four of attention, three of the MLP, the head
+    for module in model.modules():
+        if isinstance(module, sft_parts.train.Lora):
+            torch.nn.init.normal_(module.up, std=0.1)
+            if module.bias is not None:
+                torch.nn.init.normal_(module.bias)
+    ids = torch.randint(300, (3, 40))
+    before = model(ids)
+    sft_parts.train.merge(model)
+    torch.testing.assert_close(model(ids), before, atol=1e-5, rtol=1e-5)
+    state, table = model.state_dict(), "model.model.embed_tokens.weight"
+    assert {name: x.shape for name, x in state.items()} == task.shapes()
+    assert torch.equal(state[table], base.state_dict()[table])
+    assert not torch.equal(state[table], state["model.lm_head.weight"])
+
+
+def test_a_model_without_a_template_has_each_message_behind_its_role(sft_parts: Any, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "plain", template=None)
+    spelled = sft_parts.bases.spelled(str(folder))
+    chat = [("user", "hi"), ("assistant", "ho"), ("user", "again"), ("assistant", "well")]
+    ids, start = spelled.ids_of(chat)
+    assert spelled.tokens.decode(ids[:start]) == "user: hi\nassistant: ho\nuser: again\nassistant: "
+    assert spelled.tokens.decode(ids[start:]) == "well<|end|>" and ids.dtype == np.int32
+
+
+def test_what_cannot_be_a_base_is_named(
+    sft_parts: Any, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases = sft_parts.bases
+    for folder in ("short", "large"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(TaskError, match="takes rows of 128 tokens, and this profile has 129"):
+        bases.copy(str(llama), tmp_path / "short", 129, 2**20)
+    with pytest.raises(TaskError, match="MiB of weights, and this profile takes 0; choose a larger profile"):
+        bases.copy(str(llama), tmp_path / "large", 64, 2**14)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    with pytest.raises(TaskError, match="broken cannot be loaded"):
+        bases.copy(str(broken), tmp_path / "short", 64, 2**20)
+    strict = saved(tmp_path / "strict", template="{{ raise_exception('users alone') }}")
+    with pytest.raises(TaskError, match=r"refuses a conversation \(users alone\); leave such out of the file"):
+        bases.spelled(str(strict)).ids_of([("user", "hi"), ("assistant", "ho")])
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(TaskError, match="needs transformers; install it"):
+        bases.spelled(str(llama))
+
+
+def test_a_base_that_changed_is_copied_anew_and_one_that_is_gone_stays(sft_parts: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    before = sft_parts.bases.fingerprint(str(folder))
+    (folder / "config.json").write_text('{"a": 1}')
+    assert before != sft_parts.bases.fingerprint(str(folder)) and len(before) == len(hashlib.sha256().hexdigest())
+    assert sft_parts.bases.fingerprint(str(tmp_path / "gone")) == sft_parts.bases.fingerprint("org/name") == ""
+
+
+def test_the_oracle_of_prompt_asks_such_a_model_as_it_asks_its_own(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(TASKS / "prompt"))
+    adopted = importlib.import_module("oracle.adopted")
+    assert adopted.make(tmp_path, str(llama))["model"] == str(llama)
+    base = adopted.load(tmp_path, read_json(tmp_path / "model.json"), torch.device("cpu"), 8, 4)
+    model, tokens = hub.loaded(str(llama))
+    string, target = base.allowed[:8], base.allowed[8:12]
+    assert not {*tokens.all_special_ids} & {*base.allowed.tolist()}
+    ids = torch.tensor([[tokens.eos_token_id, *string, *target]])
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(model(ids).logits[0, 8:-1], ids[0, 9:]).item()
+    assert base.frozen.score(string, target)[0] == pytest.approx(expected, rel=1e-5)
