@@ -15,39 +15,68 @@ from harness.errors import TaskError
 CONFIG = "config.json"
 """The file that such a model's folder has."""
 
+UNBOUND = 2**20
+"""Tokens of a row that a model takes whose file names no most."""
 
-def loaded(source: str, attention: str = "sdpa", offline: bool = False) -> tuple[nn.Module, Any]:
-    """(causal model in float32 on the CPU, tokenizer) of the id, or the folder, of a model. Raises TaskError.
 
-    `attention` is how transformers computes it: `eager` writes it out. With `offline` no network is asked.
+@contextmanager
+def transformers(source: str) -> Iterator[Any]:
+    """The library, while it does something with the model `source`; its errors become TaskErrors."""
+    try:
+        import transformers
+    except ImportError:
+        told = "a model of the hub needs transformers; install it (uv pip install 'transformers>=4.57')"
+        raise TaskError(f"{told}, or name another model") from None
+    try:
+        yield transformers
+    except TaskError:
+        raise
+    except Exception as error:  # for the user, every error of hub and network is the same
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise TaskError(f"{source} cannot be loaded ({reason}); try again, or name another model") from None
+
+
+def sizes(source: str) -> tuple[int, int]:
+    """(numbers of the weights, its head counted apart; the most tokens of a row) of a model, by its small files alone.
+    Raises TaskError."""
+    with transformers(source) as library, torch.device("meta"):
+        config = library.AutoConfig.from_pretrained(source, trust_remote_code=False)
+        model = library.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        numbers = sum(p.numel() for p in model.parameters())
+        return numbers + (_table(model).numel() if _is_tied(model) else 0), context_of(model)
+
+
+def loaded(source: str, attention: str | None = None, offline: bool = False) -> nn.Module:
+    """Causal model in float32 on the CPU of the id, or the folder, of a model. Raises TaskError.
+
+    `attention` is how transformers computes it: `eager` writes it out, None is its own choice. With `offline` no
+    network is asked.
     """
-    with _transformers(source) as library:
-        model = library.AutoModelForCausalLM.from_pretrained(
+    with transformers(source) as library:
+        model: nn.Module = library.AutoModelForCausalLM.from_pretrained(
             source, dtype=torch.float32, attn_implementation=attention, use_safetensors=True,
             trust_remote_code=False, local_files_only=offline,
         )  # fmt: skip
-    return model, tokenizer(source, offline)
+        return model.eval()
 
 
 def tokenizer(source: str, offline: bool = False) -> Any:
     """The tokenizer of such a model. Raises TaskError."""
-    with _transformers(source) as library:
+    with transformers(source) as library:
         return library.AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
 
 
-@contextmanager
-def _transformers(source: str) -> Iterator[Any]:
-    """The library, while `source` is loaded by it; its errors become TaskErrors."""
-    try:
-        import transformers
-    except ImportError:
-        told = "a model of the hub needs transformers; install it (uv pip install transformers)"
-        raise TaskError(f"{told}, or name another model") from None
-    try:
-        yield transformers
-    except Exception as error:  # for the user, every error of hub and network is the same
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-        raise TaskError(f"{source} cannot be loaded ({reason}); try again, or name another model") from None
+def context_of(model: Any) -> int:
+    """The most tokens of a row that a model of transformers takes."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or UNBOUND
+
+
+def _table(model: Any) -> Tensor:
+    return model.get_input_embeddings().weight
+
+
+def _is_tied(model: Any) -> bool:
+    return model.get_output_embeddings().weight is _table(model) or bool(model.config.tie_word_embeddings)
 
 
 class Causal(nn.Module):
@@ -55,8 +84,7 @@ class Causal(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
-        self.context: int = model.config.max_position_embeddings
+        self.model, self.context = model, context_of(model)
 
     def forward(self, ids: Tensor) -> Tensor:
         """int64 [B, T] -> logits [B, T, V]"""
@@ -64,20 +92,38 @@ class Causal(nn.Module):
 
 
 def copy(source: str, folder: Path) -> Causal:
-    """Save model and tokenizer of `source` in `folder`, and return the model. Raises TaskError.
+    """Save model and tokenizer of `source` in `folder`, and return the model as it is read again there. Raises
+    TaskError, also for one that does not come back the same, or that looks at what follows a token.
 
     A head that is one tensor with the embedding becomes one of its own, so that either can be changed by itself.
     """
-    model, tokens = loaded(source)
-    head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    if head.weight is table.weight:
-        head.weight = nn.Parameter(table.weight.detach().clone())
-    model.config.tie_word_embeddings = False
-    model.save_pretrained(folder, safe_serialization=True)
-    tokens.save_pretrained(folder)
-    return Causal(model.eval())
+    model, tokens = loaded(source), tokenizer(source)
+    with transformers(source):
+        table = _table(model)
+        rows = torch.arange(32).view(2, 16) * 7 % len(table)
+        before = _logits(model, rows)
+        head = model.get_output_embeddings()
+        if head.weight is table:
+            head.weight = nn.Parameter(table.detach().clone())
+        model.config.tie_word_embeddings = False
+        model.save_pretrained(folder)
+        tokens.save_pretrained(folder)
+        again = copied(folder)
+        if not torch.allclose(_logits(again.model, rows), before, rtol=1e-4, atol=1e-4):
+            raise TaskError(f"{source} computes something else once it was saved; name another model")
+        rows[:, -1] = (rows[:, -1] + 1) % len(table)
+        if not torch.allclose(_logits(model, rows)[:, :-1], before[:, :-1], rtol=1e-4, atol=1e-4):
+            raise TaskError(f"{source} looks at the tokens that follow, where its answer is; name another model")
+    return again
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, rows: Tensor) -> Tensor:
+    return model(input_ids=rows, use_cache=False).logits.float()
 
 
 def copied(folder: Path) -> Causal:
     """What `copy` has saved there, on the CPU. Raises TaskError."""
-    return Causal(loaded(str(folder), offline=True)[0].eval())
+    model = loaded(str(folder), offline=True)
+    with transformers(str(folder)):
+        return Causal(model)

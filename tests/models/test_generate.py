@@ -63,7 +63,8 @@ def test_subtypes_prompts_and_answers_become_chat_lines_and_some_prompts_are_hel
         assert [line["role"] for line in row["messages"]] == ["system", "user", "assistant"]
         assert row["messages"][2]["content"].endswith(row["messages"][1]["content"]) and row["generator"] == "m"
     asked = {row["messages"][1]["content"] for row in examples(desk)}
-    held_out = {row["messages"][0]["content"]: row for row in desk.rows("out/held_out.jsonl")}
+    held_out = {row["messages"][1]["content"]: row for row in desk.rows("out/held_out.jsonl")}
+    assert {row["messages"][0]["content"] for row in held_out.values()} == {"Be brief."}
     assert len(asked | {*held_out}) == 6 and {row["property"] for row in held_out.values()} == {"kind 0", "kind 1"}
     shapes = [body["response_format"]["json_schema"] for body in server.requests if "response_format" in body]
     assert len(shapes) == 3

@@ -117,7 +117,7 @@ def test_changes_beside_every_matrix_are_merged_with_its_bias_and_the_head_chang
 
 def test_a_model_without_a_template_has_each_message_behind_its_role(sft_parts: Any, tmp_path: Path) -> None:
     folder = saved(tmp_path / "plain", template=None)
-    spelled = sft_parts.bases.spelled(str(folder))
+    spelled = sft_parts.bases.spelled(str(folder), 64, 2**20)
     chat = [("user", "hi"), ("assistant", "ho"), ("user", "again"), ("assistant", "well")]
     ids, start = spelled.ids_of(chat)
     assert spelled.tokens.decode(ids[:start]) == "user: hi\nassistant: ho\nuser: again\nassistant: "
@@ -125,7 +125,7 @@ def test_a_model_without_a_template_has_each_message_behind_its_role(sft_parts: 
 
 
 def test_what_cannot_be_a_base_is_named(
-    sft_parts: Any, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sft_parts: Any, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bases = sft_parts.bases
     for folder in ("short", "large"):
@@ -140,11 +140,36 @@ def test_what_cannot_be_a_base_is_named(
     with pytest.raises(TaskError, match="broken cannot be loaded"):
         bases.copy(str(broken), tmp_path / "short", 64, 2**20)
     strict = saved(tmp_path / "strict", template="{{ raise_exception('users alone') }}")
-    with pytest.raises(TaskError, match=r"refuses a conversation \(users alone\); leave such out of the file"):
-        bases.spelled(str(strict)).ids_of([("user", "hi"), ("assistant", "ho")])
+    spelled = bases.spelled(str(strict), 64, 2**20)
+    found = [("train", [("user", "hi"), ("assistant", "ho")])]
+    assert len(sft_parts.pairs.arrays(found, spelled, 64, 9)["train"]["ids"]) == 0
+    assert "left out  1 conversations that the chat template refuses: users alone" in capsys.readouterr().out
+    with pytest.raises(TaskError, match="has 0 MiB of weights, and this profile takes 0"):
+        bases.spelled(str(llama), 64, 2**14)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(TaskError, match="needs transformers; install it"):
-        bases.spelled(str(llama))
+        bases.spelled(str(llama), 64, 2**20)
+
+
+def test_a_model_that_looks_ahead_is_none_to_begin_with(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    saved(tmp_path / "other")
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "vocab_size": 300, "max_position_embeddings": 130}  # fmt: skip
+    torch.manual_seed(0)
+    config = transformers.RobertaConfig(**sizes)
+    transformers.RobertaForCausalLM(config).save_pretrained(tmp_path / "other")
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(TaskError, match=r"looks at the tokens that follow|computes something else"):
+        hub.copy(str(tmp_path / "other"), tmp_path / "copy")
+
+
+def test_the_end_of_a_response_is_what_the_template_puts_there(sft_parts: Any, tmp_path: Path) -> None:
+    other = TEMPLATE.replace("<|end|>", "<|start|>")  # the tokenizer's own end stays <|end|>
+    spelled = sft_parts.bases.spelled(str(saved(tmp_path / "other", template=other)), 64, 2**20)
+    ids, start = spelled.ids_of([("user", "hi"), ("assistant", "ho")])
+    assert spelled.tokens.decode(ids[start:]) == "ho<|start|>"
+    assert spelled.tokens.eos_token == "<|end|>"
 
 
 def test_a_base_that_changed_is_copied_anew_and_one_that_is_gone_stays(sft_parts: Any, tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ def test_the_oracle_of_prompt_asks_such_a_model_as_it_asks_its_own(
     adopted = importlib.import_module("oracle.adopted")
     assert adopted.make(tmp_path, str(llama))["model"] == str(llama)
     base = adopted.load(tmp_path, read_json(tmp_path / "model.json"), torch.device("cpu"), 8, 4)
-    model, tokens = hub.loaded(str(llama))
+    model, tokens = hub.loaded(str(llama)), hub.tokenizer(str(llama))
     string, target = base.allowed[:8], base.allowed[8:12]
     assert not {*tokens.all_special_ids} & {*base.allowed.tolist()}
     ids = torch.tensor([[tokens.eos_token_id, *string, *target]])

@@ -83,7 +83,8 @@ def train(folder: Path, text: BaseText, p: Any, device: Any) -> None:
 
 def is_kept(source: str) -> bool:
     """Whether a base that set-up has not trained is one of pretrain, and not of the hub."""
-    return Path(source).name == "model.pt"
+    path = Path(source).expanduser()
+    return path.is_file() or path.name == "model.pt"
 
 
 def path_of(source: str) -> Path | None:
@@ -100,14 +101,17 @@ def fingerprint(source: str) -> str:
     return " ".join(digest(file) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file())
 
 
-def spelled(source: str) -> ChatIds:
-    """How conversations are spelled for a base that set-up has not trained. Raises TaskError."""
+def spelled(source: str, length: int, most: int) -> ChatIds:
+    """How conversations are spelled for a base that set-up has not trained. Raises TaskError, also as `copy` does where
+    that can be told before a model of the hub is downloaded."""
     if is_kept(source):
         from harness import kept
 
         return OwnIds(kept.tokenizer(source))
     from harness import hub
 
+    numbers, context = hub.sizes(source)
+    check_sizes(source, 4 * numbers, most, context, length)
     return HubIds(source, hub.tokenizer(source))
 
 
@@ -126,6 +130,11 @@ def copy(source: str, folder: Path, length: int, most: int) -> None:
     whole = [name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()]
     if whole:
         raise TaskError(f"{source} has {whole[0]}, which is no number that could be tuned; name another model")
+    check_sizes(source, size, most, context, length)
+
+
+def check_sizes(source: str, size: int, most: int, context: int, length: int) -> None:
+    """Raise TaskError for a base of more bytes of weights than `most`, or of rows shorter than `length`."""
     if size > most:
         told = f"{source} has {size / 2**20:.0f} MiB of weights, and this profile takes {most / 2**20:.0f}"
         raise TaskError(f"{told}; choose a larger profile, or a smaller model")

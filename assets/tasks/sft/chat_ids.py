@@ -19,8 +19,12 @@ class ChatIds(Protocol):
     """The id that ends a response, and fills up a row."""
 
     def ids_of(self, chat: Chat) -> tuple[np.ndarray, int]:
-        """(ids [n], place of the response's first one) of a conversation; the last is `end`. Raises TaskError."""
+        """(ids [n], place of the response's first one) of a conversation; the last is `end`. Raises Refused."""
         ...
+
+
+class Refused(Exception):
+    """A conversation cannot be spelled so; its words say why."""
 
 
 class OwnIds:
@@ -43,9 +47,28 @@ class HubIds:
 
     def __init__(self, source: str, tokens: Any) -> None:
         """`tokens` is a tokenizer of transformers. Raises TaskError for one without a token that ends a text."""
-        if tokens.eos_token_id is None:
+        self.tokens = tokens
+        end = self._end_of_a_turn() if tokens.chat_template else None
+        if end is None and tokens.eos_token_id is None:
             raise TaskError(f"the tokenizer of {source} has no token that ends a text; name another model")
-        self.source, self.tokens, self.end = source, tokens, int(tokens.eos_token_id)
+        self.end = int(tokens.eos_token_id if end is None else end)
+
+    def _end_of_a_turn(self) -> int | None:
+        """The special token that the template puts behind a response, which need not be the one that ends a text."""
+        said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        try:
+            whole = self.tokens.apply_chat_template(said, return_dict=False)
+        except Exception:  # told of each conversation
+            return None
+        last = self._plain("b")[-1]
+        if last not in whole:
+            return None
+        behind = whole[len(whole) - whole[::-1].index(last) :]
+        return behind[0] if behind and behind[0] in self.tokens.added_tokens_decoder else None
+
+    def _plain(self, text: str) -> list[int]:
+        ids: list[int] = self.tokens.encode(text, add_special_tokens=False)
+        return ids
 
     def ids_of(self, chat: Chat) -> tuple[np.ndarray, int]:
         asked = [{"role": role, "content": text} for role, text in chat[:-1]]
@@ -53,11 +76,10 @@ class HubIds:
             try:
                 ids = self.tokens.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
             except Exception as error:  # a template is a program of the model's makers
-                reason = " ".join(str(error).split())[:160]
-                told = f"the chat template of {self.source} refuses a conversation ({reason})"
-                raise TaskError(f"{told}; leave such out of the file, or name another model") from None
+                raise Refused(" ".join(str(error).split())[:160]) from None
         else:
             said = "".join(f"{role}: {text}\n" for role, text in chat[:-1])
             ids = self.tokens.encode(f"{said}assistant: ")
-        response = self.tokens.encode(chat[-1][1], add_special_tokens=False)
-        return np.array([*ids, *response, self.end], np.int32), len(ids)
+            while ids and ids[-1] == self.tokens.eos_token_id:  # which some put behind each text
+                ids.pop()
+        return np.array([*ids, *self._plain(chat[-1][1]), self.end], np.int32), len(ids)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from chat_ids import Chat, ChatIds
+from chat_ids import Chat, ChatIds, Refused
 from harness.errors import TaskError
 from harness.text.documents import SPLITS, held_out_of_python, python_files, split_of
 
@@ -101,14 +101,21 @@ def arrays(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Of each split `ids` [N, length + 1], filled up with the id that ends a response, and `span` int64 [N, 2], where
     the response begins and ends; of a held-out one also `size` int64 [N], the bytes of its text. Left out: what is
-    longer, what came before, and of a held-out split all beyond `most`."""
+    longer, what came before, what cannot be spelled, and of a held-out split all beyond `most`."""
     rows: dict[str, dict[bytes, tuple[np.ndarray, int, int]]] = {split: {} for split in SPLITS}
     kind = np.dtype(np.uint16)
+    refused = []
     for split, chat in found:
-        ids, start = spelled.ids_of(chat)
+        try:
+            ids, start = spelled.ids_of(chat)
+        except Refused as why:
+            refused.append(str(why))
+            continue
         kind = ids.dtype
         if len(ids) <= length + 1 and (split == "train" or len(rows[split]) < most):
             rows[split].setdefault(ids.tobytes(), (ids, start, len(chat[-1][1].encode())))
+    if refused:
+        print(f"left out  {len(refused)} conversations that the chat template refuses: {refused[0]}", flush=True)
     learned = {*rows["train"]}
     made = {}
     for split, own in rows.items():

@@ -41,6 +41,9 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = ("bases.py", "chat_ids.py", "pairs.py")
 """What decides a score beside this file."""
 
+MOST_LOGITS = 2**28
+"""Numbers of a model's logits that scoring holds at once; a vocabulary of the hub has a hundred thousand tokens."""
+
 BASE = "base"
 """The folder of the data that a run may read: weights and tokenizer of the base."""
 
@@ -113,7 +116,8 @@ class Sft(BaseTask):
         p, source = self.profile, self.options.source
         found = library() if source == "python" else chats(Path(source).expanduser())
         trained = self.options.base == bases.TRAINED
-        spelled = OwnIds(self.text.tokenizer()) if trained else bases.spelled(self.options.base)
+        limits = (p.length, p.allowances.weights_bytes)
+        spelled = OwnIds(self.text.tokenizer()) if trained else bases.spelled(self.options.base, *limits)
         made = arrays(found, spelled, p.length, p.most)
         for split, own in made.items():
             if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
@@ -175,16 +179,21 @@ def answers(model: nn.Module, ids: np.ndarray, span: np.ndarray, size: np.ndarra
 
     found, where = np.empty((len(ids), 3)), next(model.parameters()).device
     model.eval()
-    for start in range(0, len(ids), batch):
-        here = slice(start, start + batch)
+    start, count = 0, 1  # the first row alone, which tells how large the vocabulary is
+    while start < len(ids):
+        here = slice(start, start + count)
         rows = ids[here, : span[here, 1].max()].astype(np.int64)  # behind the longest there is nothing to score
         places = np.arange(1, rows.shape[1])
         counted = (places >= span[here, :1]) & (places < span[here, 1:])
         with torch.inference_mode():
-            logits = model(torch.from_numpy(rows[:, :-1]).to(where)).float().cpu().numpy()
-        exact = ((logits.argmax(-1) == rows[:, 1:]) | ~counted).all(1)
-        nats = (cross_entropy(logits, rows[:, 1:]) * counted).sum(1)
-        found[here] = np.stack((nats, size[here], exact), 1)
+            whole = model(torch.from_numpy(rows[:, :-1]).to(where))
+            logits = whole[torch.from_numpy(counted).to(where)].float()  # [n, V]
+            likeliest = logits.argmax(-1).cpu().numpy()
+        targets, row = rows[:, 1:][counted], np.nonzero(counted)[0]
+        nats = cross_entropy(logits if where.type == "cuda" else logits.cpu().numpy(), targets)
+        right = np.bincount(row, likeliest == targets, len(rows)) == counted.sum(1)
+        found[here] = np.stack((np.bincount(row, nats, len(rows)), size[here], right), 1)
+        start, count = start + count, max(1, min(batch, MOST_LOGITS // (ids.shape[1] * whole.size(-1))))
     return found
 
 

@@ -36,10 +36,7 @@ from torch import Tensor, nn
 
 RANK = {"full": 16, "small": 8, "tiny": 8}[PROFILE]  # [1, 128] pow2
 SCALE = 2.0  # [0.5, 16] log
-PARTS = (  # which matrices of the base have a change beside them; the rows below are of models of the hub
-    "qkv", "out", "up", "down", "head",
-    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head",
-)  # fmt: skip
+PARTS: tuple[str, ...] = ()  # matrices that have a change beside them, such as "qkv", "head"; all where none is named
 BATCH = {"full": 32, "small": 32, "tiny": 16}[PROFILE]  # [4, 128] pow2
 LEARNING_RATE = 0.002  # [0.0002, 0.05] log
 BETA1 = 0.9  # [0.8, 0.95]
@@ -79,7 +76,7 @@ class Lora(nn.Module):
 
 
 def add_changes(model: nn.Module) -> list[nn.Parameter]:
-    """Freeze the model, put changes beside its matrices called PARTS, and return what is learned."""
+    """Freeze the model, put changes beside its matrices (PARTS), and return what is learned."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     replace(model, nn.Linear, lambda own: Lora(own, RANK, SCALE))
@@ -92,10 +89,10 @@ def merge(model: nn.Module) -> None:
 
 
 def replace(model: nn.Module, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> None:
-    """Put what `make` gives in the place of each module of a `kind` that is called one of PARTS."""
+    """Put what `make` gives in the place of each module of a `kind` that is one of PARTS."""
     for module in list(model.modules()):
         for name, own in list(module.named_children()):
-            if name in PARTS and isinstance(own, kind):
+            if isinstance(own, kind) and (not PARTS or name in PARTS):
                 setattr(module, name, make(own))
 
 
@@ -127,11 +124,12 @@ def main() -> None:
     model = base_model()
     learned = add_changes(model)
     if not learned:
-        sys.exit(f"no matrix of the base has a name of PARTS: {', '.join(PARTS)}; name some of named_modules()")
+        sys.exit("no matrix of the base is one of PARTS; name some of its named_modules()")
     model.to(own.device)
     optimizer = torch.optim.AdamW(learned, LEARNING_RATE, (BETA1, BETA2), weight_decay=WEIGHT_DECAY)
     count = sum(p.numel() for p in learned) / 1e6
-    print(f"model     rank {RANK}, {count:.3f} M parameters learned, on {own.device.type}", flush=True)
+    told = f"rank {RANK} beside {len(learned) // 2} matrices, {count:.3f} M parameters learned"
+    print(f"model     {told}, on {own.device.type}", flush=True)
     checkpoints = Checkpoints(HERE, model, optimizer)
     first, mean = checkpoints.resume(0, math.nan)
     begun = said = time.monotonic()

@@ -43,7 +43,7 @@ def baseline(
 ) -> None:
     """Measure the starting point and its noise.
 
-    The commit at the tip becomes experiment 1, run several times.
+    The commit at the tip becomes the first experiment, run several times.
     Called again with more seeds it measures the missing ones.
     With --workers local:N they are measured N at once: on N GPUs, or on the cores of a CPU, which are shared out.
 

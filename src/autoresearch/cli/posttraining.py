@@ -195,13 +195,13 @@ def judge(
     files = {name: here() / path for name, path in (("prompts", params.prompts), ("labels", params.labels)) if path}
     asked = read_rows(files["prompts"], Prompt)
     labelled = read_rows(files["labels"], Labelled) if params.labels else []
+    hashes = {name: sha256_of(path.read_bytes()) for name, path in files.items()}  # now: they may change meanwhile
     work.check_apart(params, asked)
     with _working("judge", folder, params) as (models, calls, tick):
         compared = work.Comparison(here() / folder, params, models, calls, tick).run(asked, labelled)
-    hashes = {name: sha256_of(path.read_bytes()) for name, path in files.items()}
-    view = {"params": params.model_dump(mode="json"), "version": __version__, "sha256": hashes,
-            **judged.compared_view(compared), **judged.calls_view(calls)}  # fmt: skip
-    write_atomic(here() / folder / work.REPORT, _pretty(view))
+        view = {"params": params.model_dump(mode="json"), "version": __version__, "sha256": hashes,
+                **judged.compared_view(compared), **judged.calls_view(calls)}  # fmt: skip
+        write_atomic(here() / folder / work.REPORT, _pretty(view))
     lines = judged.compared_lines(compared) + judged.calls_lines(calls)
     emit(as_json, view, [*lines, f"wrote    {folder / work.REPORT}, {folder / work.JUDGMENTS}"])
 

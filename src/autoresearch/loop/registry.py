@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.loop.agents.base import Agent
+from autoresearch.system.named_class import class_at
 
 AGENTS = {
     "sampler": "autoresearch.loop.agents.sampler:Sampler",
@@ -39,14 +39,11 @@ def agent_of(name: str) -> Agent:
     short, _, argument = name.partition(":")
     path = AGENTS.get(short, name)
     arguments: Sequence[str] = (argument,) if short in AGENTS and argument else ()
-    module, colon, cls = path.partition(":")
     try:
-        if not colon:
-            raise ImportError
-        kind = getattr(importlib.import_module(module), cls)
+        kind = class_at(path)
     except Exception as error:  # whatever a person's own module raises while it is imported
-        missing = isinstance(error, ImportError) and error.name == module
-        why = f" ({type(error).__name__}: {error})" if colon and not missing else ""
+        missing = isinstance(error, ImportError) and error.name == path.partition(":")[0]
+        why = "" if missing else f" ({type(error).__name__}: {error})"
         raise UsageError(
             f"there is no agent {name!r}{why}", f"choose from: {', '.join(AGENTS)}, or give module:Class"
         ) from None

@@ -65,6 +65,12 @@ class Calls:
         """Id -> key of each request that was sent and has not ended."""
         self._last = 0
         """The number in the last id."""
+        self._who: dict[str, tuple[str, object, str]] = {}
+        """Id -> address and name of the model of each request, and what that is for."""
+        self._answering: set[tuple[str, object, str]] = set()
+        """Those of requests that were answered."""
+        self.answered = 0
+        """Requests that were sent now and answered."""
         self._stopping = threading.Event()
         self._usd = 0.0
         """What the entries count together, the open ones whole; only to be compared with the cap."""
@@ -138,6 +144,7 @@ class Calls:
             raise
         except EndpointFailed as error:
             why = error.message
+            error.others_answered = self._who[id] in self._answering
             if isinstance(error, EndpointSilent):
                 usage = replace(usage, usd=None)
             raise
@@ -186,6 +193,7 @@ class Calls:
             try:
                 file.append(self.path, told)
                 self._read(told)
+                self.answered += reply is not None
             finally:
                 del self._under_way[id]
                 self._changed.notify_all()
@@ -194,12 +202,14 @@ class Calls:
         """Take in one line of the file."""
         if event["type"] == "ask":
             self._last = max(self._last, int(event["id"][1:]))
+            self._who[event["id"]] = (event["address"], event["request"].get("model"), event["purpose"])
             self._put(Entry(event["id"], 0, usd=event["usd"]))
         elif event["type"] in ("answer", "failed"):
             usage, asked = Usage(**event["usage"]), self._entries.get(event["id"])
             self._put(Entry(event["id"], 0, usd=asked.usd if asked else None, settled=True, usage=usage))
             if event["type"] == "answer":
                 self._replies[event["key"]] = Reply(event["text"], event["finish"], usage)
+                self._answering.update({self._who[event["id"]]} if event["id"] in self._who else ())
         elif event["type"] == "begin":
             self.params = {name: event[name] for name in ("command", "version", "params")}
 

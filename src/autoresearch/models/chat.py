@@ -29,6 +29,9 @@ HIDDEN = "***"
 _HALF = re.compile("[\ud800-\udfff]")
 """Half a character of two, which a cut can leave: no file of UTF-8 has it, and no tokenizer takes it."""
 
+BROKEN_OFF = ("error", "abort")
+"""Reasons of servers (OpenRouter, vLLM) to end with a part of an answer."""
+
 SHORTEST_KEY = 16
 """A shorter one is no secret but a word like EMPTY, for servers that want any, and may be meant in an answer."""
 
@@ -100,11 +103,13 @@ class ChatModel:
         choice = next(iter(rows(fields(data, "choices"))), None)
         if choice is None or not isinstance(fields(choice, "message"), Mapping):
             raise EndpointSilent(f"{self.served.address} answered in another language: there is no message")
-        text = fields(choice, "message", "content")
+        text, finish = fields(choice, "message", "content"), str(fields(choice, "finish_reason") or "")
+        if isinstance(text, list):  # a list of parts, of which some are thoughts
+            text = "".join(str(part.get("text", "")) for part in rows(text) if part.get("type") == "text")
+        if finish in BROKEN_OFF:
+            raise EndpointSilent(f"{self.served.address} broke off its answer ({finish})")
         return Reply(
-            self._without_key(_HALF.sub("\ufffd", text)) if isinstance(text, str) else "",
-            str(fields(choice, "finish_reason") or ""),
-            self._usage(fields(data, "usage")),
+            self._without_key(whole(text)) if isinstance(text, str) else "", finish, self._usage(fields(data, "usage"))
         )
 
     def _create(self, request: Mapping[str, Any], left_s: float) -> object:
@@ -145,6 +150,11 @@ class ChatModel:
         details = fields(used, "prompt_tokens_details")
         cached, written = (_count(fields(details, key)) or 0 for key in ("cached_tokens", "cache_write_tokens"))
         return self.prices.priced(Usage(self.served.name, read, cached, written, wrote))
+
+
+def whole(text: str) -> str:
+    """Return a text without half of a character of two."""
+    return _HALF.sub("\ufffd", text)
 
 
 def check_installed() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoresearch.errors import PreconditionError
 from autoresearch.journal.file import lines_of
-from autoresearch.models.chat import Message, Reply
+from autoresearch.models.chat import Message, Reply, whole
 from autoresearch.system.files import write_atomic
 
 Row = TypeVar("Row", bound=BaseModel)
+Text = Annotated[str, AfterValidator(whole)]
+"""What can be sent: a file of JSON may have half of a character of two."""
 
 
 class Line(BaseModel):
@@ -23,7 +25,7 @@ class Line(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     role: Literal["system", "user", "assistant"]
-    content: str
+    content: Text
 
 
 class Prompt(BaseModel):
@@ -58,8 +60,8 @@ class Prompt(BaseModel):
 class Labelled(Prompt):
     """Two answers to a prompt, and which one a person prefers."""
 
-    a: str
-    b: str
+    a: Text
+    b: Text
     label: Literal["a", "b", "tie"]
     a_by: str = ""
     """The model that wrote it, where that is known."""

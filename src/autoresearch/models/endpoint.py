@@ -44,6 +44,10 @@ class EndpointFailed(AutoresearchError):
     """This request came to nothing: the server has an error, or did not like the request."""
 
     kind = "endpoint"
+    of_request = False
+    """Whether it is this request that the server refuses, whenever it is asked: too long, or its content."""
+    others_answered = False
+    """Whether the same model has answered another request for the same purpose."""
 
 
 class EndpointSilent(EndpointFailed):
@@ -167,7 +171,9 @@ class Endpoint:
             return EndpointGone(answer, "name a model and an address that there are")
         if status in (429, 503, 529, None):
             return EndpointResting(answer, rest_until(now, refusal.wait_s(now) or OVERLOAD_S))
-        return EndpointFailed(answer)
+        failed = EndpointFailed(answer)
+        failed.of_request = status in (400, 413, 422)
+        return failed
 
     def _wait_s(self, refusal: Refusal, attempt: int) -> float | None:
         """Return how long to wait before the same request is sent again; None when it is not."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,8 +111,11 @@ class Generator:
         self.made.subtypes = self._subtypes()
         planned = self._prompts(self.made.subtypes)
         held_out = [*self._held_out(planned)]
+        questions = [self._question(plan) for plan in held_out]
+        if questions != self._held_out_before():  # no example may have what is held out now, not for a moment
+            (self.folder / EXAMPLES).unlink(missing_ok=True)
         if held_out:
-            write_rows(self.folder / HELD_OUT, [self._question(plan) for plan in held_out])
+            write_rows(self.folder / HELD_OUT, questions)
         else:  # what an earlier run has held out is among the examples now
             (self.folder / HELD_OUT).unlink(missing_ok=True)
         self.made.prompts, self.made.held_out = len(planned), len(held_out)
@@ -173,6 +178,12 @@ class Generator:
             ours = [plan for plan in planned if plan.subtype == subtype]
             yield from ours[len(ours) - min(self.params.held_out, max(0, len(ours) - 1)) :]
 
+    def _held_out_before(self) -> list[dict[str, Any]]:
+        """Return what the file of an earlier run has."""
+        with contextlib.suppress(OSError, ValueError):
+            return [json.loads(line) for line in (self.folder / HELD_OUT).read_text("utf-8").splitlines()]
+        return []
+
     def _answer(self, planned: Sequence[Planned]) -> None:
         """Write an example for each answer that is whole."""
         found: dict[int, dict[str, Any] | str] = {}
@@ -197,16 +208,23 @@ class Generator:
 
     def _example(self, plan: Planned, draw: int) -> dict[str, Any] | str:
         """Return an example, or why its answer is none."""
-        system = [{"role": "system", "content": self.params.system}] if self.params.system else []
-        said, replies = answered([*system, *plan.script], lambda messages: self._reply("example", messages, draw))
+        said, replies = answered([*self._system, *plan.script], lambda messages: self._reply("example", messages, draw))
         if any(reply.cut for reply in replies):
             return f"an answer was cut off at {self.params.max_tokens} tokens"
         if any(reply.finish == "content_filter" or not reply.text.strip() for reply in replies):
             return "an answer was empty"
         return {"messages": said, "subtype": plan.subtype, "generator": self.model.served.name}
 
+    @property
+    def _system(self) -> list[dict[str, str]]:
+        return [{"role": "system", "content": self.params.system}] if self.params.system else []
+
     def _question(self, plan: Planned) -> dict[str, Any]:
-        return {"messages": plan.script, "property": plan.subtype, "generator": self.model.served.name}
+        return {
+            "messages": [*self._system, *plan.script],
+            "property": plan.subtype,
+            "generator": self.model.served.name,
+        }
 
     def _shaped(self, purpose: str, asked: Sequence[tuple[str, type[S], int]]) -> list[S | None]:
         """Return what is asked for in the shape that is wanted; None for an answer that has another."""

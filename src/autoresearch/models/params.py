@@ -34,7 +34,7 @@ class Params(BaseModel):
     only knows JSON, `none` where it knows neither; the last two say the schema in words."""
     concurrency: Annotated[int, Field(ge=1, le=512)] = 8
     """Requests that are under way at the same time, at most."""
-    limit_s: Annotated[float, Field(gt=0)] = 300
+    limit_s: Annotated[float, Field(gt=0, le=86400)] = 300
     """How long one request may take, with its repetitions after refusals."""
     max_usd: Annotated[float, Field(ge=0)] | None = None
     """What all calls of this folder may cost together, in US dollars."""

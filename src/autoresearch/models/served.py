@@ -47,6 +47,10 @@ class Served(BaseModel):
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("an address begins with http:// or https://")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("the port of an address is a number up to 65535") from None
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("an address has no password, ? or # in it: it is saved; keys belong into variables")
         return address.rstrip("/")

@@ -25,31 +25,31 @@ def together(
 ) -> list[T | EndpointFailed]:
     """Return what each job returned, or why it came to nothing, in their order; at most `workers` at the same time.
 
-    A server that rests or is gone, dollars that are spent, `GIVE_UP` jobs in a row that failed, and every other error
-    end the work: nothing more is sent, what is under way is waited for, and the first such error is raised. What is
+    A server that rests or is gone, dollars that are spent, `GIVE_UP` jobs that failed since a call was last answered,
+    and every other error end the work: nothing more is sent, what is under way is waited for, and the first such error
+    is raised. A request that its server refuses for what it asks does not count where that has answered others. What is
     under way at an interrupt is not waited for. `tick` is told how many jobs have ended.
     """
     ended: list[BaseException] = []
-    in_a_row = 0
+    in_a_row, answered = 0, calls.answered
     counting = threading.Lock()
 
     def guarded(job: Callable[[], T]) -> T:
-        nonlocal in_a_row
+        nonlocal in_a_row, answered
         try:
-            result = job()
+            return job()
         except Stopped:
             raise
         except BaseException as error:
             with counting:  # here, and not where the results are gathered: the next job would be sent meanwhile
-                in_a_row += 1
+                if calls.answered > answered:  # what a file of earlier calls answers says nothing of the server
+                    in_a_row, answered = 0, calls.answered
+                in_a_row += not (isinstance(error, EndpointFailed) and error.of_request and error.others_answered)
                 end = _end(error, in_a_row)
                 if end is not None:
                     ended.append(end)
                     calls.stop()
             raise
-        with counting:
-            in_a_row = 0
-        return result
 
     pool = ThreadPoolExecutor(workers)
     futures = [pool.submit(guarded, job) for job in jobs]

@@ -341,7 +341,7 @@ def verdict_sections(session: Session, view: View) -> dict[str, list[str]]:
     outcome = f" ({view['outcome']})" if view["outcome"] not in ("ok", view["status"]) else ""
     lines = [f"experiment {view['experiment']}: {view['status'].upper()}{outcome}  {one_line(view['reason'], 400)}"]
     if view["metric"] is not None:
-        seeds = f" (mean of {len(view['runs'])} runs)" if view["status"] == "keep" and len(view["runs"]) > 1 else ""
+        seeds = f" (mean of {view['run_count']} runs)" if view["status"] == "keep" and view["run_count"] > 1 else ""
         lines.append(f"{session.metric.name}  {number(session, view['value'])}{unit}{seeds}, "
                      f"{gain_words(session, view['gain'], view['gain_error'])} over the baseline")  # fmt: skip
     is_baseline = view["experiment"] == (session.baseline and session.baseline.number)

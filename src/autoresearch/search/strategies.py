@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import random
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, family_of
 from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_misses, ranked, yields
 from autoresearch.search.ideas import Idea
+from autoresearch.system.named_class import class_at
 
 STRATEGIES = {
     "balanced": "autoresearch.search.strategies:Balanced",
@@ -103,11 +103,8 @@ def propose(session: Session, name: str, families: Families = GENERIC) -> Propos
 def load(name: str, families: Families = GENERIC) -> Strategy:
     """Return the strategy of a name of `STRATEGIES`, or at a path "module:Class"; raise as `propose` does."""
     path = STRATEGIES.get(name, name)
-    module, colon, cls = path.partition(":")
     try:
-        if not colon:
-            raise ImportError
-        kind = getattr(importlib.import_module(module), cls)
+        kind = class_at(path)
         strategy: Strategy = kind(families) if "families" in inspect.signature(kind).parameters else kind()
         if not callable(getattr(strategy, "propose", None)):
             raise TypeError

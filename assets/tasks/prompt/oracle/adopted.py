@@ -58,7 +58,7 @@ class Hub(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.context = model.config.max_position_embeddings
+        self.context = hub.context_of(model)
 
     @property
     def table(self) -> Tensor:
@@ -74,8 +74,9 @@ def from_hub(name: str) -> tuple[Hub, Any]:
 
     Attention is written out, so that each of its products is counted on every device.
     """
-    model, tokens = hub.loaded(name, attention="eager")
-    return Hub(model), tokens
+    model = hub.loaded(name, attention="eager")
+    with hub.transformers(name):
+        return Hub(model), hub.tokenizer(name)
 
 
 class Pretrained(nn.Module):

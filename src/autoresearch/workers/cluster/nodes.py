@@ -56,7 +56,7 @@ class Node:
 
     def refusal(self, python: str | None, data: str | None) -> AutoresearchError | None:
         """Return why no run can be made here, where `python` and `data` are those of the engine's machine, or None."""
-        there, same = f"on {self.name}", f"install the same there: pip install autoresearch=={__version__}"
+        there, same = f"on {self.name}", f"install the same there: the wheel of autoresearch=={__version__}"
         if "No module named" in self.lost:
             return PreconditionError(f"{there} autoresearch is not installed where Ray is", same)
         if self.lost:

@@ -1,0 +1,22 @@
+"""A class by its dotted path, of this package or of a person's own module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def class_at(path: str) -> Any:
+    """Return what is at "module:Class". A module is looked for in the current folder, too, after all other places.
+
+    Raises ImportError for a path without a colon, and whatever importing that module raises.
+    """
+    module, colon, name = path.partition(":")
+    if not colon:
+        raise ImportError(f"{path} is no module:Class", name=path)
+    here = str(Path.cwd())
+    if here not in sys.path:  # the program of an installed command does not look there
+        sys.path.append(here)
+    return getattr(importlib.import_module(module), name)

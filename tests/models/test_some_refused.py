@@ -1,0 +1,81 @@
+"""Requests that a server refuses whatever is tried, answers that it breaks off, and words that none can take."""
+
+from __future__ import annotations
+
+import pytest
+from chat_server import Body, Desk, by_mark, by_model, completion, judging, last, refused, wanted, writer
+from json_server import Said
+
+NAMED = ("generate", "out", "--about", "units", "--model", "m")
+SMALL = (*NAMED, "--subtype", "a", "--concurrency", "1", "--prompts", "12")
+
+
+def numbered(body: Body) -> int:
+    """Return the number of the question in a request for an example; -1 for a list of prompts."""
+    return -1 if wanted(body) else int(last(body).rpartition(" ")[2])
+
+
+def test_a_request_that_is_refused_for_what_it_asks_ends_nothing_where_others_were_answered(desk: Desk) -> None:
+    def strict(body: Body) -> Said:
+        return refused(400, "too long") if 2 <= numbered(body) < 9 else writer(body)
+
+    with desk.asking(strict) as server:
+        for sent in (13, 7):  # seven in a row are refused, each time
+            before = len(server.requests)
+            view = desk.call(*SMALL, "--json").json
+            assert view["examples"] == 5 and not view["complete"] and len(server.requests) - before == sent
+
+
+def test_a_server_that_refuses_everything_ends_the_work_whatever_the_file_has(desk: Desk) -> None:
+    answered = {-1, 1, 4, 7, 10}
+    with desk.asking(lambda body: writer(body) if numbered(body) in answered else refused(418, "no")) as server:
+        desk.call(*SMALL)
+        assert len(desk.rows("out/examples.jsonl")) == 4
+        answered.clear()
+        before = len(server.requests)
+        done = desk.call(*SMALL)
+        assert done.code == 1 and "5 calls in a row came to nothing" in done.err
+        assert len(server.requests) - before == 5
+
+
+def test_an_answer_that_was_broken_off_is_none_and_one_of_parts_is_put_together(desk: Desk) -> None:
+    parts = [{"type": "thinking"}, {"type": "text", "text": "a whole "}, {"type": "text", "text": "one"}]
+
+    def play(body: Body) -> Said:
+        if numbered(body) < 1:
+            return writer(body) if wanted(body) else completion("half of", finish="error")
+        return Said({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]})
+
+    with desk.asking(play):
+        view = desk.call(*SMALL[:-1], "2", "--json").json
+    assert [row["messages"][1]["content"] for row in desk.rows("out/examples.jsonl")] == ["a whole one"]
+    [why] = view["left_out"]
+    assert "broke off its answer (error)" in why
+
+
+def test_no_example_has_what_is_held_out_also_after_a_run_that_made_none(desk: Desk) -> None:
+    cut = set[str]()
+    with desk.asking(lambda body: completion("cut", finish="length") if last(body) in cut else writer(body)):
+        desk.call(*SMALL)
+        rows = desk.rows("out/examples.jsonl")
+        cut |= {row["messages"][0]["content"] for row in rows}
+        (desk.folder / "out" / "calls.jsonl").unlink()
+        done = desk.call("generate", "out", "--held-out", "2")
+    held_out = {row["messages"][0]["content"] for row in desk.rows("out/held_out.jsonl")}
+    assert done.code == 1 and len(held_out) == 2 and held_out < cut
+    assert not (desk.folder / "out" / "examples.jsonl").exists()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:80OO/v1", "http://127.0.0.1:99999/v1"])
+def test_a_port_that_is_none_is_named_before_anything_is_saved(desk: Desk, address: str) -> None:
+    done = desk.call(*NAMED[:4], "--model", f"m@{address}")
+    assert done.code == 2 and "the port of an address is a number" in done.err, done
+    assert not (desk.folder / "out").exists()
+
+
+def test_half_a_character_of_a_file_is_sent_as_one_that_can_be(desk: Desk) -> None:
+    (desk.folder / "p.jsonl").write_text('{"prompt": "hi \\ud83d"}\n')
+    with desk.asking(by_model(b=writer, t=writer, j=judging(by_mark("to")))) as server:
+        done = desk.call("judge", "v", "--prompts", "p.jsonl", "--base", "b", "--tuned", "t", "--judge", "j")
+    assert done.code == 0, done.err
+    assert server.requests[0]["messages"][0]["content"] == "hi \ufffd"
