@@ -63,7 +63,7 @@ def chosen(marked: Iterable[tuple[str, str, float]]) -> set[str]:
 def part_of(item: pytest.Item, whole: bool) -> tuple[str, float] | None:
     """Return the group that a test is drawn from, and the part of it; None for a test that is always run.
 
-    `whole` says that the whole suite is run: no file or folder was named.
+    `whole` says that the whole suite is run: no file, folder or kind of tests was named.
     """
     if mark := item.get_closest_marker("sampled"):
         part, group = (*mark.args, item.location[0])[:2]
@@ -75,7 +75,8 @@ def part_of(item: pytest.Item, whole: bool) -> tuple[str, float] | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests of which a part is drawn, and that are not in it."""
-    whole = [Path(config.rootpath, name) for name in config.args] == [
+    named = config.option.keyword or config.option.markexpr or getattr(config.option, "lf", False)
+    whole = not named and [Path(config.rootpath, name) for name in config.args] == [
         Path(config.rootpath, name) for name in config.getini("testpaths")
     ]
     marked = {

@@ -134,7 +134,7 @@ def test_quick():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "options", "ran"),
-    [("", [], 13), ("", ["tests/a"], 21), ("1", [], 21), ("", ["-m", "not slow"], 1)],
+    [("", [], 13), ("", ["tests/a"], 21), ("1", [], 21), ("", ["-m", "not slow"], 1), ("", ["-k", "slow"], 20)],
 )
 def test_of_slow_tests_a_run_of_all_draws_three_of_five_and_a_named_folder_has_all(
     tmp_path: Path, every: str, options: list[str], ran: int

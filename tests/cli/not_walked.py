@@ -96,7 +96,7 @@ NOT_WALKED = {
     "models/conversation.py read_rows: {} cannot be read: {}": JUDGED,
     "models/conversation.py read_rows: {} is empty": JUDGED,
     "models/generate.py _subtypes: name them yourself with --subtype, or ask anew: --seed 1": ASKED,
-    "models/generate.py run: no example was made: {}": ASKED,
+    "models/generate.py _nothing: no example was made: {}": ASKED,
     "models/judge.py check_apart: base and tuned are the same model at one address": JUDGED,
     "models/judge.py check_apart: the judge {} is {}, and models prefer what they have written": JUDGED,
     "models/judge.py run: ask in another way: --judge or --format": JUDGED,

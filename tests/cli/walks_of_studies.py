@@ -36,7 +36,7 @@ IDEAS: dict[str, tuple[Words, Words]] = {
 """Place -> what is refused of `ideas`, and what is asked for after a look at the list."""
 
 
-@walk("search/strategies.py load: there is no strategy {}")
+@walk("search/strategies.py load: there is no strategy {}{}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("next", "--strategy", "nope"), lambda: ("next",))
 

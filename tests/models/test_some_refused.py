@@ -38,6 +38,38 @@ def test_a_server_that_refuses_everything_ends_the_work_whatever_the_file_has(de
         assert len(server.requests) - before == 5
 
 
+def test_conversations_whose_second_turn_is_refused_end_the_work(desk: Desk) -> None:
+    def first_turns(body: Body) -> Said:
+        return writer(body) if wanted(body) or len(body["messages"]) == 1 else refused(400, "no assistant here")
+
+    with desk.asking(first_turns) as server:
+        done = desk.call(*SMALL, "--turns", "2")
+        assert done.code == 1 and "5 calls in a row came to nothing" in done.err
+        assert len(server.requests) == 1 + 2 * 5
+
+
+def test_what_was_answered_in_another_form_says_nothing_of_requests_in_this_one(desk: Desk) -> None:
+    def small(body: Body) -> Said:
+        return writer(body) if wanted(body) or body["max_tokens"] < 5000 else refused(400, "too many tokens")
+
+    with desk.asking(small) as server:
+        desk.call(*SMALL)
+        before = len(server.requests)
+        done = desk.call("generate", "out", "--max-tokens", "5000")
+        assert done.code == 1 and "5 calls in a row came to nothing" in done.err
+        assert len(server.requests) - before == 1 + 5
+
+
+def test_a_run_that_gets_no_list_leaves_the_files_of_an_earlier_one(desk: Desk) -> None:
+    with desk.asking(lambda body: refused(400, "no") if body["max_tokens"] == 5000 else writer(body)):
+        desk.call(*SMALL, "--held-out", "2")
+        names = ("out/examples.jsonl", "out/held_out.jsonl")
+        before = [desk.rows(name) for name in names]
+        done = desk.call("generate", "out", "--max-tokens", "5000")
+        assert done.code == 1 and "no example was made" in done.err
+        assert [desk.rows(name) for name in names] == before
+
+
 def test_an_answer_that_was_broken_off_is_none_and_one_of_parts_is_put_together(desk: Desk) -> None:
     parts = [{"type": "thinking"}, {"type": "text", "text": "a whole "}, {"type": "text", "text": "one"}]
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TRAINED = "trained"
 """The base that set-up trains."""
 
+AROUND = 1024
+"""Bytes that a file of torch may have around a tensor."""
+
 HELP = "trained (by set-up), the model.pt of a kept run of pretrain, or a model of the hub: its id or its folder"
 
 
@@ -88,9 +91,10 @@ def is_kept(source: str) -> bool:
 
 
 def path_of(source: str) -> Path | None:
-    """Where such a base lies on this machine; None for an id of the hub."""
+    """Where such a base lies on this machine; None for an id of the hub, as which any other relative path is taken: it
+    would be another one in the folder of a run."""
     path = Path(source).expanduser()
-    return path.resolve() if is_kept(source) or path.exists() else None
+    return path.resolve() if is_kept(source) or path.is_absolute() else None
 
 
 def fingerprint(source: str) -> str:
@@ -126,7 +130,7 @@ def copy(source: str, folder: Path, length: int, most: int) -> None:
     else:
         own = hub.copy(source, folder)
         model, context = own, own.context
-        size = sum(4 * tensor.numel() for tensor in own.state_dict().values())
+        size = sum(4 * tensor.numel() + AROUND for tensor in own.state_dict().values())
     whole = [name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()]
     if whole:
         raise TaskError(f"{source} has {whole[0]}, which is no number that could be tuned; name another model")

@@ -65,10 +65,10 @@ class Calls:
         """Id -> key of each request that was sent and has not ended."""
         self._last = 0
         """The number in the last id."""
-        self._who: dict[str, tuple[str, object, str]] = {}
-        """Id -> address and name of the model of each request, and what that is for."""
-        self._answering: set[tuple[str, object, str]] = set()
-        """Those of requests that were answered."""
+        self._alike: dict[str, str] = {}
+        """Id -> what requests have in common that differ in their words alone."""
+        self._answered_of: set[str] = set()
+        """Those of which one was answered."""
         self.answered = 0
         """Requests that were sent now and answered."""
         self._stopping = threading.Event()
@@ -144,7 +144,7 @@ class Calls:
             raise
         except EndpointFailed as error:
             why = error.message
-            error.others_answered = self._who[id] in self._answering
+            error.others_answered = self._alike[id] in self._answered_of
             if isinstance(error, EndpointSilent):
                 usage = replace(usage, usd=None)
             raise
@@ -202,14 +202,15 @@ class Calls:
         """Take in one line of the file."""
         if event["type"] == "ask":
             self._last = max(self._last, int(event["id"][1:]))
-            self._who[event["id"]] = (event["address"], event["request"].get("model"), event["purpose"])
+            self._alike[event["id"]] = _alike(event)
             self._put(Entry(event["id"], 0, usd=event["usd"]))
         elif event["type"] in ("answer", "failed"):
             usage, asked = Usage(**event["usage"]), self._entries.get(event["id"])
             self._put(Entry(event["id"], 0, usd=asked.usd if asked else None, settled=True, usage=usage))
             if event["type"] == "answer":
                 self._replies[event["key"]] = Reply(event["text"], event["finish"], usage)
-                self._answering.update({self._who[event["id"]]} if event["id"] in self._who else ())
+                if (alike := self._alike.get(event["id"])) is not None:
+                    self._answered_of.add(alike)
         elif event["type"] == "begin":
             self.params = {name: event[name] for name in ("command", "version", "params")}
 
@@ -217,6 +218,12 @@ class Calls:
         before = self._entries.get(entry.id)
         self._usd += (entry.dollars or 0.0) - ((before.dollars or 0.0) if before else 0.0)
         self._entries[entry.id] = entry
+
+
+def _alike(asked: Mapping[str, Any]) -> str:
+    """Return what an `ask` line has in common with others: server, purpose, all of the request but its words."""
+    request = {**asked["request"], "messages": len(asked["request"].get("messages", ()))}
+    return json.dumps([asked["address"], asked["purpose"], request], sort_keys=True)
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class EndpointFailed(AutoresearchError):
     of_request = False
     """Whether it is this request that the server refuses, whenever it is asked: too long, or its content."""
     others_answered = False
-    """Whether the same model has answered another request for the same purpose."""
+    """Whether the same model has answered a request that differs from this one in its words alone."""
 
 
 class EndpointSilent(EndpointFailed):

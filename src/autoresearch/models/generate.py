@@ -110,6 +110,8 @@ class Generator:
         were written."""
         self.made.subtypes = self._subtypes()
         planned = self._prompts(self.made.subtypes)
+        if not planned:  # the files of an earlier run stay
+            raise self._nothing()
         held_out = [*self._held_out(planned)]
         questions = [self._question(plan) for plan in held_out]
         if questions != self._held_out_before():  # no example may have what is held out now, not for a moment
@@ -121,10 +123,13 @@ class Generator:
         self.made.prompts, self.made.held_out = len(planned), len(held_out)
         self._answer([plan for plan in planned if plan not in {*held_out}])
         if not self.made.examples:
-            why = ", ".join(self.made.left_out) or "the model wrote no prompts"
-            other = "ask in another way: --about, --model or --format"
-            raise AutoresearchError(f"no example was made: {why}", other if self.made.whole else "type the same again")
+            raise self._nothing()
         return self.made
+
+    def _nothing(self) -> AutoresearchError:
+        why = ", ".join(self.made.left_out) or "the model wrote no prompts"
+        other = "ask in another way: --about, --model or --format"
+        return AutoresearchError(f"no example was made: {why}", other if self.made.whole else "type the same again")
 
     def _subtypes(self) -> list[str]:
         if self.params.subtypes:
@@ -181,7 +186,8 @@ class Generator:
     def _held_out_before(self) -> list[dict[str, Any]]:
         """Return what the file of an earlier run has."""
         with contextlib.suppress(OSError, ValueError):
-            return [json.loads(line) for line in (self.folder / HELD_OUT).read_text("utf-8").splitlines()]
+            lines = (self.folder / HELD_OUT).read_text("utf-8").split("\n")
+            return [json.loads(line) for line in lines if line]
         return []
 
     def _answer(self, planned: Sequence[Planned]) -> None:

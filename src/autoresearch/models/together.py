@@ -37,19 +37,21 @@ def together(
     def guarded(job: Callable[[], T]) -> T:
         nonlocal in_a_row, answered
         try:
-            return job()
+            result = job()
         except Stopped:
             raise
         except BaseException as error:
             with counting:  # here, and not where the results are gathered: the next job would be sent meanwhile
-                if calls.answered > answered:  # what a file of earlier calls answers says nothing of the server
-                    in_a_row, answered = 0, calls.answered
                 in_a_row += not (isinstance(error, EndpointFailed) and error.of_request and error.others_answered)
                 end = _end(error, in_a_row)
                 if end is not None:
                     ended.append(end)
                     calls.stop()
             raise
+        with counting:
+            if calls.answered > answered:  # what a file of earlier calls answers says nothing of the server
+                in_a_row, answered = 0, calls.answered
+        return result
 
     pool = ThreadPoolExecutor(workers)
     futures = [pool.submit(guarded, job) for job in jobs]

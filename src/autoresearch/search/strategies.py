@@ -107,10 +107,14 @@ def load(name: str, families: Families = GENERIC) -> Strategy:
         kind = class_at(path)
         strategy: Strategy = kind(families) if "families" in inspect.signature(kind).parameters else kind()
         if not callable(getattr(strategy, "propose", None)):
-            raise TypeError
-    except Exception:  # whatever a person's own module raises while it is imported or made
+            raise TypeError("it has no propose")
+    except Exception as error:  # whatever a person's own module raises while it is imported or made
+        missing = isinstance(error, ImportError) and error.name == path.partition(":")[0]
+        why = "" if missing else f" ({type(error).__name__}: {error})"
         known = ", ".join(STRATEGIES)
-        raise UsageError(f"there is no strategy {name!r}", f"choose one of: {known}, or give module:Class") from None
+        raise UsageError(
+            f"there is no strategy {name!r}{why}", f"choose one of: {known}, or give module:Class"
+        ) from None
     return strategy
 
 

@@ -17,6 +17,6 @@ def class_at(path: str) -> Any:
     if not colon:
         raise ImportError(f"{path} is no module:Class", name=path)
     here = str(Path.cwd())
-    if here not in sys.path:  # the program of an installed command does not look there
-        sys.path.append(here)
+    if module.partition(".")[0] != __package__.partition(".")[0] and here not in sys.path:
+        sys.path.append(here)  # where the program of an installed command does not look by itself
     return getattr(importlib.import_module(module), name)
