@@ -33,6 +33,8 @@ class Server:
     paths: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     """The header `authorization` of each request."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """All of each request, names in lower case."""
     url: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -62,6 +64,7 @@ def serving(replies: Sequence[Said] | Answer) -> Iterator[Server]:
             server.requests.append(body)
             server.paths.append(self.path)
             server.keys.append(self.headers.get("authorization") or "")
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             too_many = Said({"error": {"message": "one too many"}}, 418)
             said = answer(body) if answer else server.replies.pop(0) if server.replies else too_many
             if said.how == "silent":

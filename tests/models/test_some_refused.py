@@ -111,3 +111,26 @@ def test_half_a_character_of_a_file_is_sent_as_one_that_can_be(desk: Desk) -> No
         done = desk.call("judge", "v", "--prompts", "p.jsonl", "--base", "b", "--tuned", "t", "--judge", "j")
     assert done.code == 0, done.err
     assert server.requests[0]["messages"][0]["content"] == "hi \ufffd"
+
+
+def test_headers_of_the_environment_go_to_its_own_server_alone(desk: Desk) -> None:
+    for name, value in (("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer mine\napi-key: secret"),
+                        ("OPENAI_ORG_ID", "org"), ("OPENAI_PROJECT_ID", "project")):  # fmt: skip
+        desk.monkeypatch.setenv(name, value)
+    with desk.asking(writer) as server:
+        desk.call(*SMALL[:-1], "1")
+        own = server.headers[-1]
+        desk.monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+        desk.call("generate", "other", *SMALL[2:4], "--model", f"m@{server.url}/v1", *SMALL[6:-1], "1")
+        other = server.headers[-1]
+    assert (own["authorization"], own["api-key"], own["openai-organization"]) == ("Bearer mine", "secret", "org")
+    assert other["authorization"] == "Bearer none"
+    assert not {"api-key", "openai-organization", "openai-project"} & {*other}
+
+
+def test_a_prompt_that_comes_twice_counts_once(desk: Desk) -> None:
+    desk.write_rows("p.jsonl", [{"prompt": f"question {n % 3}", "property": str(n)} for n in range(6)])
+    judge = judging(by_mark("to"))
+    with desk.asking(by_model(b=writer, t=writer, j=judge)):
+        done = desk.call("judge", "v", "--prompts", "p.jsonl", "--base", "b", "--tuned", "t", "--judge", "j", "--json")
+    assert done.json["all"]["prompts"] == 3 and done.json["left_out"] == {"a prompt was there already": 3}

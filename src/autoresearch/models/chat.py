@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from autoresearch.errors import PreconditionError
 from autoresearch.journal.ledger import Usage
 from autoresearch.models.endpoint import Endpoint, EndpointSilent, Patience, Refusal, fields, refusal_of, rows
 from autoresearch.models.prices import Prices
-from autoresearch.models.served import Served
+from autoresearch.models.served import ADDRESS, OPENAI, Served
 from autoresearch.system.extras import install
 
 Message = Mapping[str, str]
@@ -133,8 +134,20 @@ class ChatModel:
             max_retries=0,
             # Every request has a connection of its own: one that was kept open may be closed by the server in the very
             # moment in which it is used again, and nobody could tell whether the request was read and is paid for.
-            default_headers={"Connection": "close"},
+            default_headers={"Connection": "close", **self._headers()},
         )
+
+    def _headers(self) -> dict[str, Any]:
+        """Return the key's header, and what keeps those that the package takes from the environment for its own server,
+        OpenAI's or the one in OPENAI_BASE_URL, from every other one."""
+        import openai
+
+        own = {"Authorization": f"Bearer {self._key or 'none'}"}
+        if self.served.of_openai or self.served.address == (os.environ.get(ADDRESS) or OPENAI).rstrip("/"):
+            return own if self._key else {}
+        lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+        names = [line.partition(":")[0].strip() for line in lines if ":" in line]
+        return {**dict.fromkeys([*names, "OpenAI-Organization", "OpenAI-Project"], openai.Omit()), **own}
 
     def _refusal(self, error: Exception) -> Refusal | None:
         found = refusal(error)

@@ -121,7 +121,12 @@ class Comparison:
 
     def run(self, prompts: Sequence[Prompt], labels: Sequence[Labelled]) -> Compared:
         """Ask for what is missing, write the judgments and return the result. Raises what ends the work."""
-        pairs = self._answered(prompts)
+        different: dict[object, Prompt] = {}  # the same one twice would count as two in every interval
+        for prompt in prompts:
+            different.setdefault(prompt.messages, prompt)
+        if len(different) < len(prompts):
+            self.left_out["a prompt was there already"] += len(prompts) - len(different)
+        pairs = self._answered([*different.values()])
         both = self._judged([*pairs, *(_labelled(row) for row in labels)])
         judged, labelled = both[: len(pairs)], both[len(pairs) :]
         if not decided(judged):
