@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from chat_server import Body, Desk, by_mark, by_model, completion, judging, last, refused, wanted, writer
+from chat_server import (
+    COST,
+    PRICE,
+    Body,
+    Desk,
+    by_mark,
+    by_model,
+    completion,
+    judging,
+    last,
+    refused,
+    wanted,
+    writer,
+)
 from json_server import Said
 
 NAMED = ("generate", "out", "--about", "units", "--model", "m")
@@ -134,3 +147,12 @@ def test_a_prompt_that_comes_twice_counts_once(desk: Desk) -> None:
     with desk.asking(by_model(b=writer, t=writer, j=judge)):
         done = desk.call("judge", "v", "--prompts", "p.jsonl", "--base", "b", "--tuned", "t", "--judge", "j", "--json")
     assert done.json["all"]["prompts"] == 3 and done.json["left_out"] == {"a prompt was there already": 3}
+
+
+def test_calls_without_a_known_price_count_by_the_one_that_is_given_later(desk: Desk) -> None:
+    with desk.asking(writer):
+        first = desk.call(*SMALL, "--json").json
+        again = desk.call("generate", "out", "--price", f"m={PRICE}", "--json").json
+        capped = desk.call("generate", "out", "--examples", "2", "--max-usd", str(14 * COST))
+    assert first["cost"]["usd"] == 0 and again["cost"]["usd"] == pytest.approx(13 * COST)
+    assert capped.code == 6 and "of" in capped.err and len(desk.lines("ask")) < 13 + 12

@@ -235,6 +235,7 @@ def _working(command: str, folder: Path, params: Params) -> Iterator[tuple[dict[
     with only_one(place), Display() as display:
         params.save(place / f"{command}.yaml")
         calls = Calls(place, wall_clock, params.max_usd)
+        calls.price({served.name: params.prices_of(served) for served in params.models().values()})
         calls.begin(command, __version__, params.model_dump(mode="json"))
         models: dict[str, Model] = {
             name: ChatModel(served, keys[name], params.prices_of(served), Patience(sleep=calls.rest))

@@ -24,6 +24,7 @@ from autoresearch.journal import file
 from autoresearch.journal.ledger import Cost, Entry, Usage, total
 from autoresearch.models.chat import Model, Reply
 from autoresearch.models.endpoint import EndpointFailed, EndpointSilent
+from autoresearch.models.prices import Prices
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import Held, held_by_us
 
@@ -85,6 +86,13 @@ class Calls:
                 raise _damaged(self.path, number) from None
         self._of_before = set(self._replies)
         """Keys that were answered by an earlier run, and not asked for in this one yet."""
+
+    def price(self, prices: Mapping[str, Prices]) -> None:
+        """Count earlier calls that told their tokens, and whose price nobody knew, by these prices of models."""
+        for entry in [*self._entries.values()]:
+            used = entry.usage
+            if entry.settled and used.usd is None and used.input + used.output and used.model in prices:
+                self._put(replace(entry, usage=prices[used.model].priced(used)))
 
     def begin(self, command: str, version: str, params: Mapping[str, Any]) -> None:
         """Write down that the command runs with these parameters, unless the last run had the same."""
