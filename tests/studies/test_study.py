@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 from lab import Lab, Maker
@@ -200,6 +201,30 @@ def test_a_machine_failure_pauses_confirm_and_the_same_command_goes_on(make_lab:
     view = lab.call("confirm", "--seeds", "2", "--json").json
     assert view["seeds"][1] == second and view["locked_uses"] == 2
     assert len(lab.events("study_run")) == before + 4, "what was complete is not run again"
+
+
+def test_a_run_of_confirm_that_a_loaded_machine_made_late_is_made_again_and_costs_no_read(
+    make_lab: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTORESEARCH_SANDBOX", "off")  # the evaluator counts beside the workspace
+    late = """left=$(cat "LATE" 2> /dev/null || echo 0)
+if [ "$AUTORESEARCH_SPLIT" = locked ] && [ $left -gt 0 ]; then
+  echo $((left - 1)) > "LATE"
+  echo '{"outcome": "over_budget", "reason": "2.2 s late"}' > "$AUTORESEARCH_RESULT"
+  exit
+fi
+"""
+    lab = make_lab(run={"command": TRAIN, "evaluate": late.replace("LATE", str(tmp_path / "late")) + SPREAD})
+    improve(lab, 9000)
+    (tmp_path / "late").write_text("2\n")
+    done = lab.call("confirm", "--seeds", "2", "--json")
+    assert done.code == 0 and done.json["locked_uses"] == 1
+    told = [remark.partition(" took")[2] for remark in done.json["disturbed"]]
+    assert told == [" longer than it may (2.2 s late)"] * 2
+    (tmp_path / "late").write_text("3\n")
+    cut = lab.call("confirm", "--seeds", "3", "--json")
+    assert cut.json["error"]["kind"] == "machine" and "autoresearch confirm --seeds 3" in cut.err
+    assert lab.events("study_end")[-1]["outcome"] == "interrupted"
 
 
 def test_what_resume_prints_of_a_killed_study_goes_on_with_its_seeds(lab: Lab) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.system.files import Held, held_by_us, remove_tree, write_atomic
+from autoresearch.system.files import Held, held_by_us, is_folder, is_there, remove_tree, write_atomic
 
 
 def test_a_reader_sees_the_old_content_or_the_new_and_never_a_part(tmp_path: Path) -> None:
@@ -43,6 +43,22 @@ def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:
     remove_tree(tmp_path / "a")
     assert not (tmp_path / "a").exists()
     remove_tree(tmp_path / "a")
+
+
+def test_a_folder_that_is_nested_deeper_than_python_goes_is_removed(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        before, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(before)
+    os.close(here)
+    remove_tree(tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_name_that_is_too_long_is_not_there(tmp_path: Path) -> None:
+    assert not is_there(tmp_path / ("x" * 300)) and not is_folder(tmp_path / ("x" * 300))
+    assert is_there(tmp_path) and is_folder(tmp_path)
 
 
 def test_a_lock_file_has_one_holder_and_stays(tmp_path: Path) -> None:

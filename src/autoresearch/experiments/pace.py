@@ -25,6 +25,8 @@ def run_seconds(session: Session) -> float | None:
         own = len(e.runs_for("screening", "verdict"))
         if e.started is None or e.finished is None or not own or not (own == 1 or e.parent is None):
             continue
+        if e.outcome == "killed":  # its end is when it was found, which may be hours later
+            continue
         lasted.append((e.finished - e.started) / own)
         if len(lasted) == RUNS_LOOKED_AT:
             break

@@ -234,9 +234,10 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
     for path in folder.glob("*/result.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
             result = json.loads(path.read_text())
+            if not isinstance(result, dict) or result["outcome"] != "ok" or result["value"] is None:
+                continue  # a run without a value, or what the command itself has written there
             seed, value = int(result["seed"]), float(result["value"])
-            counts = result["outcome"] == "ok" and (seed, value) not in disturbed
-            if counts and result["commit"] == experiment.commit:
+            if result["commit"] == experiment.commit and (seed, value) not in disturbed:
                 values[seed] = value
     return dict(sorted(values.items()))
 

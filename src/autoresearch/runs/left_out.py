@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from autoresearch.escaping import one_line
+from autoresearch.system.files import is_folder, is_there
 from autoresearch.system.git import Git
 from autoresearch.workspace.task_file import NAME, TaskFile, within
 
@@ -34,7 +35,7 @@ def left_out(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
     """Return what to say when the end of an output names a file as missing that lies in the workspace and that git
     ignores, so that the `snapshot` of a run has it not; else empty. It is the beginning of a sentence."""
     for path in _named(output, _ABSENT, snapshot):
-        if within(path, task.files.link) or not (git.root / path).exists() or not git.ignored(f"{git.prefix}{path}"):
+        if within(path, task.files.link) or not is_there(git.root / path) or not git.ignored(f"{git.prefix}{path}"):
             continue
         whole = one_line(outermost(path, lambda folder: _is_ignored_as_a_whole(git, git.prefix + folder)), 120)
         add = f"add {json.dumps(whole, ensure_ascii=False)} to link under [files] in {NAME}"
@@ -49,7 +50,7 @@ def not_writable(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
             return f"; {one_line(path, 120)} is linked into the run, which may not write there"
         place = Path(path)
         if place.is_absolute() and not place.is_relative_to(git.top):
-            folder = place if place.is_dir() else place.parent
+            folder = place if is_folder(place) else place.parent
             told = json.dumps(one_line(str(folder), 120), ensure_ascii=False)
             return f"; a run in the sandbox may not write there: add {told} to writable under [files] in {NAME}"
     return ""

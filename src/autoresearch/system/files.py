@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -76,20 +77,46 @@ def held_by_us(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder that we made, also when a run took away the permission to."""
+    """Delete a folder that we made, also when a run took away the permission to, or nested thousands in it."""
+    opened = False
 
     def allow(function: Any, path: str, _error: Any) -> None:
+        nonlocal opened
         with contextlib.suppress(OSError):
-            Path(path).parent.chmod(0o700)
-            Path(path).chmod(0o700)
-            function(path)
+            for each in (Path(path).parent, Path(path)):
+                found = each.lstat().st_mode
+                if stat.S_ISDIR(found) and found & 0o700 != 0o700:
+                    each.chmod(0o700)
+                    opened = True  # what failed is to be tried once more, from the top
+            if function in (os.unlink, os.rmdir):
+                function(path)
 
-    for _ in range(3):
-        if not folder.exists():
+    left = 3
+    for _ in range(100):  # folders within folders, each of which has to be opened first
+        if not left or not folder.exists():
             return
-        shutil.rmtree(folder, onerror=allow)
-        if folder.exists():
+        opened = False
+        try:
+            shutil.rmtree(folder, onerror=allow)
+        except RecursionError:
+            subprocess.run(["rm", "-rf", "--", os.fspath(folder)], check=False, capture_output=True)
+        if not opened and folder.exists():
+            left -= 1
             time.sleep(0.05)  # something may still be closing its files in there
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder can be seen there: `Path.is_dir` raises for a name too long, and for one that is barred."""
+    with contextlib.suppress(OSError):
+        return path.is_dir()
+    return False
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there that can be seen; likewise."""
+    with contextlib.suppress(OSError):
+        return path.exists()
+    return False
 
 
 def users_tmp() -> Path | None:

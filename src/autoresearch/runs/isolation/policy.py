@@ -205,11 +205,13 @@ class Isolation:
         """Return the immutable files that a run changed in its own snapshot, which nothing reads again."""
         root = self.workspace.slot / what / self.git.prefix
         files = [path for path in self.task.files.immutable if (self.workspace.root / path).is_file()]
-        return [
-            path
-            for path in files
-            if not (root / path).is_file() or (root / path).read_bytes() != (self.workspace.root / path).read_bytes()
-        ]
+
+        def same(path: str) -> bool:
+            with contextlib.suppress(OSError):  # a run may have taken away the permission to read its copy
+                return (root / path).read_bytes() == (self.workspace.root / path).read_bytes()
+            return False
+
+        return [path for path in files if not same(path)]
 
     def _held_out(self, what: str, env: dict[str, str]) -> list[Path]:
         """Return what this process must not read, unless something that it needs lies in there."""
