@@ -126,6 +126,8 @@ NOT_WALKED = {
     "studies/ablate.py apply: there are edits that were not measured": "edits while a study runs",
     "studies/ablate.py apply: there is a commit that was not measured": "a commit while a study runs",
     "studies/confirm.py confirm_stack: nothing was kept since the baseline": "finalize has refused before",
+    "studies/study.py study_of: interrupted after the end of {}":
+        "a signal in one moment, and status says what came out: tests/studies/test_study.py",
     "studies/study.py fail: go on with: {}": "study_of tells it, with the runs that are kept: walked there",
     "system/git_command.py require_git: git is not installed": "nothing is installed by tests",
     "system/git_command.py _explained: {} failed: {}": "any failure of git",

@@ -15,6 +15,7 @@ from autoresearch.journal import events
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.statistics.locked import LEAST_SEEDS, PRICES
+from autoresearch.studies import study
 
 pytestmark = pytest.mark.slow
 
@@ -225,6 +226,21 @@ fi
     cut = lab.call("confirm", "--seeds", "3", "--json")
     assert cut.json["error"]["kind"] == "machine" and "autoresearch confirm --seeds 3" in cut.err
     assert lab.events("study_end")[-1]["outcome"] == "interrupted"
+
+
+def test_a_signal_after_the_last_line_of_a_study_asks_for_no_second_read(
+    judged: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "keep_up", interrupted)
+    done = judged.call("confirm", "--seeds", "2")
+    assert done.code == 1 and "interrupted after the end of confirm; see: autoresearch status" in done.err, done.err
+    monkeypatch.undo()
+    assert (
+        judged.events("study_end")[-1]["outcome"] == "done" and judged.session.studies[-1].result["split"] == "locked"
+    )
 
 
 def test_what_resume_prints_of_a_killed_study_goes_on_with_its_seeds(lab: Lab) -> None:
