@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.system.files import Held, held_by_us, is_folder, is_there, remove_tree, write_atomic
+from autoresearch.system.files import Held, held_by_us, is_folder, is_there, remove, remove_tree, write_atomic
 
 
 def test_a_reader_sees_the_old_content_or_the_new_and_never_a_part(tmp_path: Path) -> None:
@@ -54,6 +54,16 @@ def test_a_folder_that_is_nested_deeper_than_python_goes_is_removed(tmp_path: Pa
     os.close(here)
     remove_tree(tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+def test_a_file_a_link_and_a_folder_are_removed_and_nothing_beyond_a_link(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "in").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for name in ("folder", "file", "link", "gone"):
+        remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_name_that_is_too_long_is_not_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from autoresearch.experiments.recovery import apply_verdict
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunContext
-from autoresearch.system.files import is_folder, remove_tree
+from autoresearch.system.files import remove
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import load_session
 
@@ -56,7 +56,4 @@ def thin_weights(context: RunContext, session: Session, experiment: Experiment) 
         kept = own if own in found else next(iter(found), None)
         for path in found:
             if e.status != "keep" or path != kept:
-                if is_folder(path) and not path.is_symlink():
-                    remove_tree(path)
-                else:
-                    path.unlink(missing_ok=True)
+                remove(path)

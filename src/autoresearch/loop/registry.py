@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.loop.agents.base import Agent
-from autoresearch.system.named_class import class_at
+from autoresearch.system.named_class import class_at, why_not
 
 AGENTS = {
     "sampler": "autoresearch.loop.agents.sampler:Sampler",
@@ -42,11 +42,8 @@ def agent_of(name: str) -> Agent:
     try:
         kind = class_at(path)
     except Exception as error:  # whatever a person's own module raises while it is imported
-        missing = isinstance(error, ImportError) and error.name == path.partition(":")[0]
-        why = "" if missing else f" ({type(error).__name__}: {error})"
-        raise UsageError(
-            f"there is no agent {name!r}{why}", f"choose from: {', '.join(AGENTS)}, or give module:Class"
-        ) from None
+        fix = f"choose from: {', '.join(AGENTS)}, or give module:Class"
+        raise UsageError(f"there is no agent {name!r}{why_not(path, error)}", fix) from None
     try:
         agent: Agent = kind(*arguments)
         lacks = [part for part in ("name", "ready", "cost_usd", "propose") if not hasattr(agent, part)]

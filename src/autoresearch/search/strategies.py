@@ -13,7 +13,7 @@ from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, family_of
 from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_misses, ranked, yields
 from autoresearch.search.ideas import Idea
-from autoresearch.system.named_class import class_at
+from autoresearch.system.named_class import class_at, why_not
 
 STRATEGIES = {
     "balanced": "autoresearch.search.strategies:Balanced",
@@ -109,12 +109,8 @@ def load(name: str, families: Families = GENERIC) -> Strategy:
         if not callable(getattr(strategy, "propose", None)):
             raise TypeError("it has no propose")
     except Exception as error:  # whatever a person's own module raises while it is imported or made
-        missing = isinstance(error, ImportError) and error.name == path.partition(":")[0]
-        why = "" if missing else f" ({type(error).__name__}: {error})"
-        known = ", ".join(STRATEGIES)
-        raise UsageError(
-            f"there is no strategy {name!r}{why}", f"choose one of: {known}, or give module:Class"
-        ) from None
+        fix = f"choose one of: {', '.join(STRATEGIES)}, or give module:Class"
+        raise UsageError(f"there is no strategy {name!r}{why_not(path, error)}", fix) from None
     return strategy
 
 

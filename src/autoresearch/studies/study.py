@@ -25,6 +25,7 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import SEARCH, RunContext, RunSpec, giving_up
 from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
+from autoresearch.system.files import remove
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -98,7 +99,7 @@ class StudyRunner:
             self.disturbed.append(f"{what} took longer than it may ({done.reason})")
         own.append(speed_of(done))
         if self.context.task.run.weights is not None:
-            (place / str(seed) / self.context.task.run.weights).unlink(missing_ok=True)  # others may be at work
+            remove(place / str(seed) / self.context.task.run.weights)  # others may be at work
         return done
 
     def end(self, outcome: str, result: Mapping[str, Any]) -> None:

@@ -105,6 +105,14 @@ def remove_tree(folder: Path) -> None:
             time.sleep(0.05)  # something may still be closing its files in there
 
 
+def remove(path: Path) -> None:
+    """Delete what is there, if anything: a file, a link, or a folder that we made."""
+    if is_folder(path) and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def is_folder(path: Path) -> bool:
     """Whether a folder can be seen there: `Path.is_dir` raises for a name too long, and for one that is barred."""
     with contextlib.suppress(OSError):

@@ -20,3 +20,9 @@ def class_at(path: str) -> Any:
     if module.partition(".")[0] != __package__.partition(".")[0] and here not in sys.path:
         sys.path.append(here)  # where the program of an installed command does not look by itself
     return getattr(importlib.import_module(module), name)
+
+
+def why_not(path: str, error: Exception) -> str:
+    """Return in brackets why `class_at` or what it gave has failed; empty where there is no such module."""
+    missing = isinstance(error, ImportError) and error.name == path.partition(":")[0]
+    return "" if missing else f" ({type(error).__name__}: {error})"
