@@ -60,6 +60,7 @@ class Client:
             "PATH": path, "HOME": str(self.home), "TMPDIR": str(self.home), "ANTHROPIC_BASE_URL": self.stage.url,
             "ANTHROPIC_API_KEY": "a-dummy", "ANTHROPIC_MODEL": "claude-sonnet-4-5", "DISABLE_AUTOUPDATER": "1",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "100000",
+            "OMP_NUM_THREADS": "1",  # of the trainings: another test is at work on the other core
             **{key: value for key, value in os.environ.items() if key.startswith(("GIT_", "AUTORESEARCH_C"))},
         }  # fmt: skip
         done = subprocess.run(
@@ -81,11 +82,11 @@ def command_lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def pretrain_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A fresh workspace of the task pretrain, tiny and with thirty steps of training, that starts from a bad rate."""
+    """A fresh workspace of the task pretrain, tiny and with six steps of training, that starts from a bad rate."""
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path / "cache"))
-    text = "\n\n".join(f"On day {n} Ada found {n % 7} maps near house {n * 31 % 97}." * 20 for n in range(2000))
+    text = "\n\n".join(f"On day {n} Ada found {n % 7} maps near house {n * 31 % 97}." * 20 for n in range(100))
     (tmp_path / "text.txt").write_text(text)
-    options = ("--task", "pretrain", "--profile", "tiny", "--source", str(tmp_path / "text.txt"), "--steps", "30",
+    options = ("--task", "pretrain", "--profile", "tiny", "--source", str(tmp_path / "text.txt"), "--steps", "6",
                "--policy", "greedy", "--tag", "t")  # fmt: skip
     made = call("init", "lab", *options, cwd=tmp_path)
     assert made.code == 0, made
@@ -102,35 +103,111 @@ START, KEEP, DISCARD, CRASH = (f"MATRIX_LR = {rate} " for rate in ("0.0001", "0.
 """The line that the script edits: as the workspace begins, and three edits."""
 
 
-def script(root: Path) -> Iterator[Reply]:
-    """What the model says: the skill's loop, with two attempts on the evaluator, and a wish to stop too early."""
+def bash(command: str, **more: Any) -> Reply:
+    return Reply("", "Bash", {"command": command, "description": "a step"}, **more)
 
-    def bash(command: str, **more: Any) -> Reply:
-        return Reply("", "Bash", {"command": command, "description": "a step"}, **more)
 
-    def edit(old: str, new: str, name: str = "train.py") -> Reply:
-        return Reply("", "Edit", {"file_path": str(root / name), "old_string": old, "new_string": new})
+def edit(root: Path, old: str, new: str, name: str = "train.py") -> Reply:
+    return Reply("", "Edit", {"file_path": str(root / name), "old_string": old, "new_string": new})
 
-    def read(name: str) -> Reply:
-        return Reply("", "Read", {"file_path": str(root / name)})
 
+def read(root: Path, name: str = "train.py") -> Reply:
+    return Reply("", "Read", {"file_path": str(root / name)})
+
+
+def beginning(root: Path) -> Iterator[Reply]:
+    """What the model says: the skill's loop, with two attempts on the evaluator."""
     yield bash("autoresearch resume")
-    yield read("prepare.py")
-    yield edit("import annotations", "import annotations # easier", "prepare.py")
+    yield read(root, "prepare.py")
+    yield edit(root, "import annotations", "import annotations # easier", "prepare.py")
     yield bash("sed -i 's/^/# /' prepare.py")
     yield bash("autoresearch baseline --detach && autoresearch wait")
-    yield read("train.py")
-    yield edit(START, KEEP)
+    yield bash('echo "the user said stop" > STOP')
+    yield Reply("Stopped.")
+
+
+def keeping(root: Path) -> Iterator[Reply]:
+    """What the model says: a gain, measured by a process of its own."""
+    yield bash("autoresearch resume")
+    yield read(root)
+    yield edit(root, START, KEEP)
     yield bash('autoresearch try --detach -m "a better one" --asi hypothesis="it does less" --asi family=speed')
     yield bash("autoresearch wait")
     yield bash('autoresearch note 2 --asi result="as expected"')
-    yield edit(KEEP, DISCARD)
+    yield bash('echo "the user said stop" > STOP')
+    yield Reply("Stopped.")
+
+
+def in_session(lab: Lab, tmp_path: Path, replies: Iterator[Reply]) -> tuple[Client, Stage, list[str]]:
+    """Let the model say these replies; return the client, the stage, and what the tools answered to each."""
+    home = tmp_path / "home"
+    home.mkdir()
+    stage = messages_api.stage(replies)
+    client = Client(home, stage)
+    with served(stage):
+        result = client.run("/autoresearch t below 60", lab.root)
+    assert result["result"] == "Stopped." and result["is_error"] is False, result
+    start = text_of(stage.requests[0]["messages"])
+    assert "State of the autoresearch session" in start and "One experiment" in start and "t below 60" in start
+    # Each request answers one line of the script.
+    return client, stage, ["\n".join(tool_results(body)) for body in stage.requests[1:]]
+
+
+@pytest.mark.sampled(0.2, "end to end")
+def test_a_session_begins_in_claude_code(pretrain_lab: Lab, tmp_path: Path) -> None:
+    lab = pretrain_lab
+    fixed = (lab.root / "prepare.py").read_bytes()
+    _, stage, said = in_session(lab, tmp_path, beginning(lab.root))
+    assert "next: autoresearch baseline" in said[0]
+    assert "denied" in said[2] or "immutable" in said[2]
+    assert "denied" in said[3] or "immutable" in said[3]
+    assert (lab.root / "prepare.py").read_bytes() == fixed
+    assert "experiment 1: KEEP" in said[4], said[4]
+    assert len(stage.requests) == 7
+    assert [(e["run"], e["status"], e["description"]) for e in lab.events("run")] == [(1, "keep", "baseline")]
+    lab.assert_clean()
+    assert lab.call("check").code == 0
+
+
+@pytest.fixture
+def measured_lab(pretrain_lab: Lab) -> Lab:
+    """The same with a baseline."""
+    assert pretrain_lab.call("baseline").code == 0
+    return pretrain_lab
+
+
+@pytest.mark.sampled(0.2, "end to end")
+def test_a_gain_is_kept_in_claude_code(measured_lab: Lab, tmp_path: Path) -> None:
+    lab = measured_lab
+    _, stage, said = in_session(lab, tmp_path, keeping(lab.root))
+    assert "experiment 2 is being measured" in said[3] or "experiment 2: KEEP" in said[3]  # if it was that quick
+    assert "experiment 2: KEEP" in said[4], said[4]
+    assert len(stage.requests) == 8
+    assert [(e["run"], e["status"], e["description"]) for e in lab.events("run")] == [
+        (1, "keep", "baseline"), (2, "keep", "a better one"),
+    ]  # fmt: skip
+    second = lab.session.find(2)
+    assert second is not None and second.asi == {
+        "hypothesis": "it does less",
+        "family": "speed",
+        "result": "as expected",
+    }
+    assert KEEP in (lab.root / "train.py").read_text()
+    lab.assert_clean()
+    assert lab.call("check").code == 0
+
+
+def going_on(root: Path) -> Iterator[Reply]:
+    """What the model says: two failures, a context that is full, and a wish to stop too early."""
+    yield bash("autoresearch resume")
+    yield read(root)
+    yield edit(root, START, DISCARD)
     yield bash('autoresearch try -m "a worse one" --asi family=size')
-    yield read("train.py")
-    yield edit(KEEP, CRASH)
+    yield read(root)
+    yield edit(root, START, CRASH)
     yield bash('autoresearch try -m "a broken one"')
-    yield bash('autoresearch note 4 --asi result="a slip" --asi next="closed"', context_tokens=FULL)
-    yield Reply("I have done three experiments. Shall I continue?")
+    yield bash('autoresearch note 3 --asi result="a slip" --asi next="closed"', context_tokens=FULL)
+    yield Reply("I have done two experiments. Shall I continue?")
     yield bash("autoresearch next")
     yield Reply("Here is a summary.")
     yield bash('echo "the user said stop" > STOP')
@@ -139,60 +216,35 @@ def script(root: Path) -> Iterator[Reply]:
 
 
 @pytest.mark.sampled(0.2, "end to end")
-def test_a_session_in_claude_code(pretrain_lab: Lab, tmp_path: Path) -> None:
-    lab = pretrain_lab
-    fixed = (lab.root / "prepare.py").read_bytes()
-    home = tmp_path / "home"
-    home.mkdir()
-    stage = messages_api.stage(script(lab.root))
-    client = Client(home, stage)
-    with served(stage):
-        result = client.run("/autoresearch t below 60", lab.root)
-    assert result["result"] == "Stopped." and result["is_error"] is False, result
-
-    # Each request answers one line of the script; `said` has what the tools answered to line n.
-    said = ["\n".join(tool_results(body)) for body in stage.requests[1:]]
-    start = text_of(stage.requests[0]["messages"])
-    assert "State of the autoresearch session" in start and "One experiment" in start and "t below 60" in start
-    assert "next: autoresearch baseline" in said[0]
-    assert "denied" in said[2] or "immutable" in said[2]
-    assert "denied" in said[3] or "immutable" in said[3]
-    assert (lab.root / "prepare.py").read_bytes() == fixed
-    assert "experiment 1: KEEP" in said[4], said[4]
-    assert "experiment 2 is being measured" in said[7] or "experiment 2: KEEP" in said[7]  # if it was that quick
-    assert "experiment 2: KEEP" in said[8], said[8]
-    assert "experiment 3: DISCARD" in said[11], said[11]
-    assert "experiment 4: CRASH" in said[14], said[14]
+def test_a_session_goes_on_in_claude_code(measured_lab: Lab, tmp_path: Path) -> None:
+    lab = measured_lab
+    client, stage, said = in_session(lab, tmp_path, going_on(lab.root))
+    assert "experiment 2: DISCARD" in said[3], said[3]
+    assert "experiment 3: CRASH" in said[6], said[6]
 
     # The context was compacted once; the request after it has the brief, and not the conversation.
     assert len(stage.summaries) == 1
     (compact,) = [e for e in client.events if e.get("hook_name") == "SessionStart:compact" and "output" in e]
-    assert "4 crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
-    after = text_of(stage.requests[16]["messages"])
+    assert "3 crash" in compact["output"] and 'begun with: \\"t below 60\\"' in compact["output"]
+    after = text_of(stage.requests[8]["messages"])
     assert "State of the autoresearch session" in after and "a broken one" in after and "goal:" in after
-    assert len(stage.requests[16]["messages"]) < len(stage.requests[15]["messages"])
+    assert len(stage.requests[8]["messages"]) < len(stage.requests[7]["messages"])
 
     # It wanted to stop twice before STOP was there, and was sent on; then it was let go.
-    for n in (17, 19):
+    for n in (9, 11):
         pushed = text_of(stage.requests[n]["messages"][-1]["content"])
         assert "The autoresearch loop" in pushed and "has not ended" in pushed, pushed
-    assert "mode " in said[17]
-    assert "the file STOP is here" in said[20] and "Exit code 6" in said[20]
-    assert len(stage.requests) == 22
+    assert "mode " in said[9]
+    assert "the file STOP is here" in said[12] and "Exit code 6" in said[12]
+    assert len(stage.requests) == 14
 
     # The journal is right.
     assert [(e["run"], e["status"], e["description"]) for e in lab.events("run")] == [
-        (1, "keep", "baseline"), (2, "keep", "a better one"), (3, "discard", "a worse one"),
-        (4, "crash", "a broken one"),
+        (1, "keep", "baseline"), (2, "discard", "a worse one"), (3, "crash", "a broken one"),
     ]  # fmt: skip
-    second, last = lab.session.find(2), lab.session.find(4)
-    assert second is not None and second.asi == {
-        "hypothesis": "it does less",
-        "family": "speed",
-        "result": "as expected",
-    }
+    last = lab.session.find(3)
     assert last is not None and last.asi == {"result": "a slip", "next": "closed"}
-    assert KEEP in (lab.root / "train.py").read_text()
+    assert START in (lab.root / "train.py").read_text()
     lab.assert_clean()
     assert lab.call("check").code == 0
 

@@ -125,3 +125,33 @@ def test_every_command_says_the_same_when_only_the_confirmation_is_left(
     assert done.code == 0, done
     lab.prints(40)
     assert lab.call("try", "-m", "now there is time again").code == 0
+
+
+def begun(split: str, outcome: str, *, number: int = 1, seeds: list[int], **runs: dict[int, float]) -> list[Any]:
+    """Return the lines of a `confirm` of the best, with the runs of each commit that it has made."""
+    about = {"baseline": 1, "best": 3, "seeds": seeds}
+    first = {"type": "study", "study": number, "what": "confirm", "about": about, "split": split,
+             "again": f"autoresearch confirm --seeds {len(seeds)}", "timestamp": BEGUN + 400}  # fmt: skip
+    made = [
+        {"type": "study_run", "study": number, "commit": commit, "seed": seed, "value": value, "timestamp": BEGUN}
+        for commit, values in runs.items()
+        for seed, value in values.items()
+    ]
+    end = {"type": "study_end", "study": number, "outcome": outcome, "result": {}, "timestamp": BEGUN + 500}
+    return [first, *made, end]
+
+
+def test_what_is_owed_goes_on_with_a_confirmation_that_was_interrupted_and_asks_for_no_other_read() -> None:
+    cut = begun("locked", "interrupted", seeds=[7, 8, 9, 10, 11], c1={7: 100.0, 8: 101.0}, c3={7: 90.0})
+    owed = confirming(session(*cut), 0.5)
+    assert owed is not None and owed.command == "autoresearch confirm --seeds 5"
+    assert owed.seconds == 30 * (10 - 3), "what is left of it"
+
+
+def test_where_the_reads_of_the_locked_split_are_spent_the_search_split_is_owed() -> None:
+    same = begun("locked", "failed", seeds=[7, 8], c1={7: 100.0, 8: 100.0}, c3={7: 90.0, 8: 90.0})
+    owed = confirming(session(*same), 0.5)
+    assert owed is not None and owed.command == "autoresearch confirm --seeds 3 --split search"
+    apart = begun("locked", "failed", seeds=[7, 8], c1={7: 100.0, 8: 101.0}, c3={7: 90.0, 8: 92.0})
+    owed = confirming(session(*apart), 0.01)
+    assert owed is not None and owed.command == "autoresearch confirm --seeds 3", "two tell too little of a second read"

@@ -120,3 +120,38 @@ def test_a_machine_that_is_always_disturbed_stops_no_session(unmeasured: Lab, mo
     assert lab.call("baseline").code == 0
     assert 2 <= len(lab.events("disturbed")) <= 8 and len(lab.events("run")[-1]["values"]) == 3
     assert any("counts" in words for words in lab.events("run")[-1]["warnings"])
+
+
+@pytest.fixture
+def calm(unmeasured: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A baseline of three runs on a machine that did nothing else."""
+    monkeypatch.setattr(undisturbed, "measure", made([1.0, 1.01, 1.02], [1.0] * 3, [8.8, 8.9, 8.7]))
+    assert unmeasured.call("baseline").code == 0
+    return unmeasured
+
+
+def test_more_seeds_of_a_baseline_are_compared_with_those_that_it_has(
+    calm: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(undisturbed, "measure", made([3.0, 1.03], [4.0, 1.0], [2.1, 8.8]))
+    done = calm.call("baseline", "--seeds", "4")
+    assert done.code == 0 and "a disturbed run: 2.1 steps a second" in done.out, done
+    assert [(e["seed"], e["value"]) for e in calm.events("disturbed")] == [(4, 3.0)]
+    assert [(e["seed"], e["value"]) for e in calm.events("repeat")] == [(4, 1.03)]
+
+
+def test_the_first_run_of_a_study_is_compared_with_earlier_ones_of_its_commit(
+    calm: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(undisturbed, "measure", made([3.0, 1.03], [4.0, 1.0], [2.1, 8.8]))
+    done = calm.call("replicate", "1", "--seed", "7", "--json").json
+    assert done["replicated"] == 1.03 and len(done["disturbed"]) == 1
+    assert [e["value"] for e in calm.events("disturbed")] == [3.0]
+
+
+def test_the_last_of_several_disturbed_runs_counts_and_is_not_told_as_made_again(
+    calm: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(undisturbed, "measure", made([3.0, 3.1, 3.2], [4.0] * 3, [2.1] * 3))
+    done = calm.call("replicate", "1", "--seed", "7")
+    assert "disturbed  2 runs were made again" in done.out and "and so it counts" in done.out, done

@@ -87,6 +87,26 @@ def test_nothing_else_can(sandbox: Sandbox, place: Path, name: str, how: str) ->
     assert ((place / name).read_text() if (place / name).exists() else None) == before
 
 
+def test_no_folder_around_what_is_fixed_can_be_moved_away(sandbox: Sandbox, place: Path) -> None:
+    """Or something else could be put where it was."""
+    (place / "shared/around/fixed").mkdir(parents=True)
+    (place / "shared/around/fixed/file").write_text("ours")
+    held = access(place, fixed=(place / "shared/around/fixed",))
+    script = (
+        "mv around moved; rm -r around; mkdir -p around/fixed; echo theirs > around/fixed/file; echo new > around/new"
+    )
+    shell(sandbox, held, f"cd {place}/shared; {script}")
+    assert (place / "shared/around/fixed/file").read_text() == "ours"
+    assert not (place / "shared/moved").exists()
+
+
+def test_what_is_read_in_a_folder_that_is_hidden_as_a_whole_is_read(sandbox: Sandbox, place: Path) -> None:
+    held = access(place, hidden=(place,), fixed=(place / "shared/fixed",), visible=())
+    found = shell(sandbox, held, f"cat {place}/secret {place}/beside/file {place}/shared/fixed/file; echo x > mine")
+    assert found.stdout == "shared/fixed/file"
+    assert (place / "own/mine").exists()
+
+
 SEEN = {"hidden/visible/file": True, "beside/file": True, "hidden/file": False, "secret": False}
 
 

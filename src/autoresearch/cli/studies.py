@@ -141,9 +141,12 @@ def _disturbed(session: Session) -> list[str]:
 
 def disturbed(session: Session) -> list[str]:
     """Return the same in a line."""
-    seen = _disturbed(session)
-    runs = "a run was" if len(seen) == 1 else f"{len(seen)} runs were"
-    return [f"disturbed  {runs} made again: {one_line(str(seen[-1]), 120)}"] if seen else []
+    from autoresearch.experiments.disturbance import made_again
+
+    seen = list(map(str, _disturbed(session)))
+    count = made_again(seen)
+    runs = "a run was" if count == 1 else f"{count} runs were"
+    return [f"disturbed  {runs} made again: {one_line(seen[-1], 120)}"] if seen else []
 
 
 def ablate(

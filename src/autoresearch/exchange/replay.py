@@ -33,6 +33,7 @@ from autoresearch.statistics.confirmation import Confirmation
 from autoresearch.studies.confirm import confirm
 from autoresearch.studies.study import folder
 from autoresearch.system.clock import Clock
+from autoresearch.system.files import read_plain
 from autoresearch.system.git import Git
 from autoresearch.system.git_command import require_git
 from autoresearch.system.hardware import detect
@@ -253,7 +254,7 @@ def _data(workspace: Workspace, session: Session, after: Session) -> str:
     told = set[object]()
     for path in sorted(place.glob("*/result.json")) if place is not None else ():
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            told.add(json.loads(path.read_bytes()[:MOST_RESULT]).get("manifest"))
+            told.add(json.loads(read_plain(path, MOST_RESULT)).get("manifest"))
     told.discard(None)
     if best is None or not best.manifest or not told:
         return ""

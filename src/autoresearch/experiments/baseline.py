@@ -13,10 +13,10 @@ from autoresearch.experiments.preflight import preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
 from autoresearch.experiments.seed_use import told, without_seed
-from autoresearch.experiments.undisturbed import MOST_AGAIN, make, measure_undisturbed
+from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
 from autoresearch.journal.events import disturbed_line, repeat_line, start_line
 from autoresearch.journal.refs import ref_of
-from autoresearch.journal.session import Experiment
+from autoresearch.journal.session import Experiment, hardware_of
 from autoresearch.runs.measure import check
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.setup import setup
@@ -138,15 +138,19 @@ def _more_seeds(
     last = None
     context.ahead([context.spec(first.commit or "", first.number, seed) for seed in missing])
     more, each = SeedRuns(first.number), run_seconds(load_session(context.workspace))
+    known = first.on(hardware_of(context.env())).speeds
     for seed in missing:
         turn = more.turn(seed, len(missing), each, exactly=True)
-        last = make(context, context.spec(first.commit or "", first.number, seed, turn=turn))
+        spec = context.spec(first.commit or "", first.number, seed, turn=turn)
+        last, seen = measure_undisturbed(context, spec, known + more.speeds, (), clock)
+        remarks += [f"a disturbed run: {why}" for why in seen]
         if last.value is None:
             message = f"the baseline failed with seed {seed}: {last.reason}"
             raise AutoresearchError(message, f"see: autoresearch show {first.number}")
         beside = among(compared(context.task.rules), last)
         line = repeat_line(first.number, seed, last.value, context.env(), clock(), speed=speed_of(last), guards=beside)
         append(context.workspace, line)
+        more.add(seed, last)
     session = load_session(context.workspace)
     remarks += keep_up(context.workspace, context.git, session)
     experiment = session.baseline

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from autoresearch.experiments.disturbance import speed_of
+from autoresearch.experiments.disturbance import made_again, speed_of
 from autoresearch.experiments.evidence import gather
 from autoresearch.journal.events import RunDetails, run_line
 from autoresearch.journal.experiment import Speed
@@ -74,7 +74,7 @@ class SeedRuns:
 
     def saw(self, disturbances: Sequence[str]) -> None:
         """Take in what disturbed the runs before one that counts, or that one when it counts all the same."""
-        self.disturbed += len(disturbances)
+        self.disturbed += made_again(disturbances)
         self.warnings |= dict.fromkeys(f"a disturbed run: {why}" for why in disturbances)
 
     def add(self, seed: int, measurement: Measurement) -> None:

@@ -26,6 +26,15 @@ LEAST_SECONDS = 5.0
 """Of shorter runs neither the load average nor the share of processor time tells anything."""
 
 
+COUNTS = ", and so it counts"
+"""What is seen of the last one of several that were all disturbed ends with this."""
+
+
+def made_again(seen: Sequence[str]) -> int:
+    """Return how many runs were made again, of what was seen at disturbed ones."""
+    return sum(not why.endswith(COUNTS) for why in seen)
+
+
 def speed_of(run: Measurement) -> Speed:
     """Return steps (or else millions of tokens) in a second where the task reports them, processor time in one, and the
     seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autoresearch.journal.session import Session
+from autoresearch.statistics.locked import LEAST_SEEDS, refusal
 from autoresearch.statistics.noise import median
 from autoresearch.statistics.rules import Rules
 
@@ -40,10 +41,8 @@ class Confirming:
     seeds: int
     seconds: float
     """What it takes, about."""
-
-    @property
-    def command(self) -> str:
-        return f"autoresearch confirm --seeds {self.seeds}"
+    command: str
+    """What begins it, or goes on with one that was interrupted."""
 
 
 def confirming(session: Session, hours: float) -> Confirming | None:
@@ -54,10 +53,17 @@ def confirming(session: Session, hours: float) -> Confirming | None:
         return None
     if any(s.what == "confirm" and s.outcome == "done" and s.about.get("best") == best.number for s in session.studies):
         return None
+    last = next((s for s in reversed(session.studies) if s.what == "confirm"), None)
+    if last is not None and last.outcome == "interrupted" and last.about.get("best") == best.number:
+        seeds, done = len(last.about.get("seeds", ())), sum(map(len, last.runs.values()))
+        return Confirming(seeds, max(0, 2 * seeds - done) * each, last.same_again)
     most = Rules().seeds
     fit = int(CONFIRM_SHARE * 3600 * hours / (2 * each)) if each else most
-    seeds = max(2, min(fit, most))
-    return Confirming(seeds, 2 * seeds * each)
+    seeds = max(LEAST_SEEDS if session.locked else 2, min(fit, most))
+    command = f"autoresearch confirm --seeds {seeds}"
+    if session.locked and refusal(len(session.locked), session.locked_pairs()) is not None:
+        command += " --split search"
+    return Confirming(seeds, 2 * seeds * each, command)
 
 
 def duration_words(seconds: float) -> str:

@@ -15,15 +15,14 @@ from autoresearch.journal.events import run_line, study_end_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import AA, AUDIT, FINALIZE, Study
+from autoresearch.journal.study import AA
 from autoresearch.runs.isolation import journal_backup
-from autoresearch.runs.orphans import end_run
-from autoresearch.runs.spec import SEARCH
 from autoresearch.system.clock import Clock
-from autoresearch.system.files import remove_tree
+from autoresearch.system.files import read_plain, remove_tree
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of, missing_verdict, whole_lines
 from autoresearch.workspace.lock import changing_git, check_still_there, in_use
+from autoresearch.workspace.orphans import end_run
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -118,29 +117,7 @@ def end_study(workspace: Workspace, session: Session, now: int) -> str | None:
     append(workspace, study_end_line(study.number, "interrupted", {"runs": runs}, now))
     if study.what == AA:
         return "an A/A candidate was interrupted; the loop makes another one"
-    return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {_same_again(study)}"
-
-
-def _same_again(study: Study) -> str:
-    """Return what to type so that a study takes its complete runs over: with other seeds it would be another one."""
-    about, words = study.about, [study.again or f"autoresearch {study.what}"]
-    if study.what == AUDIT:
-        return study.again or str(about.get("again"))
-    if study.again:
-        if about.get("seeds") and "--seeds" not in study.again:
-            words.append(f"--seeds {len(about['seeds'])}")
-        return " ".join(words)
-    if "experiment" in about:
-        words.append(str(about["experiment"]))
-    if "seed" in about:
-        words.append(f"--seed {about['seed']}")
-    if study.what == FINALIZE:
-        words.append("--apply")
-    if about.get("seeds"):
-        words.append(f"--seeds {len(about['seeds'])}")
-    if study.what == "confirm" and study.split == SEARCH:
-        words.append("--split search")
-    return " ".join(words)
+    return f"{study.what} was interrupted; {runs} of its runs are kept. Go on with: {study.same_again}"
 
 
 def apply_verdict(
@@ -232,8 +209,8 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
     disturbed = {(run.seed, run.value) for run in experiment.runs if run.purpose == "disturbed"}
     folder = workspace.run_dir(experiment.number, 0).parent
     for path in folder.glob("*/result.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            result = json.loads(path.read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            result = json.loads(read_plain(path))
             if not isinstance(result, dict) or result["outcome"] != "ok" or result["value"] is None:
                 continue  # a run without a value, or what the command itself has written there
             seed, value = int(result["seed"]), float(result["value"])

@@ -14,7 +14,7 @@ from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.spec import RunSpec, Tick
 from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
-from autoresearch.system.files import remove_tree
+from autoresearch.system.files import remove
 from autoresearch.system.git_plumbing import commit_on, object_name, write_object
 from autoresearch.system.process import signals_interrupt
 from autoresearch.workspace.editable import mutable_paths
@@ -70,13 +70,12 @@ def smoke(root: Workspace, clock: Clock, *, tick: Tick | None = None) -> Smoke:
         changed[f"{git.prefix}{NAME}"] = ("100644", object_name("blob", text.encode(), candidate.parent))
         commit = commit_on(git, tip, changed, "smoke")
         folder = root.state / "smoke"
-        if folder.exists():
-            remove_tree(folder)
+        remove(folder)
         began, turn = time.monotonic(), Turn("smoke", 1, 1, True)
         spec = RunSpec(commit, session.next_number, SEED, folder, turn=turn)
         run = measure(replace(context, task=smaller), spec)
         for name in filter(None, ("result.json", task.run.weights)):
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
         log = (folder / "run.log").relative_to(root.root)
         others = {name: value for name, value in run.metrics.items() if not name.startswith("val_")}
         run = replace(run, value=None, metrics=others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoresearch.experiments.disturbance import disturbance, speed_of
+from autoresearch.experiments.disturbance import COUNTS, disturbance, speed_of
 from autoresearch.journal.events import disturbed_line
 from autoresearch.journal.experiment import Speed
 from autoresearch.runs.measure import measure
@@ -48,7 +48,7 @@ def measure_undisturbed(
         if not why or run.value is None:
             return run, tuple(seen)
         if len(seen) == MOST_AGAIN:
-            return run, (*seen, f"{why}, and so it counts")
+            return run, (*seen, f"{why}{COUNTS}")
         seen.append(why)
         line = disturbed_line(spec.experiment, spec.seed, run.value, why, speed_of(run), clock(), study=study)
         append(context.workspace, line)

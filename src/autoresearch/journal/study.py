@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+SEARCH = "search"
+"""The split that keep or discard is decided on."""
+
 LOCKED = "locked"
 """The split that no decision may be made on; each study on it is a use of it."""
 
@@ -31,7 +34,7 @@ class Study:
     """What was asked for: all that is needed to go on with it after a kill."""
     again: str = ""
     """What to type to go on; empty where an earlier version has not written it."""
-    split: str = "search"
+    split: str = SEARCH
     runs: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """Commit -> seed -> value."""
     continues: int | None = None
@@ -49,6 +52,28 @@ class Study:
             return ()
         one, other = self.runs.values()
         return tuple(value - other[seed] for seed, value in one.items() if seed in other)
+
+    @property
+    def same_again(self) -> str:
+        """What to type so that it takes its complete runs over: with other seeds it would be another one."""
+        about, words = self.about, [self.again or f"autoresearch {self.what}"]
+        if self.what == AUDIT:
+            return self.again or str(about.get("again"))
+        if self.again:
+            if about.get("seeds") and "--seeds" not in self.again:
+                words.append(f"--seeds {len(about['seeds'])}")
+            return " ".join(words)
+        if "experiment" in about:
+            words.append(str(about["experiment"]))
+        if "seed" in about:
+            words.append(f"--seed {about['seed']}")
+        if self.what == FINALIZE:
+            words.append("--apply")
+        if about.get("seeds"):
+            words.append(f"--seeds {len(about['seeds'])}")
+        if self.what == "confirm" and self.split == SEARCH:
+            words.append("--split search")
+        return " ".join(words)
 
 
 def may_be_of(manifest: str, other: object) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from autoresearch.escaping import one_line
+from autoresearch.runs.isolation.sandbox import SERVICES
 from autoresearch.system.files import is_folder, is_there
 from autoresearch.system.git import Git
 from autoresearch.workspace.task_file import NAME, TaskFile, within
@@ -53,6 +54,15 @@ def not_writable(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
             folder = place if is_folder(place) else place.parent
             told = json.dumps(one_line(str(folder), 120), ensure_ascii=False)
             return f"; a run in the sandbox may not write there: add {told} to writable under [files] in {NAME}"
+    return ""
+
+
+def not_asked(output: str) -> str:
+    """Return what to say when the end of an output names a socket that is closed to a run in the sandbox, or empty."""
+    for line in reversed(output.rstrip().splitlines()[-LAST:]):
+        service = next((each for each in SERVICES if str(each) in line), None)
+        if service is not None:
+            return f'; a run in the sandbox may not ask {service}: add "{service}" to writable under [files] in {NAME}'
     return ""
 
 

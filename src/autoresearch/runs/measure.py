@@ -19,7 +19,7 @@ from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.policy import Isolation
 from autoresearch.runs.isolation.sandbox import check_set_up
-from autoresearch.runs.left_out import and_then, left_out, not_writable
+from autoresearch.runs.left_out import and_then, left_out, not_asked, not_writable
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.reported import Reported, keeps_streams, make_room_for, reported
@@ -158,7 +158,7 @@ def _unreachable(context: RunContext, isolation: Isolation, ended: Exit) -> str:
     folder = context.workspace.slot / "train" / context.git.prefix
     told = left_out(ended.tail, context.git, context.task, folder)
     if not told and isolation.sandbox is not None:
-        told = not_writable(ended.tail, context.git, context.task, folder)
+        told = not_writable(ended.tail, context.git, context.task, folder) or not_asked(ended.tail)
     return told and told + and_then(load_session(context.workspace).baseline is not None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.journal.statuses import OUTCOMES, Outcome
+from autoresearch.journal.study import SEARCH
 from autoresearch.metrics import PREFIX, MetricError, read_metrics
 from autoresearch.runs.machine_failure import machine_failure
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.reported import Reported
 from autoresearch.runs.result_files import NotReported
-from autoresearch.runs.spec import SEARCH
+from autoresearch.system.files import read_plain
 from autoresearch.system.process import Exit
 from autoresearch.workspace.task_file import TaskFile
 
@@ -83,12 +85,12 @@ def from_evaluator(task: TaskFile, path: Path, judged: Exit, trained: Exit, spli
             spent = f"after {trained.seconds:.1f} s of the command"
             reason = f"limit_s = {task.run.limit_s:g} s ran out during the evaluation, {spent}"
         return Measurement(bad.outcome, reason=reason, seconds=trained.seconds, excerpt=bad.excerpt)
-    if not path.exists():
+    if not os.path.lexists(path):
         if split != SEARCH:
             return _wrong_split(split, None, trained)
         return replace(from_output(task, judged), seconds=trained.seconds)
     try:
-        written: dict[str, Any] = json.loads(path.read_text())
+        written: dict[str, Any] = json.loads(read_plain(path))
         outcome, manifest = written["outcome"], written.get("manifest")
         given = {name: value for name, value in (written.get("metrics") or {}).items() if value is not None}
         metrics = {name: value for name, value in given.items() if _finite(value)}

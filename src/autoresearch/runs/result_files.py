@@ -10,18 +10,14 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from autoresearch.metrics import MetricError, parse_number
 from autoresearch.runs import tool_files
-from autoresearch.system.files import remove_tree
+from autoresearch.system.files import read_plain, remove
 from autoresearch.workspace.metric_source import Source
-
-MOST = 64 * 2**20
-"""Bytes of a file with numbers; one that is longer is not read."""
 
 MOST_KEYS = 400
 """Keys of a file that are looked at when nobody has said which."""
@@ -39,10 +35,7 @@ class NotReported(MetricError):
 def take_away(root: Path, source: Source) -> None:
     """Remove from a snapshot what a run is to write anew: it came with the commit."""
     for path in _matches(root, source.file or ""):
-        if path.is_dir():
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
 
 
 def number_in(root: Path, source: Source) -> float:
@@ -89,14 +82,7 @@ def _matches(root: Path, name: str) -> list[Path]:
 
 def _content(path: Path, told: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise MetricError(f"{told} is no file")
-            if about.st_size > MOST:
-                raise MetricError(f"{told} has {about.st_size} bytes, more than the {MOST} that are read")
-            return file.read(MOST)
+        return read_plain(path)
     except OSError as error:
         raise MetricError(f"{told} cannot be read: {error.strerror}") from None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from autoresearch.journal.study import SEARCH
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.turn import Turn
 from autoresearch.system.git import Git
@@ -35,9 +36,6 @@ OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN
 
 SEED = "{seed}"
 """Stands in a command for the seed of the run."""
-
-SEARCH = "search"
-"""The split that keep or discard is decided on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,12 @@ def ablate(
         again += " --apply" if applies else ""
         again += f" --workers {workers}" if workers else ""
         here = incumbent.on(session.hardware)
-        most = most_runs(len(kept), chosen, here)
+        # A machine is slower at one time than at another, and what it was at an earlier one is no worth of a change.
+        earlier = here.comparison_runs if context.task.same_work else {}
+        most = most_runs(len(kept), chosen, earlier)
         with study_of(context, session, clock, "ablate", about, again, most=most, exactly=most == 1) as runner:
-            trial = _Trial(runner, session, here, chosen)
+            runner.beside.extend(here.speeds)
+            trial = _Trial(runner, session, here, chosen, earlier)
             changes = tuple(trial.without(context, [e]) for e in kept)
             spare = [e for e, variant in zip(kept, changes, strict=True) if variant.dispensable]
             stack = None
@@ -153,6 +156,8 @@ class _Trial:
     session: Session
     incumbent: Experiment
     seeds: Sequence[int]
+    earlier: Mapping[int, float]
+    """Seed -> value of the incumbent's runs before the study that are as good as those in it."""
 
     def without(self, context: RunContext, undo: Sequence[Experiment]) -> AblationVariant:
         """Measure the incumbent without some changes."""
@@ -175,7 +180,7 @@ class _Trial:
         return replace(self._measured(commit, numbers), commit=commit, smaller=sizes[0] < sizes[1])
 
     def _measured(self, commit: str, numbers: tuple[int, ...]) -> AblationVariant:
-        theirs, ours = dict(self.incumbent.comparison_runs), dict[int, float]()
+        theirs, ours = dict(self.earlier), dict[int, float]()
         variant = AblationVariant(numbers, "unclear", "not measured")
         here = self.incumbent
         both = ((commit, here.number, ours), (here.commit or "", here.number, theirs))
@@ -279,11 +284,12 @@ def _content(git: Git, name: str) -> bytes:
     return found.content
 
 
-def most_runs(kept: int, seeds: Sequence[int], incumbent: Experiment) -> int:
+def most_runs(kept: int, seeds: Sequence[int], earlier: Mapping[int, float]) -> int:
     """Return how many runs an ablation makes at most: each variant on each seed, the stack of several too, and the
-    incumbent once on each seed that it has no run of. What is decided earlier, or cannot be taken out, takes fewer."""
+    incumbent once on each seed of which it has no earlier run. What is decided earlier, or cannot be taken out, takes
+    fewer."""
     variants = kept + 1 if kept > 1 else 1
-    return variants * len(seeds) + len({*seeds} - {*incumbent.comparison_runs})
+    return variants * len(seeds) + len({*seeds} - {*earlier})
 
 
 def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:

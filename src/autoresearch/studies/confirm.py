@@ -8,9 +8,9 @@ from typing import Any
 from autoresearch.errors import PreconditionError
 from autoresearch.experiments.preflight import preflight
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.journal.study import FINALIZE, LOCKED, Study
+from autoresearch.journal.study import FINALIZE, LOCKED, SEARCH, Study
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import SEARCH, RunContext, Tick
+from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.statistics.confirmation import Confirmation, confirmation
 from autoresearch.statistics.locked import LEAST_SEEDS, refusal
 from autoresearch.studies.study import StudyRunner, interrupted, new_seeds, study_of

@@ -20,9 +20,9 @@ from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
 from autoresearch.journal.events import study_end_line, study_line, study_run_line
 from autoresearch.journal.experiment import Speed
 from autoresearch.journal.session import Session, hardware_of
-from autoresearch.journal.study import Study
+from autoresearch.journal.study import SEARCH, Study
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import SEARCH, RunContext, RunSpec, giving_up
+from autoresearch.runs.spec import RunContext, RunSpec, giving_up
 from autoresearch.runs.turn import Turn
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import remove
@@ -52,6 +52,8 @@ class StudyRunner:
     """What was seen of a machine that disturbed a run: it was made again."""
     beside: list[Speed] = field(default_factory=list)
     """How fast earlier runs of the code that it looks at were, where that is known."""
+    earlier: Mapping[str, Sequence[Speed]] = field(default_factory=dict)
+    """Commit -> how fast its runs before the study were, on these slots or this machine."""
     most: int = 1
     """How many runs it has at most."""
     exactly: bool = True
@@ -92,7 +94,8 @@ class StudyRunner:
         own = self.speeds.setdefault(commit, [])
         beside = self.beside + [s for other, speeds in self.speeds.items() if other != commit for s in speeds]
         for late in range(MOST_AGAIN + 1):
-            done, seen = measure_undisturbed(self.context, spec, own, beside, self.clock, study=self.study.number)
+            known = [*self.earlier.get(commit, ()), *own]
+            done, seen = measure_undisturbed(self.context, spec, known, beside, self.clock, study=self.study.number)
             self.disturbed.extend(seen)
             if done.outcome not in LATE or late == MOST_AGAIN:
                 break
@@ -149,7 +152,10 @@ def study_of(
     append(workspace, study_line(number, what, about, split, clock(), continues=continues, again=again))
     study = load_session(workspace).studies[-1]
     known = {commit: dict(runs) for commit, runs in study.runs.items()}
-    runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, run_s=run_seconds(session))
+    hardware = hardware_of(context.env())
+    fast = {e.commit: e.on(hardware).speeds for e in session.current if e.commit}
+    run_s = run_seconds(session)
+    runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, earlier=fast, run_s=run_s)
     try:
         with giving_up(context):
             yield runner

@@ -1,8 +1,9 @@
-"""Files written whole or not at all, and folders that are surely gone."""
+"""Files written whole or not at all, files that are read whatever they are, and folders that are surely gone."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -13,6 +14,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+MOST_READ = 64 * 2**20
+"""Bytes of a file that a run may have written; one that is longer is not read."""
+
+
+def read_plain(path: Path, most: int = MOST_READ) -> bytes:
+    """Return what is in a file that a run may have written, or put something else in the place of.
+
+    Raises `OSError` for what cannot be read, for a link, for a pipe, a device or a folder, which reading might never
+    come back from, and for more than `most` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {about.st_size} bytes, of which at most {most} are read", str(path))
+        return file.read(most)
 
 
 def write_atomic(path: Path, text: str | bytes, *, durable: bool = True, mode: int = 0o644) -> None:

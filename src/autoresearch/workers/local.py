@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import IO
 
 from autoresearch.errors import MachineError, UsageError
-from autoresearch.runs.orphans import end_run
 from autoresearch.system.files import remove_tree
 from autoresearch.system.hardware import Machine
 from autoresearch.system.limits import Limits
 from autoresearch.system.process import Endings, bounded
 from autoresearch.workers.base import Attempt, Ended
 from autoresearch.workers.messages import read_answer, spec_fields
+from autoresearch.workspace.orphans import end_run
 from autoresearch.workspace.workspace import Workspace
 
 LOOK_S = 0.02

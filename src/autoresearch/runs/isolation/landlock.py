@@ -55,7 +55,7 @@ class Landlock:
         version, filtered = landlock_exec.abi(), landlock_exec.filters(os.uname().machine)
         found = [
             "whatever is not hidden can be read, and of what is hidden names, sizes and dates",
-            "modes and dates of your files can be changed",
+            "modes and dates of your files can be changed, shared memory and terminals written to",
             "processes outside can be seen" + (" and sent signals" if version < _SIGNALS else ""),
         ]
         if filtered:

@@ -66,6 +66,8 @@ def profile(access: Access) -> str:
         place = f"({'subpath' if path.is_dir() else 'literal'} {_quoted(str(path))})"
         rules.append(f"({'deny' if right == 'none' else 'allow'} file-read-data file-read-xattr {place})")
         rules.append(f"({'allow' if right == 'write' else 'deny'} file-write* {place})")
+    moved = [f"(literal {_quoted(str(path.resolve()))})" for path in access.kept_in_place()]
+    rules += [f"(deny file-write-unlink {' '.join(moved)})"] if moved else []
     rules.append(f'(allow file-read* file-write* (subpath (param "{TMP}")))')
     return "\n".join(rules) + "\n"
 

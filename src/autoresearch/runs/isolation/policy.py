@@ -7,22 +7,25 @@ import hashlib
 import json
 import os
 import shutil
+import site
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import autoresearch
 from autoresearch.errors import PreconditionError
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
-from autoresearch.runs.isolation.sandbox import Access, Sandbox, within
+from autoresearch.runs.isolation.sandbox import SERVICES, Access, Sandbox, within
 from autoresearch.runs.isolation.tamper_check import TamperCheck
 from autoresearch.runs.withheld import withheld
-from autoresearch.system.files import remove_tree, users_tmp
+from autoresearch.system.files import is_there, remove_tree, users_tmp
 from autoresearch.system.git import Git
 from autoresearch.system.limits import DEFAULT_SHARE, Limits, memory_of_machine
+from autoresearch.workspace.assets import tasks_folder
 from autoresearch.workspace.editable import check_immutable
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
@@ -36,9 +39,6 @@ STDLIB = "stdlib"
 
 MODEL_PREFIX = "AUTORESEARCH_MODEL_PREFIX"
 """Environment variable of a grader: a JSON list of the words that start a model process in the sandbox; `[]`: none."""
-
-SERVICES = tuple(map(Path, ("/run/user", "/run/dbus", "/run/docker.sock", "/run/podman", "/run/containerd")))
-"""Sockets of programs that would do something for whoever asks them."""
 
 MOST_OF_A_VARIABLE = 120_000
 """Characters; the kernel takes variables of up to 128 KiB."""
@@ -131,17 +131,18 @@ class Isolation:
 
     def _open(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
         """Return what a run reaches whose evaluator may import what it has changed: all but what is held out."""
-        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
+        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir(), *run_outside(env)]
         ours += [self.workspace.root / linked for linked in self.task.files.link]  # which may itself be a link
-        fixed = tuple({path.resolve() for path in ours if path.exists()})
+        fixed = tuple({path.resolve() for path in ours if is_there(path)})
         more = self._writable()
         folder = self.workspace.slot / what
+        services = [each for each in SERVICES if is_there(each) and each.resolve() not in more]
         return Access(
             cwd=folder / self.git.prefix,
             writable=(folder, self.run_dir, *(path for path in more if any(within(path, each) for each in fixed))),
             shared=tuple(path for path in more if not any(within(path, each) for each in fixed)),
             fixed=fixed,
-            hidden=tuple(self._held_out(what, env)),
+            hidden=(*self._held_out(what, env), *(each.resolve() for each in services)),
             tmp=tmp,
             in_tmp=_in_tmp(env),
             network=self.task.run.network,
@@ -214,19 +215,19 @@ class Isolation:
         return [path for path in files if not same(path)]
 
     def _held_out(self, what: str, env: dict[str, str]) -> list[Path]:
-        """Return what this process must not read, unless something that it needs lies in there."""
+        """Return what this process must not read. What it needs of that, it reads all the same: the innermost of the
+        places that hold a path decides."""
         files = self.task.files
         patterns = list(files.hidden) if what != "evaluate" else []
         if what != "evaluate" or env.get(SPLIT) != "locked":
             patterns += files.locked
-        places = (self.workspace.root, cache_dir(), Path(sys.prefix), Path(sys.base_prefix), self.git.top)
-        needed = [place.resolve() for place in places]
         found = dict.fromkeys(path.resolve() for pattern in patterns for path in self._matches(pattern))
-        return [path for path in found if not any(within(place, path) for place in needed)]
+        return [path for path in found if path != cache_dir().resolve()]  # which a run has, or has not, as a whole
 
     def _writable(self) -> list[Path]:
+        """Return the folders that the task lets a run write, and the sockets of which it may ask something."""
         found = [path.resolve() for pattern in self.task.files.writable for path in self._matches(pattern, make=True)]
-        return [path for path in dict.fromkeys(found) if path.is_dir()]
+        return [path for path in dict.fromkeys(found) if path.is_dir() or path.is_socket()]
 
     def _matches(self, pattern: str, *, make: bool = False) -> list[Path]:
         """Return what a pattern of the task means: under the cache, or absolute.
@@ -236,7 +237,7 @@ class Isolation:
         for key, value in {**self.task.options, STDLIB: sysconfig.get_path("stdlib")}.items():
             pattern = pattern.replace(f"{{{key}}}", str(value))
         whole = cache_dir() / Path(pattern).expanduser()
-        if make and not any(char in pattern for char in "*?["):
+        if make and not any(char in pattern for char in "*?[") and not any(within(whole, each) for each in SERVICES):
             with contextlib.suppress(OSError):
                 whole.mkdir(parents=True, exist_ok=True)
         if whole.exists():
@@ -263,6 +264,18 @@ def sandbox_for(task: TaskFile) -> Sandbox | None:
 def cache_dir() -> Path:
     """Return the folder of prepared data."""
     return Path(os.environ.get("AUTORESEARCH_CACHE") or "~/.cache/autoresearch").expanduser()
+
+
+def run_outside(env: Mapping[str, str]) -> list[Path]:
+    """Return what a run must not write even where the folder around it is its own: the programs and modules that the
+    engine, git and an evaluation find there, and what they read first."""
+    python = shutil.which("python", path=env.get("PATH"))
+    found = [Path(sys.prefix), Path(sys.base_prefix), Path(autoresearch.__file__).parent, tasks_folder().parent]
+    found += [Path(python).parent.parent, Path(python).resolve().parent.parent] if python else []
+    found += [Path(folder) for folder in env.get("PATH", "").split(os.pathsep) if Path(folder).is_absolute()]
+    found.append(Path(site.getusersitepackages()).parents[1])
+    settings = Path(env.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    return [*found, Path("~/.gitconfig").expanduser(), settings / "git"]
 
 
 def _commits(session: Session, commit: str) -> set[str]:

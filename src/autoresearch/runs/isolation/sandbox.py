@@ -16,6 +16,9 @@ SWITCH = "AUTORESEARCH_SANDBOX"
 FAILED = "autoresearch sandbox: "
 """What a line of ours begins with when the sandbox itself could not be set up."""
 
+SERVICES = tuple(map(Path, ("/run/user", "/run/dbus", "/run/docker.sock", "/run/podman", "/run/containerd")))
+"""Sockets of programs that would do something for whoever asks them."""
+
 Right = Literal["none", "read", "write"]
 """What may be done in one place; `write` includes `read`."""
 
@@ -50,13 +53,20 @@ class Access:
     def places(self) -> list[tuple[Path, Right]]:
         """Return (place, what may be done there), outer ones first: the innermost that contains a path decides."""
         found: dict[Path, Right] = {}
-        found |= dict.fromkeys(self.shared, "write")
+        found |= dict.fromkeys([*self.shared, *self.kept_in_place()], "write")
         found |= dict.fromkeys(self.fixed, "read")
         found |= dict.fromkeys([p for p in self.visible if any(within(p, h) for h in self.hidden)], "read")
         found |= dict.fromkeys(self.hidden, "none")
         found |= dict.fromkeys(self.writable, "write")
         found |= dict.fromkeys([self.tmp] if self.tmp else [], "write")
         return sorted(found.items(), key=lambda place: len(place[0].parts))
+
+    def kept_in_place(self) -> list[Path]:
+        """Return the folders between a shared one and what is held back in it. Whoever could move one of them away
+        could put something else where that was."""
+        held = (*self.fixed, *self.hidden)
+        between = (folder for path in held for folder in path.parents if path not in self.shared)
+        return [*dict.fromkeys(f for f in between if any(within(f, s) and f != s for s in self.shared))]
 
 
 class Sandbox(Protocol):

@@ -164,6 +164,11 @@ class TamperCheck:
             if path in self.small and not (path.is_file() and path.read_bytes() == self.small[path]):
                 with contextlib.suppress(OSError):
                     write_atomic(path, self.small[path])
+        for path in new:
+            with contextlib.suppress(OSError):
+                aside = self.run_dir / "found" / path.relative_to(self.workspace.state)
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(aside)
         if wrong or new:
             first = (wrong or new)[0].relative_to(self.workspace.state)
             lost = sum(path not in self.small for path in wrong)

@@ -25,7 +25,6 @@ from autoresearch.errors import AutoresearchError, MachineError, PreconditionErr
 from autoresearch.runs.isolation.choice import missing
 from autoresearch.runs.isolation.policy import sandbox_for
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.orphans import end_run
 from autoresearch.runs.spec import RunSpec
 from autoresearch.system.files import Held, held_by_us, remove_tree
 from autoresearch.system.hardware import detect
@@ -34,6 +33,7 @@ from autoresearch.workers.cluster.manifest import manifest
 from autoresearch.workers.cluster.replica import Parcel, bring, parcel_of, places, remove_old
 from autoresearch.workers.messages import answer, spec_of
 from autoresearch.workers.worker import measured
+from autoresearch.workspace.orphans import end_run
 from autoresearch.workspace.python import python_of, redirected
 from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace

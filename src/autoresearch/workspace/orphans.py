@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autoresearch.system.files import remove_tree
+from autoresearch.workspace.lock import current_runs
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -29,3 +31,14 @@ def end_run(workspace: Workspace) -> tuple[dict[str, Any], int] | None:
     for record in workspace.slot.glob("*.record"):  # nobody has seen what that run did to it
         record.unlink(missing_ok=True)
     return about, count
+
+
+def forget(workspace: Workspace) -> None:
+    """End what runs of an earlier session of this folder have left: to one that begins now they owe nothing, and the
+    journal that they were made under is not put back over its own."""
+    if current_runs(workspace):
+        return  # somebody has taken the journal away from under a command that lives; it will find that out
+    for here in workspace.in_slots:
+        if end_run(here) is not None:
+            remove_tree(here.scratch)
+            here.running.unlink(missing_ok=True)

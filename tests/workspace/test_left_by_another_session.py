@@ -1,0 +1,45 @@
+"""A session that begins where a killed engine of an earlier one has left its running file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from lab import INIT, Lab
+
+from autoresearch.runs.isolation import journal_backup
+from autoresearch.system.git import Git
+
+
+@pytest.fixture
+def killed(lab: Lab) -> Lab:
+    """A lab whose engine was killed during experiment 2, so that its file says what the journal was then."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    about = {"pid": gone.pid, "created": 1.0, "run_id": "0" * 32, "experiment": 2, "seed": 1, "since": 0,
+             "turn": None, "journal": journal_backup.hold(lab.workspace, Git(lab.root))}  # fmt: skip
+    lab.workspace.running.write_text(json.dumps(about))
+    return lab
+
+
+def test_the_journal_of_the_earlier_one_is_not_put_over_the_new_one(killed: Lab) -> None:
+    killed.workspace.journal.unlink()
+    killed.git("switch", "-q", "main")
+    begun = killed.call(*INIT[:-1], "other")
+    assert begun.code == 0, begun
+    assert not killed.workspace.running.exists()
+    done = killed.call("baseline", "--json")
+    assert done.code == 0 and "put back" not in done.err, done
+    assert killed.events("config")[0]["tag"] == "other"
+
+
+def test_an_init_that_is_refused_leaves_what_the_running_file_says(killed: Lab) -> None:
+    assert killed.call(*INIT[:-1], "other").code == 5
+    assert killed.workspace.running.exists()
+    before = killed.workspace.journal.read_bytes()
+    killed.workspace.journal.write_bytes(before.replace(b"100", b"200"))
+    done = killed.call("resume")
+    assert "it is put back" in done.out + done.err, done
+    assert killed.workspace.journal.read_bytes() == before
