@@ -143,8 +143,9 @@ def test_another_error_is_this_requests_alone() -> None:
     assert type(failed.value) is EndpointFailed and asked.calls == 4
 
 
-def test_a_connection_that_broke_is_not_paid_for_twice() -> None:
-    asked = Asked([Refusal(None, "reset", broken=True)])
+@pytest.mark.parametrize("refused", [Refusal(None, "reset", broken=True), refusal(504), refusal(524)])
+def test_what_may_have_been_answered_is_not_paid_for_twice(refused: Refusal) -> None:
+    asked = Asked([refused])
     with pytest.raises(EndpointSilent):
         asked()
     assert asked.calls == 1

@@ -57,12 +57,51 @@ def test_it_writes_there_but_not_what_git_or_the_engine_would_run(home: Path, ma
 
 
 def test_what_is_hidden_is_hidden_where_the_repository_lies_in_it(home: Path, make_lab: Maker, held: str) -> None:
-    (home / "data").mkdir()
-    (home / "data/answers").write_text("the answers\n")
+    beside = [home / "data/answers", home / ".config/answers", home / "answers"]  # the second beside what is read
+    for path in beside:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("the answers\n")
     lab = make_lab(files={"hidden": ["~"], "writable": ["~"]})
-    lab.attempt(f'cat {home}/data/answers > "$AUTORESEARCH_RUN_DIR/seen"\necho METRIC total_ms=50\n')
+    looks = "".join(f'cat {path} >> "$AUTORESEARCH_RUN_DIR/seen"; echo mine > {path}\n' for path in beside)
+    lab.attempt(f'touch "$AUTORESEARCH_RUN_DIR/seen"\n{looks}echo METRIC total_ms=50\n')
     assert lab.events("run")[-1]["outcome"] == "ok", lab.events("run")[-1]
     assert (lab.workspace.run_dir(2, 1) / "seen").read_text() == ""
+    assert {path.read_text() for path in beside} == {"the answers\n"}
+
+
+def test_folders_of_path_in_tmp_and_around_the_home_change_nothing_of_what_a_run_may_write(
+    home: Path, make_lab: Maker, monkeypatch: pytest.MonkeyPatch, held: str, tmp_path: Path
+) -> None:
+    (home / "outer/bin").mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{home}:{home.parent}:/:{os.environ['PATH']}")
+    lab = make_lab(files={"writable": ["~"]})
+    changed = f"echo changed > {home}/bin/tool; echo x > /dev/null && echo kept > {home}/.cache/tool/entry"
+    lab.attempt(f"{changed}\necho METRIC total_ms=50\n")
+    assert lab.events("run")[-1]["outcome"] == "ok", lab.events("run")[-1]
+    assert (home / ".cache/tool/entry").read_text() == "kept\n"
+    assert "mine" in (home / "bin/tool").read_text()
+
+
+def test_a_folder_of_the_path_that_is_a_link_in_a_closed_one_is_found_by_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "versions/20/bin").mkdir(parents=True)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed/now").symlink_to(tmp_path / "versions/20")
+    past = policy.path_past((tmp_path / "closed",), {"PATH": f"{tmp_path}/closed/now/bin:/usr/bin"})
+    assert past == {"PATH": f"{tmp_path}/versions/20/bin:/usr/bin"}
+    assert policy.path_past((tmp_path / "closed",), {"PATH": "/usr/bin"}) == {}
+
+
+def test_what_a_program_consists_of_is_its_environment_or_its_package(tmp_path: Path) -> None:
+    for name in ("env/bin/python", "node/lib/node_modules/codex/bin/codex.js", "home/bin/python"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "env/pyvenv.cfg").write_text("")
+    (tmp_path / "node/lib/node_modules/codex/package.json").write_text("{}")
+    (tmp_path / "node/bin").mkdir()
+    (tmp_path / "node/bin/codex").symlink_to("../lib/node_modules/codex/bin/codex.js")
+    assert tmp_path / "env" in policy.around_of(tmp_path / "env/bin/python")
+    assert tmp_path / "node/lib/node_modules/codex" in policy.around_of(tmp_path / "node/bin/codex")
+    assert tmp_path / "home" not in policy.around_of(tmp_path / "home/bin/python")
 
 
 ASKS = """python - <<'EOF'
@@ -104,6 +143,8 @@ def test_who_may_not_ask_a_service_is_told_how_to_allow_it() -> None:
         'add "/run/docker.sock" to writable under [files] in autoresearch.toml'
     )
     assert not_asked("no such file: data.csv\n") == ""
+    assert not_asked('  File "/work/train/run/user_model.py", line 3, in connect\n') == ""
+    assert not_asked("dbus is at /run/user/1000/bus\n") == ""
 
 
 # --- what a run leaves in place of the files that are read after it ---
@@ -113,7 +154,10 @@ def test_who_may_not_ask_a_service_is_told_how_to_allow_it() -> None:
     ("left", "says"),
     [
         ('mkfifo "$AUTORESEARCH_RESULT"', "is no file"),
-        ('ln -s /etc/hostname "$AUTORESEARCH_RESULT"', "cannot be read"),
+        (
+            'echo \'{"outcome": "ok", "metrics": {"total_ms": 1}}\' > good; ln -s "$PWD/good" "$AUTORESEARCH_RESULT"',
+            "cannot be read",
+        ),
         ('truncate -s 200M "$AUTORESEARCH_RESULT"', "at most"),
     ],
     ids=["a pipe", "a link", "too much"],

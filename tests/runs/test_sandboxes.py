@@ -100,6 +100,18 @@ def test_no_folder_around_what_is_fixed_can_be_moved_away(sandbox: Sandbox, plac
     assert not (place / "shared/moved").exists()
 
 
+def test_what_lies_between_two_that_are_fixed_or_hidden_is_not_written_nor_shown(sandbox: Sandbox, place: Path) -> None:
+    for name in ("read", "closed"):
+        (place / f"shared/{name}/between/fixed").mkdir(parents=True)
+        (place / f"shared/{name}/between/file").write_text(name)
+    both = (place / "shared/read", *(place / f"shared/{name}/between/fixed" for name in ("read", "closed")))
+    held = access(place, fixed=both, hidden=(place / "shared/closed",))
+    files = [place / f"shared/{name}/between/file" for name in ("read", "closed")]
+    done = shell(sandbox, held, "; ".join(f"cat {file}; echo changed > {file}" for file in files))
+    assert done.stdout == "read"
+    assert [file.read_text() for file in files] == ["read", "closed"]
+
+
 def test_what_is_read_in_a_folder_that_is_hidden_as_a_whole_is_read(sandbox: Sandbox, place: Path) -> None:
     held = access(place, hidden=(place,), fixed=(place / "shared/fixed",), visible=())
     found = shell(sandbox, held, f"cat {place}/secret {place}/beside/file {place}/shared/fixed/file; echo x > mine")

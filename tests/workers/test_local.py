@@ -175,3 +175,21 @@ def test_without_a_sandbox_there_is_one_run_at_a_time(repo: Repo, monkeypatch: p
     refused = repo.call("baseline", *TWO, "--json")
     assert refused.code == 5 and "several runs at once need a sandbox" in refused.json["error"]["message"]
     assert Lab(repo.root).events("start") == [] and repo.call("baseline", "--seeds", "1").code == 0
+
+
+BROKEN = """case $PWD in */slots/1/*) echo "GPU is lost" >&2; exit 1;; esac
+until ls ../../../runs/1/*/result.json > /dev/null 2>&1; do sleep 0.05; done
+echo METRIC total_ms=10$AUTORESEARCH_SEED
+"""
+"""A run that the machine fails in the first slot, and that ends in the second one after that."""
+
+
+@pytest.mark.slow
+def test_a_slot_whose_gpu_is_broken_spoils_no_run_that_another_can_make(repo: Repo) -> None:
+    repo.write("src/run.sh", BROKEN)
+    repo.commit("the first slot is broken")
+    assert repo.call(*INIT).code == 0
+    lab = Lab(repo.root)
+    done = lab.call("baseline", "--seeds", "3", *TWO, "--json")
+    assert done.code == 0, done
+    assert lab.events("run")[-1]["values"] == [101, 102, 103]

@@ -142,7 +142,9 @@ def _more_seeds(
     for seed in missing:
         turn = more.turn(seed, len(missing), each, exactly=True)
         spec = context.spec(first.commit or "", first.number, seed, turn=turn)
-        last, seen = measure_undisturbed(context, spec, known + more.speeds, (), clock)
+        own = more.speeds if more.disturbed >= MOST_AGAIN else known + more.speeds  # it may be slower for good
+        last, seen = measure_undisturbed(context, spec, own, (), clock)
+        more.saw(seen)
         remarks += [f"a disturbed run: {why}" for why in seen]
         if last.value is None:
             message = f"the baseline failed with seed {seed}: {last.reason}"

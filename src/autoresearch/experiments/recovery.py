@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -209,12 +210,12 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
     disturbed = {(run.seed, run.value) for run in experiment.runs if run.purpose == "disturbed"}
     folder = workspace.run_dir(experiment.number, 0).parent
     for path in folder.glob("*/result.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
             result = json.loads(read_plain(path))
             if not isinstance(result, dict) or result["outcome"] != "ok" or result["value"] is None:
                 continue  # a run without a value, or what the command itself has written there
             seed, value = int(result["seed"]), float(result["value"])
-            if result["commit"] == experiment.commit and (seed, value) not in disturbed:
+            if result["commit"] == experiment.commit and (seed, value) not in disturbed and math.isfinite(value):
                 values[seed] = value
     return dict(sorted(values.items()))
 

@@ -29,6 +29,9 @@ OVERLOAD_S = 300.0
 LONGEST_REST_S = 8 * 86400.0
 """No usage limit is longer than a week; a later reset time is a mistake."""
 
+GAVE_UP = (504, 524)
+"""A gateway says so that waited no longer for the server behind it, which may have answered and been paid."""
+
 _SPENT_CODE = re.compile(r"spend_limit|usage_limit_exceeded|insufficient_(quota|credits|funds)|credit_balance|billing")
 _SPENT_TEXT = re.compile(
     r"specified api usage limit|credit balance is too low|spend(ing)?.limit|insufficient (quota|funds|credits)"
@@ -97,6 +100,11 @@ class Refusal:
         return self.status in (401, 403) or (self.status == 400 and _NO_LOGIN.search(self.message) is not None)
 
     @property
+    def unanswered(self) -> bool:
+        """Whether the request may have been answered, and paid for, all the same."""
+        return self.broken or self.status in GAVE_UP
+
+    @property
     def passing(self) -> bool:
         """Whether the same request may be answered later."""
         return self.status is None or self.status in (408, 429) or self.status >= 500
@@ -134,8 +142,9 @@ class Endpoint:
         """Return what `call(seconds left)` returns, asked again up to three times where that may help.
 
         `refused` says what an exception of the client means; None for one that is no refusal, which is raised. A call
-        that takes longer than what is left is given up, and so is one whose connection broke: asking again would pay
-        twice. Raises `EndpointResting`, `EndpointGone`, `EndpointSilent`, or `EndpointFailed` for the rest.
+        that takes longer than what is left is given up, and so is one whose connection broke, or whose gateway gave
+        up: asking again would pay twice. Raises `EndpointResting`, `EndpointGone`, `EndpointSilent`, or
+        `EndpointFailed` for the rest.
         """
         ends = time.monotonic() + limit_s
         for attempt in range(1, ATTEMPTS + 1):
@@ -150,8 +159,9 @@ class Endpoint:
                 refusal = refused(error)
                 if refusal is None:
                     raise
-            if refusal.broken:
-                raise EndpointSilent(f"{self.name} broke off: {one_line(refusal.message, 200)}")
+            if refusal.unanswered:
+                what = "broke off" if refusal.broken else f"answered {refusal.status}"
+                raise EndpointSilent(f"{self.name} {what}: {one_line(refusal.message, 200)}")
             wait_s = self._wait_s(refusal, attempt)
             if wait_s is None or attempt == ATTEMPTS or wait_s >= ends - time.monotonic():
                 raise self.error(refusal)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -70,5 +72,6 @@ def feeding(command: str, folder: Path, log: Path, env: Mapping[str, str], limit
         yield feeder
     finally:
         ours.close()
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too: `uv run` stays before its program
         process.wait()

@@ -22,6 +22,8 @@ _ABSENT = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"read-only file system|permission denied|operation not permitted|erofs|eacces", re.IGNORECASE)
+_UNREACHED = re.compile(r"connect|refused|unreachable|not running|is it running|permission denied|no such file", re.I)
+_SERVICE = re.compile(rf"(?<![\w.-])(?:/var)?({'|'.join(map(re.escape, map(str, SERVICES)))})(?![\w.-])")
 _PATH = re.compile(r"[^\s'\"`,;()\[\]{}<>=|]+")
 
 
@@ -58,11 +60,14 @@ def not_writable(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
 
 
 def not_asked(output: str) -> str:
-    """Return what to say when the end of an output names a socket that is closed to a run in the sandbox, or empty."""
+    """Return what to say when the end of an output says that a socket cannot be reached which is closed to a run in
+    bubblewrap; else empty."""
     for line in reversed(output.rstrip().splitlines()[-LAST:]):
-        service = next((each for each in SERVICES if str(each) in line), None)
-        if service is not None:
-            return f'; a run in the sandbox may not ask {service}: add "{service}" to writable under [files] in {NAME}'
+        found = _SERVICE.search(line) if _UNREACHED.search(line) else None
+        if found is not None:
+            return (
+                f'; a run in the sandbox may not ask {found[1]}: add "{found[1]}" to writable under [files] in {NAME}'
+            )
     return ""
 
 

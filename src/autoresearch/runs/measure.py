@@ -17,6 +17,7 @@ from autoresearch.errors import MachineError
 from autoresearch.escaping import excerpt, one_line
 from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
+from autoresearch.runs.isolation.bubblewrap import Bubblewrap
 from autoresearch.runs.isolation.policy import Isolation
 from autoresearch.runs.isolation.sandbox import check_set_up
 from autoresearch.runs.left_out import and_then, left_out, not_asked, not_writable
@@ -158,7 +159,8 @@ def _unreachable(context: RunContext, isolation: Isolation, ended: Exit) -> str:
     folder = context.workspace.slot / "train" / context.git.prefix
     told = left_out(ended.tail, context.git, context.task, folder)
     if not told and isolation.sandbox is not None:
-        told = not_writable(ended.tail, context.git, context.task, folder) or not_asked(ended.tail)
+        told = not_writable(ended.tail, context.git, context.task, folder)
+        told = told or (not_asked(ended.tail) if isolation.name == Bubblewrap.name else "")
     return told and told + and_then(load_session(context.workspace).baseline is not None)
 
 

@@ -293,7 +293,7 @@ def most_runs(kept: int, seeds: Sequence[int], earlier: Mapping[int, float]) -> 
 
 
 def _seeds(session: Session, incumbent: Experiment, count: int) -> list[int]:
-    """Return seeds for the variants: those that the incumbent has runs of first, for they cost half."""
+    """Return seeds for the variants: those that the incumbent has runs of first, which cost half where these count."""
     last = next((s for s in reversed(session.studies) if s.what == "ablate"), None)
     if last is not None and last.outcome == "interrupted" and last.about.get("incumbent") == incumbent.number:
         seeds: list[int] = last.about.get("seeds", [])

@@ -7,13 +7,14 @@ command again takes the complete runs over and makes the missing ones.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import AutoresearchError, MachineError
-from autoresearch.experiments.disturbance import speed_of
+from autoresearch.experiments.disturbance import made_again, speed_of
 from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.recovery import end_study
 from autoresearch.experiments.undisturbed import MOST_AGAIN, measure_undisturbed
@@ -54,6 +55,8 @@ class StudyRunner:
     """How fast earlier runs of the code that it looks at were, where that is known."""
     earlier: Mapping[str, Sequence[Speed]] = field(default_factory=dict)
     """Commit -> how fast its runs before the study were, on these slots or this machine."""
+    again_of: Counter[str] = field(default_factory=Counter)
+    """Commit -> how many of its runs were made again."""
     most: int = 1
     """How many runs it has at most."""
     exactly: bool = True
@@ -94,9 +97,11 @@ class StudyRunner:
         own = self.speeds.setdefault(commit, [])
         beside = self.beside + [s for other, speeds in self.speeds.items() if other != commit for s in speeds]
         for late in range(MOST_AGAIN + 1):
-            known = [*self.earlier.get(commit, ()), *own]
+            # A machine that has become slower for good would make each run of the study again.
+            known = own if self.again_of[commit] >= MOST_AGAIN else [*self.earlier.get(commit, ()), *own]
             done, seen = measure_undisturbed(self.context, spec, known, beside, self.clock, study=self.study.number)
             self.disturbed.extend(seen)
+            self.again_of[commit] += made_again(seen)
             if done.outcome not in LATE or late == MOST_AGAIN:
                 break
             self.disturbed.append(f"{what} took longer than it may ({done.reason})")
@@ -153,7 +158,9 @@ def study_of(
     study = load_session(workspace).studies[-1]
     known = {commit: dict(runs) for commit, runs in study.runs.items()}
     hardware = hardware_of(context.env())
-    fast = {e.commit: e.on(hardware).speeds for e in session.current if e.commit}
+    fast = defaultdict[str, list[Speed]](list)
+    for e in session.current:
+        fast[e.commit or ""] += e.on(hardware).speeds
     run_s = run_seconds(session)
     runner = StudyRunner(context, study, clock, again, known, most=most, exactly=exactly, earlier=fast, run_s=run_s)
     try:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -96,17 +97,26 @@ class LocalWorkers:
         """Raises `UsageError` when the machine has not so many."""
         cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
         self.machine, self.places = places(slots, machine, cores, os.environ.get(VISIBLE))
-        self.workspace, self.slots = workspace, slots
+        self.workspace, self.count = workspace, slots
         self._working: dict[int, _Working] = {}
         """Slot -> what is done in it; the first slot is 1, since 0 is the engine's own."""
+        self._failed: Counter[int] = Counter()
+        """Slot -> how often the machine failed an attempt in it, which a broken GPU does each time."""
+        self._resting: set[int] = set()
+        """Slots that get nothing until an attempt has ended well in another one."""
+
+    @property
+    def slots(self) -> int:
+        return self.count - len(self._resting)
 
     def env(self) -> Mapping[str, object]:
         return self.machine.env()
 
     def submit(self, attempt: Attempt) -> None:
-        slot = next(number for number in range(1, self.slots + 1) if number not in self._working)
+        free = {*range(1, self.count + 1)} - self._working.keys() - self._resting
+        slot = min(free, key=lambda number: (self._failed[number], number))
         place, here = self.places[slot - 1], self.workspace.at(slot)
-        job = {"attempt": attempt.id, "root": str(here.root), "slot": slot, "slots": self.slots,
+        job = {"attempt": attempt.id, "root": str(here.root), "slot": slot, "slots": self.count,
                "cores": list(place.cores), "spec": spec_fields(attempt.spec)}  # fmt: skip
         env = {**os.environ, **({VISIBLE: place.gpu} if place.gpu else {})}
         # From its own folder, and not from the workspace: a module there must not become a part of the engine.
@@ -158,6 +168,13 @@ class LocalWorkers:
             how = f"died of signal {-code}" if code < 0 else f"left with {code}" + (f": {last[-1]}" if last else "")
             found = Ended(working.attempt.id, lost=f"its worker {how}")
         self._clear(slot)
+        killed = found.measurement is not None and found.measurement.outcome == "killed"
+        if not (killed or found.lost or isinstance(found.error, MachineError)):
+            self._resting.clear()
+            return found
+        self._failed[slot] += 1
+        if self.slots > 1:
+            self._resting.add(slot)
         return found
 
     def _clear(self, slot: int) -> None:

@@ -11,7 +11,7 @@ import site
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,6 +39,9 @@ STDLIB = "stdlib"
 
 MODEL_PREFIX = "AUTORESEARCH_MODEL_PREFIX"
 """Environment variable of a grader: a JSON list of the words that start a model process in the sandbox; `[]`: none."""
+
+PROGRAMS = ("python", "git", "claude", "codex", "gemini")
+"""What is started outside of a run, or in its evaluation, by whichever name the path finds first."""
 
 MOST_OF_A_VARIABLE = 120_000
 """Characters; the kernel takes variables of up to 128 KiB."""
@@ -108,7 +111,8 @@ class Isolation:
         prefix: list[str] = []
         held, stack = self.sandbox, contextlib.ExitStack()
         try:
-            tmp.mkdir(parents=True, exist_ok=True)
+            remove_tree(tmp)  # which a run whose process was killed has left: the next one must not find it
+            tmp.mkdir(parents=True)
             if self.task.task.harness and what in ("evaluate", "feed"):
                 held = None
                 if what == "evaluate":
@@ -116,6 +120,7 @@ class Isolation:
             elif held is not None:
                 env |= {} if self.task.run.network else {"HF_HUB_OFFLINE": env.get("HF_HUB_OFFLINE", "1")}
                 access = self._closed(what, tmp, env) if self.task.task.harness else self._open(what, tmp, env)
+                env |= path_past(SERVICES, env)
                 prefix = held.command(replace(access, tmp_name=stack.enter_context(_short_name(tmp))))
             yield IsolatedProcess(env, tuple(prefix), self._limits(), held.name if held else None)
             if what not in ("evaluate", "feed") and self._graded():
@@ -131,18 +136,24 @@ class Isolation:
 
     def _open(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
         """Return what a run reaches whose evaluator may import what it has changed: all but what is held out."""
-        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir(), *run_outside(env)]
+        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
         ours += [self.workspace.root / linked for linked in self.task.files.link]  # which may itself be a link
-        fixed = tuple({path.resolve() for path in ours if is_there(path)})
-        more = self._writable()
-        folder = self.workspace.slot / what
+        more, folder = self._writable(), self.workspace.slot / what
         services = [each for each in SERVICES if is_there(each) and each.resolve() not in more]
+        hidden = (*self._held_out(what, env), *(each.resolve() for each in services))
+        around = (Path.home().resolve(), self.workspace.root.resolve(), *more)
+        for path in filter(is_there, run_outside(env)):
+            held = [each for each in {path.absolute(), path.resolve()} if any(within(each, h) for h in hidden)]
+            shared = [path.resolve()] if any(within(path.resolve(), each) for each in more) else []
+            ours += [each for each in (*held, *shared) if not any(within(known, each) for known in around)]
+        fixed = tuple(dict.fromkeys(path if any(within(path, h) for h in hidden) else path.resolve()
+                                    for path in ours if is_there(path)))  # fmt: skip
         return Access(
             cwd=folder / self.git.prefix,
             writable=(folder, self.run_dir, *(path for path in more if any(within(path, each) for each in fixed))),
             shared=tuple(path for path in more if not any(within(path, each) for each in fixed)),
             fixed=fixed,
-            hidden=(*self._held_out(what, env), *(each.resolve() for each in services)),
+            hidden=hidden,
             tmp=tmp,
             in_tmp=_in_tmp(env),
             network=self.task.run.network,
@@ -237,7 +248,7 @@ class Isolation:
         for key, value in {**self.task.options, STDLIB: sysconfig.get_path("stdlib")}.items():
             pattern = pattern.replace(f"{{{key}}}", str(value))
         whole = cache_dir() / Path(pattern).expanduser()
-        if make and not any(char in pattern for char in "*?[") and not any(within(whole, each) for each in SERVICES):
+        if make and not any(char in pattern for char in "*?[") and not _is_socket_name(whole):
             with contextlib.suppress(OSError):
                 whole.mkdir(parents=True, exist_ok=True)
         if whole.exists():
@@ -250,6 +261,21 @@ class Isolation:
         memory = run.limit_memory_gb
         total = memory * 2**30 if memory is not None else DEFAULT_SHARE * memory_of_machine()
         return Limits(int(total), int(run.limit_file_gb * 2**30), run.limit_processes)
+
+
+def path_past(closed: Sequence[Path], env: Mapping[str, str]) -> dict[str, str]:
+    """Return a PATH without links in folders that are closed to a run: some tools put a link to the version of a
+    program that is in use into /run/user."""
+    folders = env.get("PATH", "").split(os.pathsep)
+    if not any(within(Path(folder), each) for folder in folders for each in closed):
+        return {}
+    past = (str(Path(f).resolve()) if any(within(Path(f), each) for each in closed) else f for f in folders)
+    return {"PATH": os.pathsep.join(past)}
+
+
+def _is_socket_name(path: Path) -> bool:
+    """Whether a path is that of a service, whose socket is not there while it does not run."""
+    return path.suffix == ".sock" or any(within(path.resolve(), each.resolve()) for each in SERVICES)
 
 
 def sandbox_for(task: TaskFile) -> Sandbox | None:
@@ -268,14 +294,27 @@ def cache_dir() -> Path:
 
 def run_outside(env: Mapping[str, str]) -> list[Path]:
     """Return what a run must not write even where the folder around it is its own: the programs and modules that the
-    engine, git and an evaluation find there, and what they read first."""
-    python = shutil.which("python", path=env.get("PATH"))
+    engine, git, an agent and an evaluation find there, and what they read first."""
+    places = [Path(folder) for folder in env.get("PATH", "").split(os.pathsep) if Path(folder).is_absolute()]
     found = [Path(sys.prefix), Path(sys.base_prefix), Path(autoresearch.__file__).parent, tasks_folder().parent]
-    found += [Path(python).parent.parent, Path(python).resolve().parent.parent] if python else []
-    found += [Path(folder) for folder in env.get("PATH", "").split(os.pathsep) if Path(folder).is_absolute()]
-    found.append(Path(site.getusersitepackages()).parents[1])
+    for name in PROGRAMS:
+        program = shutil.which(name, path=env.get("PATH"))
+        found += around_of(Path(program)) if program else []
+    found += [*places, Path(site.getusersitepackages()).parents[1]]
     settings = Path(env.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
     return [*found, Path("~/.gitconfig").expanduser(), settings / "git"]
+
+
+def around_of(program: Path) -> list[Path]:
+    """Return the folders that a program consists of: the one that it is in, its environment, its package."""
+    found: list[Path] = []
+    for path in dict.fromkeys((program.absolute(), program.resolve())):
+        whole = path.parent.parent
+        named = path.name.startswith("python") and any((whole / "lib").glob("python*"))
+        environment = named or any((whole / mark).exists() for mark in ("pyvenv.cfg", "conda-meta"))
+        found += [path.parent, *([whole] if environment and path.parent.name == "bin" else [])]
+        found += [folder for folder in path.parents[:4] if (folder / "package.json").is_file()]
+    return found
 
 
 def _commits(session: Session, commit: str) -> set[str]:

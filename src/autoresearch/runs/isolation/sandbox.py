@@ -62,11 +62,11 @@ class Access:
         return sorted(found.items(), key=lambda place: len(place[0].parts))
 
     def kept_in_place(self) -> list[Path]:
-        """Return the folders between a shared one and what is held back in it. Whoever could move one of them away
-        could put something else where that was."""
-        held = (*self.fixed, *self.hidden)
-        between = (folder for path in held for folder in path.parents if path not in self.shared)
-        return [*dict.fromkeys(f for f in between if any(within(f, s) and f != s for s in self.shared))]
+        """Return the folders between one that may be written and what is held back in it, which may be written
+        themselves. Whoever could move one of them away could put something else where that was."""
+        known = dict.fromkeys([*self.shared, *self.writable], True) | dict.fromkeys([*self.fixed, *self.hidden], False)
+        between = dict.fromkeys(folder for path in (*self.fixed, *self.hidden) for folder in path.parents)
+        return [f for f in between if f not in known and next((known[p] for p in f.parents if p in known), False)]
 
 
 class Sandbox(Protocol):

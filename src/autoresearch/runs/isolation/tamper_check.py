@@ -164,15 +164,22 @@ class TamperCheck:
             if path in self.small and not (path.is_file() and path.read_bytes() == self.small[path]):
                 with contextlib.suppress(OSError):
                     write_atomic(path, self.small[path])
-        for path in new:
-            with contextlib.suppress(OSError):
-                aside = self.run_dir / "found" / path.relative_to(self.workspace.state)
-                aside.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(aside)
+        stays = sum(not self._moved_aside(path) for path in new)
         if wrong or new:
             first = (wrong or new)[0].relative_to(self.workspace.state)
-            lost = sum(path not in self.small for path in wrong)
+            lost = stays + sum(path not in self.small for path in wrong)
             yield f"files of other runs were changed ({len(wrong) + len(new)}, first {first}; {lost} not put back)"
+
+    def _moved_aside(self, path: Path) -> bool:
+        """Take a file that a run has put among those of others to what was found of it, or else away."""
+        with contextlib.suppress(OSError):
+            aside = self.run_dir / "found" / path.relative_to(self.workspace.state)
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(aside)
+            return True
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return not os.path.lexists(path)
 
     def _linked(self) -> Iterator[str]:
         """Look at what is linked: it is large, so nothing of it is held, and what was changed stays so."""

@@ -171,16 +171,26 @@ class RayWorkers:
         found, lost, sick = read_answer(said["ended"], said["answer"]), said["lost"], said["sick"]
         if found is not None and isinstance(found.error, MachineError):  # a full disk there is not the engine's
             lost, sick = found.error.message, True
-        for each in self._slots:
-            each.rests = False
-        if found is None or lost:
+        killed = found is not None and found.measurement is not None and found.measurement.outcome == "killed"
+        here = [each for each in self._slots if each.place.node.id == slot.place.node.id]
+        if found is None or lost or killed:
             slot.lost += 1
-            slot.rests = sick and any(each.usable for each in self._slots if each is not slot)
+            failed = here if sick else [slot] if killed else []  # one GPU may be broken where the others are well
+            if any(each.usable for each in self._slots if each not in failed):
+                for each in failed:
+                    each.rests = True
+        else:
+            for each in self._slots:
+                each.rests = each.rests and each in here and each is not slot
+        if found is None or lost:
             return Ended(said["ended"], lost=f"on {name}: {lost or 'its worker has answered nothing'}")
         return Ended(found.id, found.measurement, found.error, beside=beside)
 
     def _check_left(self, now: float) -> None:
         """Raise `MachineError` when nothing is left to measure on."""
+        if not any(slot.usable for slot in self._slots):  # better one that has failed than none
+            for slot in self._slots:
+                slot.rests = False
         stuck = [slot for slot in self._slots if slot.given_up is not None and now - slot.given_up > END_S]
         if len(stuck) == len(self._slots):
             raise none_left()
