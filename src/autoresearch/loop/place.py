@@ -8,8 +8,9 @@ from typing import TypeVar
 from autoresearch.errors import IntegrityError, PreconditionError
 from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.session import Session
-from autoresearch.loop.proposals import commit_tree, graft
+from autoresearch.loop.proposals import graft
 from autoresearch.runs.spec import RunContext
+from autoresearch.system.git_plumbing import commit_tree
 from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths
 from autoresearch.workspace.lock import Busy, changing_git, is_locked, lock
 from autoresearch.workspace.workspace import Workspace
