@@ -99,6 +99,18 @@ class TestHooks:
         assert lab.processes() == []
         assert lab.session.best and lab.session.best.number == 2
 
+    def test_one_that_goes_to_another_branch_has_nothing_committed_there(self, lab: Lab) -> None:
+        before, main = hook(lab, "before", "git switch -q main"), lab.git("rev-parse", "main")
+        ours = lab.git("rev-parse", "HEAD")
+        lab.prints(50)
+        done = lab.call("try", "-m", "quicker")
+        assert done.code == 5 and "the branch is main, the session's is autoresearch/t" in done.err, done
+        assert lab.git("rev-parse", "main", "autoresearch/t").split() == [main, ours]
+        assert not lab.events("start")[1:] and "=50" in (lab.root / "src/run.sh").read_text()
+        before.unlink()
+        lab.git("switch", "-q", "autoresearch/t")
+        assert "KEEP" in lab.call("try", "-m", "quicker").out
+
     def test_one_that_is_not_executable_is_told(self, lab: Lab) -> None:
         hook(lab, "before", "echo hi").chmod(0o644)
         assert "chmod +x" in lab.attempt("echo METRIC total_ms=50\n").out
