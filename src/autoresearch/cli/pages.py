@@ -85,9 +85,7 @@ def _numbers(words: str) -> list[int]:
 def report(
     output: Annotated[
         str,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to.", show_default="report.html in the workspace"
-        ),
+        typer.Option("--output", "-o", metavar="FILE", help="Where to.", show_default="report.html in the workspace"),
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:

@@ -127,9 +127,7 @@ def init(
     no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
     probe_limit: Annotated[
         float,
-        typer.Option(
-            min=1, metavar="SECONDS", help="With --command: when the trial run is ended.", callback=finite
-        ),
+        typer.Option(min=1, metavar="SECONDS", help="With --command: when the trial run is ended.", callback=finite),
     ] = 600,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Make no trial run of the command.")] = False,
     as_json: JsonFlag = False,
