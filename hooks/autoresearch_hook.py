@@ -6,7 +6,7 @@ nothing and leaves with status 0: a broken hook must never block an agent.
 
   SessionStart      where the session is, as facts
   UserPromptSubmit  `/autoresearch ...` arms this agent session: see Stop
-  PreToolUse        refuses edits of immutable files, and of the journal, with the reason
+  PreToolUse        refuses edits of the journal, and of immutable files while the session goes on, with the reason
   Stop              keeps an armed agent session going, until STOP, a stop condition, or its idle budget is spent
 """
 
@@ -74,7 +74,7 @@ def on_tool(event):
         path = Path(event.get("cwd") or ".", Path(name).expanduser()).resolve()
         root = find_root(path.parent)
         brief = read_brief(root) if root else None
-        reason = brief and protected(path.relative_to(root), brief)
+        reason = brief and protected(path.relative_to(root), root, brief)
         if reason:
             decision = {"permissionDecision": "deny", "permissionDecisionReason": reason}
             return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **decision}}
@@ -82,8 +82,8 @@ def on_tool(event):
 
 
 def on_stop(event, root, brief):
-    armed, stop = read_mark(event), root / "STOP"
-    if armed is None or stop.exists() or brief.get("stop") or time.time() >= (brief.get("ends") or float("inf")):
+    armed = read_mark(event)
+    if armed is None or has_ended(root, brief):
         return None
     if any(task.get("status") == "running" for task in event.get("background_tasks") or []):
         return None  # its end wakes the agent
@@ -96,7 +96,7 @@ def on_stop(event, root, brief):
     reason = (
         f"The autoresearch loop in {root} has not ended{goal_of(armed)}: there is no file STOP, and no stop condition "
         f"holds. {' '.join(told)} The user asked for experiments without questions in between. If the goal is reached, "
-        f"or the user has said to stop, the loop is ended by writing the reason into {stop}."
+        f"or the user has said to stop, the loop is ended by writing the reason into {root / 'STOP'}."
     )
     return {"decision": "block", "reason": reason}
 
@@ -104,12 +104,14 @@ def on_stop(event, root, brief):
 # ---- what is protected
 
 
-def protected(path, brief):
+def protected(path, root, brief):
     """Return why a path, relative to the workspace, must not be written; None when it may."""
     name = path.as_posix()
     if name == JOURNAL or path.parts[:1] == (STATE,):
         return f"{name} belongs to the record of the autoresearch session, which only its commands write."
-    if any(fixed == "." or name == fixed or name.startswith(f"{fixed}/") for fixed in brief.get("immutable", [])):
+    immutable = brief.get("immutable", [])
+    fixed = any(fixed in (".", name) or name.startswith(f"{fixed}/") for fixed in immutable)
+    if fixed and goes_on(root, brief):
         return (
             f"{name} is immutable in this autoresearch session: it belongs to how experiments are measured, and is "
             f"compared with its hash before each. What experiments may change: {', '.join(brief.get('mutable', []))}."
@@ -204,6 +206,32 @@ def read_brief(root):
     """Return what the last command wrote about the session, or None."""
     brief = read_json(root / STATE / "brief.json")
     return brief if isinstance(brief, dict) and isinstance(brief.get("text"), str) else None
+
+
+def has_ended(root, brief):
+    """Whether the file STOP or a stop condition holds the session up."""
+    return (root / "STOP").exists() or brief.get("stop") or time.time() >= (brief.get("ends") or float("inf"))
+
+
+def goes_on(root, brief):
+    """Whether the session is worked on: nothing holds it up, and its branch is checked out, or that cannot be told."""
+    branch, head = brief.get("branch"), read_head(root)
+    known = branch and head and head != "ref: refs/heads/.invalid"  # so where refs are kept otherwise than in files
+    return not has_ended(root, brief) and (not known or head == f"ref: refs/heads/{branch}")
+
+
+def read_head(root):
+    """Return what git's file HEAD says, without asking git, which takes long; None where it cannot be read."""
+    for folder in (root, *root.parents):
+        git = folder / ".git"
+        try:
+            if git.is_file():  # of a work tree or a submodule: it names the folder
+                git = folder / git.read_text(encoding="utf-8").partition(":")[2].strip()
+            if git.is_dir():
+                return (git / "HEAD").read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+    return None
 
 
 def work_in_progress(root, brief):

@@ -160,6 +160,31 @@ def test_a_link_to_what_is_fixed_is_seen_through(agent: Agent) -> None:
     assert agent.refused("Write", file_path=str(agent.lab.root / "src" / "innocent")) is not None
 
 
+@pytest.mark.parametrize("with_folder", [True, False])
+def test_what_is_fixed_may_be_edited_on_another_branch_and_the_record_may_not(agent: Agent, with_folder: bool) -> None:
+    lab, bench = agent.lab, str(agent.lab.root / "bench.sh")
+    if not with_folder:  # as in a work tree, where .git is a file
+        lab.git("init", "-q", "--separate-git-dir", "../elsewhere")
+        assert (lab.root / ".git").is_file()
+    for words, refused in ((("main",), False), (("--detach", "autoresearch/t"), False), (("autoresearch/t",), True)):
+        lab.git("switch", "-q", *words)
+        assert (agent.refused("Edit", file_path=bench) is not None) is refused, words
+        assert agent.refused("Edit", file_path=str(lab.workspace.journal)) is not None
+
+
+@pytest.mark.parametrize("why", ["the file STOP", "a stop condition", "the time is up"])
+def test_what_is_fixed_may_be_edited_when_the_session_has_ended(agent: Agent, why: str) -> None:
+    bench, brief = str(agent.lab.root / "bench.sh"), agent.lab.root / ".autoresearch/brief.json"
+    assert agent.refused("Edit", file_path=bench) is not None
+    if why == "the file STOP":
+        (agent.lab.root / "STOP").touch()
+    else:
+        ended = {"stop": "enough"} if why == "a stop condition" else {"ends": 1000}
+        brief.write_text(json.dumps({**json.loads(brief.read_text()), **ended}))
+    assert agent.refused("Edit", file_path=bench) is None
+    assert agent.refused("Edit", file_path=str(brief)) is not None
+
+
 def test_an_armed_agent_that_stops_is_sent_on_until_its_idle_budget_is_spent(armed: Agent) -> None:
     reasons = [armed.stop() for _ in range(8)]
     assert [reason is not None for reason in reasons] == [True] * 5 + [False] * 3

@@ -25,6 +25,7 @@ NOT_WALKED = {
         "prose, with a diff to look at; tests/cli/test_your_repository.py",
     "studies/selftest.py _of_the_laboratory: the laboratory was cut short: {}":
         "typed as it is printed in tests/studies/test_ablate.py",
+    "cli/install.py install_skill: --remove takes away what was written for all agents": AGENTS,
     "workspace/user_agents.py _with_hooks: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _stored: {} cannot be read: {}": AGENTS,
     "workspace/user_agents.py _read: {} cannot be read: {}": AGENTS,

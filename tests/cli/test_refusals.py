@@ -67,6 +67,14 @@ class TestWords:
         refused(lab.root, USAGE, "KEY=VALUE", *TRY, "--asi", asi)
         refused(lab.root, USAGE, "KEY=VALUE", "note", "1", "--asi", asi)
 
+    @pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e999"])
+    def test_a_number_that_is_not_finite_is_none(self, lab: Lab, number: str) -> None:
+        for words in (("run", "--max-hours"), ("run", "--max-usd"), ("wait", "--timeout"), ("audit", "x", "--noise"),
+                      ("init", "../new", "--minutes"), ("init", "../new", "--seconds"),
+                      ("init", "../new", "--limit")):  # fmt: skip
+            assert words[-1] in refused(lab.root, USAGE, words[-1], *words, number)
+        assert not (lab.root.parent / "new").exists()
+
     def test_a_folder_that_is_not_there_is_named(self, lab: Lab) -> None:
         refused(lab.root, PRECONDITION, "nowhere", "-C", "nowhere", "status")
         refused(lab.root, PRECONDITION, "README.md", "-C", "README.md", "status")

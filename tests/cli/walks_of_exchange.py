@@ -219,6 +219,12 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("export", "--format", "sqlite"), lambda: None)
 
 
+@walk("cli/targets.py target: {} {}, and is not replaced")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("results.tsv", "the log of another tool\n")
+    return Ask(("export",), lambda: ("export", "-o", "mine.tsv"))
+
+
 # --- logs of other tools ---
 
 COLUMNS = "commit\tmetric\tmemory_gb\tstatus\tdescription"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from drawn import drawn
-from lab import Lab
+from lab import INIT, Lab, Repo
 
 from autoresearch.experiments import user_hooks
 
@@ -99,9 +99,62 @@ class TestHooks:
         assert lab.processes() == []
         assert lab.session.best and lab.session.best.number == 2
 
+    def test_one_that_goes_to_another_branch_has_nothing_committed_there(self, lab: Lab) -> None:
+        before, main = hook(lab, "before", "git switch -q main"), lab.git("rev-parse", "main")
+        ours = lab.git("rev-parse", "HEAD")
+        lab.prints(50)
+        done = lab.call("try", "-m", "quicker")
+        assert done.code == 5 and "the branch is main, the session's is autoresearch/t" in done.err, done
+        assert lab.git("rev-parse", "main", "autoresearch/t").split() == [main, ours]
+        assert not lab.events("start")[1:] and "=50" in (lab.root / "src/run.sh").read_text()
+        before.unlink()
+        lab.git("switch", "-q", "autoresearch/t")
+        assert "KEEP" in lab.call("try", "-m", "quicker").out
+
     def test_one_that_is_not_executable_is_told(self, lab: Lab) -> None:
         hook(lab, "before", "echo hi").chmod(0o644)
         assert "chmod +x" in lab.attempt("echo METRIC total_ms=50\n").out
+
+
+class TestStaged:
+    """What a person has staged is in no commit of ours."""
+
+    def test_a_task_file_edited_before_the_baseline_is_committed_alone(self, repo: Repo) -> None:
+        lab = Lab(repo.root)
+        assert lab.call(*INIT).code == 0
+        before, toml = lab.git("rev-parse", "HEAD"), lab.root / "autoresearch.toml"
+        toml.write_text(f"{toml.read_text()}# edited\n")
+        lab.write("README.md", "mine\n")
+        lab.git("add", "README.md")
+        assert lab.call("baseline").code == 5
+        assert lab.git("diff", "--name-only", before, "HEAD") == "autoresearch.toml"
+        assert lab.git("status", "--porcelain") == "M  README.md"
+
+    def test_a_merge_that_is_resolved_and_not_concluded_is_left_to_the_person(self, repo: Repo) -> None:
+        lab = Lab(repo.root)
+        lab.git("switch", "-q", "-c", "side")
+        lab.write("README.md", "side\n")
+        lab.commit("side")
+        lab.git("switch", "-q", "main")
+        assert lab.call(*INIT).code == 0
+        lab.git("merge", "--no-commit", "--no-ff", "-q", "side")
+        before, toml = lab.git("rev-parse", "HEAD"), lab.root / "autoresearch.toml"
+        toml.write_text(f"{toml.read_text()}# edited\n")
+        done = lab.call("baseline")
+        assert done.code == 5 and "a git merge is not finished here" in done.err
+        assert lab.git("rev-parse", "HEAD") == before and (lab.root / ".git/MERGE_HEAD").exists()
+        assert lab.git("status", "--porcelain").splitlines() == ["M  README.md", " M autoresearch.toml"]
+
+    def test_notes_that_are_staged_are_in_no_experiment_and_outlive_a_discard(self, lab: Lab) -> None:
+        notes = (lab.root / "autoresearch.md").read_text()
+        lab.git("add", "-f", "autoresearch.md")
+        for value, verdict in ((200, "DISCARD"), (50, "KEEP")):
+            lab.prints(value)
+            assert verdict in lab.call("try", "-m", "a change").out
+            assert lab.git("status", "--porcelain") == "A  autoresearch.md"
+            commit = lab.session.experiments[-1].commit or ""
+            assert lab.git("show", "--format=", "--name-only", commit) == "src/run.sh"
+        assert (lab.root / "autoresearch.md").read_text() == notes
 
 
 class TestSegments:

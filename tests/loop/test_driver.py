@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from typing import Any
 
 import pytest
 from lab import INIT, Lab, Maker, Repo
@@ -13,7 +14,9 @@ from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, write
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
 from autoresearch.journal.events import message_line
 from autoresearch.journal.ledger import Usage
+from autoresearch.loop import driver
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Brief, Edit, ProposalFailed
+from autoresearch.loop.place import put_on_branch
 from autoresearch.runs.isolation.sandbox import SWITCH
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append
@@ -352,6 +355,11 @@ def test_edits_of_a_person_are_not_touched(lab: Lab) -> None:
     lab.edit("echo METRIC total_ms=1\n")
     with pytest.raises(PreconditionError, match=r"src/run\.sh has edits that were not measured"):
         loop(lab, Scripted(90))
+    lab.write("src/new", "mine\n")
+    with pytest.raises(PreconditionError) as refused:
+        loop(lab, Scripted(90))
+    assert "put them aside with git stash push -u -- src: autoresearch try" in refused.value.fix
+    (lab.root / "src/new").unlink()
     assert (lab.root / "src/run.sh").read_text() == "echo METRIC total_ms=1\n"
     lab.git("commit", "-qam", "by hand")
     with pytest.raises(PreconditionError, match="a commit that was not measured"):
@@ -381,6 +389,44 @@ def test_a_proposal_goes_on_top_of_what_a_person_has_kept_meanwhile(lab: Lab) ->
     ended = loop(lab, Scripted(meanwhile), max_experiments=1)
     assert [e.description for e in ended.session.current] == ["baseline", "a change", "prints 90"]
     assert ended.measured == (3,) and ended.session.current[2].parent == ended.session.current[1].commit
+
+
+def test_what_a_person_keeps_just_before_a_proposal_is_on_the_branch_stays_kept(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def after_a_try(*given: Any) -> str:
+        assert lab.attempt("echo METRIC total_ms=95\n").code == 0
+        return put_on_branch(*given)
+
+    monkeypatch.setattr(driver, "put_on_branch", after_a_try)
+    ended = loop(lab, Scripted(90), max_experiments=1)
+    assert [e.description for e in ended.session.current] == ["baseline", "a change", "prints 90"]
+    assert ended.measured == (3,) and ended.session.current[2].parent == ended.session.current[1].commit
+    lab.assert_clean()
+
+
+@pytest.mark.parametrize("what", ["a branch", "a commit", "an edit"])
+def test_what_a_person_does_just_before_a_proposal_is_on_the_branch_is_not_touched(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    says = {"a branch": "the branch is main", "a commit": "a commit that was not measured", "an edit": "has edits"}
+
+    def after_that(*given: Any) -> str:
+        if what == "a branch":
+            lab.git("switch", "-q", "main")
+        else:
+            lab.write("src/other.txt", "mine\n")
+        if what == "a commit":
+            lab.git("commit", "-qam", "by hand")
+        return put_on_branch(*given)
+
+    main = lab.git("rev-parse", "main")
+    monkeypatch.setattr(driver, "put_on_branch", after_that)
+    with pytest.raises(PreconditionError, match=says[what]):
+        loop(lab, Scripted(90), max_experiments=1)
+    assert lab.git("rev-parse", "main") == main and lab.session.proposed is not None
+    assert what == "a branch" or (lab.root / "src/other.txt").read_text() == "mine\n"
+    assert what != "a commit" or lab.git("log", "-1", "--format=%s") == "by hand"
 
 
 def test_two_loops_do_not_work_in_one_workspace(lab: Lab) -> None:

@@ -62,6 +62,28 @@ def test_another_process_that_knows_of_no_commit_of_its_own_asks(repo: Repo, mon
     assert git.go_back("main", commit, parent) == [] and questions == [commit] and git.head() == parent
 
 
+def test_a_commit_has_its_own_paths_and_what_else_is_staged_stays_so(repo: Repo) -> None:
+    repo.write("README.md", "mine\n")
+    repo.git("add", "README.md")
+    repo.git("rm", "-q", "tests/test_it.sh")
+    repo.write("mine.txt", "mine\n")
+    repo.git("add", "--intent-to-add", "mine.txt")
+    repo.write("src/run.sh", "echo changed\n")
+    repo.write("src/new", "new\n")
+    (repo.root / "src/base").unlink()
+    git, before = Git(repo.root), repo.git("rev-parse", "HEAD")
+    commit = git.commit(["src/run.sh", "src/new", "src/base"], "a change\n\nwhy: less\n")
+    assert repo.git("rev-parse", "main", "HEAD", "main~1").split() == [commit, commit, before]
+    assert repo.git("show", "-s", "--format=%an %B", commit) == "A Person a change\n\nwhy: less"
+    assert repo.git("diff", "--name-status", before, commit).split() == ["D", "src/base", "A", "src/new", "M",
+                                                                         "src/run.sh"]  # fmt: skip
+    assert repo.git("reflog", "-1", "--format=%gs") == "commit: a change"
+    staged = repo.git("status", "--porcelain")
+    assert staged.splitlines() == ["M  README.md", " A mine.txt", "D  tests/test_it.sh"]
+    assert git.go_back("main", commit, before) == []
+    assert repo.git("status", "--porcelain") == staged and (repo.root / "mine.txt").read_text() == "mine\n"
+
+
 def test_without_git_lfs_it_says_so_and_not_that_a_remote_hung_up(repo: Repo, tmp_path: Path) -> None:
     repo.write(".gitattributes", "*.bin filter=lfs\n")
     repo.write("w.bin", "weights\n")

@@ -120,6 +120,22 @@ def test_a_limit_on_dollars_is_more_than_nothing() -> None:
         parse(task_file(stop={"max_usd": 0}))
 
 
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e999"])
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("[stop]\nmax_hours = ", r"\[stop\] max_hours: Input should be"),
+        ("[stop]\ntarget = ", r"\[stop\] target: Input should be a finite number"),
+        ("[guard]\nacc.max = ", r"\[guard.acc\] max: Input should be a finite number"),
+        ("[prices]\nm.output = 1\nm.input = ", r"\[prices.m\] input: Input should be"),
+        ("[options]\nrate = ", r"\[options\]: rate is not a finite number"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_none(key: str, number: str, says: str) -> None:
+    with pytest.raises(PreconditionError, match=says):
+        parse(f"{task_file()}{key}{number}\n")
+
+
 def test_guards_are_bounds_of_other_metrics_and_the_old_key_is_one() -> None:
     rules = parse(task_file(keep={"max_memory_mb": 1000}) + "[guard]\naccuracy = { min = 0.5 }\n").rules
     assert rules.guards == (Guard("accuracy", min=0.5, direction="higher"), Guard("peak_vram_mb", max=1000))

@@ -63,6 +63,13 @@ def test_taking_it_away_leaves_the_home_folder_as_it_was_to_the_byte(home: Path,
     assert call("install-skill", "--remove", "--yes", cwd=tmp_path).code == 5
 
 
+def test_what_was_written_for_all_agents_is_not_taken_away_for_one(home: Path, tmp_path: Path) -> None:
+    assert call("install-skill", "--yes", cwd=tmp_path).code == 0
+    before = contents(home)
+    refused = call("install-skill", "--remove", "--agent", "codex", "--yes", cwd=tmp_path)
+    assert refused.code == 2 and "for all agents; leave out --agent" in refused.err and contents(home) == before
+
+
 def test_what_the_person_has_or_has_changed_since_stays(home: Path, tmp_path: Path) -> None:
     mine = home / ".claude/skills/autoresearch/SKILL.md"
     mine.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from autoresearch.cli import jobs
-from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.cli.output import JsonFlag, emit, finite, here
 from autoresearch.cli.progress import Display
 from autoresearch.escaping import one_line
 from autoresearch.reports.views import number
@@ -31,7 +31,10 @@ def register(app: typer.Typer) -> None:
 def audit(
     path: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A log, or a folder of them.")],
     noise: Annotated[
-        float | None, typer.Option(metavar="SIGMA", help="Standard deviation of one run.", show_default="from the log")
+        float | None,
+        typer.Option(
+            metavar="SIGMA", help="Standard deviation of one run.", show_default="from the log", callback=finite
+        ),
     ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="The metric, where two could be meant.")] = "",
     direction: Annotated[

@@ -14,6 +14,7 @@ import typer
 from autoresearch.cli import streams
 from autoresearch.cli.output import JsonFlag, emit, here, remark
 from autoresearch.cli.progress import Display
+from autoresearch.cli.targets import exported, target
 from autoresearch.errors import NoSession, UsageError
 from autoresearch.journal.session import Session
 from autoresearch.system.files import write_atomic
@@ -53,7 +54,7 @@ def export(
 
     As results.tsv or JSON lines in the habit of the field, everything as CSV, or as a database with tables of
     experiments, runs, notes, studies and learning curves. The metrics that the task names as secondary are columns of
-    their own, the last ones.
+    their own, the last ones. Without -o, a file that is not as an earlier export has left it stays.
 
     Example: autoresearch export --format csv -o experiments.csv
     """
@@ -65,24 +66,29 @@ def export(
     if to is not None:
         _to_tracker(workspace, session, to, here() / output if output else workspace.root / f"results.{to}", as_json)
         return
-    path = here() / output if output and output != "-" else workspace.root / f"results.{format}"
+    path = None if output == "-" else target(workspace, output, f"results.{format}", table=True)
     if format == "sqlite" or format == "parquet":
-        if output == "-":
+        if path is None:
             raise UsageError(f"{format} cannot be written to standard output", "name a file with -o")
         counts = _to_database(workspace, session, path, None if format == "sqlite" else table)
+        exported(workspace, path)
         rows = ", ".join(f"{count} {name}" for name, count in counts.items())
         view = {"file": str(path), "experiments": len(session.experiments), "rows": counts}
         emit(as_json, view, [f"wrote {path}: {rows}"])
         return
     write = {"tsv": tables.to_tsv, "csv": tables.to_csv, "jsonl": tables.to_jsonl}[format]
     text = write(session, secondary_of(workspace.root))
-    if output == "-" and not as_json:
+    view = {"file": str(path or "-"), "experiments": len(session.experiments)}
+    if path is not None:
+        write_atomic(path, text)
+        exported(workspace, path)
+        emit(as_json, view, [f"wrote {path}"])
+    elif as_json:
+        emit(as_json, {**view, "text": text}, [])
+    else:
         failed = streams.put(sys.stdout, text)
         if failed is not None and not streams.is_nobody(failed):
             raise failed
-        return
-    write_atomic(path, text)
-    emit(as_json, {"file": str(path), "experiments": len(session.experiments)}, [f"wrote {path}"])
 
 
 def _to_tracker(workspace: Workspace, session: Session, to: str, folder: Path, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from autoresearch.cli import jobs
 from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.job_folders import Job
 from autoresearch.cli.messages import emit_with_messages
-from autoresearch.cli.output import JsonFlag, Sections, emit, here
+from autoresearch.cli.output import JsonFlag, Sections, emit, finite, here
 from autoresearch.cli.progress import Display
 from autoresearch.errors import UsageError
 from autoresearch.escaping import one_line
@@ -123,7 +123,9 @@ def wait(
         int | None,
         typer.Argument(metavar="N", help="Number of the experiment.", show_default="what runs, or ran last"),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait at most.")] = WAIT_S,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait at most.", callback=finite)
+    ] = WAIT_S,
     as_json: JsonFlag = False,
 ) -> None:
     """Wait for an experiment, or for what was detached.

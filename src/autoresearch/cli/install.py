@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autoresearch.cli.output import JsonFlag, emit, here
-from autoresearch.errors import PreconditionError
+from autoresearch.errors import PreconditionError, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +42,8 @@ def install_skill(
     from autoresearch.workspace import user_agents
 
     home = user_agents.home_of_the_person()
+    if remove and agent:  # several agents read the same folder
+        raise UsageError("--remove takes away what was written for all agents", "leave out --agent to do that")
     if remove:
         plan = user_agents.plan_removal(home)
     else:

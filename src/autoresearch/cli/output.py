@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shlex
 import sys
@@ -69,6 +70,13 @@ def _object(view: dict[str, Any]) -> str:
 def remark(text: str) -> None:
     """Print prose on stderr."""
     streams.say(printable(text))
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number of an option; an infinite one, or none at all, would end in times and lines that are none."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def here() -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.cli.targets import target
 from autoresearch.errors import UsageError
 from autoresearch.system.files import write_atomic
 from autoresearch.workspace.session_journal import load_session
@@ -21,8 +22,15 @@ def register(app: typer.Typer) -> None:
 
 def plot(
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="Where to: .png, .svg or .pdf.")
-    ] = "progress.png",
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to: .png, .svg or .pdf.",
+            show_default="progress.png in the workspace",
+        ),
+    ] = "",
     dark: Annotated[bool, typer.Option("--dark", help="Light on dark.")] = False,
     card: Annotated[bool, typer.Option("--card", help="The shape of a preview card: 1200 x 675 pixels.")] = False,
     curves: Annotated[
@@ -51,7 +59,7 @@ def plot(
     session = load_session(workspace)
     look = DARK if dark else LIGHT
     look = look.card() if card else look
-    path: Path = here() / output
+    path = target(workspace, output, "progress.png")
     if curves:
         from autoresearch.reports.plot_lines import draw_curves
 
@@ -75,7 +83,10 @@ def _numbers(words: str) -> list[int]:
 
 
 def report(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "report.html",
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to.", show_default="report.html in the workspace"),
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Write the report: one HTML file.
@@ -90,8 +101,8 @@ def report(
 
     workspace = find(here())
     session = load_session(workspace)
+    path = target(workspace, output, "report.html")
     text = html_report(workspace, session, wall_clock())
-    path: Path = here() / output
     write_atomic(path, text)
     view = {"file": str(path), "bytes": len(text.encode()), "experiments": len(session.current)}
     emit(as_json, view, [f"wrote {path}"])

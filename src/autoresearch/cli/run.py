@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoresearch.cli import jobs
-from autoresearch.cli.output import JsonFlag, emit, here
+from autoresearch.cli.output import JsonFlag, emit, finite, here
 from autoresearch.cli.progress import Display
 from autoresearch.errors import UsageError
 from autoresearch.escaping import one_line
@@ -43,11 +43,14 @@ def run(
         int | None, typer.Option(min=1, metavar="N", help="End after so many.", show_default="as [stop] says")
     ] = None,
     max_hours: Annotated[
-        float | None, typer.Option(min=0, metavar="H", help="End after so long.", show_default="as [stop] says")
+        float | None,
+        typer.Option(min=0, metavar="H", help="End after so long.", show_default="as [stop] says", callback=finite),
     ] = None,
     max_usd: Annotated[
         float | None,
-        typer.Option(min=0, metavar="X", help="Spend no more US dollars.", show_default="as [stop] says"),
+        typer.Option(
+            min=0, metavar="X", help="Spend no more US dollars.", show_default="as [stop] says", callback=finite
+        ),
     ] = None,
     strategy: Annotated[
         str,

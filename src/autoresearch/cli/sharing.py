@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +12,7 @@ import typer
 from autoresearch.cli import jobs
 from autoresearch.cli.output import JsonFlag, emit, here
 from autoresearch.cli.progress import Display
+from autoresearch.cli.targets import target
 from autoresearch.escaping import one_line
 from autoresearch.reports.views import number, unit
 from autoresearch.workspace.workspace import find
@@ -101,7 +104,12 @@ def finalize(
 
 
 def bundle(
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = "autoresearch.zip",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to.", show_default="autoresearch.zip in the workspace"
+        ),
+    ] = "",
     logs: Annotated[bool, typer.Option("--logs", help="With what the runs printed.")] = False,
     trust: Annotated[
         bool, typer.Option("--trust-repository", help="What looks like a secret in its files is known to be none.")
@@ -121,7 +129,7 @@ def bundle(
     from autoresearch.workspace.agent_files import keep_from_git
 
     workspace = find(here())
-    path: Path = here() / output
+    path = target(workspace, output, "autoresearch.zip")
     keep_from_git(workspace, path)
     done = bundle(workspace, path, wall_clock(), logs=logs, trust=trust)
     view: dict[str, Any] = {"file": str(path), "bytes": done.size, "files": done.files, "taken_out": done.taken_out,
@@ -129,7 +137,8 @@ def bundle(
     lines = [f"wrote {path}: {done.files} files, {done.size} bytes"]
     lines += [f"taken out  {count} x {what}" for what, count in sorted(done.taken_out.items())]
     lines += [f"remark     {remark}" for remark in done.remarks]
-    emit(as_json, view, [*lines, f"next       autoresearch replay {output} FOLDER"])
+    typed = output or shlex.quote(os.path.relpath(path, here()))
+    emit(as_json, view, [*lines, f"next       autoresearch replay {typed} FOLDER"])
 
 
 def replay(

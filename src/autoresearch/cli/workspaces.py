@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.output import JsonFlag, emit, finite, here, remark
 from autoresearch.cli.path_options import WithPaths
 from autoresearch.cli.progress import Display
 from autoresearch.errors import AutoresearchError
@@ -101,9 +101,12 @@ def init(
         str | None, typer.Option(metavar="COMMAND", help="Tests that must pass.", show_default=False)
     ] = None,
     limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Wall clock of one run.", show_default=False)
+        float | None,
+        typer.Option(metavar="SECONDS", help="Wall clock of one run.", show_default=False, callback=finite),
     ] = None,
-    seconds: Annotated[float | None, typer.Option(help="Training budget of one run.", show_default=False)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Training budget of one run.", show_default=False, callback=finite)
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="The same in batches, which repeat exactly on a CPU.", show_default=False)
     ] = None,
@@ -116,12 +119,15 @@ def init(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=1, help="How long the session may take, confirm included.", show_default=False),
+        typer.Option(
+            min=1, help="How long the session may take, confirm included.", show_default=False, callback=finite
+        ),
     ] = None,
     goal: Annotated[str | None, typer.Option(help="What you want, in plain words.", show_default=False)] = None,
     no_setup: Annotated[bool, typer.Option("--no-setup", help="Do not prepare the data now.")] = False,
     probe_limit: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="With --command: when the trial run is ended.")
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="With --command: when the trial run is ended.", callback=finite),
     ] = 600,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Make no trial run of the command.")] = False,
     as_json: JsonFlag = False,

@@ -23,7 +23,7 @@ from autoresearch.experiments.decide import (
 )
 from autoresearch.experiments.disturbance import speed_of
 from autoresearch.experiments.pace import run_seconds
-from autoresearch.experiments.preflight import preflight
+from autoresearch.experiments.preflight import check_branch, preflight
 from autoresearch.experiments.recovery import interruptible
 from autoresearch.experiments.result import ExperimentResult, conclude
 from autoresearch.experiments.undisturbed import measure_undisturbed
@@ -91,6 +91,7 @@ def attempt(
             "parent": candidate.parent,
         }
         hooks = {"before": run_hook(root, session, "before", about)}
+        check_branch(git, session)  # the hook, or a person meanwhile, may have gone to another one
         with changing_git(root):
             commit = candidate.commit or git.commit(candidate.paths, commit_message(candidate.description, asi))
         start = start_line(

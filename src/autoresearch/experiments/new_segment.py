@@ -58,7 +58,8 @@ def take_edited_task(root: Workspace, now: int) -> list[str]:
     recovered = recover(root, git, now)
     session, before = recovered.session, recovered.session.segment
     unmeasured = session.baseline is None and recovered.lost is None and NAME in before.sha256
-    if not unmeasured or git.branch() != before.branch or not (root.root / NAME).is_file():
+    ready = git.branch() == before.branch and git.unfinished_operation() is None  # if not, the preflight says why
+    if not unmeasured or not ready or not (root.root / NAME).is_file():
         return [*recovered.done]
     task = load(root.root)
     changes = differences(before.sha256, hash_files(root.root, {*task.files.immutable, *before.sha256}))

@@ -67,7 +67,7 @@ def lay_out(workspace: Workspace, git: Git, content: bytes, pages: Mapping[str, 
 def _lay_beside(workspace: Workspace, git: Git, pages: Mapping[str, tuple[bool, bytes]]) -> None:
     """Write what a session has beside its journal; what is there stays as it is."""
     agent_files.exclude(git, IGNORED)
-    leave_alone(git, IGNORED)
+    leave_alone(git)
     for name, (program, page) in pages.items():
         path = workspace.root / name
         if not os.path.lexists(path):

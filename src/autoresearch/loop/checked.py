@@ -11,13 +11,13 @@ from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.journal.ledger import Usage
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Edit
-from autoresearch.loop.proposals import commit_tree, graft, plain_asi
+from autoresearch.loop.proposals import graft, plain_asi
 from autoresearch.loop.scratch import Refused, Scratch
 from autoresearch.loop.validate import problem
 from autoresearch.runs.spec import RunContext
 from autoresearch.search.families import family_of
 from autoresearch.search.ideas import families_of
-from autoresearch.system.git_plumbing import files_of
+from autoresearch.system.git_plumbing import commit_tree, files_of
 
 
 def answer_of(edit: Edit) -> dict[str, Any]:

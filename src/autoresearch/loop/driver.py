@@ -330,9 +330,9 @@ class Driver:
         if measured := [e for e in self.session.tried(proposal.fingerprint or "") if e.status is not None]:
             reason = f"experiment {measured[-1].number} has measured its code meanwhile"
             return self._give_up(proposal, "given_up", reason)
-        context, session = self._ready()
-        patiently(self.workspace, lambda: put_on_branch(context, session, proposal, self._remade), self._rest)
-        self.accounts.experiment = session.next_number
+        context, _ = self._ready()
+        patiently(self.workspace, lambda: put_on_branch(context, proposal, self._remade), self._rest)
+        self.accounts.experiment = self.session.next_number
         try:
             result = patiently(self.workspace, lambda: self._attempt(proposal), self._rest)
         except MachineError as error:
@@ -367,7 +367,7 @@ class Driver:
         append(self.workspace, proposal_line(replace(proposal, commit=commit), self.times.wall()))
 
     def _give_up(self, proposal: LoopProposal, outcome: str, reason: str) -> None:
-        take_off_branch(*self._ready(), proposal)
+        take_off_branch(self._ready()[0], proposal)
         dropped = replace(proposal, outcome=outcome, commit=None, reason=reason, remarks=())
         append(self.workspace, proposal_line(dropped, self.times.wall()))
         self.say(f"    {proposal.agent}, turn {proposal.turn}: {outcome} ({proposal.description}): {reason}")

@@ -96,7 +96,7 @@ class LineUp:
         if base == tip:
             return
         made = _applied(context, session, proposal, base, commit, tip)
-        take_off_branch(context, session, proposal)
+        take_off_branch(context, proposal)
         if made.commit is None:
             self.say(f"    {proposal.agent}, turn {proposal.turn}: refused ({proposal.description}): {made.reason}")
         else:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from autoresearch.errors import IntegrityError, PreconditionError
+from autoresearch.experiments.preflight import check_branch
 from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.session import Session
-from autoresearch.loop.proposals import commit_tree, graft
+from autoresearch.loop.proposals import graft
 from autoresearch.runs.spec import RunContext
-from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths
+from autoresearch.system.git_plumbing import commit_tree
+from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, put_aside
 from autoresearch.workspace.lock import Busy, changing_git, is_locked, lock
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 Result = TypeVar("Result")
@@ -41,7 +44,7 @@ def check_place(context: RunContext, session: Session) -> None:
     if edits:
         raise PreconditionError(
             f"{edits[0]} has edits that were not measured, and the loop leaves them alone",
-            'measure them, or put them aside with git stash: autoresearch try -m "..."',
+            f'measure them, or put them aside with {put_aside(git, context.task)}: autoresearch try -m "..."',
         )
     if head == tip or (proposed is not None and head == proposed.commit):
         return
@@ -50,10 +53,10 @@ def check_place(context: RunContext, session: Session) -> None:
     )
 
 
-def put_on_branch(
-    context: RunContext, session: Session, proposal: LoopProposal, remade: Callable[[LoopProposal, str], None]
-) -> str:
-    """Make a proposal's commit the tip of the branch, and return it; the lock is held meanwhile.
+def put_on_branch(context: RunContext, proposal: LoopProposal, remade: Callable[[LoopProposal, str], None]) -> str:
+    """Make a proposal's commit the tip of the branch, and return it; the lock is held meanwhile, and the session is
+    what it is then. Raises as `check_branch` and `check_place` do: a person may have done something since they were
+    asked.
 
     The same files are committed anew, and `remade` is told before anything moves, when an interrupted experiment had
     the commit, since the recovery takes that off the branch; and when the incumbent is another one than when it was
@@ -61,6 +64,9 @@ def put_on_branch(
     """
     workspace, git = context.workspace, context.git
     with lock(workspace):
+        session = load_session(workspace)
+        check_branch(git, session)
+        check_place(context, session)
         incumbent, head = session.incumbent, git.head()
         assert incumbent is not None and proposal.commit is not None
         tip = git.resolve(incumbent.commit or "")
@@ -82,11 +88,13 @@ def put_on_branch(
         return commit
 
 
-def take_off_branch(context: RunContext, session: Session, proposal: LoopProposal) -> None:
-    """Set the branch back to the incumbent when a proposal's commit is its tip."""
-    git, incumbent, branch = context.git, session.incumbent, session.segment.branch
+def take_off_branch(context: RunContext, proposal: LoopProposal) -> None:
+    """Set the branch back to the incumbent when a proposal's commit is its tip, and is not the incumbent's by now."""
+    git = context.git
     with lock(context.workspace):
-        head = git.head()
-        if incumbent is not None and branch is not None and head is not None and head == proposal.commit:
+        session, head = load_session(context.workspace), git.head()
+        incumbent, branch = session.incumbent, session.segment.branch
+        tip = git.resolve(incumbent.commit or "") if incumbent is not None else None
+        if tip is not None and branch is not None and head is not None and head == proposal.commit != tip:
             with changing_git(context.workspace):
-                git.go_back(branch, head, git.resolve(incumbent.commit or "") or "")
+                git.go_back(branch, head, tip)

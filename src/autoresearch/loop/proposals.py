@@ -115,12 +115,6 @@ def graft(git: Git, tree: str, roots: Sequence[str], onto: str, index: str) -> s
     return git.run("write-tree", env=env).stdout.decode().strip()
 
 
-def commit_tree(git: Git, tree: str, parent: str, message: str) -> str:
-    """Return a new commit of a tree; no branch and no file moves."""
-    words = [*git.identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-"]
-    return git.run(*words, input=message.encode("utf-8", "replace")).stdout.decode().strip()
-
-
 def plain_asi(asi: Mapping[str, Any]) -> dict[str, str]:
     """Return side information as an agent may give it: a bounded number of bounded texts."""
     listed = [*asi.items()][:20] if isinstance(asi, Mapping) else []

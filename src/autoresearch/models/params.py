@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.models.prices import Prices
@@ -42,14 +41,6 @@ class Params(BaseModel):
     """Model -> what it costs, before the price that is listed for it."""
     seed: int = 0
     """Another one asks everything anew."""
-
-    @field_validator("prices")
-    @classmethod
-    def _finite(cls, prices: dict[str, PriceTable]) -> dict[str, PriceTable]:
-        for name, price in prices.items():
-            if not all(math.isfinite(usd) for usd in price.model_dump(exclude_none=True).values()):
-                raise ValueError(f"a price of {name} is no number")
-        return prices
 
     def models(self) -> dict[str, Served]:
         """Return the models that are asked, by the parameter that names them."""

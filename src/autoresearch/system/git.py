@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from autoresearch.journal.refs import branch_ref
 from autoresearch.system.git_command import GitCommand
-from autoresearch.system.git_plumbing import entries, files_of, hashes_on_disk, submodules, tree_of
+from autoresearch.system.git_plumbing import commit_tree, entries, files_of, hashes_on_disk, submodules, tree_of
 from autoresearch.system.git_refs import targets_in_files
 
 
@@ -150,8 +150,17 @@ class Git(GitCommand):
     # --- changing ---
 
     def commit(self, paths: Iterable[str], message: str) -> str:
-        """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit."""
+        """Commit exactly `paths` (relative to the top; deleted ones too) on HEAD and return the new commit.
+
+        Whatever else is staged is a person's: it is not in the commit, and stays staged.
+        """
+        paths = [*paths]
         self._stage(paths)
+        parent = self.head()
+        if parent is not None and not self._staged(parent) <= {*paths}:
+            commit, subject = commit_tree(self, self._tree_with(paths), parent, message), message.partition("\n")[0]
+            self.run("update-ref", "-m", f"commit: {subject}", "HEAD", commit, parent)
+            return commit
         words = ["-c", "commit.gpgsign=false", "commit", "-q", "--no-verify", "--cleanup=verbatim", "-F", "-"]
         text = message.encode("utf-8", "replace")
         # Most people have told git who they are, so nobody asks before: git refuses when it would have to guess.
@@ -179,12 +188,7 @@ class Git(GitCommand):
 
         As a commit of them would have it: with modes, links, submodules, and the line ends that git stores.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            env = {"GIT_INDEX_FILE": f"{folder}/index"}
-            self.run("read-tree", "HEAD", env=env)
-            self._stage(paths, env)
-            tree = self.run("write-tree", env=env).stdout.decode().strip()
-        return self.entries_of(tree, roots)
+        return self.entries_of(self._tree_with(paths), roots)
 
     def entries_of(self, tree: str, roots: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Return path -> (mode, hash) of the files, links and submodules of a commit or tree under `roots`."""
@@ -304,6 +308,14 @@ class Git(GitCommand):
 
     # --- inside ---
 
+    def _tree_with(self, paths: Iterable[str]) -> str:
+        """Return the tree of HEAD with these paths as they are in the folder; the index stays as it is."""
+        with tempfile.TemporaryDirectory() as folder:
+            env = {"GIT_INDEX_FILE": f"{folder}/index"}
+            self.run("read-tree", "HEAD", env=env)
+            self._stage(paths, env)
+            return self.run("write-tree", env=env).stdout.decode().strip()
+
     def _stage(self, paths: Iterable[str], env: Mapping[str, str] | None = None) -> None:
         """Make the index say of these paths what the folder does, whatever git knows of them.
 
@@ -334,7 +346,8 @@ class Git(GitCommand):
 
     def _staged(self, commit: str) -> set[str]:
         """Return the paths whose version in the index is not the commit's."""
-        out = self.run("diff-index", "--cached", "-z", "--name-only", "--no-renames", commit).stdout
+        words = ("--cached", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
+        out = self.run("diff-index", *words, commit).stdout
         return {os.fsdecode(path) for path in out.split(b"\0") if path}
 
     def _index_digest(self) -> bytes | None:

@@ -194,9 +194,13 @@ def commit_on(git: GitCommand, parent: str, entries: Mapping[str, tuple[str, str
         git.run("update-index", "-z", "--index-info", input=b"".join(line + b"\0" for line in lines), env=env)
         tree = git.run("write-tree", env=env).stdout.decode().strip()
     dates = {"GIT_AUTHOR_DATE": f"{when} +0000", "GIT_COMMITTER_DATE": f"{when} +0000"}
-    made = git.run(*git.identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-",
-                    input=message.encode("utf-8", "replace"), env=dates)  # fmt: skip
-    return made.stdout.decode().strip()
+    return commit_tree(git, tree, parent, message, dates)
+
+
+def commit_tree(git: GitCommand, tree: str, parent: str, message: str, dates: Mapping[str, str] | None = None) -> str:
+    """Return a new commit of a tree; no branch and no file moves."""
+    words = [*git.identity, "-c", "commit.gpgsign=false", "commit-tree", tree, "-p", parent, "-F", "-"]
+    return git.run(*words, input=message.encode("utf-8", "replace"), env=dates).stdout.decode().strip()
 
 
 def merged(git: GitCommand, ours: bytes, base: bytes, theirs: bytes) -> bytes | None:

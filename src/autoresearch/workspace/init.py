@@ -31,7 +31,7 @@ from autoresearch.workspace.python import Python, check_project, python_of, sear
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.task_settings import defaults
-from autoresearch.workspace.workspace import HELPERS, IGNORED, Workspace, free_name
+from autoresearch.workspace.workspace import HELPERS, IGNORED, KEPT_UP, Workspace, free_name
 
 NEVER_TRACKED = ("__pycache__/", ".venv/", "uv.lock")
 
@@ -99,7 +99,7 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
     theirs = untracked - set(outside(git, task, untracked))
     workspace.state.mkdir(exist_ok=True)
     hashes = hash_files(workspace.root, task.files.immutable)
-    leave_alone(git, IGNORED)
+    leave_alone(git)
     forget(workspace)
     journal.append(
         workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now, python_of(workspace, task))
@@ -162,13 +162,13 @@ def next_segment(session: Session) -> int:
     return 1 + max(used)
 
 
-def leave_alone(git: Git, names: Iterable[str]) -> None:
-    """Tell git that those of our own files that it tracks are ours alone: another tool's journal may be committed.
+def leave_alone(git: Git) -> None:
+    """Tell git that journal and notes, where it tracks them, are ours alone: another tool's journal may be committed.
 
     They stay tracked, and as they are in the folder: no `git switch`, `stash` or `reset --hard` takes back what the
     session writes into them.
     """
-    git.skip_worktree(git.tracked([f"{git.prefix}{name.rstrip('/')}" for name in names]))
+    git.skip_worktree(git.tracked([f"{git.prefix}{name.rstrip('/')}" for name in KEPT_UP]))
 
 
 def segment_line(

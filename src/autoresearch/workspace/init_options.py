@@ -250,7 +250,8 @@ _OPTIONS = {"[metric] name": "--metric", "[metric] unit": "--unit", "[metric] pa
             "[metric] file": "--file", "[metric] key": "--key", "[metric]": "--pattern, --stream, --file and --key",
             "[files] link": "--link", "[run] command": "--command",
             "[run] checks": "--checks", "[run] limit_s": "--limit", "[run] budget": "--seconds",
-            "[files] mutable": "--mutable", "[files] immutable": "--immutable", "[keep] seeds": "--seeds"}  # fmt: skip
+            "[files] mutable": "--mutable", "[files] immutable": "--immutable", "[keep] seeds": "--seeds",
+            "[stop] max_hours": "--minutes"}  # fmt: skip
 """Key of the task file -> the option that gave it."""
 
 

@@ -11,9 +11,9 @@ from autoresearch.metrics import NAMES, compile_pattern, is_name
 
 
 class Table(BaseModel):
-    """A table of the task file: what it does not know is an error."""
+    """A table of the task file: what it does not know is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _metric_name(name: str) -> str:

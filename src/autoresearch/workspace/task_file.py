@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import shutil
 import tomllib
@@ -222,6 +223,14 @@ class TaskFile(Table):
     options: dict[str, Scalar] = Field(default_factory=dict)
     """What the task's own programs read; the engine does not look at it."""
     profile: dict[str, Profile] = Field(default_factory=dict)
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _finite(cls, options: Any) -> Any:
+        for name, value in options.items() if isinstance(options, dict) else ():
+            if isinstance(value, float) and not math.isfinite(value):  # or it would be told that it is no text
+                raise ValueError(f"{name} is not a finite number")
+        return options
 
     @model_validator(mode="after")
     def _apart(self) -> TaskFile:

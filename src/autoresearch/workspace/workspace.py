@@ -32,6 +32,9 @@ IGNORED = (
 )
 """What a session writes beside the task's files; git is told to ignore it."""
 
+KEPT_UP = (".autoresearch/", "autoresearch.jsonl", "autoresearch.md", "autoresearch.ideas.md")
+"""What of it a session goes on writing by itself; the rest only a person's command writes, or a person."""
+
 HELPERS = ("autoresearch.sh", "autoresearch.checks.sh")
 """Scripts of the session that git ignores and a command may call: each snapshot gets a copy."""
 
