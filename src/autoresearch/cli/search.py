@@ -126,7 +126,8 @@ def _knobs(workspace: Workspace, session: Session) -> View:
     ]  # fmt: skip
     steps = change.steps if change else ()
     moves = [{"file": s.knob.file, "name": s.knob.name, "from": s.knob.value, "to": s.value} for s in steps]
-    return {"knobs": rows, "measured": len(known), "proposal": moves, "problems": problems(files, options)}
+    measured = sum(m.state != "running" for m in known)
+    return {"knobs": rows, "measured": measured, "proposal": moves, "problems": problems(files, options)}
 
 
 def _knob_lines(session: Session, view: View) -> list[str]:

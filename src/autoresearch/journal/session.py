@@ -195,6 +195,13 @@ class Session:
         """The first of them."""
         return self.waiting[0] if self.waiting else None
 
+    def waiting_or_skipped(self, fingerprint: str) -> tuple[LoopProposal, ...]:
+        """Return the proposals of agents with this code that wait to be measured, and behind them those of this segment
+        that a person has skipped."""
+        here = {e.number for e in self.current}
+        skipped = (p for p in self.loop.proposals if p.outcome == "skipped" and p.parent in here)
+        return tuple(p for p in (*self.waiting, *skipped) if p.fingerprint == fingerprint)
+
     @property
     def study(self) -> Study | None:
         """The study that was begun and not ended: it runs now, or was interrupted."""

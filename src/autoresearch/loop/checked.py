@@ -92,14 +92,10 @@ class Checked:
             raise Refused(
                 f"this is the code of experiment {e.number} ({e.status}: {e.description}); change something else"
             )
-        for p in self.session.waiting:
-            if p.fingerprint == code:
-                self.same = 0
-                raise Refused(f"this code waits to be measured already ({p.description}); change something else")
-        here = {e.number for e in self.session.current}
-        for p in self.session.loop.proposals:
-            if p.fingerprint == code and p.outcome == "skipped" and p.parent in here:
-                self.same = 0
+        for p in self.session.waiting_or_skipped(code):
+            self.same = 0
+            if p.outcome == "skipped":
                 raise Refused(f"this code was skipped ({one_line(p.reason, 120)}); change something else")
+            raise Refused(f"this code waits to be measured already ({p.description}); change something else")
         if any(p.fingerprint == code and p.commit is None for p in self.session.loop.proposals):
             self.same = 0  # it is judged anew: a person may have changed what it was refused for
