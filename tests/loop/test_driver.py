@@ -183,6 +183,16 @@ def test_known_code_is_said_once_then_sent_elsewhere_then_replaced(lab: Lab) -> 
     assert first.briefs[3].mode == "diversify" and "known already" in first.briefs[3].reason
 
 
+def test_an_agent_that_cannot_repair_known_code_is_replaced_too(lab: Lab) -> None:
+    cannot = ProposalFailed("it cannot repair that")
+    first = Scripted(90, 90, cannot, 90, cannot, 90, name="first")
+    loop(lab, first, Scripted(85, name="second"), max_experiments=2)
+    told = [(e["agent"], e["outcome"], e["round"]) for e in lab.events("proposal")]
+    assert told == [("first", "made", 1), *[("first", "refused", 1), ("first", "failed", 2)] * 2,
+                    ("first", "refused", 1), ("second", "made", 1)]  # fmt: skip
+    assert first.briefs[-1].mode == "diversify"
+
+
 def test_an_edit_that_was_refused_is_not_taken_a_second_time(lab: Lab) -> None:
     with pytest.raises(AutoresearchError, match="5 turns in a row gave nothing to measure"):
         loop(lab, Scripted(*[writes("echo METRIC total_ms=100\n")] * 10))

@@ -302,6 +302,8 @@ class Fold:
             experiment = read_run(event, self._experiments.get(key), key)
             self._experiments[key], self._newest[key[1]] = experiment, key
             self._env = experiment.env or self._env
+            if experiment.outcome != "killed":
+                self._loop.verdict()
         elif kind == "start":
             experiment = read_start(event, self._segment)
             key = (experiment.segment, experiment.number)

@@ -63,7 +63,7 @@ def plan(session: Session, strategy: str, families: Families) -> Plan:
 
 def _elsewhere(session: Session, proposed: Proposal, families: Families) -> Proposal:
     """Return a proposal of other families than those of the proposals that were known code."""
-    known = session.loop.proposals[-session.loop.repeated :]
+    known = session.loop.repeats
     stuck = {family_of(p.description, p.asi, families) for p in known} | {*session.loop.steering.banned}
     tried = {y.family: y.tried for y in yields(session, families)}
     others = sorted((f for f in families if f not in stuck), key=lambda f: tried.get(f, 0))[:4]
