@@ -272,7 +272,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(run(listed(lab, 50, 50, 50, 50, 50, 20)))
 
 
-@walk("loop/driver.py _measure: see what autoresearch doctor says of it, then: {}")
+@walk("loop/driver.py _count: see what autoresearch doctor says of it, then: {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     well = with_gate(lab, env)
     agent = listed(lab, 20, script=f"[ -e '{well}' ] || kill -9 $$\n")

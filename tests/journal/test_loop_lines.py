@@ -115,7 +115,8 @@ def test_turns_without_a_measurement_are_counted(turns: list[tuple[int, str]], f
 
 
 def test_a_verdict_ends_the_row_of_turns_without_a_measurement() -> None:
-    lines = [loop_begin_line(["a"], {}, 2, 1), proposal(1), proposal(2, "failed"), proposal(3, "refused"), start(2, "c1")]
+    lines = [loop_begin_line(["a"], {}, 2, 1), proposal(1), proposal(2, "failed"), proposal(3, "refused"),
+             start(2, "c1")]  # fmt: skip
     assert session(*lines).loop.fruitless == 2
     assert session(*lines, verdict(2, "killed")).loop.fruitless == 2, "the machine has said nothing"
     assert session(*lines, verdict(2, "ok")).loop.fruitless == 0

@@ -201,6 +201,8 @@ def test_an_answer_that_does_not_come_is_a_failed_proposal(lab: Lab, monkeypatch
         never.read_text()
         return Edit("never")
 
-    loop(lab, Scripted(hangs, lambda brief: prints(brief, 90)), clock=Clockwork(), max_experiments=1)
+    agent = Scripted(hangs, lambda brief: prints(brief, 90, 0.125), cost=0.5)
+    loop(lab, agent, clock=Clockwork(), max_experiments=1)
     first = lab.events("proposal")[0]
     assert (first["outcome"], first["reason"]) == ("failed", "no answer came in 0.05 s")
+    assert lab.session.ledger.cost.usd == 0.625, "what it has spent is not known, and counts as reserved"

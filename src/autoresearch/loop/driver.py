@@ -49,7 +49,7 @@ INTERRUPTED = 5
 """How often the runs of one proposal may be cut short before it is given up."""
 
 MACHINE = 3
-"""Experiments in a row that the machine failed, after which the loop ends."""
+"""Experiments and A/A candidates in a row that the machine failed, after which the loop ends."""
 
 LOOK_S = 1.0
 """Seconds between two looks at the journal and the file STOP while the loop waits."""
@@ -79,7 +79,7 @@ class Driver:
         self._at_machine = ""
         """The agent that had the last turn."""
         self._failed_in_a_row = 0
-        """Experiments that the machine failed."""
+        """Experiments and A/A candidates that the machine failed."""
         self._hours_before, self._began, self._paused_s = 0.0, self.times.steady(), 0.0
 
     @property
@@ -305,7 +305,7 @@ class Driver:
 
     def _aa(self) -> None:
         """Put the incumbent's own code through a verdict against itself, and say what that was."""
-        self.accounts.experiment = self.session.incumbent.number if self.session.incumbent else 0
+        self.accounts.experiment = number = self.session.incumbent.number if self.session.incumbent else 0
 
         def made() -> Study | None:
             return aa_candidate(
@@ -313,11 +313,19 @@ class Driver:
                 workers=self.lineup.asked,
             )  # fmt: skip
 
-        study = patiently(self.workspace, made, self._rest)
+        try:
+            study = patiently(self.workspace, made, self._rest)
+        except MachineError as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+            self.say(f"    A/A of experiment {number}: {one_line(error.message, 200)}")
+            return self._count(error.message)  # it is made anew
         if study is not None:
+            self._count(None)
             kept, why = study.result.get("kept"), one_line(str(study.result.get("reason", "")), 200)
             told = study.outcome if kept is None else "would have been kept" if kept else "would not have been kept"
             self.say(f"    A/A of experiment {study.about['experiment']}: {told} ({why})")
+        return None
 
     def _measure(self, proposal: LoopProposal) -> None:
         """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""
@@ -342,11 +350,14 @@ class Driver:
                 raise MachineError(error.message, f"go on with: {self.options.again}") from None
             raise
         self.tell(result)
-        self._failed_in_a_row = self._failed_in_a_row + 1 if result.experiment.outcome == "killed" else 0
+        return self._count(result.experiment.reason if result.experiment.outcome == "killed" else None)
+
+    def _count(self, failure: str | None) -> None:
+        """Count what the machine has failed in a row; raise `MachineError` after too much of it."""
+        self._failed_in_a_row = 0 if failure is None else self._failed_in_a_row + 1
         if self._failed_in_a_row >= MACHINE:
-            what = f"the machine has failed {MACHINE} experiments in a row: {result.experiment.reason}"
+            what = f"the machine has failed {MACHINE} experiments in a row: {failure}"
             raise MachineError(what, f"see what autoresearch doctor says of it, then: {self.options.again}")
-        return None
 
     def _attempt(self, proposal: LoopProposal) -> ExperimentResult:
         asi = {**proposal.asi, "parent": proposal.parent, "agent": proposal.agent}
