@@ -111,6 +111,7 @@ def test_a_replayed_edit_stays_in_its_folder(lab: Lab, file: str) -> None:
         (("--agent", ","), 2, "no agent is named"),
         (("--agent", f"{BETTER},{BETTER}"), 2, "named twice"),
         (("--agent", "replay"), 2, "needs a file of edits"),
+        (("--agent", "loop_lab:NotReady"), 5, "has failed (ZeroDivisionError: of the agent: in it); correct that"),
         (("--agent", BETTER, "--strategy", "none"), 2, "there is no strategy 'none'"),
         (("--max-experiments", "0"), 2, "max-experiments"),
     ],
@@ -118,6 +119,20 @@ def test_a_replayed_edit_stays_in_its_folder(lab: Lab, file: str) -> None:
 def test_what_is_no_agent_or_strategy_is_refused(lab: Lab, words: tuple[str, ...], code: int, says: str) -> None:
     done = lab.call("run", *words)
     assert done.code == code and says in done.err and not lab.events("loop_run")
+
+
+@pytest.mark.parametrize(("strategy", "says"), [("Breaks", "KeyError: 'no such key'"), ("Says", "no Proposal but str")])
+def test_a_strategy_that_fails_ends_run_and_next_with_a_sentence(lab: Lab, strategy: str, says: str) -> None:
+    path = f"loop_strategies:{strategy}"
+    for words in (("run", "--agent", BETTER), ("next",)):
+        done = lab.call(*words, "--strategy", path)
+        assert done.code == 2 and f"the strategy {path!r} has failed" in done.err and says in done.err
+    assert lab.events("loop_run")[-1]["event"] == "end" and not lab.events("proposal")
+
+
+def test_next_says_so_where_a_strategy_asks_for_an_experiment_that_there_is_not(lab: Lab) -> None:
+    done = lab.call("next", "--strategy", "loop_strategies:FromTheSecond")
+    assert done.code == 5 and "asks for experiment 2, which has no commit to start from" in done.err
 
 
 def test_every_agent_that_has_a_name_is_at_its_path() -> None:

@@ -64,8 +64,7 @@ def next_(
     families = backlog.families_of(workspace)
     proposal = strategies.propose(session, strategy, families)
     listed = strategies.fitting(proposal, backlog.read(workspace, families), IDEAS)
-    parent = session.find(proposal.parent)
-    assert parent is not None
+    parent = strategies.parent_of(session, proposal)
     start = None if parent is session.incumbent else f"autoresearch start {parent.number}"
     say = '-m "what changes" --asi hypothesis="why it should help"'
     view = {

@@ -31,7 +31,7 @@ from autoresearch.loop.lineup import LineUp
 from autoresearch.loop.options import Ended, Options
 from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
-from autoresearch.loop.roster import Roster
+from autoresearch.loop.roster import CORRECT, Roster, why_not_ready
 from autoresearch.loop.scratch import Scratch
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
@@ -138,7 +138,7 @@ class Driver:
         """Say in the journal that the loop begins; after a kill it goes on as the one that was begun, which is
         returned."""
         for agent in self.roster.left:
-            why = agent.ready()
+            why = why_not_ready(agent)
             if why is not None:
                 self.roster.gone[agent.name] = _not_ready(agent.name, why)
                 self.say(f"{agent.name} is not ready: {why}")
@@ -388,5 +388,5 @@ def _not_ready(name: str, why: str) -> PreconditionError:
     """Return what `Agent.ready` says as an error: what to type is behind its last colon."""
     said, colon, fix = why.rpartition(": ")
     if not colon:
-        said, fix = why, "correct that, or name another agent with --agent"
+        said, fix = why, CORRECT
     return PreconditionError(f"the agent {name} is not ready: {said}", fix)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autoresearch.errors import PreconditionError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.loop.agents.base import PROPOSAL_S, Brief
@@ -45,7 +44,7 @@ class Plan:
 
 
 def plan(session: Session, strategy: str, families: Families) -> Plan:
-    """Return what the strategy asks for, as a person steers it; raise `UsageError` for a strategy that is none."""
+    """Return what the strategy asks for, as a person steers it; raise as `strategies.propose` and `parent_of` do."""
     steering = session.loop.steering
     proposed = strategies.propose(session, strategy, families)
     allowed = tuple(family for family in proposed.families if family not in steering.banned)
@@ -54,10 +53,7 @@ def plan(session: Session, strategy: str, families: Families) -> Plan:
         proposed = replace(proposed, families=(steering.asked,), reason=f"{proposed.reason}; a person asks for it")
     elif session.loop.repeated >= FORCED:
         proposed = _elsewhere(session, proposed, families)
-    parent = session.find(proposed.parent)
-    if parent is None or not parent.commit:
-        what = f"the strategy asks for experiment {proposed.parent}, which has no commit to start from"
-        raise PreconditionError(what, "choose another with --strategy, or see what there is: autoresearch log")
+    parent = strategies.parent_of(session, proposed)
     return Plan(session.loop.next_turn, session.next_number + len(session.waiting), parent, proposed)
 
 
