@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
 from autoresearch.escaping import one_line
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
+from autoresearch.experiments.candidate import repeated
 from autoresearch.experiments.preflight import check_stop, preflight
 from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.loop import LoopProposal
@@ -335,10 +337,14 @@ class Driver:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
         if self.session.loop.steering.skips > proposal.skips:
             return self._give_up(proposal, "skipped", "a person said: skip")
-        if measured := [e for e in self.session.tried(proposal.fingerprint or "") if e.status is not None]:
+        context, session = self._ready()
+        known = repeated(context.git, session, context.task, proposal.commit or "", proposal.fingerprint or "")
+        if measured := [e for e in known if e.status is not None]:
             reason = f"experiment {measured[-1].number} has measured its code meanwhile"
             return self._give_up(proposal, "given_up", reason)
-        context, session = self._ready()
+        bring = partial(self.lineup.bring, context, session, proposal, self.times.wall)
+        if patiently(self.workspace, bring, self._rest):
+            return None  # `try` has kept something meanwhile: now it is another commit, or refused
         patiently(self.workspace, lambda: put_on_branch(context, session, proposal, self._remade), self._rest)
         self.accounts.experiment = session.next_number
         try:

@@ -41,6 +41,8 @@ class Plan:
     """The number that its experiment will have."""
     parent: Experiment
     proposal: Proposal
+    incumbent: int
+    """What the edit will be on top of, unless something is kept meanwhile."""
 
 
 def plan(session: Session, strategy: str, families: Families) -> Plan:
@@ -54,7 +56,8 @@ def plan(session: Session, strategy: str, families: Families) -> Plan:
     elif session.loop.repeated >= FORCED:
         proposed = _elsewhere(session, proposed, families)
     parent = strategies.parent_of(session, proposed)
-    return Plan(session.loop.next_turn, session.next_number + len(session.waiting), parent, proposed)
+    number, best = session.next_number + len(session.waiting), session.incumbent or parent
+    return Plan(session.loop.next_turn, number, parent, proposed, best.number)
 
 
 def _elsewhere(session: Session, proposed: Proposal, families: Families) -> Proposal:

@@ -93,7 +93,7 @@ class Turns:
             return None
         id = self.accounts.reserve(asked.experiment, agent=agent.name, usd=cost)
         about: Answer = {"turn": asked.turn, "round": number, "agent": agent.name, "parent": asked.parent.number,
-                         "mode": asked.proposal.mode, "reservation": id,
+                         "incumbent": asked.incumbent, "mode": asked.proposal.mode, "reservation": id,
                          "skips": session.loop.steering.skips}  # fmt: skip
         try:
             with at_most(brief.limit_s):

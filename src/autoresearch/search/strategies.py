@@ -109,7 +109,7 @@ def propose(session: Session, name: str, families: Families = GENERIC) -> Propos
 
 
 def parent_of(session: Session, proposal: Proposal) -> Experiment:
-    """Return the experiment that a proposal starts from; raise `PreconditionError` where there is none with a commit."""
+    """Return the experiment that a proposal starts from; raise `PreconditionError` where none has a commit."""
     parent = session.find(proposal.parent)
     if parent is None or not parent.commit:
         what = f"the strategy asks for experiment {proposal.parent}, which has no commit to start from"
