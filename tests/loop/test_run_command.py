@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import Lab
+from lab import Lab, call
 from loop_lab import SCRIPT, Clockwork, Scripted, loop, prints
 from waiting import PATIENCE_S, wait_for
 
@@ -78,6 +78,32 @@ def test_a_list_of_edits_is_replayed_once_each_and_goes_on(lab: Lab) -> None:
     told = [(e.description, e.metric, e.asi.get("family")) for e in lab.session.current[1:]]
     assert told == [("print 90", 90, "cache"), ("print 80", 80, None), ("whole", 80, None)]
     assert lab.session.ledger.cost.usd == 0.5
+
+
+def test_two_lists_of_one_name_are_two_and_what_does_not_fit_had_its_turn(lab: Lab) -> None:
+    ours, theirs = lab.root.parent / "ours", lab.root.parent / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+    broken = {"description": "no old text", "edits": [{"file": SCRIPT}]}
+    first = replay(ours / "edits", edit(95, old=5), broken, edit(90), edit(90))
+    second = replay(theirs / "edits", edit(80, old=90))
+    done = lab.call("run", "--agent", first, "--strategy", "best")
+    assert done.code == 1 and "all edits of edits were proposed" in done.err
+    assert lab.call("run", "--agent", second, "--strategy", "best", "--max-experiments", "1").code == 0
+    told = [(e["description"], e["outcome"]) for e in lab.events("proposal")]
+    assert told == [("", "failed"), ("", "failed"), ("print 90", "made"), ("", "failed"), ("print 80", "made")]
+    assert "no old text: KeyError" in lab.events("proposal")[1]["reason"]
+    assert [e.metric for e in lab.session.current] == [100, 90, 80]
+
+
+def test_a_list_is_found_from_where_it_was_named_also_when_that_is_done_on_its_own(lab: Lab) -> None:
+    replay(lab.write("notes/edits.jsonl", ""), edit(90))
+    words = ("run", "--agent", "replay:edits.jsonl", "--max-experiments", "1", "--detach", "--json")
+    begun = call(*words, cwd=lab.root / "notes")
+    assert begun.code == 0, begun
+    if begun.json.get("running"):
+        begun = lab.call("wait", "--timeout", "200", "--json")
+    assert begun.code == 0 and begun.json["kept"] == [2], begun
 
 
 @pytest.mark.parametrize(
