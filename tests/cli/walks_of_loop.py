@@ -69,6 +69,11 @@ class NeedsSomething(Agent):
         return None if gate().exists() else "something is missing"
 
 
+class BreaksWithoutThat(Agent):
+    def ready(self) -> str | None:
+        return gate().read_text() or None
+
+
 class EndedByHand(Agent):
     """A person presses Ctrl-C while it is at work, the first time."""
 
@@ -108,6 +113,13 @@ class Nowhere:
 
     def propose(self, session: Session, rng: random.Random) -> Proposal:
         return Proposal("improve", 99, "no reason")
+
+
+class Breaks:
+    """A strategy with a mistake in it."""
+
+    def propose(self, session: Session, rng: random.Random) -> Proposal:
+        raise ZeroDivisionError("of the strategy")
 
 
 def with_gate(lab: Lab, env: pytest.MonkeyPatch) -> Path:
@@ -166,6 +178,12 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 @walk("loop/driver.py _not_ready: the agent {} is not ready: {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     agent = run(NAMED.format("NeedsThat"))
+    return Ask(agent, then(with_gate(lab, env).touch, agent))
+
+
+@walk("loop/driver.py _not_ready: the agent {} is not ready: {}")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    agent = run(NAMED.format("BreaksWithoutThat"))
     return Ask(agent, then(with_gate(lab, env).touch, agent))
 
 
@@ -239,10 +257,21 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(agent)
 
 
-@walk("loop/proposals.py plan: choose another with --strategy, or see what there is: autoresearch log")
+@walk("search/strategies.py parent_of: choose another with --strategy, or see what there is: autoresearch log")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     agent = listed(lab, 20)
     return Ask(run(agent, "--strategy", NAMED.format("Nowhere")), lambda: run(agent, "--strategy", "best"))
+
+
+@walk("search/strategies.py parent_of: choose another with --strategy, or see what there is: autoresearch log")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("next", "--strategy", NAMED.format("Nowhere")), lambda: ("next", "--strategy", "best"))
+
+
+@walk("search/strategies.py propose: the strategy {} has failed ({}: {})")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    agent = listed(lab, 20)
+    return Ask(run(agent, "--strategy", NAMED.format("Breaks")), lambda: run(agent, "--strategy", "best"))
 
 
 # --- how it ends ---
@@ -272,7 +301,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(run(listed(lab, 50, 50, 50, 50, 50, 20)))
 
 
-@walk("loop/driver.py _measure: see what autoresearch doctor says of it, then: {}")
+@walk("loop/driver.py _count: see what autoresearch doctor says of it, then: {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     well = with_gate(lab, env)
     agent = listed(lab, 20, script=f"[ -e '{well}' ] || kill -9 $$\n")

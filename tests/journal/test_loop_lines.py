@@ -101,7 +101,9 @@ def test_a_proposal_waits_until_it_has_a_verdict_that_is_no_interruption() -> No
         ([(1, "refused"), (1, "made"), (2, "failed")], 1),
         ([(1, "failed"), (2, "skipped"), (3, "failed")], 2),
         ([(1, "failed"), (2, "made")], 0),
-        ([(1, "failed"), (2, "made"), (2, "given_up")], 2),
+        ([(1, "failed"), (2, "made"), (2, "given_up")], 0),
+        ([(1, "made"), (2, "failed"), (3, "failed"), (1, "refused")], 2),
+        ([(1, "made"), (2, "made"), (1, "refused"), (2, "refused"), (3, "failed")], 1),
         ([(1, "failed"), (2, "made"), (2, "skipped")], 0),
     ],
 )
@@ -110,6 +112,28 @@ def test_turns_without_a_measurement_are_counted(turns: list[tuple[int, str]], f
     assert session(begin, *(proposal(turn, outcome) for turn, outcome in turns)).loop.fruitless == fruitless
     before = [proposal(turn, outcome) for turn, outcome in turns]
     assert session(*before, begin).loop.fruitless == 0, "another run begins afresh"
+
+
+def test_a_verdict_ends_the_row_of_turns_without_a_measurement() -> None:
+    lines = [loop_begin_line(["a"], {}, 2, 1), proposal(1), proposal(2, "failed"), proposal(3, "refused"),
+             start(2, "c1")]  # fmt: skip
+    assert session(*lines).loop.fruitless == 2
+    assert session(*lines, verdict(2, "killed")).loop.fruitless == 2, "the machine has said nothing"
+    assert session(*lines, verdict(2, "ok")).loop.fruitless == 0
+    assert session(*lines, verdict(2, "ok"), proposal(4, "failed")).loop.fruitless == 1
+
+
+def test_known_code_is_counted_past_the_repairs_that_failed() -> None:
+    lines = [proposal(1), proposal(2, "refused", same=2), proposal(2, "failed", 2), proposal(3, "refused", same=0),
+             proposal(3, "failed", 2)]  # fmt: skip
+    assert [(p.turn, p.same) for p in session(*lines).loop.repeats] == [(2, 2), (3, 0)]
+    assert session(*lines, proposal(4, "failed")).loop.repeated == 0
+    assert session(*lines, proposal(4, "refused"), proposal(4, "failed", 2)).loop.repeated == 0, "of another kind"
+
+
+def test_what_a_person_says_is_no_time_of_the_loop() -> None:
+    lines = [loop_begin_line(["a"], {}, 2, 1), proposal(1)]
+    assert session(*lines, steer_line("ban", 30_000, "x")).loop.latest == session(*lines).loop.latest == 11
 
 
 def test_a_run_of_the_loop_knows_what_was_before_it() -> None:

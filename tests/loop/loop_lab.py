@@ -88,6 +88,13 @@ class Better:
         return prints(brief, value, 0.125)
 
 
+class NotReady(Better):
+    """Has a mistake in `ready`."""
+
+    def ready(self) -> str | None:
+        raise ZeroDivisionError("of the agent: in it")
+
+
 class Clockwork:
     """Time that passes only while somebody waits."""
 

@@ -13,3 +13,17 @@ class FromTheSecond:
 
     def propose(self, session: Session, rng: random.Random) -> Proposal:
         return Proposal("near_miss", 2, "it was close")
+
+
+class Breaks:
+    """Has a mistake in it."""
+
+    def propose(self, session: Session, rng: random.Random) -> Proposal:
+        raise KeyError("no such key")
+
+
+class Says:
+    """Gives what is no proposal."""
+
+    def propose(self, session: Session, rng: random.Random) -> str:
+        return "improve the best"

@@ -11,7 +11,9 @@ from lab import Lab, Maker
 from loop_lab import SCRIPT, Scripted, loop, replay_file, writes
 from waiting import wait_for
 
+from autoresearch.errors import MachineError
 from autoresearch.runs.isolation.choice import missing
+from autoresearch.runs.isolation.sandbox import SWITCH
 from autoresearch.studies.aa import EVERY, interval
 
 pytestmark = pytest.mark.slow
@@ -76,6 +78,23 @@ def test_luck_is_told_and_not_kept_and_a_run_that_fails_ends_it_alone(lab: Lab) 
     status = lab.call("status").out
     assert "A/A          1 of 1 would have been kept (the rules bound no chance; 95 % interval 3 to 100 %)" in status
     assert any("would have been kept (better by 98" in line for line in said)
+    lab.assert_clean()
+
+
+@pytest.mark.sampled(0.3)
+def test_one_that_the_machine_fails_is_made_anew_and_the_third_in_a_row_ends_the_loop(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SWITCH, "off")  # so that a run can leave a mark for the next one
+    once = f"[ -e {tmp_path}/failed ] || {{ touch {tmp_path}/failed; kill -9 $$; }}"
+    dies = "case $AUTORESEARCH_RUN_DIR in *studies*) {};; esac\necho METRIC total_ms={}\n"
+    said: list[str] = []
+    ended = loop(lab, Scripted(writes(dies.format(once, 99)), 98), max_experiments=2, aa_every=2, said=said)
+    assert ended.measured == (2, 3) and [s.outcome for s in lab.session.studies] == ["interrupted", "done"]
+    assert any("A/A of experiment 2: aa was interrupted" in line for line in said)
+    with pytest.raises(MachineError, match="failed 3 experiments in a row: aa was interrupted"):
+        loop(lab, Scripted(writes(dies.format("kill -9 $$", 97)), 96, 95), max_experiments=3, aa_every=2)
+    assert [s.outcome for s in lab.session.studies] == ["interrupted", "done", *["interrupted"] * 3]
     lab.assert_clean()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -184,6 +185,31 @@ def test_known_code_is_said_once_then_sent_elsewhere_then_replaced(lab: Lab) -> 
     ]
     assert "nothing has changed" in first.briefs[2].repair
     assert first.briefs[3].mode == "diversify" and "known already" in first.briefs[3].reason
+
+
+def test_an_edit_of_words_alone_is_measured_where_the_command_may_read_them(lab: Lab) -> None:
+    def says(word: str) -> Callable[[Brief], Edit]:
+        def step(brief: Brief) -> Edit:
+            (brief.folder / "src/prompt.py").write_text(f'"""{word}"""\n')
+            (brief.folder / "src/run.sh").write_text("echo METRIC total_ms=$((99 - $(grep -c better src/prompt.py)))\n")
+            return Edit(f"says {word}")
+
+        return step
+
+    ended = loop(lab, Scripted(says("well"), says("better"), says("well"), 90), max_experiments=3, strategy="best")
+    told = [(e.description, e.metric) for e in ended.session.current[1:]]
+    assert told == [("says well", 99), ("says better", 98), ("prints 90", 90)]
+    assert proposals(lab)[2] == ("refused", "this is the code of experiment 2 (keep: says well); change something else")
+
+
+def test_an_agent_that_cannot_repair_known_code_is_replaced_too(lab: Lab) -> None:
+    cannot = ProposalFailed("it cannot repair that")
+    first = Scripted(90, 90, cannot, 90, cannot, 90, name="first")
+    loop(lab, first, Scripted(85, name="second"), max_experiments=2)
+    told = [(e["agent"], e["outcome"], e["round"]) for e in lab.events("proposal")]
+    assert told == [("first", "made", 1), *[("first", "refused", 1), ("first", "failed", 2)] * 2,
+                    ("first", "refused", 1), ("second", "made", 1)]  # fmt: skip
+    assert first.briefs[-1].mode == "diversify"
 
 
 def test_an_edit_that_was_refused_is_not_taken_a_second_time(lab: Lab) -> None:
@@ -381,14 +407,60 @@ def test_edits_that_a_person_makes_meanwhile_stay_and_the_proposal_waits(lab: La
     assert ended.measured == (2,) and len(lab.events("proposal")) == 1
 
 
-def test_a_proposal_goes_on_top_of_what_a_person_has_kept_meanwhile(lab: Lab) -> None:
-    def meanwhile(brief: Brief) -> Edit:
-        assert lab.attempt("echo METRIC total_ms=95\n").code == 0
-        return prints(brief, 90)
+def keep_halves(lab: Lab) -> None:
+    """Keep, as experiment 2, a script whose metric is the sum of two files: 50 and 49."""
+    for name, value in (("one", 50), ("other", 49)):
+        lab.write(f"src/{name}", f"{value}\n")
+    assert lab.attempt("echo METRIC total_ms=$(( $(cat src/one) + $(cat src/other) ))\n").code == 0
 
-    ended = loop(lab, Scripted(meanwhile), max_experiments=1)
-    assert [e.description for e in ended.session.current] == ["baseline", "a change", "prints 90"]
-    assert ended.measured == (3,) and ended.session.current[2].parent == ended.session.current[1].commit
+
+def half(brief: Brief, name: str, value: int) -> Edit:
+    (brief.folder / "src" / name).write_text(f"{value}\n")
+    return Edit(f"{name} is {value}")
+
+
+def keep_one(lab: Lab) -> None:
+    """Keep a change of a person, as experiment 3."""
+    lab.write("src/one", "40\n")
+    assert lab.attempt().code == 0
+
+
+@pytest.mark.parametrize("when", ["while it is made", "while it waits"])
+def test_a_proposal_goes_on_top_of_what_a_person_has_kept_meanwhile_and_takes_nothing_back(lab: Lab, when: str) -> None:
+    keep_halves(lab)
+
+    def meanwhile(brief: Brief) -> Edit:
+        if when == "while it is made":
+            keep_one(lab)
+        else:
+            lab.workspace.stop_file.touch()
+        return half(brief, "other", 30)
+
+    ended = loop(lab, Scripted(meanwhile), max_experiments=1, strategy="best")
+    if when == "while it waits":
+        lab.workspace.stop_file.unlink()
+        keep_one(lab)
+        ended = loop(lab, Scripted(), max_experiments=1)
+    told = [(e.description, e.metric) for e in ended.session.current]
+    assert told == [("baseline", 100), ("a change", 99), ("a change", 89), ("other is 30", 70)]
+    assert ended.measured == (4,) and ended.session.current[3].parent == ended.session.current[2].commit
+    assert [e["outcome"] for e in lab.events("proposal")] == ["made", "made"]
+    lab.assert_clean()
+
+
+def test_a_proposal_that_would_take_back_what_a_person_has_kept_meanwhile_is_refused(lab: Lab) -> None:
+    keep_halves(lab)
+
+    def meanwhile(brief: Brief) -> Edit:
+        keep_one(lab)
+        return half(brief, "one", 35)
+
+    agent = Scripted(meanwhile, lambda brief: half(brief, "other", 30))
+    ended = loop(lab, agent, max_experiments=1, strategy="best")
+    assert [outcome for outcome, _ in proposals(lab)] == ["made", "refused", "made"]
+    assert proposals(lab)[1][1].startswith("experiment 3 was kept meanwhile, and it cannot be applied to that: ")
+    assert [e.metric for e in ended.session.current] == [100, 99, 89, 70]
+    lab.assert_clean()
 
 
 def test_what_a_person_keeps_just_before_a_proposal_is_on_the_branch_stays_kept(

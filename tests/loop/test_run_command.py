@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import Lab
+from lab import Lab, call
 from loop_lab import SCRIPT, Clockwork, Scripted, loop, prints
 from waiting import PATIENCE_S, wait_for
 
@@ -80,6 +80,32 @@ def test_a_list_of_edits_is_replayed_once_each_and_goes_on(lab: Lab) -> None:
     assert lab.session.ledger.cost.usd == 0.5
 
 
+def test_two_lists_of_one_name_are_two_and_what_does_not_fit_had_its_turn(lab: Lab) -> None:
+    ours, theirs = lab.root.parent / "ours", lab.root.parent / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+    broken = {"description": "no old text", "edits": [{"file": SCRIPT}]}
+    first = replay(ours / "edits", edit(95, old=5), broken, edit(90), edit(90))
+    second = replay(theirs / "edits", edit(80, old=90))
+    done = lab.call("run", "--agent", first, "--strategy", "best")
+    assert done.code == 1 and "all edits of edits were proposed" in done.err
+    assert lab.call("run", "--agent", second, "--strategy", "best", "--max-experiments", "1").code == 0
+    told = [(e["description"], e["outcome"]) for e in lab.events("proposal")]
+    assert told == [("", "failed"), ("", "failed"), ("print 90", "made"), ("", "failed"), ("print 80", "made")]
+    assert "no old text: KeyError" in lab.events("proposal")[1]["reason"]
+    assert [e.metric for e in lab.session.current] == [100, 90, 80]
+
+
+def test_a_list_is_found_from_where_it_was_named_also_when_that_is_done_on_its_own(lab: Lab) -> None:
+    replay(lab.write("notes/edits.jsonl", ""), edit(90))
+    words = ("run", "--agent", "replay:edits.jsonl", "--max-experiments", "1", "--detach", "--json")
+    begun = call(*words, cwd=lab.root / "notes")
+    assert begun.code == 0, begun
+    if begun.json.get("running"):
+        begun = lab.call("wait", "--timeout", "200", "--json")
+    assert begun.code == 0 and begun.json["kept"] == [2], begun
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [("{", "cannot be replayed"), ('{"description": "x"}', "line 1 has no description, or neither edits nor files")],
@@ -111,6 +137,7 @@ def test_a_replayed_edit_stays_in_its_folder(lab: Lab, file: str) -> None:
         (("--agent", ","), 2, "no agent is named"),
         (("--agent", f"{BETTER},{BETTER}"), 2, "named twice"),
         (("--agent", "replay"), 2, "needs a file of edits"),
+        (("--agent", "loop_lab:NotReady"), 5, "has failed (ZeroDivisionError: of the agent: in it); correct that"),
         (("--agent", BETTER, "--strategy", "none"), 2, "there is no strategy 'none'"),
         (("--max-experiments", "0"), 2, "max-experiments"),
     ],
@@ -118,6 +145,20 @@ def test_a_replayed_edit_stays_in_its_folder(lab: Lab, file: str) -> None:
 def test_what_is_no_agent_or_strategy_is_refused(lab: Lab, words: tuple[str, ...], code: int, says: str) -> None:
     done = lab.call("run", *words)
     assert done.code == code and says in done.err and not lab.events("loop_run")
+
+
+@pytest.mark.parametrize(("strategy", "says"), [("Breaks", "KeyError: 'no such key'"), ("Says", "no Proposal but str")])
+def test_a_strategy_that_fails_ends_run_and_next_with_a_sentence(lab: Lab, strategy: str, says: str) -> None:
+    path = f"loop_strategies:{strategy}"
+    for words in (("run", "--agent", BETTER), ("next",)):
+        done = lab.call(*words, "--strategy", path)
+        assert done.code == 2 and f"the strategy {path!r} has failed" in done.err and says in done.err
+    assert lab.events("loop_run")[-1]["event"] == "end" and not lab.events("proposal")
+
+
+def test_next_says_so_where_a_strategy_asks_for_an_experiment_that_there_is_not(lab: Lab) -> None:
+    done = lab.call("next", "--strategy", "loop_strategies:FromTheSecond")
+    assert done.code == 5 and "asks for experiment 2, which has no commit to start from" in done.err
 
 
 def test_every_agent_that_has_a_name_is_at_its_path() -> None:
@@ -201,6 +242,8 @@ def test_an_answer_that_does_not_come_is_a_failed_proposal(lab: Lab, monkeypatch
         never.read_text()
         return Edit("never")
 
-    loop(lab, Scripted(hangs, lambda brief: prints(brief, 90)), clock=Clockwork(), max_experiments=1)
+    agent = Scripted(hangs, lambda brief: prints(brief, 90, 0.125), cost=0.5)
+    loop(lab, agent, clock=Clockwork(), max_experiments=1)
     first = lab.events("proposal")[0]
     assert (first["outcome"], first["reason"]) == ("failed", "no answer came in 0.05 s")
+    assert lab.session.ledger.cost.usd == 0.625, "what it has spent is not known, and counts as reserved"

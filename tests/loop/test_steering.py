@@ -7,7 +7,7 @@ from lab import Lab, Maker
 from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, writes
 
 from autoresearch.errors import StopReached
-from autoresearch.journal.loop_events import steer_line
+from autoresearch.journal.loop_events import loop_begin_line, steer_line
 from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.driver import Driver
 from autoresearch.loop.options import Options
@@ -47,6 +47,14 @@ def test_the_file_stop_ends_a_paused_loop(lab: Lab) -> None:
     with pytest.raises(StopReached):
         loop(lab, Scripted(90), clock=clock)
     assert clock.passed < 70
+
+
+def test_the_hours_between_a_kill_and_what_a_person_says_are_none_of_the_loop(lab: Lab) -> None:
+    clock = Clockwork()
+    append(lab.workspace, loop_begin_line(["scripted"], {"max_hours": 1}, 2, int(clock.now)))
+    clock.now += 8 * 3600
+    steer(lab, clock, "ban", "cache")
+    assert loop(lab, Scripted(90), clock=clock, max_hours=1, max_experiments=1).measured == (2,)
 
 
 def test_what_is_being_proposed_is_skipped(lab: Lab) -> None:

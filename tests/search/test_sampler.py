@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from autoresearch.experiments.code_fingerprint import fingerprint
-from autoresearch.journal.session import Experiment, Session, replay
-from autoresearch.search.measured import measured_points, relative_losses, tried_values
+from autoresearch.journal.loop import LoopProposal
+from autoresearch.journal.loop_events import proposal_line
+from autoresearch.journal.session import Session, replay
+from autoresearch.search.measured import Version, measured_points, relative_losses, tried_values
 from autoresearch.search.sampler import AT_ONCE, HALF_BOX, SMALLER_EVERY, Change, half_box, propose
 from autoresearch.search.space import read_space, values_of
 
@@ -47,8 +49,18 @@ class Told:
     def session(self) -> Session:
         return replay(enumerate(self.events, 1))
 
-    def source_of(self, e: Experiment) -> Mapping[str, bytes]:
-        return {"train.py": self.sources[e.number].encode()}
+    def propose_line(self, outcome: str, source: str) -> None:
+        """Tell of an agent's proposal: `made`, which waits as the next experiment, or `skipped`."""
+        commit = f"c{len(self.sources) + 1}" if outcome == "made" else None
+        if commit is not None:
+            self.sources[len(self.sources) + 1] = source
+        code = fingerprint({"train.py": source.encode()})
+        turn = self.session.loop.next_turn
+        made = LoopProposal(turn, 1, "a", 1, "improve", outcome, commit=commit, fingerprint=code)
+        self.events.append(proposal_line(made, turn))
+
+    def source_of(self, version: Version) -> Mapping[str, bytes]:
+        return {"train.py": self.sources[int((version.commit or "")[1:])].encode()}
 
     @property
     def here(self) -> dict[str, bytes]:
@@ -127,6 +139,34 @@ def test_an_experiment_that_is_running_is_not_proposed() -> None:
     [_, running] = measured_points(told.session, read_space(told.here, {}), told.here, told.source_of, {})
     assert (running.point, running.state) == ((2,), "running")
     assert told.propose() is None
+
+
+def test_what_a_person_has_skipped_is_not_proposed_again() -> None:
+    told = Told()
+    skipped = new_source(told.propose(first=("ROWS",)))
+    told.propose_line("skipped", skipped)
+    assert new_source(told.propose(first=("ROWS",))) != skipped
+    told = Told("A = 1  # {1, 2}\nprint(A)\n")
+    told.propose_line("skipped", "A = 2  # {1, 2}\nprint(A)\n")
+    assert told.propose() is None
+
+
+def test_what_waits_to_be_measured_is_a_point_that_runs_and_its_constant_is_not_tried_again() -> None:
+    told = Told()
+    for rows in ("16", "4"):
+        told.propose_line("made", with_values(ROWS=int(rows)))
+    points = measured_points(told.session, read_space(told.here, {}), told.here, told.source_of, {})
+    assert [(m.experiment, m.point[1], m.state) for m in points] == [
+        (1, 8, "valued"), (2, 16, "running"), (3, 4, "running")]  # fmt: skip
+    change = told.propose(first=("ROWS", "RATE"))
+    assert change is not None and change.opening and [step.knob.name for step in change.steps] == ["RATE"]
+    few = Told("A = 1  # {1, 2}\nprint(A)\n")
+    few.propose_line("made", "A = 2  # {1, 2}\nprint(A)\n")
+    assert few.propose() is None
+    start = {"type": "start", "experiment": 2, "commit": "c2", "parent": "c1"}
+    few.events.append(start)
+    points = measured_points(few.session, read_space(few.here, {}), few.here, few.source_of, {})
+    assert [(m.experiment, m.state) for m in points] == [(1, "valued"), (2, "running")], "begun, and told once"
 
 
 def test_constants_that_are_not_allowed_stay_and_one_that_is_wanted_changes() -> None:

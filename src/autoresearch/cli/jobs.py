@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from autoresearch.cli.job_folders import JOB, MEASURING, Job, Output, jobs_of, new_job, output_of, own_job
-from autoresearch.cli.output import emit, remark
+from autoresearch.cli.output import emit, here, remark
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StillRunning, error_of
 from autoresearch.reports import views
 from autoresearch.reports.time_left import running_words
@@ -76,7 +76,8 @@ def _begin(workspace: Workspace, line: list[str]) -> tuple[Job, int | None]:
     The number is None when the command has ended already, and 0 when nothing is measured yet after `BEGIN_S` seconds.
     """
     job = new_job(workspace)
-    command = [sys.executable, "-m", "autoresearch", "-C", str(workspace.root), *line]
+    # Where it was typed: the file or the module of an agent may be named from there.
+    command = [sys.executable, "-m", "autoresearch", "-C", str(here()), *line]
     with job.log.open("wb") as log:
         child = subprocess.Popen(
             command,

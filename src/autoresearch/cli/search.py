@@ -64,8 +64,7 @@ def next_(
     families = backlog.families_of(workspace)
     proposal = strategies.propose(session, strategy, families)
     listed = strategies.fitting(proposal, backlog.read(workspace, families), IDEAS)
-    parent = session.find(proposal.parent)
-    assert parent is not None
+    parent = strategies.parent_of(session, proposal)
     start = None if parent is session.incumbent else f"autoresearch start {parent.number}"
     say = '-m "what changes" --asi hypothesis="why it should help"'
     view = {
@@ -126,7 +125,8 @@ def _knobs(workspace: Workspace, session: Session) -> View:
     ]  # fmt: skip
     steps = change.steps if change else ()
     moves = [{"file": s.knob.file, "name": s.knob.name, "from": s.knob.value, "to": s.value} for s in steps]
-    return {"knobs": rows, "measured": len(known), "proposal": moves, "problems": problems(files, options)}
+    measured = sum(m.state != "running" for m in known)
+    return {"knobs": rows, "measured": measured, "proposal": moves, "problems": problems(files, options)}
 
 
 def _knob_lines(session: Session, view: View) -> list[str]:

@@ -20,6 +20,9 @@ from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
 from autoresearch.workspace.workspace import Workspace
 
+Entries = dict[str, tuple[str, str]]
+"""Path -> (mode, hash) of files, links and submodules."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -173,29 +176,40 @@ def _refuse_edits_in_submodules(git: Git, task: TaskFile) -> None:
         )
 
 
-def _refuse_repetition(
-    git: Git,
-    session: Session,
-    task: TaskFile,
-    mine: dict[str, tuple[str, str]],
-    known: Sequence[Experiment],
-    repeats: Callable[[int], None],
-) -> str | None:
-    """Refuse what was measured already; return what to say of a change that differs in no code, and may count.
+def same_to_a_run(task: TaskFile, mine: Entries, theirs: Entries) -> bool:
+    """Whether two versions of the mutable files, with one fingerprint, are the same: then one of them is measured.
 
     The same is what has the same files, modes, links and submodules. What differs only in comments and spacing is the
     same where a harness takes the metric of a model; a command may count lines, or read a docstring as its prompt.
     """
-    roots, again = mutable_paths(git, task), 'measure it all the same: autoresearch try --same -m "..."'
+    return mine == theirs or (task.task.harness and _shape(mine) == _shape(theirs))
+
+
+def repeated(git: Git, session: Session, task: TaskFile, version: str, code: str) -> list[Experiment]:
+    """Return the experiments of this segment that a commit or tree with the fingerprint `code` would repeat: for one of
+    them, `try` refuses it."""
+    known = session.tried(code)
+    mine = entries(git, task, version) if known else {}
+    return [e for e in known if same_to_a_run(task, mine, entries(git, task, e.commit))]
+
+
+def _refuse_repetition(
+    git: Git,
+    session: Session,
+    task: TaskFile,
+    mine: Entries,
+    known: Sequence[Experiment],
+    repeats: Callable[[int], None],
+) -> str | None:
+    """Refuse what was measured already; return what to say of a change that differs in no code, and may count."""
+    again = 'measure it all the same: autoresearch try --same -m "..."'
     alike: Experiment | None = None
     for e in known:
-        commit = e.commit and git.resolve(e.commit)
-        theirs = git.entries_of(commit, roots) if commit else {}
-        same = mine == theirs
-        if same or (task.task.harness and _shape(mine) == _shape(theirs)):
+        theirs = entries(git, task, e.commit)
+        if same_to_a_run(task, mine, theirs):
             repeats(e.number)
             if e == session.incumbent:
-                what = "nothing has changed since" if same else "only comments or spacing differ from"
+                what = "nothing has changed since" if mine == theirs else "only comments or spacing differ from"
                 raise PreconditionError(f"{what} the best so far", f"change what the code does, or {again}")
             raise PreconditionError(
                 f"experiment {e.number} was the same code ({e.status}: {e.description})",
@@ -206,7 +220,13 @@ def _refuse_repetition(
     return None if alike is None else f"differs from experiment {alike.number} only in comments or spacing"
 
 
-def _shape(entries: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+def entries(git: Git, task: TaskFile, version: str | None) -> Entries:
+    """Return the mutable files of a commit or tree; nothing for a commit that is not in this repository any more."""
+    found = git.reader.read(f"{version}^{{tree}}") if version else None
+    return git.entries_of(found.name, mutable_paths(git, task)) if found else {}
+
+
+def _shape(entries: Entries) -> Entries:
     """Return all but what is written in files: their paths and modes, links, and the commits of submodules."""
     return {path: (mode, "" if mode.startswith("100") else sha) for path, (mode, sha) in entries.items()}
 

@@ -128,7 +128,9 @@ class Loop:
     run: LoopRun | None = None
     """The last one."""
     latest: int | None = None
-    """When the last of its lines was written, seconds since 1970."""
+    """When the last of its lines was written, seconds since 1970; what a person has asked for is none of them."""
+    judged: int = 0
+    """How many proposals there were when the last experiment got its verdict."""
 
     @property
     def again(self) -> str:
@@ -150,22 +152,33 @@ class Loop:
 
     @property
     def fruitless(self) -> int:
-        """How many turns in a row, the latest ones of this run, have given nothing to measure."""
+        """How many turns in a row, the latest ones of this run and since a verdict, have given nothing to measure.
+
+        One that has, and whose proposal was dropped later on, is none of them.
+        """
         since = self.run.turn if self.run else 1
+        made = {p.turn for p in self.proposals if p.outcome == MADE}
         turns: set[int] = set()
-        for proposal in reversed(self.proposals):
-            if proposal.turn < since or (proposal.outcome == MADE and proposal.turn not in turns):
+        for proposal in reversed(self.proposals[self.judged :]):
+            if proposal.outcome == MADE:
                 break
-            if proposal.outcome != "skipped":
+            if proposal.turn >= since and proposal.turn not in made and proposal.outcome != "skipped":
                 turns.add(proposal.turn)
         return len(turns)
 
     @property
-    def repeated(self) -> int:
-        """How many proposals in a row were code that was known already."""
-        count = 0
+    def repeats(self) -> tuple[LoopProposal, ...]:
+        """The latest proposals in a row of code that was known already; a repair of one that failed ends no row."""
+        repeats: list[LoopProposal] = []
+        refused = {p.turn for p in self.proposals if p.same is not None}
         for proposal in reversed(self.proposals):
-            if proposal.same is None:
+            if proposal.same is not None:
+                repeats.insert(0, proposal)
+            elif proposal.outcome != "failed" or proposal.round == 1 or proposal.turn not in refused:
                 break
-            count += 1
-        return count
+        return tuple(repeats)
+
+    @property
+    def repeated(self) -> int:
+        """How many these are."""
+        return len(self.repeats)

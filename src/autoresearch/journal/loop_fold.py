@@ -27,15 +27,21 @@ class LoopFold:
         self._steering = Steering()
         self._run: LoopRun | None = None
         self._latest: int | None = None
+        self._judged = 0
         self._state: tuple[Loop, Ledger] | None = (Loop(), Ledger())
         """None once a line was taken since it was asked for."""
 
     def state(self) -> tuple[Loop, Ledger]:
         """Return the loop and its ledger as of the last line that was taken."""
         if self._state is None:
-            loop = Loop(tuple(self._proposals), dict(self._agents), self._steering, self._run, self._latest)
+            proposals, agents = tuple(self._proposals), dict(self._agents)
+            loop = Loop(proposals, agents, self._steering, self._run, self._latest, self._judged)
             self._state = loop, Ledger(tuple(self._entries.values()))
         return self._state
+
+    def verdict(self) -> None:
+        """Take in that an experiment has its verdict, whoever has proposed it."""
+        self._judged, self._state = len(self._proposals), None
 
     def take(self, event: Event) -> None:
         """Take in a line of one of the types of the loop. Raises `ValueError` for one that cannot be understood."""
@@ -64,4 +70,6 @@ class LoopFold:
                 self._agents = {name: state for name, state in self._agents.items() if not state.gone}
         else:
             self._steering = read_steer(event, self._steering)
-        self._latest, self._state = seconds_at(event), None
+        if kind != "steer":  # a person may say something long after a kill: in between nothing was done
+            self._latest = seconds_at(event)
+        self._state = None

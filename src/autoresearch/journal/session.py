@@ -195,6 +195,13 @@ class Session:
         """The first of them."""
         return self.waiting[0] if self.waiting else None
 
+    def waiting_or_skipped(self, fingerprint: str) -> tuple[LoopProposal, ...]:
+        """Return the proposals of agents with this code that wait to be measured, and behind them those of this segment
+        that a person has skipped."""
+        here = {e.number for e in self.current}
+        skipped = (p for p in self.loop.proposals if p.outcome == "skipped" and p.parent in here)
+        return tuple(p for p in (*self.waiting, *skipped) if p.fingerprint == fingerprint)
+
     @property
     def study(self) -> Study | None:
         """The study that was begun and not ended: it runs now, or was interrupted."""
@@ -295,6 +302,8 @@ class Fold:
             experiment = read_run(event, self._experiments.get(key), key)
             self._experiments[key], self._newest[key[1]] = experiment, key
             self._env = experiment.env or self._env
+            if experiment.outcome != "killed":
+                self._loop.verdict()
         elif kind == "start":
             experiment = read_start(event, self._segment)
             key = (experiment.segment, experiment.number)

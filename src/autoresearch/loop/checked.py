@@ -7,6 +7,7 @@ from typing import Any
 
 from autoresearch.escaping import one_line
 from autoresearch.experiments.attempt import commit_message
+from autoresearch.experiments.candidate import entries, repeated, same_to_a_run
 from autoresearch.experiments.code_fingerprint import fingerprint
 from autoresearch.journal.ledger import Usage
 from autoresearch.journal.session import Session
@@ -57,12 +58,13 @@ class Checked:
         self.remarks: tuple[str, ...] = ()
 
     def commit(self) -> str:
-        """Return a new commit of the edit on top of the incumbent; raise `Refused` with what is wrong with it."""
+        """Return a new commit of the edit on top of the incumbent that was there when it was asked for; raise `Refused`
+        with what is wrong with it."""
         git, task, scratch, session = self.context.git, self.context.task, self.scratch, self.session
         description, asi = self.answer["description"], self.answer["asi"]
         parent = session.find(self.answer["parent"])
-        incumbent = session.incumbent
-        assert parent is not None and incumbent is not None and parent.commit and incumbent.commit
+        onto = session.find(self.answer.get("incumbent", 0)) or session.incumbent
+        assert parent is not None and onto is not None and parent.commit and onto.commit
         taken = scratch.taken()
         self.remarks = taken.remarks
         if not taken.changed:
@@ -71,10 +73,11 @@ class Checked:
             raise Refused(f"nothing has changed in {', '.join(task.files.mutable)}{more}")
         if not description:
             raise Refused("it does not say what it changes: one line is needed")
-        tree = scratch.tree(taken.changed)
+        made = scratch.tree(taken.changed)
+        tree = graft(git, made, scratch.roots, onto.commit, str(scratch.home / "index.commit"))
         before, after = files_of(git, parent.commit, scratch.roots), files_of(git, tree, scratch.roots)
         self.fingerprint = fingerprint(after)
-        self._refuse_known(self.fingerprint)
+        self._refuse_known(self.fingerprint, tree)
         family = family_of(description, asi, families_of(self.context.workspace))
         if family in session.loop.steering.banned:
             raise Refused(f"it is of the family {family}, which a person has ruled out")
@@ -82,24 +85,22 @@ class Checked:
         if wrong is not None:
             raise Refused(wrong)
         self.same = None
-        tree = graft(git, tree, scratch.roots, incumbent.commit, str(scratch.home / "index.commit"))
-        return commit_tree(git, tree, incumbent.commit, commit_message(description, asi))
+        return commit_tree(git, tree, onto.commit, commit_message(description, asi))
 
-    def _refuse_known(self, code: str) -> None:
-        """Refuse code that was measured, or waits to be; tell whether it was refused before."""
-        for e in self.session.tried(code):
+    def _refuse_known(self, code: str, tree: str) -> None:
+        """Refuse a tree whose code was measured, or waits to be; tell whether it was refused before."""
+        git, task = self.context.git, self.context.task
+        for e in repeated(git, self.session, task, tree, code):
             self.same = e.number
             raise Refused(
                 f"this is the code of experiment {e.number} ({e.status}: {e.description}); change something else"
             )
-        for p in self.session.waiting:
-            if p.fingerprint == code:
-                self.same = 0
-                raise Refused(f"this code waits to be measured already ({p.description}); change something else")
-        here = {e.number for e in self.session.current}
-        for p in self.session.loop.proposals:
-            if p.fingerprint == code and p.outcome == "skipped" and p.parent in here:
+        for p in self.session.waiting_or_skipped(code):
+            if p.outcome == "skipped":  # with other comments it is wanted no more
                 self.same = 0
                 raise Refused(f"this code was skipped ({one_line(p.reason, 120)}); change something else")
+            if same_to_a_run(task, entries(git, task, tree), entries(git, task, p.commit)):
+                self.same = 0
+                raise Refused(f"this code waits to be measured already ({p.description}); change something else")
         if any(p.fingerprint == code and p.commit is None for p in self.session.loop.proposals):
             self.same = 0  # it is judged anew: a person may have changed what it was refused for

@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
 from autoresearch.escaping import one_line
 from autoresearch.experiments.attempt import attempt
 from autoresearch.experiments.baseline import baseline
+from autoresearch.experiments.candidate import repeated
 from autoresearch.experiments.preflight import check_stop, preflight
 from autoresearch.experiments.result import ExperimentResult
 from autoresearch.journal.loop import LoopProposal
@@ -31,7 +33,7 @@ from autoresearch.loop.lineup import LineUp
 from autoresearch.loop.options import Ended, Options
 from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
-from autoresearch.loop.roster import Roster
+from autoresearch.loop.roster import CORRECT, Roster, why_not_ready
 from autoresearch.loop.scratch import Scratch
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
@@ -49,7 +51,7 @@ INTERRUPTED = 5
 """How often the runs of one proposal may be cut short before it is given up."""
 
 MACHINE = 3
-"""Experiments in a row that the machine failed, after which the loop ends."""
+"""Experiments and A/A candidates in a row that the machine failed, after which the loop ends."""
 
 LOOK_S = 1.0
 """Seconds between two looks at the journal and the file STOP while the loop waits."""
@@ -79,7 +81,7 @@ class Driver:
         self._at_machine = ""
         """The agent that had the last turn."""
         self._failed_in_a_row = 0
-        """Experiments that the machine failed."""
+        """Experiments and A/A candidates that the machine failed."""
         self._hours_before, self._began, self._paused_s = 0.0, self.times.steady(), 0.0
 
     @property
@@ -138,7 +140,7 @@ class Driver:
         """Say in the journal that the loop begins; after a kill it goes on as the one that was begun, which is
         returned."""
         for agent in self.roster.left:
-            why = agent.ready()
+            why = why_not_ready(agent)
             if why is not None:
                 self.roster.gone[agent.name] = _not_ready(agent.name, why)
                 self.say(f"{agent.name} is not ready: {why}")
@@ -305,7 +307,7 @@ class Driver:
 
     def _aa(self) -> None:
         """Put the incumbent's own code through a verdict against itself, and say what that was."""
-        self.accounts.experiment = self.session.incumbent.number if self.session.incumbent else 0
+        self.accounts.experiment = number = self.session.incumbent.number if self.session.incumbent else 0
 
         def made() -> Study | None:
             return aa_candidate(
@@ -313,11 +315,19 @@ class Driver:
                 workers=self.lineup.asked,
             )  # fmt: skip
 
-        study = patiently(self.workspace, made, self._rest)
+        try:
+            study = patiently(self.workspace, made, self._rest)
+        except MachineError as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+            self.say(f"    A/A of experiment {number}: {one_line(error.message, 200)}")
+            return self._count(error.message)  # it is made anew
         if study is not None:
+            self._count(None)
             kept, why = study.result.get("kept"), one_line(str(study.result.get("reason", "")), 200)
             told = study.outcome if kept is None else "would have been kept" if kept else "would not have been kept"
             self.say(f"    A/A of experiment {study.about['experiment']}: {told} ({why})")
+        return None
 
     def _measure(self, proposal: LoopProposal) -> None:
         """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""
@@ -327,10 +337,14 @@ class Driver:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
         if self.session.loop.steering.skips > proposal.skips:
             return self._give_up(proposal, "skipped", "a person said: skip")
-        if measured := [e for e in self.session.tried(proposal.fingerprint or "") if e.status is not None]:
+        context, session = self._ready()
+        known = repeated(context.git, session, context.task, proposal.commit or "", proposal.fingerprint or "")
+        if measured := [e for e in known if e.status is not None]:
             reason = f"experiment {measured[-1].number} has measured its code meanwhile"
             return self._give_up(proposal, "given_up", reason)
-        context, _ = self._ready()
+        bring = partial(self.lineup.bring, context, session, proposal, self.times.wall)
+        if patiently(self.workspace, bring, self._rest):
+            return None  # `try` has kept something meanwhile: now it is another commit, or refused
         patiently(self.workspace, lambda: put_on_branch(context, proposal, self._remade), self._rest)
         self.accounts.experiment = self.session.next_number
         try:
@@ -342,11 +356,14 @@ class Driver:
                 raise MachineError(error.message, f"go on with: {self.options.again}") from None
             raise
         self.tell(result)
-        self._failed_in_a_row = self._failed_in_a_row + 1 if result.experiment.outcome == "killed" else 0
+        return self._count(result.experiment.reason if result.experiment.outcome == "killed" else None)
+
+    def _count(self, failure: str | None) -> None:
+        """Count what the machine has failed in a row; raise `MachineError` after too much of it."""
+        self._failed_in_a_row = 0 if failure is None else self._failed_in_a_row + 1
         if self._failed_in_a_row >= MACHINE:
-            what = f"the machine has failed {MACHINE} experiments in a row: {result.experiment.reason}"
+            what = f"the machine has failed {MACHINE} experiments in a row: {failure}"
             raise MachineError(what, f"see what autoresearch doctor says of it, then: {self.options.again}")
-        return None
 
     def _attempt(self, proposal: LoopProposal) -> ExperimentResult:
         asi = {**proposal.asi, "parent": proposal.parent, "agent": proposal.agent}
@@ -377,5 +394,5 @@ def _not_ready(name: str, why: str) -> PreconditionError:
     """Return what `Agent.ready` says as an error: what to type is behind its last colon."""
     said, colon, fix = why.rpartition(": ")
     if not colon:
-        said, fix = why, "correct that, or name another agent with --agent"
+        said, fix = why, CORRECT
     return PreconditionError(f"the agent {name} is not ready: {said}", fix)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from autoresearch.errors import AutoresearchError
+from autoresearch.journal.ledger import Usage
 from autoresearch.loop.agents.base import ProposalFailed
 from autoresearch.runs.spec import Tick
 from autoresearch.system.process import signals_interrupt as interrupts
@@ -47,10 +48,11 @@ def watch_for_skip(workspace: Workspace, known: int, tick: Tick | None) -> Tick:
 
 @contextlib.contextmanager
 def at_most(limit_s: float) -> Iterator[None]:
-    """Raise `ProposalFailed` in what has not ended so many seconds, and some, after it began."""
+    """Raise `ProposalFailed` in what has not ended so many seconds, and some, after it began; what it has spent is not
+    known then, and counts as reserved."""
 
     def late(_number: int, _frame: FrameType | None) -> None:
-        raise ProposalFailed(f"no answer came in {limit_s:g} s")
+        raise ProposalFailed(f"no answer came in {limit_s:g} s", Usage(usd=None))
 
     try:
         before = signal.signal(signal.SIGALRM, late)

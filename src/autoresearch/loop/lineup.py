@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from autoresearch.escaping import one_line
+from autoresearch.experiments.candidate import repeated
 from autoresearch.experiments.code_fingerprint import fingerprint, syntax_error
 from autoresearch.experiments.decide import SCREENING_SEED
 from autoresearch.journal.loop import LoopProposal
@@ -70,7 +71,7 @@ class LineUp:
         session = load_session(self.workspace)
         for proposal in session.waiting:
             if proposal.skips >= session.loop.steering.skips:
-                self._bring(context, session, proposal, clock)
+                self.bring(context, session, proposal, clock)
         session = load_session(self.workspace)
         incumbent = session.incumbent
         tip = incumbent and context.git.resolve(incumbent.commit or "")
@@ -85,16 +86,19 @@ class LineUp:
         self._begun = _about(session)
         return session
 
-    def _bring(self, context: RunContext, session: Session, proposal: LoopProposal, clock: Clock) -> None:
-        """Apply a proposal to the incumbent where it was made for an earlier one; say so, or why that is impossible."""
+    def bring(self, context: RunContext, session: Session, proposal: LoopProposal, clock: Clock) -> bool:
+        """Apply a proposal to the incumbent where it was made for an earlier one; say so, or why that is impossible.
+
+        Returns whether it was: it has another commit then, or none.
+        """
         git, incumbent = context.git, session.incumbent
         commit = git.resolve(proposal.commit or "")
         tip = git.resolve(incumbent.commit or "") if incumbent is not None else None
         if commit is None or tip is None or incumbent is None:
-            return  # whoever measures it says what is wrong
+            return False  # whoever measures it says what is wrong
         base = git.parents(commit)[0]
         if base == tip:
-            return
+            return False
         made = _applied(context, session, proposal, base, commit, tip)
         take_off_branch(context, proposal)
         if made.commit is None:
@@ -102,6 +106,7 @@ class LineUp:
         else:
             self.say(f"    {proposal.agent}, turn {proposal.turn}: applied to experiment {incumbent.number}")
         append(self.workspace, proposal_line(made, clock()))
+        return True
 
 
 def _about(session: Session) -> tuple[object, ...]:
@@ -135,7 +140,7 @@ def _applied(
         message = git.text("log", "-1", "--format=%B", commit).strip()
         again = commit_on(git, tip, files, f"{message}\n\non experiment {incumbent.number}\n")
     code = fingerprint(files_of(git, again, mutable_paths(git, context.task)))
-    for e in session.tried(code):
+    for e in repeated(git, session, context.task, again, code):
         return replace(refused(f"with that it is the code of experiment {e.number}"), fingerprint=code, same=e.number)
     return replace(proposal, commit=again, fingerprint=code)
 

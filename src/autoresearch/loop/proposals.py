@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autoresearch.errors import PreconditionError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.loop.agents.base import PROPOSAL_S, Brief
@@ -42,10 +41,12 @@ class Plan:
     """The number that its experiment will have."""
     parent: Experiment
     proposal: Proposal
+    incumbent: int
+    """What the edit will be on top of, unless something is kept meanwhile."""
 
 
 def plan(session: Session, strategy: str, families: Families) -> Plan:
-    """Return what the strategy asks for, as a person steers it; raise `UsageError` for a strategy that is none."""
+    """Return what the strategy asks for, as a person steers it; raise as `strategies.propose` and `parent_of` do."""
     steering = session.loop.steering
     proposed = strategies.propose(session, strategy, families)
     allowed = tuple(family for family in proposed.families if family not in steering.banned)
@@ -54,16 +55,14 @@ def plan(session: Session, strategy: str, families: Families) -> Plan:
         proposed = replace(proposed, families=(steering.asked,), reason=f"{proposed.reason}; a person asks for it")
     elif session.loop.repeated >= FORCED:
         proposed = _elsewhere(session, proposed, families)
-    parent = session.find(proposed.parent)
-    if parent is None or not parent.commit:
-        what = f"the strategy asks for experiment {proposed.parent}, which has no commit to start from"
-        raise PreconditionError(what, "choose another with --strategy, or see what there is: autoresearch log")
-    return Plan(session.loop.next_turn, session.next_number + len(session.waiting), parent, proposed)
+    parent = strategies.parent_of(session, proposed)
+    number, best = session.next_number + len(session.waiting), session.incumbent or parent
+    return Plan(session.loop.next_turn, number, parent, proposed, best.number)
 
 
 def _elsewhere(session: Session, proposed: Proposal, families: Families) -> Proposal:
     """Return a proposal of other families than those of the proposals that were known code."""
-    known = session.loop.proposals[-session.loop.repeated :]
+    known = session.loop.repeats
     stuck = {family_of(p.description, p.asi, families) for p in known} | {*session.loop.steering.banned}
     tried = {y.family: y.tried for y in yields(session, families)}
     others = sorted((f for f in families if f not in stuck), key=lambda f: tried.get(f, 0))[:4]

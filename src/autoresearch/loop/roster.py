@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autoresearch.errors import AutoresearchError
+from autoresearch.escaping import one_line
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Agent
 
@@ -16,6 +17,8 @@ MOST_REST_S = 8 * 86400.0
 """No limit lasts longer; a time beyond it is a misreading."""
 
 MOST_DOUBLED_S = 3600.0
+
+CORRECT = "correct that, or name another agent with --agent"
 
 
 @dataclass(slots=True)
@@ -51,6 +54,17 @@ class Roster:
     def next_rested(self, session: Session) -> tuple[float, str]:
         """Return when the first of the resting agents may work again, and its name."""
         return min((self.rested_at(session, agent), agent.name) for agent in self.left)
+
+
+def why_not_ready(agent: Agent) -> str | None:
+    """Return what `Agent.ready` says; where it raises, that, with what to type behind the last colon."""
+    try:
+        why = agent.ready()
+    except AutoresearchError:
+        raise
+    except Exception as error:  # whatever a person's own class raises
+        return f"its ready() has failed ({type(error).__name__}: {one_line(str(error), 200)}): {CORRECT}"
+    return None if why is None else str(why)
 
 
 def rest_until(session: Session, agent: str, until: float, now: float) -> float:

@@ -19,7 +19,7 @@ from autoresearch.loop.guarded import at_most
 from autoresearch.loop.ledger import Accounts, dollars_left
 from autoresearch.loop.options import Options
 from autoresearch.loop.patience import patience
-from autoresearch.loop.proposals import REPLACED, Plan, brief_of, plan
+from autoresearch.loop.proposals import REPLACED, Plan, brief_of, plain_asi, plan
 from autoresearch.loop.roster import Roster, rest_until
 from autoresearch.loop.scratch import Refused, Scratch
 from autoresearch.runs.spec import RunContext
@@ -93,7 +93,7 @@ class Turns:
             return None
         id = self.accounts.reserve(asked.experiment, agent=agent.name, usd=cost)
         about: Answer = {"turn": asked.turn, "round": number, "agent": agent.name, "parent": asked.parent.number,
-                         "mode": asked.proposal.mode, "reservation": id,
+                         "incumbent": asked.incumbent, "mode": asked.proposal.mode, "reservation": id,
                          "skips": session.loop.steering.skips}  # fmt: skip
         try:
             with at_most(brief.limit_s):
@@ -110,7 +110,7 @@ class Turns:
             return None
         except ProposalFailed as failure:
             self.accounts.settle(id, failure.usage)
-            self._drop(about, "failed", failure.message)
+            self._drop({**about, "asi": plain_asi(failure.asi)}, "failed", failure.message)
             return None
         except Exception as error:  # of the agent's own code: what it has spent is not known, and counts as reserved
             self._drop(about, "failed", f"{type(error).__name__}: {error}")

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autoresearch.experiments.code_fingerprint import fingerprint
+from autoresearch.journal.loop import LoopProposal
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.space import Options, Space, Value, blanked, values_of
 
 Files = Mapping[str, bytes]
 """Path -> content of the mutable files, relative to the workspace."""
 
-SourceOf = Callable[[Experiment], Files | None]
-"""Gives the mutable files of an experiment; None when they cannot be read any more."""
+Version = Experiment | LoopProposal
+"""What has a commit."""
+
+SourceOf = Callable[[Version], Files | None]
+"""Gives the mutable files of an experiment, or of a proposal that waits; None when they cannot be read any more."""
+
+State = Literal["valued", "failed", "running"]
 
 Point = tuple[Value, ...]
 """A value for each knob of a space, in its order."""
@@ -33,8 +39,10 @@ class Measured:
     """A point that was tried with the same program around it."""
 
     experiment: int
+    """Of what waits to be measured, the number that it will have."""
     point: Point
-    state: Literal["valued", "failed", "running"]
+    state: State
+    """What waits counts as running."""
     loss: float | None = None
     """How much worse than the baseline, in the metric's unit; negative is better. None unless `valued`."""
 
@@ -42,19 +50,23 @@ class Measured:
 def measured_points(
     session: Session, space: Space, files: Files, source_of: SourceOf, options: Options
 ) -> list[Measured]:
-    """Return the experiments of the segment in force whose files differ from `files` in the values of knobs alone."""
+    """Return the experiments of the segment in force, and the proposals that wait to be measured, whose files differ
+    from `files` in the values of knobs alone."""
     losses = relative_losses(session)
-    mine, found = Surroundings(space, files, options), []
+    versions: list[tuple[int, Version, State]] = []
     for e in session.current:
-        running = e.status is None
-        failed = e.outcome in FAILED
-        if not running and not failed and e.number not in losses:
-            continue
-        source = source_of(e)
+        if e.status is None or e.outcome in FAILED or e.number in losses:
+            state: State = "running" if e.status is None else "failed" if e.outcome in FAILED else "valued"
+            versions.append((e.number, e, state))
+    begun = {e.commit for e in session.current if e.status is None}
+    waiting = [p for p in session.waiting if p.commit not in begun]
+    versions += [(number, p, "running") for number, p in enumerate(waiting, session.next_number)]
+    mine, found = Surroundings(space, files, options), []
+    for number, version, state in versions:
+        source = source_of(version)
         point = mine.point(source) if source is not None else None
         if point is not None:
-            state: Literal["valued", "failed", "running"] = "running" if running else "failed" if failed else "valued"
-            found.append(Measured(e.number, point, state, losses.get(e.number) if state == "valued" else None))
+            found.append(Measured(number, point, state, losses.get(number) if state == "valued" else None))
     return found
 
 

@@ -93,8 +93,8 @@ def propose(
     first: Sequence[str] = (),
     prefix: str = "",
 ) -> Change | None:
-    """Return a change of `files` that was not measured; None when nothing is left. The same journal, files and seed
-    give the same.
+    """Return a change of `files` that was not measured, does not wait to be, and was not skipped; None when nothing is
+    left. The same journal, files and seed give the same.
 
     Only knobs that are `allowed` change, at most `at_once` of them, and one that is `wanted` is among them. `half` is
     half of the box's edge, by default what `half_box` says; `smaller` halves that. The constants named in `first` are
@@ -104,7 +104,7 @@ def propose(
 
     def known_code(changed: Files) -> bool:
         code = fingerprint({prefix + path: content for path, content in {**files, **changed}.items()})
-        return bool(session.tried(code))
+        return bool(session.tried(code) or session.waiting_or_skipped(code))
 
     space = read_space(files, options)
     free = [i for i, knob in enumerate(space) if allowed(knob)]

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autoresearch.errors import AutoresearchError
-from autoresearch.journal.session import Experiment
-from autoresearch.search.measured import SourceOf
+from autoresearch.search.measured import SourceOf, Version
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import files_of
 from autoresearch.workspace.editable import mutable_paths
@@ -32,14 +31,14 @@ def mutable_files(folder: Path, task: TaskFile) -> dict[str, bytes]:
 
 
 def source_reader(git: Git, task: TaskFile) -> SourceOf:
-    """Return what reads the mutable files of an experiment from the repository."""
+    """Return what reads the mutable files of an experiment, or of a proposal, from the repository."""
     roots = mutable_paths(git, task)
 
-    def source_of(e: Experiment) -> Mapping[str, bytes] | None:
-        if not e.commit:
+    def source_of(version: Version) -> Mapping[str, bytes] | None:
+        if not version.commit:
             return None
         try:
-            files = files_of(git, e.commit, roots)
+            files = files_of(git, version.commit, roots)
         except AutoresearchError:
             return None  # a commit that is gone teaches nothing
         return {path.removeprefix(git.prefix): content for path, content in files.items()}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from autoresearch.errors import UsageError
+from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, family_of
 from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_misses, ranked, yields
@@ -94,14 +94,32 @@ class Balanced:
 def propose(session: Session, name: str, families: Families = GENERIC) -> Proposal:
     """Return what the strategy of this name proposes; the same journal always gives the same proposal.
 
-    Raises `UsageError` for a name that is none.
+    Raises `UsageError` for a name that is none, and where the strategy fails.
     """
     rng = random.Random(f"{session.segment.tag}:{session.segment.number}:{session.next_number}")
-    return load(name, families).propose(session, rng)
+    strategy = load(name, families)
+    try:
+        proposed = strategy.propose(session, rng)
+        if not isinstance(proposed, Proposal):
+            raise TypeError(f"it gives no Proposal but {type(proposed).__name__}")
+    except Exception as error:  # whatever a person's own class raises
+        fix = f"correct it, or choose one of: {', '.join(STRATEGIES)}"
+        raise UsageError(f"the strategy {name!r} has failed ({type(error).__name__}: {error})", fix) from None
+    return proposed
+
+
+def parent_of(session: Session, proposal: Proposal) -> Experiment:
+    """Return the experiment that a proposal starts from; raise `PreconditionError` where none has a commit."""
+    parent = session.find(proposal.parent)
+    if parent is None or not parent.commit:
+        what = f"the strategy asks for experiment {proposal.parent}, which has no commit to start from"
+        raise PreconditionError(what, "choose another with --strategy, or see what there is: autoresearch log")
+    return parent
 
 
 def load(name: str, families: Families = GENERIC) -> Strategy:
-    """Return the strategy of a name of `STRATEGIES`, or at a path "module:Class"; raise as `propose` does."""
+    """Return the strategy of a name of `STRATEGIES`, or at a path "module:Class"; raise `UsageError` for one that is
+    none."""
     path = STRATEGIES.get(name, name)
     try:
         kind = class_at(path)

@@ -97,9 +97,11 @@ class ProposalFailed(AutoresearchError):
 
     kind = "proposal"
 
-    def __init__(self, message: str, usage: Usage = NOTHING) -> None:
+    def __init__(self, message: str, usage: Usage = NOTHING, asi: Mapping[str, str] | None = None) -> None:
         super().__init__(message, "see: autoresearch log")
         self.usage = usage
+        self.asi = asi or {}
+        """What is noted of the turn all the same."""
 
 
 class AgentResting(AutoresearchError):

@@ -2,19 +2,24 @@
 
 Each line of the file is an object: `description`, perhaps `asi` (an object of texts) and `usage` (as `Usage`, to
 pretend a cost), and the edit: `edits`, a list of `{"file", "old", "new"}` whose old text must be there exactly once, or
-`files`, an object of whole contents by path. How many turns a list has had is in the journal, so it goes on after a
-kill, and each of its edits is proposed once.
+`files`, an object of whole contents by path. Which lines had their turn is in the journal, each by its hash, so a list
+goes on after a kill, and each of its edits is proposed once, whatever another list of the same name has proposed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from autoresearch.errors import UsageError
 from autoresearch.journal.ledger import Usage
-from autoresearch.loop.agents.base import AgentGone, Brief, Edit, ProposalFailed
+from autoresearch.loop.agents.base import NOTHING, AgentGone, Brief, Edit, ProposalFailed
+
+LINE = "line"
+"""Key of the side information that has the hash of an edit's line."""
 
 
 class Replay:
@@ -43,26 +48,26 @@ class Replay:
         edit = self._next(brief)
         if edit is None:
             raise AgentGone(f"all edits of {self.file.name} were proposed", "see: autoresearch log")
-        usage = Usage(**edit.get("usage", {}))
-        for path, content in edit.get("files", {}).items():
-            target = _inside(brief.folder, path, usage)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(content, encoding="utf-8")
-        for change in edit.get("edits", ()):
-            target = _inside(brief.folder, change["file"], usage)
-            text = target.read_text(encoding="utf-8") if target.is_file() else ""
-            count = text.count(change["old"])
-            if count != 1:
-                what = f"{edit['description']}: the old text is {count} times in {change['file']}, not once"
-                raise ProposalFailed(what, usage)
-            target.write_text(text.replace(change["old"], change["new"]), encoding="utf-8")
-        return Edit(edit["description"], edit.get("asi", {}), usage)
+        known, usage = {LINE: edit[LINE]}, NOTHING
+        try:
+            usage = Usage(**edit.get("usage", {}))
+            _make(edit, brief.folder, usage)
+            return Edit(edit["description"], {**known, **edit.get("asi", {}), **known}, usage)
+        except ProposalFailed as error:
+            raise ProposalFailed(error.message, error.usage, known) from None
+        except Exception as error:  # whatever the line has that is none: the next turn is another line's
+            raise ProposalFailed(f"{edit['description']}: {type(error).__name__}: {error}", usage, known) from None
 
     def _next(self, brief: Brief) -> dict[str, Any] | None:
-        """Return the edit behind those that had their turn; None when all had."""
-        turns = {p.turn for p in brief.session.loop.proposals if p.agent == self.name}
-        edits = self._edits()
-        return edits[len(turns)] if len(turns) < len(edits) else None
+        """Return the first edit that had no turn; None when all had. A line that is there twice has two."""
+        turns = {p.turn: p.asi.get(LINE) for p in brief.session.loop.proposals if p.agent == self.name and p.round == 1}
+        done = Counter(turns.values())
+        for edit in self._edits():
+            told = edit[LINE] if done[edit[LINE]] else None  # None: a turn that an earlier version has written down
+            if not done[told]:
+                return edit
+            done[told] -= 1
+        return None
 
     def _edits(self) -> list[dict[str, Any]]:
         """Return the edits of the file; raise `ValueError` for one that is not as it should be."""
@@ -74,8 +79,25 @@ class Replay:
             known = isinstance(edit, dict) and isinstance(edit.get("description"), str) and edit["description"].strip()
             if not known or not ({"edits", "files"} & {*edit}):
                 raise ValueError(f"line {number} has no description, or neither edits nor files")
-            edits.append({**edit, "description": " ".join(edit["description"].split())})
+            digest = hashlib.sha256(line.strip().encode()).hexdigest()[:12]
+            edits.append({**edit, "description": " ".join(edit["description"].split()), LINE: digest})
         return edits
+
+
+def _make(edit: dict[str, Any], folder: Path, usage: Usage) -> None:
+    """Make an edit in a folder; raise `ProposalFailed` where it does not fit."""
+    for path, content in edit.get("files", {}).items():
+        target = _inside(folder, path, usage)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+    for change in edit.get("edits", ()):
+        target = _inside(folder, change["file"], usage)
+        text = target.read_text(encoding="utf-8") if target.is_file() else ""
+        count = text.count(change["old"])
+        if count != 1:
+            what = f"{edit['description']}: the old text is {count} times in {change['file']}, not once"
+            raise ProposalFailed(what, usage)
+        target.write_text(text.replace(change["old"], change["new"]), encoding="utf-8")
 
 
 def _inside(folder: Path, path: str, usage: Usage) -> Path:
