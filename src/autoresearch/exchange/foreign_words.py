@@ -180,7 +180,8 @@ _ALONE = ("no", "yes", "true", "false", "baseline", "best", "same")
 
 _DOUBT = frozenset((
     "not", "non", "un", "never", "almost", "partial", "candidate", "maybe", "possible", "pending", "or",
-    "no", "false", "cannot", "without", "don", "dont", "didn", "didnt", "isn", "isnt", "wasn", "wasnt", "old", "previous",
+    "no", "false", "cannot", "without", "don", "dont", "didn", "didnt", "isn", "isnt", "wasn", "wasnt", "old",
+    "previous",
 ))  # fmt: skip
 """Words beside which another one decides nothing: `keep-candidate`, `kept: no`, `don't keep`, `keep old`."""
 
