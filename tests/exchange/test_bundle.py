@@ -206,11 +206,21 @@ def test_what_looks_like_a_secret_is_taken_out_wherever_it_stands(what: str) -> 
     assert redaction.taken[what] == 3
 
 
+@pytest.mark.parametrize("user", [":" + "hunter2", "me:" + "hunter2", "A1b2" * 4])
+def test_what_stands_before_the_host_of_an_address_is_taken_out(user: str) -> None:
+    redaction = Redaction({}, Path("/none"))
+    for scheme, rest in (("redis", "host:6379"), ("https", "index.example/simple"), ("git+https", "x.org/y@v1")):
+        text = redaction.text(f"{scheme}://{user}@{rest}")
+        assert text == f"{scheme}://[taken out: password in an address]@{rest}"
+
+
 def test_what_is_no_secret_stays() -> None:
     env = {"MAX_TOKENS": "100000000000000", "A_TOKEN": "short", "TOKEN_KIND": "abcdefghijklmnop", "PATH": "/usr/local"}
     redaction = Redaction(env, Path("/"))
     for text in ("max_tokens = 100000000000000", "task-of-something-very-long-indeed", "abcdefghijklmnop", "sk-learn",
                  "/usr/local", "https://example.org:8080/a@b", "tokenizer.encode(text)", "~/x", "a/home/me/x",
+                 "https://me@example.org", "ssh://a-user-of-git@example.org/x", "https://${GITHUB_TOKEN}@example.org/x",
+                 "https://example.org:8080/a-path-of-some-length@b", "x/mnt/c/Users/me", "/srv/thing/home/me",
                  "the commit " + "0f" * 20, "bearer of news"):  # fmt: skip
         assert redaction.text(text) == text and not [*redaction.secrets_in(text)], text
     assert +redaction.taken == {}
@@ -223,6 +233,8 @@ def test_home_folders_of_anybody_are_taken_out() -> None:
         (f"/{folder}/ada/x.py", "~/x.py"), (f'"/{folder}/ada"', '"~"'), (f"see /{folder}/ada, and", "see ~, and"),
         (f"/{users}/ada/x", "~/x"), (f"C:\\{users}\\ada\\x", "~\\x"), (f"/{own}/x", "~/x"),
         (f"/{own}ed/x", f"/{own}ed/x"), (f"cd /{own}", "cd ~"), (f"PATH=/{own}/bin:/bin", "PATH=~/bin:/bin"),
+        (f"/mnt/c/{users}/ada/x", "~/x"), (f"/c/{users}/ada/x", "~/x"), (f"/export/{folder}/ada/x", "~/x"),
+        (f"file:///mnt/d/{users}/ada/x", "file://~/x"), (f"PATH=/var/{folder}/ada/bin", "PATH=~/bin"),
         (f"file:///{folder}/ada/x", "file://~/x"), (f"/data/{own}/x", f"/data/{own}/x"),
     ):  # fmt: skip
         assert redaction.text(text) == clean

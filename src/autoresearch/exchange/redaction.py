@@ -22,9 +22,11 @@ SHAPES = {
     "key of Google": r"\bAIza[\w-]{35}",
     "token of Slack": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
     "web token": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
-    "password in an address": r"(?<=://)[^\s/:@\"'<>]+:[^\s/@\"'<>]+(?=@)",
+    # With a user before it or none; or alone, where it is as long as a token and no user of ssh.
+    "password in an address":
+        r"(?<=://)(?:[^\s/:@\"'<>]*:[^\s/@\"'<>]+|(?<!ssh://)[^\s/:@\"'<>${}]{12,})(?=@)",
     "authorization": r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{20,}",
-}
+}  # fmt: skip
 """What -> how it looks, as those who hand such things out document it."""
 
 HINTS = ("PRIVATE KEY", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "AKIA", "ASIA",
@@ -41,7 +43,9 @@ _PLAIN = re.compile(r"[a-z]+|[\d.]+")
 HOME_PATH = "path of a home folder"
 
 _BEGINS = r"(?<![\w.~-])"
-_ANY_HOME = _BEGINS + r"/(?:home|Users)/[^/\s\"'`:;,<>|()\[\]{}\\]+"
+_MOUNTED = r"(?:/(?:mnt|cygdrive)/[A-Za-z]|/[A-Za-z]|/(?:mnt|export|nfs|usr|var)|/System/Volumes/Data)?"
+"""What folders of homes lie below where they are another system's, or on another disk."""
+_ANY_HOME = _BEGINS + _MOUNTED + r"/(?:home|Users)/[^/\s\"'`:;,<>|()\[\]{}\\]+"
 _HOME_OF_WINDOWS = r"\b[A-Za-z]:\\+Users\\+[^\\\s\"'`:;,<>|/]+"
 _ENDS = r"(?=[/\s\"'`:;,<>|()\[\]{}\\]|$)"
 
