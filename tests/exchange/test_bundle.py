@@ -12,8 +12,9 @@ import pytest
 from lab import Lab, Maker, call
 from stacked import ablated
 
+from autoresearch.exchange import bundle
 from autoresearch.exchange.bundle import fold_digest
-from autoresearch.exchange.redaction import Redaction
+from autoresearch.exchange.redaction import Redaction, pieces
 from autoresearch.journal import events
 from autoresearch.workspace.session_journal import load_session, session_of
 from autoresearch.workspace.workspace import Workspace
@@ -195,6 +196,35 @@ def test_a_secret_in_a_commit_is_refused_and_a_home_path_is_told(stack: Lab, at_
     done = stack.call("bundle", "-o", str(tmp_path / "a.zip"), "--trust-repository", "--json")
     assert done.code == 0
     assert done.json["remarks"] == ["commits stay as they are: src/key in them has the path of a home folder"]
+
+
+@pytest.mark.slow
+def test_long_files_of_a_commit_are_looked_through_and_longer_ones_named(
+    stack: Lab, at_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "SCANNED_BYTES", 3 * 2**20)
+    lines = "0123456789abcde\n" * 2**16  # a MiB
+    for name, content in (("longest.txt", lines * 4), ("long.txt", f"{lines * 2}{KEY}\n")):
+        stack.write(f"src/{name}", content)
+        stack.git("add", f"src/{name}")
+        commit = stack.git("commit-tree", stack.git("write-tree"), "-p", "HEAD", "-m", name)
+        stack.git("update-ref", f"refs/autoresearch/t/0-ablate/{name[:-4]}", commit)
+        stack.git("reset", "-q")
+        (stack.root / "src" / name).unlink()
+        done = stack.call("bundle", "-o", "../its own.zip", "--logs")
+        if name == "longest.txt":
+            assert done.code == 0
+            assert "larger than 3 MiB, so nobody has looked for secrets in it: src/longest.txt\n" in done.out
+            assert done.out.endswith("next       autoresearch replay '../its own.zip' FOLDER\n")
+    assert done.code == 5 and "src/long.txt in the repository has what looks like a secret" in done.err
+    assert done.err.endswith("autoresearch bundle --output '../its own.zip' --logs --trust-repository\n")
+
+
+def test_a_long_text_is_cut_at_the_ends_of_lines() -> None:
+    content = b"".join(b"line %d\n" % n for n in range(2**18)) + b"no end"
+    found = [*pieces(content)]
+    assert len(found) > 2 and "".join(found).encode() == content
+    assert all(text.endswith("\n") for text in found[:-1]) and [*pieces(b"")] == []
 
 
 @pytest.mark.parametrize("what", TOKENS)
