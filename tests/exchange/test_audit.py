@@ -215,6 +215,23 @@ def test_large_relative_gains_are_parts_of_the_value(tmp_path: Path) -> None:
     assert view["result"]["mean"] == pytest.approx(8 * 0.223, rel=0.1)
 
 
+def test_values_whose_product_is_no_number_any_more_are_weighed(tmp_path: Path) -> None:
+    rng, lines, value = random.Random(1), list[str](), 1e-165
+    for n in range(24):
+        value *= 0.8 if n % 3 == 2 else 1.0
+        status = "keep" if n % 3 == 2 or not n else "discard"
+        lines.append(f"{n:07x}\t{value * (1 + rng.gauss(0, 0.01))!r}\t1\t{status}\tc {n}\n")
+    (view,) = audited(tmp_path / "p.tsv", HEAD + "".join(lines), 3e-168)
+    assert view["logarithmic"] and view["result"]["mean"] == pytest.approx(8 * 0.223, rel=0.1)
+
+
+def test_counts_without_noise_are_as_they_are_written(tmp_path: Path) -> None:
+    rows = [(f"{n:07x}", 50.0 - n + 2 * (n % 2), "discard" if n % 2 else "keep", f"c {n}") for n in range(12)]
+    (view,) = audited(tmp_path / "bytes.tsv", table(rows).replace("val_bpb", "bytes"), 0.0)
+    assert view["result"]["noise"] == pytest.approx(0.01) and view["result"]["share"] == pytest.approx(1, rel=0.01)
+    assert [step["real"] for step in view["steps"]] == [1.0] * 5
+
+
 def test_the_page_has_all_logs_as_data_that_ends_no_script(tmp_path: Path) -> None:
     rows = [(c, v, s, d + "</script><img src=x>") for c, v, s, d in night()]
     (tmp_path / "results.tsv").write_text(table(rows))

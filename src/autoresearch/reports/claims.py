@@ -109,11 +109,13 @@ def weigh(experiments: Sequence[Experiment], metric: Metric, noise: float | None
     kept = [v for v, e in zip(values, chosen, strict=True) if e.status == "keep"]
     logarithmic = min(values) > 0 and max(kept[0] / kept[-1], kept[-1] / kept[0]) > RATIO
     unit, repeats, scale = rounding(values), Noise(None, 0), 1.0
+    if noise == 0 and unit == 1:
+        unit = 0.0  # counts, which nobody has rounded
     if noise is None:
         repeats, more = repeated(chosen)
         remarks += more
     if logarithmic:
-        scale = math.sqrt(kept[0] * kept[-1])
+        scale = math.exp((math.log(kept[0]) + math.log(kept[-1])) / 2)  # their product may be too small for a float
         values = [math.log(v) for v in values]
         remarks.append("the values change by more than a factor of two, so gains and noise are taken as parts of them")
     if repeats.sd is not None and not repeats.sd < HUGE:
