@@ -90,6 +90,11 @@ def rows_with(at: int, **changes: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def undecided(content: str) -> str:
+    """Return a table without its decisions."""
+    return content.replace("\tkeep", "").replace("\tdiscard", "").replace("\tstatus", "")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -100,8 +105,7 @@ def rows_with(at: int, **changes: str) -> str:
         (table(night()) + table(night()).splitlines()[9] + "\n", "experiment 41, which stand in the log a second time"),
         (table([row for row in night(8, 120) if row[2] == "keep"]), "no discarded experiments"),
         (
-            "\n".join(line.replace("\tkeep", "").replace("\tdiscard", "").replace("\tstatus", "")
-                      for line in table(night()).splitlines()),
+            undecided(table(night())),
             "no row says keep or discard: each that is better than all before it is taken as kept",
         ),
     ],
@@ -117,6 +121,44 @@ def test_two_sessions_in_one_file_are_two_logs(plain: dict[str, Any], tmp_path: 
     first, second = audited(tmp_path / "results.tsv", table(night()) + table(night(4)))
     assert first["result"] == plain["result"] and second["experiments"] == 40
     assert "session 2 of 2" in second["remarks"][0]
+
+
+def test_a_crash_without_a_word_takes_nothing_from_a_log_without_decisions(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    lines = undecided(table(night())).splitlines()
+    lines.insert(10, "fffffff\t0.000000\t0.0\ttoo wide")  # better than all, if it were a value
+    lines.append(lines[5])
+    (view,) = audited(tmp_path / "results.tsv", "\n".join(lines) + "\n")
+    assert view["result"] == plain["result"] and view["experiments"] == 42 and view["kept"] == plain["kept"]
+    kept = [step["experiment"] for step in plain["steps"]]
+    assert [step["experiment"] for step in view["steps"]] == [n + (n >= 10) for n in kept]
+    assert any("experiment 10 with a value of exactly 0" in remark for remark in view["remarks"])
+    assert any("experiment 42, which stand in the log a second time" in remark for remark in view["remarks"])
+
+
+def test_two_sessions_without_decisions_are_parted_at_the_second_baseline(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    worse = [(c, v + 1, s, d) for c, v, s, d in night(4)]
+    again = table(night(4)).splitlines()[1].replace("baseline", "baseline again")
+    content = undecided(f"{table(night())}{again}\n{table(worse)}")
+    first, second = audited(tmp_path / "results.tsv", content)
+    assert [s["experiment"] for s in first["steps"]] == [s["experiment"] for s in plain["steps"]]
+    assert (first["experiments"], second["experiments"]) == (41, 40)
+    assert "session 2 of 2" in second["remarks"][0] and second["kept"] > 1
+
+
+def test_rows_of_the_same_value_are_no_repeats_where_nothing_else_is_told(tmp_path: Path) -> None:
+    values = (10, 11, 11, 9, 10, 10, 10, 8, 9, 9)
+    kept = (10, 9, 8)
+    rows = [{"run": n, "val_loss": v, "status": "keep" if v in kept and v not in values[: n - 1] else "discard"}
+            for n, v in enumerate(values, 1)]  # fmt: skip
+    (view,) = audited(tmp_path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows), 0.5)
+    assert view["kept"] == 3 and view["result"] is not None and view["remarks"] == []
+    dated = [{**row, "description": "tuned"} for row in rows]
+    (view,) = audited(tmp_path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in dated), 0.5)
+    assert any("which stand in the log a second time" in remark for remark in view["remarks"])
 
 
 def test_numbers_of_json_lines_are_shown_and_doubled_ones_are_not(tmp_path: Path) -> None:

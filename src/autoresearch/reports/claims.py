@@ -148,6 +148,16 @@ def origin_of(repeats: Noise) -> str:
 
 def valued(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[str]]:
     """Return the experiments that have a value, from the first kept one on, and what was left out."""
+    single, remarks = counted(experiments)
+    first = next((at for at, e in enumerate(single) if e.status == "keep"), len(single))
+    if first:
+        remarks.append(f"left out: {first} before the first that was kept")
+    return single[first:], remarks
+
+
+def counted(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments whose values count, and what was left out: what exploded, zeros that stand for a crash, and
+    rows that stand there twice."""
     remarks = []
     scored = [e for e in experiments if e.status in ("keep", "discard") and e.metric is not None]
     exploded = [e for e in scored if not abs(value_of(e)) < HUGE]
@@ -163,14 +173,12 @@ def valued(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[st
     single = list[Experiment]()
     for e in scored:
         row = (e.commit, e.status, value_of(e), e.description, e.finished)
-        (twice if row in known else single).append(e)
+        told = e.commit or e.description or e.finished is not None  # else only the value is the same
+        (twice if told and row in known else single).append(e)
         known.add(row)
     if twice:
         remarks.append(f"left out: {_numbers(twice)}, which stand in the log a second time")
-    first = next((at for at, e in enumerate(single) if e.status == "keep"), len(single))
-    if first:
-        remarks.append(f"left out: {first} before the first that was kept")
-    return single[first:], remarks
+    return single, remarks
 
 
 def doubts(chosen: Sequence[Experiment], sign: float) -> list[str]:
