@@ -458,7 +458,8 @@ def test_a_name_says_which_way_is_better_only_where_it_is_sure(name: str, way: s
         ("1", None), ("best effort", None), ("", None),
         ("no", "discard"), ("false", "discard"), ("kept: no", None), ("improved: false", None),
         ("accepted=false", None), ("no_keep", None), ("don't keep", None), ("didn't improve, kept", None),
-        ("keep old", None), ("keep previous", None), ("no error", None), ("kept without it", None), ("discarded: no", None),
+        ("keep old", None), ("keep previous", None), ("no error", None), ("kept without it", None),
+        ("discarded: no", None),
     ],
 )  # fmt: skip
 def test_a_word_decides_only_what_all_of_its_parts_agree_on(word: str, status: str | None) -> None:

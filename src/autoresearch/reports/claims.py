@@ -156,8 +156,8 @@ def valued(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[st
 
 
 def counted(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[str]]:
-    """Return the experiments whose values count, and what was left out: what exploded, zeros that stand for a crash, and
-    rows that stand there twice."""
+    """Return the experiments whose values count, and what was left out: what exploded, zeros that stand for a crash,
+    and rows that stand there twice."""
     remarks = []
     scored = [e for e in experiments if e.status in ("keep", "discard") and e.metric is not None]
     exploded = [e for e in scored if not abs(value_of(e)) < HUGE]
