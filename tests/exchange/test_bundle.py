@@ -15,7 +15,9 @@ from stacked import ablated
 from autoresearch.exchange import bundle
 from autoresearch.exchange.bundle import fold_digest
 from autoresearch.exchange.redaction import Redaction, pieces
+from autoresearch.exchange.replay import Replayed
 from autoresearch.journal import events
+from autoresearch.statistics.confirmation import Confirmation
 from autoresearch.workspace.session_journal import load_session, session_of
 from autoresearch.workspace.workspace import Workspace
 
@@ -123,7 +125,8 @@ def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     assert view["workspace"] == str(there.root) and view["experiments"] == 5
     assert view["confirmed_there"]["gain"] == 650 and view["confirmed_here"]["gain"] == 650
     here = view["confirmed_here"]
-    assert here["holds"] and not {*here["seeds"]} & {*before.studies[0].about["seeds"]}
+    assert here["holds"] and here["split"] == view["confirmed_there"]["split"] == "search"
+    assert not {*here["seeds"]} & {*before.studies[0].about["seeds"]}
     journal = unpacked(tmp_path / "night.zip")["autoresearch.jsonl"]
     assert there.workspace.journal.read_bytes().startswith(journal)
     # The fold is the same but for the home folder in which the tests may be installed.
@@ -140,6 +143,25 @@ def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     told = {line[:15].strip(): line[17:] for line in lines}
     assert told["claimed"] == "+650" and told["confirmed there"].startswith("+650  (95 % interval +650 to +650, search")
     assert re.fullmatch(r"\+650  \(.*2 fresh seeds\): the gain holds", told["confirmed here"])
+
+
+def test_what_was_confirmed_there_says_of_which_experiment_and_split(stack: Lab) -> None:
+    found = Confirmation(500.0, 500.0, 490.0, 510.0, (7, 8), 1000.0, 500.0, 0.0, 0.0)
+    about = {"baseline": 1, "best": 2, "seeds": [7, 8]}
+    with stack.workspace.journal.open("a") as file:
+        for line in (
+            events.study_line(1, "confirm", about, "search", 1_790_000_000),
+            events.study_end_line(1, "done", found.as_result(), 1_790_000_001),
+        ):
+            file.write(json.dumps(line) + "\n")
+    done = Replayed(Path("a.zip"), 3, stack.session, here=found, split="locked")
+    told = {line[:15].strip(): line[17:] for line in done.lines()}
+    there = "+500 for experiment 2, not the best  (95 % interval +490 to +510, search split): the gain holds"
+    assert told["claimed"] == "+650" and told["confirmed there"] == there
+    assert told["confirmed here"] == "+500  (95 % interval +490 to +510, locked split, 2 fresh seeds): the gain holds"
+    view = done.as_view()
+    assert (view["confirmed_there"]["best"], view["confirmed_there"]["of_the_best"]) == (2, False)
+    assert (view["confirmed_there"]["split"], view["confirmed_here"]["split"]) == ("search", "locked")
 
 
 @pytest.mark.slow

@@ -59,6 +59,8 @@ class Replayed:
     workspace: Path | None = None
     """Where it was laid out; None where it was only checked."""
     here: Confirmation | None = None
+    split: str = ""
+    """Which one that is of."""
     data: str = ""
     """Whether the data is that of the bundle."""
     differences: tuple[str, ...] = ()
@@ -69,15 +71,16 @@ class Replayed:
         return summary.confirmation(self.session)
 
     def as_view(self) -> dict[str, Any]:
-        there = self.there
+        there, here = self.there, self.here
+        of_there = ("best", "of_the_best", "gain", "interval", "holds", "split")
         return {
             "file": str(self.file),
             "files": self.files,
             "experiments": len(self.session.experiments),
             "workspace": None if self.workspace is None else str(self.workspace),
             "claimed": self.session.gain,
-            "confirmed_there": None if there is None else {k: there[k] for k in ("gain", "interval", "holds", "split")},
-            "confirmed_here": None if self.here is None else self.here.as_result(),
+            "confirmed_there": None if there is None else {key: there[key] for key in of_there},
+            "confirmed_here": None if here is None else {**here.as_result(), "split": self.split},
             "data": self.data or None,
             "differences": list(self.differences),
         }
@@ -100,14 +103,15 @@ class Replayed:
         if there is not None:
             verdict = "the gain holds" if there["holds"] else "not confirmed"
             within = f"95 % interval {there['interval_text']}, {one_line(there['split'], 20)} split"
-            lines.append(f"confirmed there  {there['gain_text']}  ({within}): {verdict}")
+            of = "" if there["of_the_best"] else f" for experiment {one_line(str(there['best']), 20)}, not the best"
+            lines.append(f"confirmed there  {there['gain_text']}{of}  ({within}): {verdict}")
         elif gain is not None and _kept(session):
             lines.append("confirmed there  no")
         if here is not None:
             verdict = "the gain holds" if here.holds else "not confirmed: the interval includes no gain"
             seeds = f"{len(here.seeds)} fresh seeds"
             low, high = (number(session, end, signed=True) for end in (here.low, here.high))
-            interval = f"95 % interval {low} to {high}, {seeds}"
+            interval = f"95 % interval {low} to {high}, {self.split} split, {seeds}"
             lines.append(f"confirmed here   {amount(here.gain)}  ({interval}): {verdict}")
         return lines
 
@@ -132,13 +136,14 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
         setup_workspace(workspace, tick)
         differences = tuple(_differences(workspace, session))
         if not _kept(session):
-            return Replayed(path, checked.files, session, workspace.root, None, "", differences)
+            return Replayed(path, checked.files, session, workspace.root, differences=differences)
         found, after = confirm(workspace, seeds, None, clock, tick=tick, elsewhere=True)
     except AutoresearchError as error:
         error.folder = str(workspace.root)
         raise
     data = _data(workspace, session, after)
-    return Replayed(path, checked.files, session, workspace.root, found, data, differences)
+    split = after.studies[-1].split
+    return Replayed(path, checked.files, session, workspace.root, found, split, data, differences)
 
 
 def _kept(session: Session) -> bool:
