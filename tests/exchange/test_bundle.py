@@ -171,6 +171,13 @@ def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab:
     done = call("replay", str(tmp_path / "a.zip"), "again", cwd=tmp_path)
     assert done.code == 0 and "claimed          nothing: no change was kept" in done.out, done
     assert Lab(tmp_path / "again").call("check").code == 0
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    number = mine.stat().st_ino
+    done = call("replay", "../a.zip", ".", cwd=mine)
+    assert done.code == 0 and mine.stat().st_ino == number, "who stands in it still does"
+    assert Lab(mine).call("check").code == 0 and Lab(mine).git("status", "--porcelain") == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "again", "lab", "mine"]
 
 
 JUDGE = r"""level=$(cat "$AUTORESEARCH_RUN_DIR/weights")

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -128,9 +129,7 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
         if place is None:
             return checked
         require_git()
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            again = f"autoresearch replay {shlex.quote(str(path.resolve()))} FOLDER"
-            raise PreconditionError(f"{place} is not empty", f"name a new folder: {again}")
+        _check_empty(path, place)
         workspace = _laid_out(archive, session, place)
     try:
         setup_workspace(workspace, tick)
@@ -144,6 +143,13 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
     data = _data(workspace, session, after)
     split = after.studies[-1].split
     return Replayed(path, checked.files, session, workspace.root, found, split, data, differences)
+
+
+def _check_empty(path: Path, place: Path) -> None:
+    """Raise `PreconditionError` where something is at the place of the new workspace."""
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        again = f"autoresearch replay {shlex.quote(str(path.resolve()))} FOLDER"
+        raise PreconditionError(f"{place} is not empty", f"name a new folder: {again}")
 
 
 def _kept(session: Session) -> bool:
@@ -167,11 +173,14 @@ def _session(archive: Archive) -> Session:
 
 
 def _laid_out(archive: Archive, session: Session, place: Path) -> Workspace:
-    """Make the workspace in a folder beside `place`, which it becomes when it is whole."""
+    """Make the workspace in a folder beside `place`, which it becomes when it is whole.
+
+    A folder that is there gets what is in it, and stays the folder that it is: somebody may stand in it.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     inside = _inside(archive)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as building:
-        top = Path(building, "it")
+        top = Path(building, secrets.token_hex(8))  # no link leads back into it by a name that is known before
         heads = archive.manifest.get("heads")
         if not isinstance(heads, dict):
             raise refused(archive.path, "its manifest names no commits")
@@ -187,9 +196,12 @@ def _laid_out(archive: Archive, session: Session, place: Path) -> Workspace:
         pages = {name: (name not in NOTES, archive.read(names[name])) for name in PAGES if name in names}
         lay_out(Workspace(root), Git(root), archive.read(JOURNAL), pages)
         git.reader.close()
-        with contextlib.suppress(FileNotFoundError):
-            place.rmdir()
-        top.rename(place)
+        if place.exists():
+            _check_empty(archive.path, place)
+            for part in [*top.iterdir()]:
+                part.rename(place / part.name)
+        else:
+            top.rename(place)
     return Workspace((place / inside).resolve())
 
 
@@ -227,7 +239,10 @@ def _fetch(archive: Archive, session: Session, git: Git, told: Mapping[str, Any]
 
 
 def _check_links(path: Path, top: Path) -> None:
-    """Refuse a repository with a link to a place outside of it, or to what git keeps: our own files would go there."""
+    """Refuse a repository with a link to a place outside of it, or to what git keeps: our own files would go there.
+
+    What a link says must stay inside word by word, too: `../again/x` is inside of a folder that is called `again`.
+    """
     real = os.path.realpath(top)
     for folder_, folders, files in os.walk(top):
         if folder_ == os.fspath(top):
@@ -236,7 +251,9 @@ def _check_links(path: Path, top: Path) -> None:
             place = Path(folder_, name)
             if place.is_symlink():
                 target = Path(os.path.realpath(place))
-                if not target.is_relative_to(real) or target.is_relative_to(Path(real, ".git")):
+                said = os.path.normpath(os.path.join(os.path.relpath(folder_, top), os.readlink(place)))
+                out = os.path.isabs(said) or said.split(os.sep)[0] == os.pardir or not target.is_relative_to(real)
+                if out or target.is_relative_to(Path(real, ".git")):
                     raise refused(path, f"its repository has a link that leads out of it: {one_line(name, 80)}")
 
 
