@@ -231,8 +231,9 @@ def _metric(
 ) -> tuple[str, list[str]]:  # fmt: skip
     rows, config, taken = part.rows, part.config, set(roles.values())
     numbers = {c: [number_of(row.get(c)) for _, row in rows] for c in columns if c not in taken}
-    full = {c: sum(str(row.get(c, "")).strip().lower() not in (*NOTHING, "none") for _, row in rows) for c in numbers}
-    commas = [c for c in full if _decimal_commas([str(row.get(c, "")).strip() for _, row in rows], part.semicolons)]
+    texts = {c: [str(row.get(c, "")).strip() for _, row in rows] for c in numbers}
+    full = {c: sum(cell.lower() not in (*NOTHING, "none") for cell in cells) for c, cells in texts.items()}
+    commas = [c for c, cells in texts.items() if _decimal_commas(cells, part.semicolons)]
     wrong = asked if asked in commas else next((c for c in commas if asked is None and says_metric(c)), None)
     if wrong is not None:
         raise UsageError(f"the numbers of {wrong} have decimal commas", f"write them with points: {HEADER}")
@@ -243,15 +244,16 @@ def _metric(
         return asked, []
     numeric = [c for c in numeric if not is_no_measurement(c) and 2 * sum(v is not None for v in numbers[c]) >= full[c]]
     spelled = [c for c in full if says_metric(c) and c not in numeric
-               and 2 * sum(str(row.get(c, "")).strip()[:1].isdigit() for _, row in rows) >= full[c] > 0]  # fmt: skip
+               and 2 * sum(cell[:1].isdigit() for cell in texts[c]) >= full[c] > 0]  # fmt: skip
     if spelled:
         raise UsageError(f"{spelled[0]} has more than numbers in it", f"choose another: {_option(numeric)}")
     named = [c for c in numeric if c in (config.get("metricName"), "metric", "metric_value")]
     if named:
         return named[0], []
     likely = [c for c in numeric if not is_beside(c)]
-    unread = [c for c in commas if not likely and not (numeric and is_beside(c))]
-    if unread:
+    unread = [c for c in commas if 2 * sum(map(bool, map(_COMMA.fullmatch, texts[c]))) >= full[c]
+              and not (numeric and is_beside(c))]  # fmt: skip
+    if unread and not likely:
         wrong = min(unread, key=is_beside)
         raise UsageError(f"the numbers of {wrong} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
