@@ -137,6 +137,7 @@ def test_a_crash_without_a_word_takes_nothing_from_a_log_without_decisions(
     assert any("experiment 42, which stand in the log a second time" in remark for remark in view["remarks"])
 
 
+@pytest.mark.slow
 def test_two_sessions_without_decisions_are_parted_at_the_second_baseline(
     plain: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -257,6 +258,7 @@ def test_large_relative_gains_are_parts_of_the_value(tmp_path: Path) -> None:
     assert view["result"]["mean"] == pytest.approx(8 * 0.223, rel=0.1)
 
 
+@pytest.mark.slow
 def test_values_whose_product_is_no_number_any_more_are_weighed(tmp_path: Path) -> None:
     rng, lines, value = random.Random(1), list[str](), 1e-165
     for n in range(24):

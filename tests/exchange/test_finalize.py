@@ -218,6 +218,7 @@ def test_a_measurement_that_was_interrupted_goes_on_and_makes_no_run_twice(
     assert [(s.outcome, s.continues) for s in stack.session.studies[1:]] == [("interrupted", None), ("done", 2)]
 
 
+@pytest.mark.slow
 def test_what_is_to_be_typed_next_has_the_options_in_force(stack: Lab) -> None:
     options = ("--by", "family", "--leave-out", "unclear", "--name", "a$b")
     plan = stack.call("finalize", *options, "--seeds", "3")

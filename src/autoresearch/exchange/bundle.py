@@ -148,9 +148,7 @@ def _heads(git: Git, session: Session) -> dict[str, str]:
     return {**kept, branch: tip}
 
 
-def _looked_through(
-    git: Git, heads: Mapping[str, str], redaction: Redaction, again: str, *, trust: bool
-) -> list[str]:
+def _looked_through(git: Git, heads: Mapping[str, str], redaction: Redaction, again: str, *, trust: bool) -> list[str]:
     """Look for secrets and home paths in every text and message that the heads reach; return what to say of them."""
     wanted = "".join(f"{name}\n" for name in sorted(set(heads.values()))).encode()
     listed = git.run("rev-list", "--objects", "--stdin", input=wanted).stdout.decode("utf-8", "surrogateescape")
