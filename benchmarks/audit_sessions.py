@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autoresearch.exchange.audit import decided
+from autoresearch.exchange.audit import better_ones_kept
 from autoresearch.journal.experiment import Experiment, Run
 from autoresearch.journal.session import Session, replay
 from autoresearch.metrics import Metric
@@ -50,7 +50,7 @@ def one_seed(experiments: Sequence[Experiment], metric: Metric) -> list[Experime
         if e.status in ("keep", "discard") and runs:
             first = Run(runs[0].seed, runs[0].value, "verdict", runs[0].hardware, e.number)
             view.append(e._replace(runs=(first,), metric=first.value))
-    return decided(view, metric)
+    return better_ones_kept(view, metric)
 
 
 def others(e: Experiment) -> list[Run]:

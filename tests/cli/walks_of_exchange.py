@@ -76,7 +76,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(words, then(lambda: path.write_bytes(whole), words))
 
 
-@walk("exchange/replay.py replay: {} is not empty", "measured")
+@walk("exchange/replay.py _check_empty: {} is not empty", "measured")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     bundled(lab)
     lab.write("../there/mine", "mine\n")

@@ -90,6 +90,11 @@ def rows_with(at: int, **changes: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def undecided(content: str) -> str:
+    """Return a table without its decisions."""
+    return content.replace("\tkeep", "").replace("\tdiscard", "").replace("\tstatus", "")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -100,8 +105,7 @@ def rows_with(at: int, **changes: str) -> str:
         (table(night()) + table(night()).splitlines()[9] + "\n", "experiment 41, which stand in the log a second time"),
         (table([row for row in night(8, 120) if row[2] == "keep"]), "no discarded experiments"),
         (
-            "\n".join(line.replace("\tkeep", "").replace("\tdiscard", "").replace("\tstatus", "")
-                      for line in table(night()).splitlines()),
+            undecided(table(night())),
             "no row says keep or discard: each that is better than all before it is taken as kept",
         ),
     ],
@@ -117,6 +121,45 @@ def test_two_sessions_in_one_file_are_two_logs(plain: dict[str, Any], tmp_path: 
     first, second = audited(tmp_path / "results.tsv", table(night()) + table(night(4)))
     assert first["result"] == plain["result"] and second["experiments"] == 40
     assert "session 2 of 2" in second["remarks"][0]
+
+
+def test_a_crash_without_a_word_takes_nothing_from_a_log_without_decisions(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    lines = undecided(table(night())).splitlines()
+    lines.insert(10, "fffffff\t0.000000\t0.0\ttoo wide")  # better than all, if it were a value
+    lines.append(lines[5])
+    (view,) = audited(tmp_path / "results.tsv", "\n".join(lines) + "\n")
+    assert view["result"] == plain["result"] and view["experiments"] == 42 and view["kept"] == plain["kept"]
+    kept = [step["experiment"] for step in plain["steps"]]
+    assert [step["experiment"] for step in view["steps"]] == [n + (n >= 10) for n in kept]
+    assert any("experiment 10 with a value of exactly 0" in remark for remark in view["remarks"])
+    assert any("experiment 42, which stand in the log a second time" in remark for remark in view["remarks"])
+
+
+@pytest.mark.slow
+def test_two_sessions_without_decisions_are_parted_at_the_second_baseline(
+    plain: dict[str, Any], tmp_path: Path
+) -> None:
+    worse = [(c, v + 1, s, d) for c, v, s, d in night(4)]
+    again = table(night(4)).splitlines()[1].replace("baseline", "baseline again")
+    content = undecided(f"{table(night())}{again}\n{table(worse)}")
+    first, second = audited(tmp_path / "results.tsv", content)
+    assert [s["experiment"] for s in first["steps"]] == [s["experiment"] for s in plain["steps"]]
+    assert (first["experiments"], second["experiments"]) == (41, 40)
+    assert "session 2 of 2" in second["remarks"][0] and second["kept"] > 1
+
+
+def test_rows_of_the_same_value_are_no_repeats_where_nothing_else_is_told(tmp_path: Path) -> None:
+    values = (10, 11, 11, 9, 10, 10, 10, 8, 9, 9)
+    kept = (10, 9, 8)
+    rows = [{"run": n, "val_loss": v, "status": "keep" if v in kept and v not in values[: n - 1] else "discard"}
+            for n, v in enumerate(values, 1)]  # fmt: skip
+    (view,) = audited(tmp_path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows), 0.5)
+    assert view["kept"] == 3 and view["result"] is not None and view["remarks"] == []
+    dated = [{**row, "description": "tuned"} for row in rows]
+    (view,) = audited(tmp_path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in dated), 0.5)
+    assert any("which stand in the log a second time" in remark for remark in view["remarks"])
 
 
 def test_numbers_of_json_lines_are_shown_and_doubled_ones_are_not(tmp_path: Path) -> None:
@@ -213,6 +256,24 @@ def test_large_relative_gains_are_parts_of_the_value(tmp_path: Path) -> None:
         and " %" in view["steps"][0]["mean_text"]
     )
     assert view["result"]["mean"] == pytest.approx(8 * 0.223, rel=0.1)
+
+
+@pytest.mark.slow
+def test_values_whose_product_is_no_number_any_more_are_weighed(tmp_path: Path) -> None:
+    rng, lines, value = random.Random(1), list[str](), 1e-165
+    for n in range(24):
+        value *= 0.8 if n % 3 == 2 else 1.0
+        status = "keep" if n % 3 == 2 or not n else "discard"
+        lines.append(f"{n:07x}\t{value * (1 + rng.gauss(0, 0.01))!r}\t1\t{status}\tc {n}\n")
+    (view,) = audited(tmp_path / "p.tsv", HEAD + "".join(lines), 3e-168)
+    assert view["logarithmic"] and view["result"]["mean"] == pytest.approx(8 * 0.223, rel=0.1)
+
+
+def test_counts_without_noise_are_as_they_are_written(tmp_path: Path) -> None:
+    rows = [(f"{n:07x}", 50.0 - n + 2 * (n % 2), "discard" if n % 2 else "keep", f"c {n}") for n in range(12)]
+    (view,) = audited(tmp_path / "bytes.tsv", table(rows).replace("val_bpb", "bytes"), 0.0)
+    assert view["result"]["noise"] == pytest.approx(0.01) and view["result"]["share"] == pytest.approx(1, rel=0.01)
+    assert [step["real"] for step in view["steps"]] == [1.0] * 5
 
 
 def test_the_page_has_all_logs_as_data_that_ends_no_script(tmp_path: Path) -> None:

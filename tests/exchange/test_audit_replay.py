@@ -10,9 +10,10 @@ import pytest
 from lab import INIT, Called, Lab, new_repo
 
 from autoresearch.exchange.audit import audit_files
-from autoresearch.exchange.audit_replay import FIRST_SEED, Comparison, remeasure, settled
+from autoresearch.exchange.audit_replay import FIRST_SEED, Comparison, compared, remeasure, settled
 from autoresearch.journal import events
 from autoresearch.system import clock
+from autoresearch.system.git import Git
 
 SCRIPTS = (
     "echo METRIC total_ms=$(( 1000 + AUTORESEARCH_SEED * 37 % 11 ))\n",
@@ -157,6 +158,20 @@ def test_a_commit_that_gives_no_value_costs_only_its_own_comparisons(night: Nigh
     found = {c["experiment"]: c for c in night.replay("--json").json["comparisons"]}
     assert "experiment 5 has no value (crash)" in found[5]["reason"] == found[7]["reason"]
     assert found[3]["verdict"] == "unclear" and found[3]["gains"] == [0, -5, 1]
+
+
+def test_what_is_another_commit_today_names_none(tmp_path: Path) -> None:
+    night = Night(tmp_path / "lab")
+    night.lab.git("branch", "beef", "night")
+    night.write_log([night.commits[0], "HEAD", "night~1", "beef"])
+    (log,), _ = audit_files(night.lab.root / "results.tsv", 3.3, None, "lower")
+    found = {each.experiment: each for each in compared(Git(night.lab.root), (), log)}
+    assert {number: each.reason for number, each in found.items()} == {
+        3: "HEAD of experiment 3 names no commit",
+        5: "night~1 of experiment 5 names no commit",
+        7: "commit beef of experiment 7 is not in this repository",
+    }
+    assert (found[3].base, found[3].commit) == (night.commits[0], "")
 
 
 PLANNED = Comparison(5, 3, "c", "b", 4)

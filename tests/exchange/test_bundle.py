@@ -12,9 +12,12 @@ import pytest
 from lab import Lab, Maker, call
 from stacked import ablated
 
+from autoresearch.exchange import bundle
 from autoresearch.exchange.bundle import fold_digest
-from autoresearch.exchange.redaction import Redaction
+from autoresearch.exchange.redaction import Redaction, pieces
+from autoresearch.exchange.replay import Replayed
 from autoresearch.journal import events
+from autoresearch.statistics.confirmation import Confirmation
 from autoresearch.workspace.session_journal import load_session, session_of
 from autoresearch.workspace.workspace import Workspace
 
@@ -122,7 +125,8 @@ def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     assert view["workspace"] == str(there.root) and view["experiments"] == 5
     assert view["confirmed_there"]["gain"] == 650 and view["confirmed_here"]["gain"] == 650
     here = view["confirmed_here"]
-    assert here["holds"] and not {*here["seeds"]} & {*before.studies[0].about["seeds"]}
+    assert here["holds"] and here["split"] == view["confirmed_there"]["split"] == "search"
+    assert not {*here["seeds"]} & {*before.studies[0].about["seeds"]}
     journal = unpacked(tmp_path / "night.zip")["autoresearch.jsonl"]
     assert there.workspace.journal.read_bytes().startswith(journal)
     # The fold is the same but for the home folder in which the tests may be installed.
@@ -141,6 +145,25 @@ def test_it_runs_again_in_an_empty_folder_of_somebody_else(
     assert re.fullmatch(r"\+650  \(.*2 fresh seeds\): the gain holds", told["confirmed here"])
 
 
+def test_what_was_confirmed_there_says_of_which_experiment_and_split(stack: Lab) -> None:
+    found = Confirmation(500.0, 500.0, 490.0, 510.0, (7, 8), 1000.0, 500.0, 0.0, 0.0)
+    about = {"baseline": 1, "best": 2, "seeds": [7, 8]}
+    with stack.workspace.journal.open("a") as file:
+        for line in (
+            events.study_line(1, "confirm", about, "search", 1_790_000_000),
+            events.study_end_line(1, "done", found.as_result(), 1_790_000_001),
+        ):
+            file.write(json.dumps(line) + "\n")
+    done = Replayed(Path("a.zip"), 3, stack.session, here=found, split="locked")
+    told = {line[:15].strip(): line[17:] for line in done.lines()}
+    there = "+500 for experiment 2, not the best  (95 % interval +490 to +510, search split): the gain holds"
+    assert told["claimed"] == "+650" and told["confirmed there"] == there
+    assert told["confirmed here"] == "+500  (95 % interval +490 to +510, locked split, 2 fresh seeds): the gain holds"
+    view = done.as_view()
+    assert (view["confirmed_there"]["best"], view["confirmed_there"]["of_the_best"]) == (2, False)
+    assert (view["confirmed_there"]["split"], view["confirmed_here"]["split"]) == ("search", "locked")
+
+
 @pytest.mark.slow
 @pytest.mark.sampled(0.3)
 def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab: Lab, tmp_path: Path) -> None:
@@ -148,6 +171,13 @@ def test_a_session_in_which_nothing_was_kept_is_laid_out_and_claims_nothing(lab:
     done = call("replay", str(tmp_path / "a.zip"), "again", cwd=tmp_path)
     assert done.code == 0 and "claimed          nothing: no change was kept" in done.out, done
     assert Lab(tmp_path / "again").call("check").code == 0
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    number = mine.stat().st_ino
+    done = call("replay", "../a.zip", ".", cwd=mine)
+    assert done.code == 0 and mine.stat().st_ino == number, "who stands in it still does"
+    assert Lab(mine).call("check").code == 0 and Lab(mine).git("status", "--porcelain") == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "again", "lab", "mine"]
 
 
 JUDGE = r"""level=$(cat "$AUTORESEARCH_RUN_DIR/weights")
@@ -197,6 +227,35 @@ def test_a_secret_in_a_commit_is_refused_and_a_home_path_is_told(stack: Lab, at_
     assert done.json["remarks"] == ["commits stay as they are: src/key in them has the path of a home folder"]
 
 
+@pytest.mark.slow
+def test_long_files_of_a_commit_are_looked_through_and_longer_ones_named(
+    stack: Lab, at_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "SCANNED_BYTES", 3 * 2**20)
+    lines = "0123456789abcde\n" * 2**16  # a MiB
+    for name, content in (("longest.txt", lines * 4), ("long.txt", f"{lines * 2}{KEY}\n")):
+        stack.write(f"src/{name}", content)
+        stack.git("add", f"src/{name}")
+        commit = stack.git("commit-tree", stack.git("write-tree"), "-p", "HEAD", "-m", name)
+        stack.git("update-ref", f"refs/autoresearch/t/0-ablate/{name[:-4]}", commit)
+        stack.git("reset", "-q")
+        (stack.root / "src" / name).unlink()
+        done = stack.call("bundle", "-o", "../its own.zip", "--logs")
+        if name == "longest.txt":
+            assert done.code == 0
+            assert "larger than 3 MiB, so nobody has looked for secrets in it: src/longest.txt\n" in done.out
+            assert done.out.endswith("next       autoresearch replay '../its own.zip' FOLDER\n")
+    assert done.code == 5 and "src/long.txt in the repository has what looks like a secret" in done.err
+    assert done.err.endswith("autoresearch bundle --output '../its own.zip' --logs --trust-repository\n")
+
+
+def test_a_long_text_is_cut_at_the_ends_of_lines() -> None:
+    content = b"".join(b"line %d\n" % n for n in range(2**18)) + b"no end"
+    found = [*pieces(content)]
+    assert len(found) > 2 and "".join(found).encode() == content
+    assert all(text.endswith("\n") for text in found[:-1]) and [*pieces(b"")] == []
+
+
 @pytest.mark.parametrize("what", TOKENS)
 def test_what_looks_like_a_secret_is_taken_out_wherever_it_stands(what: str) -> None:
     redaction = Redaction({}, Path("/none"))
@@ -206,11 +265,21 @@ def test_what_looks_like_a_secret_is_taken_out_wherever_it_stands(what: str) -> 
     assert redaction.taken[what] == 3
 
 
+@pytest.mark.parametrize("user", [":" + "hunter2", "me:" + "hunter2", "A1b2" * 4])
+def test_what_stands_before_the_host_of_an_address_is_taken_out(user: str) -> None:
+    redaction = Redaction({}, Path("/none"))
+    for scheme, rest in (("redis", "host:6379"), ("https", "index.example/simple"), ("git+https", "x.org/y@v1")):
+        text = redaction.text(f"{scheme}://{user}@{rest}")
+        assert text == f"{scheme}://[taken out: password in an address]@{rest}"
+
+
 def test_what_is_no_secret_stays() -> None:
     env = {"MAX_TOKENS": "100000000000000", "A_TOKEN": "short", "TOKEN_KIND": "abcdefghijklmnop", "PATH": "/usr/local"}
     redaction = Redaction(env, Path("/"))
     for text in ("max_tokens = 100000000000000", "task-of-something-very-long-indeed", "abcdefghijklmnop", "sk-learn",
                  "/usr/local", "https://example.org:8080/a@b", "tokenizer.encode(text)", "~/x", "a/home/me/x",
+                 "https://me@example.org", "ssh://a-user-of-git@example.org/x", "https://${GITHUB_TOKEN}@example.org/x",
+                 "https://example.org:8080/a-path-of-some-length@b", "x/mnt/c/Users/me", "/srv/thing/home/me",
                  "the commit " + "0f" * 20, "bearer of news"):  # fmt: skip
         assert redaction.text(text) == text and not [*redaction.secrets_in(text)], text
     assert +redaction.taken == {}
@@ -223,6 +292,8 @@ def test_home_folders_of_anybody_are_taken_out() -> None:
         (f"/{folder}/ada/x.py", "~/x.py"), (f'"/{folder}/ada"', '"~"'), (f"see /{folder}/ada, and", "see ~, and"),
         (f"/{users}/ada/x", "~/x"), (f"C:\\{users}\\ada\\x", "~\\x"), (f"/{own}/x", "~/x"),
         (f"/{own}ed/x", f"/{own}ed/x"), (f"cd /{own}", "cd ~"), (f"PATH=/{own}/bin:/bin", "PATH=~/bin:/bin"),
+        (f"/mnt/c/{users}/ada/x", "~/x"), (f"/c/{users}/ada/x", "~/x"), (f"/export/{folder}/ada/x", "~/x"),
+        (f"file:///mnt/d/{users}/ada/x", "file://~/x"), (f"PATH=/var/{folder}/ada/bin", "PATH=~/bin"),
         (f"file:///{folder}/ada/x", "file://~/x"), (f"/data/{own}/x", f"/data/{own}/x"),
     ):  # fmt: skip
         assert redaction.text(text) == clean

@@ -219,6 +219,21 @@ def test_a_measurement_that_was_interrupted_goes_on_and_makes_no_run_twice(
 
 
 @pytest.mark.slow
+def test_what_is_to_be_typed_next_has_the_options_in_force(stack: Lab) -> None:
+    options = ("--by", "family", "--leave-out", "unclear", "--name", "a$b")
+    plan = stack.call("finalize", *options, "--seeds", "3")
+    again = "autoresearch finalize --apply --by family --leave-out unclear --name 'a$b' --seeds 3"
+    assert plan.out.endswith(f"next      {again}\n"), plan
+    stack.git("branch", "finalize/a$b/other", "main")
+    refused = stack.call("finalize", "--apply", *options)
+    assert refused.err.endswith(": autoresearch finalize --apply --by family --leave-out unclear --name t-2\n")
+    ablated(stack, _2="hurts", _3="hurts", _5="unclear")
+    refused = stack.call("finalize", *options, "--seeds", "3")
+    assert refused.code == 5
+    assert refused.err.endswith(": autoresearch finalize --apply --by family --leave-out nothing --name 'a$b'\n")
+
+
+@pytest.mark.slow
 def test_the_branches_come_all_at_once_or_not_at_all(stack: Lab) -> None:
     lock = stack.write(".git/refs/heads/finalize/t/02-deeper.lock", "")
     refused = stack.call("finalize", "--apply")

@@ -456,6 +456,10 @@ def test_a_name_says_which_way_is_better_only_where_it_is_sure(name: str, way: s
         ("crash (timeout)", "crash"), ("not kept", None), ("contender", None), ("success", None), ("ok", None),
         ("keep or discard", None), ("partial keep", None), ("keep-candidate", None),
         ("1", None), ("best effort", None), ("", None),
+        ("no", "discard"), ("false", "discard"), ("kept: no", None), ("improved: false", None),
+        ("accepted=false", None), ("no_keep", None), ("don't keep", None), ("didn't improve, kept", None),
+        ("keep old", None), ("keep previous", None), ("no error", None), ("kept without it", None),
+        ("discarded: no", None),
     ],
 )  # fmt: skip
 def test_a_word_decides_only_what_all_of_its_parts_agree_on(word: str, status: str | None) -> None:
@@ -488,8 +492,28 @@ def test_one_number_below_one_with_a_comma_says_that_commas_are_no_thousands(tmp
     for options in ({}, {"metric": "val_loss"}):
         with pytest.raises(UsageError, match="the numbers of val_loss have decimal commas"):
             read(tmp_path, text, **options)
+    with pytest.raises(UsageError, match="the numbers of val_loss have decimal commas"):
+        read(tmp_path, text.replace("0,987", "1,02"))
     (log,) = read(tmp_path, text.replace("0,987", "9,870"))
     assert rows(log) == [("keep", 1234.0), ("keep", 9870.0)]
+    assert "commas in val_loss are read as thousands (1,234)" in log.remarks
+
+
+def test_between_semicolons_a_comma_is_no_thousands(tmp_path: Path) -> None:
+    text = "commit;val_bpb;steps;status;description\na;1,102;9;keep;w\nb;1,087;9;keep;x\nc;1,054;9;keep;y\n"
+    for options in ({}, {"metric": "val_bpb"}):
+        with pytest.raises(UsageError, match="the numbers of val_bpb have decimal commas"):
+            read(tmp_path, text, **options)
+    (log,) = read(tmp_path, text.replace(",", "."))
+    assert rows(log) == [("keep", 1.102), ("keep", 1.087), ("keep", 1.054)]
+
+
+def test_percentages_and_parts_of_one_are_not_mixed(tmp_path: Path) -> None:
+    text = "commit\tval_acc\tstatus\tdescription\na\t51.5%\tkeep\tw\nb\t0\tdiscard\tx\nc\t53.2 %\tkeep\ty\n"
+    (log,) = read(tmp_path, text)
+    assert rows(log) == [("keep", 51.5), ("discard", 0), ("keep", 53.2)] and log.remarks == ()
+    with pytest.raises(UsageError, match="some numbers of val_acc have a % and others none"):
+        read(tmp_path, text.replace("53.2 %", "0.532"))
 
 
 def test_decisions_that_contradict_a_name_are_told(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_link_of_the_repository_that_leads_out_is_refused_and_nothing_is_writt
     outside = tmp_path / "outside"
     outside.mkdir()
     up = "../" * link.count("/")
-    for target in (str(outside), f"{up}../outside", f"{up}.git/hooks"):
+    for target in (str(outside), f"{up}../outside", f"{up}../it/src", f"{up}../place/src", f"{up}.git/hooks"):
         stack.git("switch", "-q", "--detach", "autoresearch/t")
         place = stack.root / link
         aside = tmp_path / "aside"

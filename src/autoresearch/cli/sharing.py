@@ -51,7 +51,7 @@ def finalize(
 
     Example: autoresearch finalize --apply
     """
-    from autoresearch.exchange.finalize import finalize
+    from autoresearch.exchange.finalize import Chosen, finalize
     from autoresearch.system.clock import wall_clock
 
     workspace = find(here())
@@ -59,9 +59,9 @@ def finalize(
         words = jobs.words("finalize", apply=apply, by=by, name=name, seeds=seeds)
         jobs.detach(workspace, [*words, "--leave-out", leave_out], as_json)
         return
+    chosen = Chosen(by, leave_out, name or None, seeds)
     with Display() as display:
-        stack, session = finalize(workspace, wall_clock, apply=apply, by=by, leave_out=leave_out, name=name,
-                                  seeds=seeds, tick=display.tick)  # fmt: skip
+        stack, session = finalize(workspace, wall_clock, chosen, apply=apply, tick=display.tick)
     branches = [
         {"name": b.name, "experiments": list(b.experiments), "subject": b.subject, "gains": list(b.gains),
          "files": list(b.files), "commit": b.commit, "made": apply or b.there}
@@ -96,10 +96,10 @@ def finalize(
         lines.append(f"measured  {gained} over the baseline on fresh seeds: {verdict}")
     lines += [f"remark    {remark}" for remark in stack.remarks]
     if apply:
-        lines.append(f"next      git log --stat {stack.branches[-1].name}")
+        lines.append(f"next      git log --stat {shlex.quote(stack.branches[-1].name)}")
     else:
         first = "; it measures the stack first, since it is no experiment" if stack.unmeasured else ""
-        lines.append(f"next      autoresearch finalize --apply{first}")
+        lines.append(f"next      {chosen.command}{first}")
     emit(as_json, view, lines)
 
 
@@ -131,13 +131,14 @@ def bundle(
     workspace = find(here())
     path = target(workspace, output, "autoresearch.zip")
     keep_from_git(workspace, path)
-    done = bundle(workspace, path, wall_clock(), logs=logs, trust=trust)
+    again = shlex.join(["autoresearch", *jobs.words("bundle", output=output, logs=logs)])
+    done = bundle(workspace, path, wall_clock(), again, logs=logs, trust=trust)
     view: dict[str, Any] = {"file": str(path), "bytes": done.size, "files": done.files, "taken_out": done.taken_out,
                             "remarks": list(done.remarks)}  # fmt: skip
     lines = [f"wrote {path}: {done.files} files, {done.size} bytes"]
     lines += [f"taken out  {count} x {what}" for what, count in sorted(done.taken_out.items())]
     lines += [f"remark     {remark}" for remark in done.remarks]
-    typed = output or shlex.quote(os.path.relpath(path, here()))
+    typed = shlex.quote(output or os.path.relpath(path, here()))
     emit(as_json, view, [*lines, f"next       autoresearch replay {typed} FOLDER"])
 
 

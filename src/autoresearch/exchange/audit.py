@@ -15,7 +15,7 @@ from autoresearch.escaping import one_line
 from autoresearch.exchange.import_log import Log, read_log
 from autoresearch.journal.experiment import Experiment
 from autoresearch.metrics import Direction, Metric
-from autoresearch.reports.claims import WeighedLog, claim_view, weigh
+from autoresearch.reports.claims import AGAIN, WeighedLog, claim_view, counted, weigh
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
 """Files of a folder that may be logs."""
@@ -61,18 +61,23 @@ def audit_file(path: Path, noise: float | None, metric: str | None, direction: D
     found = []
     for log in read_log(path, direction, metric):
         experiments, remarks = ready(log)
-        parts = [experiments] if log.ours else sessions(experiments)
+        parts = [experiments] if log.ours else sessions(experiments, decided=log.decided)
         for at, part in enumerate(parts, 1):
             more = [f"session {at} of {len(parts)} in this file: it begins with another baseline"] if parts[1:] else []
             name = f"{log.name} {at}" if parts[1:] else log.name
-            about = (*more, *(f"not read: {line}" for line in log.skipped), *log.remarks, *remarks)
+            rows, left_out = part, list[str]()
+            if not log.decided:
+                rows, left_out = counted(part)  # first: a crash that is written as 0 would be better than all after it
+                rows = better_ones_kept(rows, log.metric)
+            about = (*more, *(f"not read: {line}" for line in log.skipped), *log.remarks, *remarks, *left_out)
             if part:
-                found.append(AuditedLog(path, name, tuple(part), about, weigh(part, log.metric, noise)))
+                whole = {e.number: e for e in (*part, *rows)}  # those that were decided in the places of their rows
+                found.append(AuditedLog(path, name, tuple(whole.values()), about, weigh(rows, log.metric, noise)))
     return found
 
 
 def ready(log: Log) -> tuple[list[Experiment], list[str]]:
-    """Return the experiments of a log in the order of their times, decided where no row is, and what was done."""
+    """Return the experiments of a log in the order of their times, and what was done, or is where no row is decided."""
     experiments, remarks = [*log.experiments], list[str]()
     times = [e.finished for e in experiments if e.finished is not None]
     by_time = not log.ours and len(times) == len(experiments)
@@ -84,7 +89,6 @@ def ready(log: Log) -> tuple[list[Experiment], list[str]]:
             experiments.sort(key=lambda e: e.finished or 0)
             remarks.append("its rows are not in the order of their times, and were sorted")
     if not log.decided:
-        experiments = decided(experiments, log.metric)
         remarks.append("no row says keep or discard: each that is better than all before it is taken as kept")
     numbers = Counter(str(number) for number in log.theirs.values())
     double = [number for number, times in numbers.items() if times > 1]
@@ -98,7 +102,7 @@ def ready(log: Log) -> tuple[list[Experiment], list[str]]:
     return experiments, remarks
 
 
-def decided(experiments: Sequence[Experiment], metric: Metric) -> list[Experiment]:
+def better_ones_kept(experiments: Sequence[Experiment], metric: Metric) -> list[Experiment]:
     """Return the experiments, of which each is kept that is better than all before it."""
     best, found = None, []
     for e in experiments:
@@ -110,15 +114,25 @@ def decided(experiments: Sequence[Experiment], metric: Metric) -> list[Experimen
     return found
 
 
-def sessions(experiments: Sequence[Experiment]) -> list[list[Experiment]]:
-    """Return the sessions of one log: another begins with a kept row that says it is a baseline, after other rows."""
+def sessions(experiments: Sequence[Experiment], *, decided: bool = True) -> list[list[Experiment]]:
+    """Return the sessions of one log: another begins with a kept row that says it is a baseline, after other kept ones.
+
+    Where no row is decided it need not be kept, but must not be a baseline once more, by its words or its place.
+    """
     parts: list[list[Experiment]] = [[]]
     for e in experiments:
-        begins = e.status == "keep" and "baseline" in e.description.lower().split()[:2]
-        if begins and any(x.status == "keep" for x in parts[-1]):
+        if decided:
+            begins = e.status == "keep" and _is_baseline(e) and any(x.status == "keep" for x in parts[-1])
+        else:
+            begins = _is_baseline(e) and not AGAIN.search(e.description) and not all(map(_is_baseline, parts[-1]))
+        if begins:
             parts.append([])
         parts[-1].append(e)
     return parts
+
+
+def _is_baseline(e: Experiment) -> bool:
+    return "baseline" in e.description.lower().split()[:2]
 
 
 def audit_view(log: AuditedLog) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the branch. A run of a commit serves its comparisons with both neighbours.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,6 +40,9 @@ FIRST_SEED = 1001
 
 LEVEL = 0.9
 """Of the interval of a gain: 5 % on the side that says that there is one, as the pairs are counted for."""
+
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
+"""The name of a commit, or how it begins. `HEAD`, a branch or a tag may be another one today than it was then."""
 
 Verdict = Literal["gain", "none", "unclear", "not measured"]
 
@@ -159,15 +163,23 @@ def compared(git: Git, immutable: Sequence[str], log: AuditedLog) -> Iterator[Co
     rows = {e.number: e for e in log.experiments}
     for rerun in log.weighed.reruns:
         sides = rows[rerun.experiment], rows[rerun.against]
-        commit, base = (git.resolve(e.commit) if e.commit else None for e in sides)
+        commit, base = (_resolved(git, e.commit or "") for e in sides)
         known = Comparison(rerun.experiment, rerun.against, commit or "", base or "", rerun.pairs)
         yield replace(known, reason=_why_not(git, immutable, known, sides, enough=rerun.enough))
+
+
+def _resolved(git: Git, name: str) -> str | None:
+    """Return the full name of the commit that a log names by its hash; None where there is none."""
+    found = git.resolve(name) if _COMMIT.fullmatch(name) else None
+    return found if found is not None and found.startswith(name) else None  # else a branch is called like a hash
 
 
 def _why_not(
     git: Git, immutable: Sequence[str], known: Comparison, sides: tuple[Experiment, Experiment], *, enough: bool
 ) -> str:
     for e, found in zip(sides, (known.commit, known.base), strict=True):
+        if e.commit and not _COMMIT.fullmatch(e.commit):
+            return f"{one_line(e.commit, 40)} of experiment {e.number} names no commit"
         if not found:
             said = f"commit {one_line(e.commit, 40)}" if e.commit else "the commit, which the log does not say,"
             return f"{said} of experiment {e.number} is not in this repository"

@@ -12,7 +12,7 @@ import os
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from autoresearch import __version__
 from autoresearch.errors import PreconditionError
 from autoresearch.exchange import ro_crate
 from autoresearch.exchange.archive import write_archive
-from autoresearch.exchange.redaction import Redaction, walked
+from autoresearch.exchange.redaction import PIECE_BYTES, Redaction, pieces, walked
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal.refs import branch_ref, folder_of, is_mirror
 from autoresearch.journal.session import Session
@@ -39,8 +39,8 @@ JOURNAL, REPOSITORY = "autoresearch.jsonl", "repo.bundle"
 RESULT = "result.json"
 LOCK_FILES = ("uv.lock", "poetry.lock", "pdm.lock", "requirements.txt")
 
-SCANNED_BYTES = 2**20
-"""Of a file in the repository: nobody writes a secret by hand into a longer one."""
+SCANNED_BYTES = 32 * 2**20
+"""Of a file in the repository; a longer one is named, and nobody looks into it."""
 
 PACKAGES = """
 import json, platform
@@ -62,8 +62,9 @@ class Bundled:
     remarks: tuple[str, ...]
 
 
-def bundle(root: Workspace, path: Path, now: int, *, logs: bool = False, trust: bool = False) -> Bundled:
-    """Write the bundle of a session to `path`; `now` is the time of what has to be repaired before.
+def bundle(root: Workspace, path: Path, now: int, again: str, *, logs: bool = False, trust: bool = False) -> Bundled:
+    """Write the bundle of a session to `path`; `now` is the time of what has to be repaired before, `again` what was
+    typed.
 
     Raises `PreconditionError` when there is no baseline that could be run again, when the repository is shallow, and,
     unless `trust` is given, when a file of it has what looks like a secret.
@@ -77,7 +78,7 @@ def bundle(root: Workspace, path: Path, now: int, *, logs: bool = False, trust: 
     if session.baseline is None:
         raise PreconditionError("there is no experiment that could be run again", "measure one: autoresearch baseline")
     heads = _heads(git, session)
-    remarks = _looked_through(git, heads, redaction, trust=trust)
+    remarks = _looked_through(git, heads, redaction, again, trust=trust)
     journal = redaction.journal(whole_lines(root))
     clean = session_of(journal)
     ended = _last_time(clean)
@@ -147,30 +148,48 @@ def _heads(git: Git, session: Session) -> dict[str, str]:
     return {**kept, branch: tip}
 
 
-def _looked_through(git: Git, heads: Mapping[str, str], redaction: Redaction, *, trust: bool) -> list[str]:
-    """Look for secrets and home paths in every file and message that the heads reach; return what to say of them."""
-    wanted = "".join(f"{name}\n" for name in sorted(set(heads.values())))
-    words = ("--objects", f"--filter=blob:limit={SCANNED_BYTES}", "--stdin")
-    listed = git.run("rev-list", *words, input=wanted.encode()).stdout.decode("utf-8", "surrogateescape").splitlines()
-    paths = {line.partition(" ")[0]: line.partition(" ")[2] for line in listed}
-    names, homes = [*paths], Counter[str]()
-    for at in range(0, len(names), 100):
-        for found in git.reader.read_all(names[at : at + 100]):
-            if found is None or found.kind == "tree" or b"\0" in found.content[:8000]:
+def _looked_through(git: Git, heads: Mapping[str, str], redaction: Redaction, again: str, *, trust: bool) -> list[str]:
+    """Look for secrets and home paths in every text and message that the heads reach; return what to say of them."""
+    wanted = "".join(f"{name}\n" for name in sorted(set(heads.values()))).encode()
+    listed = git.run("rev-list", "--objects", "--stdin", input=wanted).stdout.decode("utf-8", "surrogateescape")
+    paths = {line.partition(" ")[0]: line.partition(" ")[2] for line in listed.splitlines()}
+    sizes = _sizes(git, paths)
+    small = [name for name, size in sizes.items() if size <= PIECE_BYTES]
+    large = [name for name, size in sizes.items() if PIECE_BYTES < size <= SCANNED_BYTES]
+    homes = Counter[str]()
+    for names in (*(small[at : at + 100] for at in range(0, len(small), 100)), *([name] for name in large)):
+        for found in git.reader.read_all(names):
+            if found is None or b"\0" in found.content[:8000]:
                 continue
-            text = found.content.decode("utf-8", "replace")
             where = paths[found.name] if found.kind == "blob" else f"the message of commit {found.name[:12]}"
-            kinds = [] if trust else [*redaction.secrets_in(text)]
-            if kinds:
-                what = f"{where} in the repository has what looks like a secret ({kinds[0]})"
-                raise PreconditionError(
-                    f"{what}, and nothing can be taken out of a commit",
-                    "if it is none: autoresearch bundle --trust-repository",
-                )
-            homes[where] += redaction.has_home(text)
-    files = [where for where, count in homes.items() if count]
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return [f"commits stay as they are: {files[0]}{more} in them has the path of a home folder"] if files else []
+            for text in pieces(found.content):
+                kinds = [] if trust else [*redaction.secrets_in(text)]
+                if kinds:
+                    what = f"{where} in the repository has what looks like a secret ({kinds[0]})"
+                    raise PreconditionError(
+                        f"{what}, and nothing can be taken out of a commit",
+                        f"if it is none: {again} --trust-repository",
+                    )
+                homes[where] += redaction.has_home(text)
+    told = _some(where for where, count in homes.items() if count)
+    unread = _some(paths[name] for name, size in sizes.items() if size > SCANNED_BYTES)
+    remarks = [f"commits stay as they are: {told} in them has the path of a home folder"] if told else []
+    larger = f"larger than {SCANNED_BYTES // 2**20} MiB, so nobody has looked for secrets in it: {unread}"
+    return [*remarks, *([larger] if unread else [])]
+
+
+def _sizes(git: Git, names: Iterable[str]) -> dict[str, int]:
+    """Return name -> bytes of the objects of these names, without the trees and without what is missing."""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    done = git.run("cat-file", "--buffer", "--batch-check=%(objectname) %(objecttype) %(objectsize)", input=asked)
+    lines = [line.split() for line in done.stdout.decode().splitlines()]
+    return {line[0]: int(line[2]) for line in lines if len(line) == 3 and line[1] != "tree"}
+
+
+def _some(paths: Iterable[str]) -> str:
+    """Return the first of some paths, and how many more there are; empty where there is none."""
+    first, *others = [*dict.fromkeys(paths)] or [""]
+    return first + (f" and {len(others)} more" if others else "")
 
 
 def _beside(root: Workspace, git: Git, redaction: Redaction) -> Iterator[tuple[str, bytes]]:

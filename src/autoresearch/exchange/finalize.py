@@ -8,9 +8,10 @@ measured first. The same session makes the same commits.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from autoresearch.errors import PreconditionError, UsageError
@@ -36,7 +37,30 @@ from autoresearch.workspace.workspace import Workspace
 By = Literal["keep", "family"]
 LeaveOut = Literal["hurts", "unclear", "nothing"]
 
-ALL_OF_THEM = "with every kept change: autoresearch finalize --apply --leave-out nothing"
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a person has chosen of a stack, by the names of the options."""
+
+    by: By = "keep"
+    leave_out: LeaveOut = "hurts"
+    name: str | None = None
+    seeds: int | None = None
+    """How many fresh ones, where the stack is measured."""
+
+    @property
+    def command(self) -> str:
+        """What makes this stack, as it is typed."""
+        words = ["autoresearch", "finalize", "--apply"]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            words += [f"--{option.name.replace('_', '-')}", str(value)] if value != option.default else []
+        return shlex.join(words)
+
+    @property
+    def all_of_them(self) -> str:
+        """What to type where the stack without some changes is none."""
+        return f"with every kept change: {replace(self, leave_out='nothing', seeds=None).command}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +104,7 @@ class Stack:
 
 
 def finalize(
-    root: Workspace,
-    clock: Clock,
-    *,
-    apply: bool = False,
-    by: By = "keep",
-    leave_out: LeaveOut = "hurts",
-    name: str | None = None,
-    seeds: int | None = None,
-    tick: Tick | None = None,
+    root: Workspace, clock: Clock, chosen: Chosen, *, apply: bool = False, tick: Tick | None = None
 ) -> tuple[Stack, Session]:
     """Return the stack of branches, and make it with `apply`.
 
@@ -96,26 +112,24 @@ def finalize(
     differs, and when the stack without what was left out is not better than the baseline.
     """
     git, session = git_at(root.root), load_session(root)
-    stack = planned(root, git, session, by, leave_out, name)
+    stack = planned(root, git, session, chosen)
     if not apply:
         return stack, session
-    _refuse_others(git, session, stack, name)
+    _refuse_others(git, session, stack, chosen)
     if stack.unmeasured:
-        commit = _without(git, session, stack.without)
-        again = "autoresearch finalize --apply" + (f" --by {by}" if by != "keep" else "")
-        again += (f" --leave-out {leave_out}" if leave_out != "hurts" else "") + (f" --name {name}" if name else "")
-        again += f" --seeds {seeds}" if seeds else ""
-        _, session = confirm_stack(root, commit, stack.without, seeds, clock, again, ALL_OF_THEM, tick=tick)
+        commit = _without(git, session, stack.without, chosen)
+        again, instead = chosen.command, chosen.all_of_them
+        _, session = confirm_stack(root, commit, stack.without, chosen.seeds, clock, again, instead, tick=tick)
     with lock(root):
         session = load_session(root)
-        stack = planned(root, git, session, by, leave_out, name)
-        _refuse_others(git, session, stack, name)
+        stack = planned(root, git, session, chosen)
+        _refuse_others(git, session, stack, chosen)
         if stack.measured is not None and not stack.measured.result.get("holds"):
             low, high = stack.measured.result["interval"]
             raise PreconditionError(
                 f"the stack without {_list(stack.without)} is not better than the baseline beyond its noise "
                 f"(95 % interval {low:+.4g} to {high:+.4g})",
-                ALL_OF_THEM,
+                chosen.all_of_them,
             )
         new = [branch for branch in stack.branches if not branch.there]
         if new:
@@ -125,18 +139,18 @@ def finalize(
     return stack, session
 
 
-def planned(root: Workspace, git: Git, session: Session, by: By, leave_out: LeaveOut, name: str | None = None) -> Stack:
+def planned(root: Workspace, git: Git, session: Session, chosen: Chosen) -> Stack:
     """Return the stack; its commits are in the repository then, and no ref names them."""
-    folder = _folder(git, session, name)
+    folder, by = _folder(git, session, chosen.name), chosen.by
     kept = _kept(git, session)
     base, tip = kept[0], kept[-1]
-    left, remarks = _left_out(session, leave_out)
+    left, remarks = _left_out(session, chosen.leave_out)
     out = {n for n, _ in left}
     if out and out >= {e.number for e in kept[1:]}:
-        raise PreconditionError("without what does not pay nothing is left of the stack", ALL_OF_THEM)
+        raise PreconditionError("without what does not pay nothing is left of the stack", chosen.all_of_them)
     families = families_of(task_of(root))
     named = {e.number: family_of(e.description, e.asi, families) for e in kept}
-    measured = _measured(git, session, [*out])
+    measured = _measured(git, session, [*out], chosen)
     groups = _groups([e for e in kept[1:] if e.number not in out], named if by == "family" else {})
     branches: list[Branch] = []
     members: list[Experiment] = []
@@ -212,11 +226,11 @@ def _left_out(session: Session, what: LeaveOut) -> tuple[list[tuple[int, str]], 
     return left, []
 
 
-def _measured(git: Git, session: Session, without: Sequence[int]) -> Study | None:
+def _measured(git: Git, session: Session, without: Sequence[int], chosen: Chosen) -> Study | None:
     """Return the finished study of the stack without these experiments, if there is one."""
     if not without:
         return None
-    tree = git.reader.read(f"{_without(git, session, sorted(without))}^{{tree}}")
+    tree = git.reader.read(f"{_without(git, session, sorted(without), chosen)}^{{tree}}")
     return next(
         (s for s in reversed(session.studies)
          if s.what == FINALIZE and s.outcome == "done" and tree is not None and s.about.get("tree") == tree.name),
@@ -224,14 +238,14 @@ def _measured(git: Git, session: Session, without: Sequence[int]) -> Study | Non
     )  # fmt: skip
 
 
-def _without(git: Git, session: Session, numbers: Sequence[int]) -> str:
+def _without(git: Git, session: Session, numbers: Sequence[int], chosen: Chosen) -> str:
     """Return a commit of the incumbent without some kept changes, the same whenever it is made."""
     kept = _kept(git, session)
     tip = kept[-1]
     entries = undo_all(git, tip.commit or "", [e for e in kept if e.number in numbers])
     if isinstance(entries, str):
         what = f"{_list(numbers)} cannot be left out of experiment {tip.number}"
-        raise PreconditionError(f"{what}: {entries}", ALL_OF_THEM)
+        raise PreconditionError(f"{what}: {entries}", chosen.all_of_them)
     return commit_on(git, tip.commit or "", entries, f"experiment {tip.number} without {_list(numbers)}")
 
 
@@ -262,10 +276,10 @@ def _folder(git: Git, session: Session, name: str | None) -> str:
     return folder
 
 
-def _refuse_others(git: Git, session: Session, stack: Stack, name: str | None) -> None:
+def _refuse_others(git: Git, session: Session, stack: Stack, chosen: Chosen) -> None:
     """Raise `PreconditionError` when a branch is in the way: one of the stack's name at another commit, or any other
     in its folder."""
-    folder = _folder(git, session, name)
+    folder = _folder(git, session, chosen.name)
     ours = {branch_ref(branch.name): branch.commit for branch in stack.branches}
     there = git.targets(final_folder(folder))
     # Without its measurement the last commit has another message than it will have: then only its name counts.
@@ -275,18 +289,18 @@ def _refuse_others(git: Git, session: Session, stack: Stack, name: str | None) -
     if wrong:
         what = wrong[0].removeprefix(branch_ref(""))
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        way = _elsewhere(git, session, what)
+        way = _elsewhere(git, session, what, chosen)
         raise PreconditionError(f"the branch {what}{more} exists, and is not of this stack", way)
 
 
-def _elsewhere(git: Git, session: Session, what: str) -> str:
+def _elsewhere(git: Git, session: Session, what: str, chosen: Chosen) -> str:
     """Return how a stack is made all the same where a branch is in its way."""
     if "/" not in what:
         return f"rename it: git branch -m {what} my-{what}"
     tag = session.segment.tag or "session"
     names = (f"{tag}-{n}" for n in range(2, 10_000))
     free = next(name for name in names if not git.targets(final_folder(name)))
-    return f"make this one under another name: autoresearch finalize --apply --name {free}"
+    return f"make this one under another name: {replace(chosen, name=free).command}"
 
 
 def _slug(text: str) -> str:

@@ -22,7 +22,7 @@ from autoresearch.exchange.foreign_evidence import (
     votes_of_pairs,
     way_of_companions,
 )
-from autoresearch.exchange.foreign_rows import HEADER, MISFIT, Part, Row, number_of
+from autoresearch.exchange.foreign_rows import GROUPED, HEADER, MISFIT, Part, Row, number_of
 from autoresearch.exchange.foreign_words import (
     NAMED,
     NOTHING,
@@ -40,8 +40,8 @@ from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.statuses import Status
 from autoresearch.metrics import Direction
 
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-_BELOW_ONE = re.compile(r"[+-]?0+,\d+")
+_COMMA = re.compile(r"[+-]?\d+,\d+ *%?")
+"""A number with one comma, which is a decimal one where it is not before three digits."""
 
 WAYS: dict[str, Direction] = {
     **dict.fromkeys(("lower", "lower_is_better", "min", "minimize", "minimise", "down", "decrease"), "lower"),
@@ -77,9 +77,9 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
     """
     groups = _by_name(part.rows) if "metricName" not in part.config else {}
     if metric is not None and metric in groups:
-        return [replace(_read(groups[metric], part.config, metric, direction), named=True)]
+        return [replace(_read(replace(part, rows=groups[metric]), metric, direction), named=True)]
     if metric is not None or not groups:
-        return [_read(part.rows, part.config, metric, direction)]
+        return [_read(part, metric, direction)]
     names = [name for name in groups if name]
     if direction is not None and len(groups) > 1:
         raise UsageError(f"it has several metrics: {', '.join(names[:6])}",
@@ -90,7 +90,7 @@ def understood(part: Part, metric: str | None, direction: Direction | None) -> l
     found, refused = list[Rows](), list[UsageError]()
     for name, rows in groups.items():
         try:
-            read = _read(rows, part.config, name, direction)
+            read = _read(replace(part, rows=rows), name, direction)
             if not read.decided and direction is None:
                 raise UsageError("no row says keep or discard, and they measure different things",
                                  f"one at a time: --metric {_quoted(name or names[0])}")  # fmt: skip
@@ -132,7 +132,8 @@ def _by_name(rows: Sequence[Row]) -> dict[str | None, list[Row]]:
     return groups
 
 
-def _read(rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, direction: Direction | None) -> Rows:
+def _read(part: Part, metric: str | None, direction: Direction | None) -> Rows:
+    rows, config = part.rows, part.config
     columns = [*dict.fromkeys(name for _, row in rows for name in row if name != MISFIT)]
     roles = _roles(rows, columns)
     if roles["status"] is None and (roles["description"] is None or len(columns) < 3):
@@ -142,7 +143,8 @@ def _read(rows: Sequence[Row], config: Mapping[str, Any], metric: str | None, di
         )
     words = [_word(row, roles) for _, row in rows]
     statuses = [decided(word, column) for word, column in words]
-    own, remarks = _metric(rows, columns, roles, statuses, metric, config)
+    own, remarks = _metric(part, columns, roles, statuses, metric)
+    remarks += _spelling([str(row.get(own, "")).strip() for _, row in rows], own)
     way, remark = _direction(rows, own, statuses, direction, config)
     remarks += [remark] if remark else []
     if roles["status"] is None:
@@ -224,14 +226,14 @@ def _word(row: Mapping[str, Any], roles: Mapping[str, str | None]) -> tuple[str,
 
 
 def _metric(
-    rows: Sequence[Row], columns: Sequence[str], roles: Mapping[str, str | None], statuses: Sequence[Status | None],
-    asked: str | None, config: Mapping[str, Any],
+    part: Part, columns: Sequence[str], roles: Mapping[str, str | None], statuses: Sequence[Status | None],
+    asked: str | None,
 ) -> tuple[str, list[str]]:  # fmt: skip
-    taken = set(roles.values())
+    rows, config, taken = part.rows, part.config, set(roles.values())
     numbers = {c: [number_of(row.get(c)) for _, row in rows] for c in columns if c not in taken}
-    full = {c: sum(str(row.get(c, "")).strip().lower() not in (*NOTHING, "none") for _, row in rows) for c in numbers}
-    # 0,987 is no thousands, and says so of 1,234 beside it.
-    commas = [c for c in full if any(_BELOW_ONE.fullmatch(str(row.get(c, "")).strip()) for _, row in rows)]
+    texts = {c: [str(row.get(c, "")).strip() for _, row in rows] for c in numbers}
+    full = {c: sum(cell.lower() not in (*NOTHING, "none") for cell in cells) for c, cells in texts.items()}
+    commas = [c for c, cells in texts.items() if _decimal_commas(cells, part.semicolons)]
     wrong = asked if asked in commas else next((c for c in commas if asked is None and says_metric(c)), None)
     if wrong is not None:
         raise UsageError(f"the numbers of {wrong} have decimal commas", f"write them with points: {HEADER}")
@@ -242,20 +244,21 @@ def _metric(
         return asked, []
     numeric = [c for c in numeric if not is_no_measurement(c) and 2 * sum(v is not None for v in numbers[c]) >= full[c]]
     spelled = [c for c in full if says_metric(c) and c not in numeric
-               and 2 * sum(str(row.get(c, "")).strip()[:1].isdigit() for _, row in rows) >= full[c] > 0]  # fmt: skip
+               and 2 * sum(cell[:1].isdigit() for cell in texts[c]) >= full[c] > 0]  # fmt: skip
     if spelled:
         raise UsageError(f"{spelled[0]} has more than numbers in it", f"choose another: {_option(numeric)}")
     named = [c for c in numeric if c in (config.get("metricName"), "metric", "metric_value")]
     if named:
         return named[0], []
-    commas += [c for c in full if full[c] and all(_DECIMAL_COMMA.fullmatch(str(row.get(c, "")).strip() or "0,0")
-                                                  for _, row in rows)]  # fmt: skip
-    if not numeric and commas:
-        raise UsageError(f"the numbers of {commas[0]} have decimal commas", f"write them with points: {HEADER}")
+    likely = [c for c in numeric if not is_beside(c)]
+    unread = [c for c in commas if 2 * sum(map(bool, map(_COMMA.fullmatch, texts[c]))) >= full[c]
+              and not (numeric and is_beside(c))]  # fmt: skip
+    if unread and not likely:
+        wrong = min(unread, key=is_beside)
+        raise UsageError(f"the numbers of {wrong} have decimal commas", f"write them with points: {HEADER}")
     if not numeric:
         but = instead_of_numbers([row for _, row in rows])
         raise UsageError(f"it has no column of numbers that could be a metric{but}", f"give it a header line: {HEADER}")
-    likely = [c for c in numeric if not is_beside(c)]
     described = columns.index(roles["description"]) if roles["description"] in columns else len(columns)
     before = [c for c in likely if columns.index(c) < described] if roles["memory"] is not None else []
     sure = roles["status"] is not None or any(says_metric(c) or surely_better(c) for c in likely)
@@ -271,6 +274,20 @@ def _metric(
     several = likely or numeric
     could = f"{', '.join(several[:6])} could each" if several[1:] else f"only {several[0]} could"
     raise UsageError(could + " be the metric", f"choose with: {_option(several)}")
+
+
+def _decimal_commas(cells: Sequence[str], semicolons: bool) -> bool:
+    """Whether a column has decimal commas: 0,987 is no thousands, and says so of 1,234 beside it."""
+    return any(_COMMA.fullmatch(cell) and (semicolons or not GROUPED.fullmatch(cell.rstrip(" %"))) for cell in cells)
+
+
+def _spelling(cells: Sequence[str], metric: str) -> list[str]:
+    """Return a remark where commas are read as thousands; raise `UsageError` where only some numbers have a %."""
+    numbers = [cell for cell in cells if number_of(cell)]  # a zero is the same with and without
+    if 0 < sum(cell.endswith("%") for cell in numbers) < len(numbers):
+        raise UsageError(f"some numbers of {metric} have a % and others none", "write all of them alike")
+    grouped = next((cell for cell in numbers if GROUPED.fullmatch(cell.rstrip(" %"))), None)
+    return [f"commas in {metric} are read as thousands ({grouped})"] if grouped else []
 
 
 def _option(names: Sequence[str]) -> str:

@@ -19,7 +19,8 @@ _LAST = frozenset("0123456789.%")
 """What a number ends with."""
 _CHANGE, _CHANGED = re.compile(r"→|->"), re.compile(r"[+-]?[\d.,%]+ *(→|->)")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+"""A number with its thousands apart."""
 MISFIT = "\0misfit"
 """The cell of a row that says why its cells are not those of the header."""
 _EVENTS = (None, "run", "result", "experiment", "iteration", "trial")
@@ -40,6 +41,8 @@ class Part:
     """What the file says of the metric: `metricName`, `bestDirection`, `metricUnit`, `name`."""
     bad: tuple[str, ...] = ()
     """What cannot be read, each with its line."""
+    semicolons: bool = False
+    """Whether they part the cells, as where a comma is the decimal mark."""
 
 
 def number_of(value: object) -> float | None:
@@ -54,7 +57,7 @@ def _number_in(text: str) -> float | None:
         return None
     text = _CHANGE.split(text)[-1].strip() if _CHANGED.match(text) else text
     text = text[:-1].strip() if text.endswith("%") else text
-    if _GROUPED.fullmatch(text):
+    if GROUPED.fullmatch(text):
         text = text.replace(",", "")
     if not _NUMBER.fullmatch(text):
         return None
@@ -70,14 +73,16 @@ def table_part(text: str) -> Part:
     columns are.
     """
     said = {match[1]: match[2].strip() for match in re.finditer(r"(?m)^# *(metric_\w+|direction) *[:=](.*)$", text)}
-    return Part(_table_rows(text), _config(said))
+    rows, delimiter = _table_rows(text)
+    return Part(rows, _config(said), semicolons=delimiter == ";")
 
 
-def _table_rows(text: str) -> list[Row]:
+def _table_rows(text: str) -> tuple[list[Row], str]:
+    """Return the rows of a table, and what parts their cells."""
     lines = [(n, line.rstrip("\r")) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     lines = [(n, line) for n, line in lines if not re.fullmatch(r"[\s|:=-]+", line)]
     if not lines:
-        return []
+        return [], ""
     at = next((at for at, (_, line) in enumerate(lines[:60]) if _is_header(line)), None)
     first = lines[at or 0][1]
     delimiter = _delimiter(first)
@@ -90,7 +95,10 @@ def _table_rows(text: str) -> list[Row]:
         lines = [(n, line) for n, line in lines if not line.startswith("#")]
         rows = _split(text, lines, delimiter, 0)
         names = _guessed([row for _, row in rows])
-    return [(n, _named(names, row, delimiter)) for n, row in rows if [cell.strip() for cell in row] != names]
+    named: list[Row] = [
+        (n, _named(names, row, delimiter)) for n, row in rows if [cell.strip() for cell in row] != names
+    ]
+    return named, delimiter
 
 
 def _delimiter(line: str) -> str:

@@ -178,10 +178,12 @@ _ALONE = ("no", "yes", "true", "false", "baseline", "best", "same")
 """Words that decide only where nothing stands beside them: `best effort`, `true baseline`."""
 
 
-_DOUBT = frozenset(
-    ("not", "non", "un", "never", "almost", "partial", "candidate", "maybe", "possible", "pending", "or")
-)
-"""Words beside which another one decides nothing: `keep-candidate`."""
+_DOUBT = frozenset((
+    "not", "non", "un", "never", "almost", "partial", "candidate", "maybe", "possible", "pending", "or",
+    "no", "false", "cannot", "without", "don", "dont", "didn", "didnt", "isn", "isnt", "wasn", "wasnt", "old",
+    "previous",
+))  # fmt: skip
+"""Words beside which another one decides nothing: `keep-candidate`, `kept: no`, `don't keep`, `keep old`."""
 
 
 def decided(word: str, column: str = "") -> Status | None:

@@ -22,9 +22,11 @@ SHAPES = {
     "key of Google": r"\bAIza[\w-]{35}",
     "token of Slack": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
     "web token": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
-    "password in an address": r"(?<=://)[^\s/:@\"'<>]+:[^\s/@\"'<>]+(?=@)",
+    # With a user before it or none; or alone, where it is as long as a token and no user of ssh.
+    "password in an address":
+        r"(?<=://)(?:[^\s/:@\"'<>]*:[^\s/@\"'<>]+|(?<!ssh://)[^\s/:@\"'<>${}]{12,})(?=@)",
     "authorization": r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{20,}",
-}
+}  # fmt: skip
 """What -> how it looks, as those who hand such things out document it."""
 
 HINTS = ("PRIVATE KEY", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "AKIA", "ASIA",
@@ -40,8 +42,13 @@ _PLAIN = re.compile(r"[a-z]+|[\d.]+")
 
 HOME_PATH = "path of a home folder"
 
+PIECE_BYTES = 2**20
+"""Of a long text: most pieces have no hint, and none is cut where a secret could be."""
+
 _BEGINS = r"(?<![\w.~-])"
-_ANY_HOME = _BEGINS + r"/(?:home|Users)/[^/\s\"'`:;,<>|()\[\]{}\\]+"
+_MOUNTED = r"(?:/(?:mnt|cygdrive)/[A-Za-z]|/[A-Za-z]|/(?:mnt|export|nfs|usr|var)|/System/Volumes/Data)?"
+"""What folders of homes lie below where they are another system's, or on another disk."""
+_ANY_HOME = _BEGINS + _MOUNTED + r"/(?:home|Users)/[^/\s\"'`:;,<>|()\[\]{}\\]+"
 _HOME_OF_WINDOWS = r"\b[A-Za-z]:\\+Users\\+[^\\\s\"'`:;,<>|/]+"
 _ENDS = r"(?=[/\s\"'`:;,<>|()\[\]{}\\]|$)"
 
@@ -85,11 +92,12 @@ class Redaction:
 
     def secrets_in(self, text: str) -> Iterator[str]:
         """Yield the kind of each secret that a text has."""
-        yield from (what for pattern, what in self._secrets if pattern.search(text))
+        if self._may_have(text):
+            yield from (what for pattern, what in self._secrets if pattern.search(text))
 
     def has_home(self, text: str) -> bool:
         """Whether a text has the path of a home folder."""
-        return self._homes.search(text) is not None
+        return self._may_have(text) and self._homes.search(text) is not None
 
     def content(self, content: bytes) -> bytes:
         """Return the content of a text file without them; what is no UTF-8 in it stays as it is."""
@@ -105,6 +113,15 @@ class Redaction:
             clean = None if event is None else walked(event, self.text)
             lines.append(line + b"\n" if clean is None or clean == event else journal.lines_of(clean))
         return b"".join(lines)
+
+
+def pieces(content: bytes) -> Iterator[str]:
+    """Yield the content of a text file in pieces of whole lines, of about `PIECE_BYTES` each."""
+    at = 0
+    while at < len(content):
+        end = content.find(b"\n", at + PIECE_BYTES) + 1 or len(content)
+        yield content[at:end].decode("utf-8", "replace")
+        at = end
 
 
 def walked(value: Any, clean: Callable[[str], str]) -> Any:

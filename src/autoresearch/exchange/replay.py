@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -59,6 +60,8 @@ class Replayed:
     workspace: Path | None = None
     """Where it was laid out; None where it was only checked."""
     here: Confirmation | None = None
+    split: str = ""
+    """Which one that is of."""
     data: str = ""
     """Whether the data is that of the bundle."""
     differences: tuple[str, ...] = ()
@@ -69,15 +72,16 @@ class Replayed:
         return summary.confirmation(self.session)
 
     def as_view(self) -> dict[str, Any]:
-        there = self.there
+        there, here = self.there, self.here
+        of_there = ("best", "of_the_best", "gain", "interval", "holds", "split")
         return {
             "file": str(self.file),
             "files": self.files,
             "experiments": len(self.session.experiments),
             "workspace": None if self.workspace is None else str(self.workspace),
             "claimed": self.session.gain,
-            "confirmed_there": None if there is None else {k: there[k] for k in ("gain", "interval", "holds", "split")},
-            "confirmed_here": None if self.here is None else self.here.as_result(),
+            "confirmed_there": None if there is None else {key: there[key] for key in of_there},
+            "confirmed_here": None if here is None else {**here.as_result(), "split": self.split},
             "data": self.data or None,
             "differences": list(self.differences),
         }
@@ -100,14 +104,15 @@ class Replayed:
         if there is not None:
             verdict = "the gain holds" if there["holds"] else "not confirmed"
             within = f"95 % interval {there['interval_text']}, {one_line(there['split'], 20)} split"
-            lines.append(f"confirmed there  {there['gain_text']}  ({within}): {verdict}")
+            of = "" if there["of_the_best"] else f" for experiment {one_line(str(there['best']), 20)}, not the best"
+            lines.append(f"confirmed there  {there['gain_text']}{of}  ({within}): {verdict}")
         elif gain is not None and _kept(session):
             lines.append("confirmed there  no")
         if here is not None:
             verdict = "the gain holds" if here.holds else "not confirmed: the interval includes no gain"
             seeds = f"{len(here.seeds)} fresh seeds"
             low, high = (number(session, end, signed=True) for end in (here.low, here.high))
-            interval = f"95 % interval {low} to {high}, {seeds}"
+            interval = f"95 % interval {low} to {high}, {self.split} split, {seeds}"
             lines.append(f"confirmed here   {amount(here.gain)}  ({interval}): {verdict}")
         return lines
 
@@ -124,21 +129,27 @@ def replay(path: Path, place: Path | None, seeds: int | None, clock: Clock, *, t
         if place is None:
             return checked
         require_git()
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            again = f"autoresearch replay {shlex.quote(str(path.resolve()))} FOLDER"
-            raise PreconditionError(f"{place} is not empty", f"name a new folder: {again}")
+        _check_empty(path, place)
         workspace = _laid_out(archive, session, place)
     try:
         setup_workspace(workspace, tick)
         differences = tuple(_differences(workspace, session))
         if not _kept(session):
-            return Replayed(path, checked.files, session, workspace.root, None, "", differences)
+            return Replayed(path, checked.files, session, workspace.root, differences=differences)
         found, after = confirm(workspace, seeds, None, clock, tick=tick, elsewhere=True)
     except AutoresearchError as error:
         error.folder = str(workspace.root)
         raise
     data = _data(workspace, session, after)
-    return Replayed(path, checked.files, session, workspace.root, found, data, differences)
+    split = after.studies[-1].split
+    return Replayed(path, checked.files, session, workspace.root, found, split, data, differences)
+
+
+def _check_empty(path: Path, place: Path) -> None:
+    """Raise `PreconditionError` where something is at the place of the new workspace."""
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        again = f"autoresearch replay {shlex.quote(str(path.resolve()))} FOLDER"
+        raise PreconditionError(f"{place} is not empty", f"name a new folder: {again}")
 
 
 def _kept(session: Session) -> bool:
@@ -162,11 +173,14 @@ def _session(archive: Archive) -> Session:
 
 
 def _laid_out(archive: Archive, session: Session, place: Path) -> Workspace:
-    """Make the workspace in a folder beside `place`, which it becomes when it is whole."""
+    """Make the workspace in a folder beside `place`, which it becomes when it is whole.
+
+    A folder that is there gets what is in it, and stays the folder that it is: somebody may stand in it.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     inside = _inside(archive)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as building:
-        top = Path(building, "it")
+        top = Path(building, secrets.token_hex(8))  # no link leads back into it by a name that is known before
         heads = archive.manifest.get("heads")
         if not isinstance(heads, dict):
             raise refused(archive.path, "its manifest names no commits")
@@ -182,9 +196,12 @@ def _laid_out(archive: Archive, session: Session, place: Path) -> Workspace:
         pages = {name: (name not in NOTES, archive.read(names[name])) for name in PAGES if name in names}
         lay_out(Workspace(root), Git(root), archive.read(JOURNAL), pages)
         git.reader.close()
-        with contextlib.suppress(FileNotFoundError):
-            place.rmdir()
-        top.rename(place)
+        if place.exists():
+            _check_empty(archive.path, place)
+            for part in [*top.iterdir()]:
+                part.rename(place / part.name)
+        else:
+            top.rename(place)
     return Workspace((place / inside).resolve())
 
 
@@ -222,7 +239,10 @@ def _fetch(archive: Archive, session: Session, git: Git, told: Mapping[str, Any]
 
 
 def _check_links(path: Path, top: Path) -> None:
-    """Refuse a repository with a link to a place outside of it, or to what git keeps: our own files would go there."""
+    """Refuse a repository with a link to a place outside of it, or to what git keeps: our own files would go there.
+
+    What a link says must stay inside word by word, too: `../again/x` is inside of a folder that is called `again`.
+    """
     real = os.path.realpath(top)
     for folder_, folders, files in os.walk(top):
         if folder_ == os.fspath(top):
@@ -231,7 +251,9 @@ def _check_links(path: Path, top: Path) -> None:
             place = Path(folder_, name)
             if place.is_symlink():
                 target = Path(os.path.realpath(place))
-                if not target.is_relative_to(real) or target.is_relative_to(Path(real, ".git")):
+                said = Path(os.path.normpath(place.parent.relative_to(top) / place.readlink()))
+                out = said.is_absolute() or said.parts[:1] == ("..",) or not target.is_relative_to(real)
+                if out or target.is_relative_to(Path(real, ".git")):
                     raise refused(path, f"its repository has a link that leads out of it: {one_line(name, 80)}")
 
 

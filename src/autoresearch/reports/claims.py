@@ -109,11 +109,13 @@ def weigh(experiments: Sequence[Experiment], metric: Metric, noise: float | None
     kept = [v for v, e in zip(values, chosen, strict=True) if e.status == "keep"]
     logarithmic = min(values) > 0 and max(kept[0] / kept[-1], kept[-1] / kept[0]) > RATIO
     unit, repeats, scale = rounding(values), Noise(None, 0), 1.0
+    if noise == 0 and unit == 1:
+        unit = 0.0  # counts, which nobody has rounded
     if noise is None:
         repeats, more = repeated(chosen)
         remarks += more
     if logarithmic:
-        scale = math.sqrt(kept[0] * kept[-1])
+        scale = math.exp((math.log(kept[0]) + math.log(kept[-1])) / 2)  # their product may be too small for a float
         values = [math.log(v) for v in values]
         remarks.append("the values change by more than a factor of two, so gains and noise are taken as parts of them")
     if repeats.sd is not None and not repeats.sd < HUGE:
@@ -146,6 +148,16 @@ def origin_of(repeats: Noise) -> str:
 
 def valued(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[str]]:
     """Return the experiments that have a value, from the first kept one on, and what was left out."""
+    single, remarks = counted(experiments)
+    first = next((at for at, e in enumerate(single) if e.status == "keep"), len(single))
+    if first:
+        remarks.append(f"left out: {first} before the first that was kept")
+    return single[first:], remarks
+
+
+def counted(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments whose values count, and what was left out: what exploded, zeros that stand for a crash,
+    and rows that stand there twice."""
     remarks = []
     scored = [e for e in experiments if e.status in ("keep", "discard") and e.metric is not None]
     exploded = [e for e in scored if not abs(value_of(e)) < HUGE]
@@ -161,14 +173,12 @@ def valued(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[st
     single = list[Experiment]()
     for e in scored:
         row = (e.commit, e.status, value_of(e), e.description, e.finished)
-        (twice if row in known else single).append(e)
+        told = e.commit or e.description or e.finished is not None  # else only the value is the same
+        (twice if told and row in known else single).append(e)
         known.add(row)
     if twice:
         remarks.append(f"left out: {_numbers(twice)}, which stand in the log a second time")
-    first = next((at for at, e in enumerate(single) if e.status == "keep"), len(single))
-    if first:
-        remarks.append(f"left out: {first} before the first that was kept")
-    return single[first:], remarks
+    return single, remarks
 
 
 def doubts(chosen: Sequence[Experiment], sign: float) -> list[str]:
