@@ -143,7 +143,7 @@ def test_who_may_not_ask_a_service_is_told_how_to_allow_it() -> None:
         'add "/run/docker.sock" to writable under [files] in autoresearch.toml'
     )
     assert not_asked("no such file: data.csv\n") == ""
-    assert not_asked('  File "/work/train/run/user_model.py", line 3, in connect\n') == ""
+    assert not_asked('  File "/data/train/run/user_model.py", line 3, in connect\n') == ""
     assert not_asked("dbus is at /run/user/1000/bus\n") == ""
 
 

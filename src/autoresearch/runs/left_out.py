@@ -23,7 +23,7 @@ _ABSENT = re.compile(
 )
 _REFUSED = re.compile(r"read-only file system|permission denied|operation not permitted|erofs|eacces", re.IGNORECASE)
 _UNREACHED = re.compile(r"connect|refused|unreachable|not running|is it running|permission denied|no such file", re.I)
-_SERVICE = re.compile(rf"(?<![\w.-])(?:/var)?({'|'.join(map(re.escape, map(str, SERVICES)))})(?![\w.-])")
+_SERVICE = re.compile(rf"(?<![\w.-])(?:/var)?({'|'.join(map(re.escape, map(str, SERVICES)))})(?![\w-]|\.\w)")
 _PATH = re.compile(r"[^\s'\"`,;()\[\]{}<>=|]+")
 
 

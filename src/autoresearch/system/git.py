@@ -101,7 +101,11 @@ class Git(GitCommand):
             if entry:
                 code, path = entry[:2].decode(), os.fsdecode(entry[3:])
                 changes.append(Change(path, staged=code[0] not in " ?", untracked=code == "??"))
+        self._known_staged = self.commands_that_change, {change.path for change in changes if change.staged}
         return changes
+
+    _known_staged: tuple[int, set[str]] | None = None
+    """How many commands had changed something, and what was staged, when it was last asked for."""
 
     def edited_submodules(self, paths: Sequence[str]) -> list[str]:
         """Return the submodules under `paths` in which tracked files were edited and not committed."""
@@ -154,10 +158,11 @@ class Git(GitCommand):
 
         Whatever else is staged is a person's: it is not in the commit, and stays staged.
         """
-        paths = [*paths]
+        paths, known = [*paths], self._known_staged
+        staged = known[1] if known is not None and known[0] == self.commands_that_change else None
         self._stage(paths)
         parent = self.head()
-        if parent is not None and not self._staged(parent) <= {*paths}:
+        if parent is not None and not (self._staged(parent) if staged is None else staged) <= {*paths}:
             commit, subject = commit_tree(self, self._tree_with(paths), parent, message), message.partition("\n")[0]
             self.run("update-ref", "-m", f"commit: {subject}", "HEAD", commit, parent)
             return commit

@@ -169,12 +169,12 @@ class LocalWorkers:
             found = Ended(working.attempt.id, lost=f"its worker {how}")
         self._clear(slot)
         killed = found.measurement is not None and found.measurement.outcome == "killed"
-        if not (killed or found.lost or isinstance(found.error, MachineError)):
+        if killed or isinstance(found.error, MachineError):
+            self._failed[slot] += 1
+            if self.slots > 1:
+                self._resting.add(slot)
+        elif not found.lost:  # a worker that somebody has killed says nothing of its slot
             self._resting.clear()
-            return found
-        self._failed[slot] += 1
-        if self.slots > 1:
-            self._resting.add(slot)
         return found
 
     def _clear(self, slot: int) -> None:
