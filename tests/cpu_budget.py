@@ -27,11 +27,11 @@ START = "start and collection"
 DRAWN = "drawn, and made once for several"
 SHARES = {
     START: (37, 30),
-    DRAWN: (276, 21),
+    DRAWN: (262, 21),
     "tests": (34, 26),
-    "tests/agents": (20, 13),
+    "tests/agents": (24, 13),
     "tests/cheats": (6, 3),
-    "tests/cli": (82, 48),
+    "tests/cli": (92, 48),
     "tests/exchange": (35, 16),
     "tests/experiments": (74, 14),
     "tests/harness": (20, 3),
