@@ -504,6 +504,6 @@ def test_in_a_workspace_with_a_long_path_programs_can_make_their_sockets(
     assert not of_a_killed_run.is_symlink()
     targets = []
     for link in names.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another run's, which has ended
+        with contextlib.suppress(OSError):  # another run's, which has ended, or the folder of an agent
             targets.append(link.readlink())
     assert not [target for target in targets if lab.root in target.parents]
