@@ -1,12 +1,13 @@
 """Kills parties of a real Ray cluster at random instants, and checks that nothing was lost and nothing counted twice.
 
-    uv run python benchmarks/cluster_kills.py [--kills 20] [--first 1] [--log FILE]
+    uv run python benchmarks/cluster_kills.py [--blocks 20] [--together] [--first 1] [--log FILE]
 
 A baseline gets more and more seeds on two machines of this computer. In each block one party is killed while the runs
-of six more seeds are made: the program that measures, the worker of Ray above it, a machine's raylet, the bridge, or
-the engine itself. Then the same command is typed until it ends well. Each seed must have its one value, the workspace
-must pass `autoresearch check`, and no process may be left; anything else ends this. With --log each block is a line
-there; the same command with another --first, which is the seed of a block, goes on.
+of ten more seeds are made: the program that measures, the worker of Ray above it, a machine's raylet, the bridge, or
+the engine itself. With --together each of them is killed in each block, in any order but the engine last. Then the
+same command is typed until it ends well. Each seed must have its one value, the workspace must pass
+`autoresearch check`, and no process may be left; anything else ends this. With --log each block is a line there; the
+same command with another --first, which is the seed of a block, goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -32,13 +35,13 @@ from lab import INIT, Lab, new_repo  # noqa: E402
 from machines import RayLab, machines  # noqa: E402
 
 PARTIES = ("program", "worker", "raylet", "bridge", "engine")
-SEEDS = 6
+SEEDS = 10
 """Seeds that each block adds."""
-BLOCKS = 10
+BLOCKS = 6
 """Blocks in one workspace: a baseline has at most 64 seeds."""
 RUN_S = 1.0
-SPAN_S = 4.0
-"""Seconds after the first run began in which the kill lands: six runs of a second on two machines, and their ends."""
+SPAN_S = 3.0
+"""Seconds after a run was seen in which a kill lands: ten runs of a second on two machines, and their ends."""
 MOST_AGAIN = 4
 BASH = f"touch here; sleep {RUN_S:g}; echo METRIC total_ms=$((100 + AUTORESEARCH_SEED))\n"
 
@@ -73,33 +76,34 @@ def victim(party: str, rng: random.Random, cluster: RayLab, engine: psutil.Proce
     return rng.choice(found) if found else None
 
 
-def block(lab: Lab, cluster: RayLab, party: str, number: int, seeds: int) -> dict[str, object]:
-    """Kill a party while a baseline gets up to so many seeds; return what was killed and how it went on."""
-    rng = random.Random(f"{party} {number}")
+def block(lab: Lab, cluster: RayLab, parties: Sequence[str], number: int, seeds: int) -> dict[str, Any]:
+    """Kill these one after another while a baseline gets up to so many seeds; return which were, how often it was typed
+    again, and what it said then."""
+    rng = random.Random(f"{' '.join(parties)} {number}")
     process = begin(lab, cluster, seeds)
     engine = psutil.Process(process.pid)
-    while not cluster.begun() and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(rng.uniform(0, SPAN_S))
-    killed = None
-    if process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
-            found = victim(party, rng, cluster, engine)
-            if found is not None:
-                found.kill()
-                killed = found
-    again = 0
+    landed = []
+    for party in parties:
+        while not cluster.begun() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, SPAN_S))
+        if process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                found = victim(party, rng, cluster, engine)
+                if found is not None:
+                    found.kill()
+                    landed.append(party)
+    again, said = 0, list[str]()
     while True:
-        said = process.communicate()[0].decode()
+        said.append(process.communicate()[0].decode().strip())
         if process.returncode == 0:
             break
         again += 1
         assert again <= MOST_AGAIN, said
-        if party != "engine" or again > 1:
-            print(said.strip(), flush=True)
         process = begin(lab, cluster, seeds)
     check(lab, cluster, seeds)
-    return {"party": party, "block": number, "landed": killed is not None, "again": again}
+    needed = "engine" in landed
+    return {"landed": landed, "block": number, "again": again, "said": said[needed:-1]}
 
 
 def check(lab: Lab, cluster: RayLab, seeds: int) -> None:
@@ -118,30 +122,37 @@ def check(lab: Lab, cluster: RayLab, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--blocks", type=int, default=20)
+    parser.add_argument("--together", action="store_true", help="kill each party in each block")
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--log", type=Path)
     options = parser.parse_args()
-    landed, again = Counter[str](), Counter[str]()
+    landed, again = Counter[str](), Counter[bool]()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         (Path(folder) / "machines").mkdir()
         with machines(Path(folder) / "machines") as cluster:
-            for at in range(options.kills):
+            for at in range(options.blocks):
                 if at % BLOCKS == 0:
                     lab = new_lab(Path(folder) / f"repo{at}")
                 while len(cluster.raylets) < 2:
                     cluster.add()
                 number = options.first + at
-                made = block(lab, cluster, PARTIES[number % len(PARTIES)], number, SEEDS * (at % BLOCKS + 1))
-                landed[str(made["party"])] += bool(made["landed"])
-                again[str(made["party"])] += int(str(made["again"]))
+                parties = [PARTIES[number % len(PARTIES)]]
+                if options.together:
+                    parties = [*random.Random(number).sample(PARTIES[:-1], len(PARTIES) - 1), PARTIES[-1]]
+                began = time.monotonic()
+                made = block(lab, cluster, parties, number, SEEDS * (at % BLOCKS + 1))
+                made["seconds"] = round(time.monotonic() - began, 1)
                 print(json.dumps(made), flush=True)
                 if options.log is not None:
                     with options.log.open("a") as log:
                         log.write(json.dumps(made) + "\n")
-    print("| killed | times | commands typed again |\n|---|---|---|")
+                landed.update(made["landed"])
+                again["engine" in made["landed"]] += made["again"]
+    print("| killed | times |\n|---|---|")
     for party in PARTIES:
-        print(f"| {party} | {landed[party]} | {again[party]} |")
+        print(f"| {party} | {landed[party]} |")
+    print(f"\nTyped again: {again[True]} times where the engine was killed, {again[False]} times where it was not.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""train.py on a CPU beside itself without copies and beside compressors, on the same rows and bytes.
+"""train.py on a CPU beside itself without its counts and beside compressors, on the same rows and bytes.
 
     uv run python benchmarks/two_cores.py --out runs.jsonl [--seconds 8 20 60 300] [--seeds 3] [--source python]
                                           [--against CHECKOUT]     and the trainer and harness of another commit
@@ -32,10 +32,12 @@ PPMD_MEMORY = 2**30
 ORDER_ANEW, ROWS_ANEW = 6, 16
 """Search rows that are compressed each by itself, evenly over the split: each takes reading the training text again."""
 
-ARMS = (Arm("train.py"), Arm("without copies", edits={"COPIES": "False"}))
+ARMS = (Arm("train.py"), Arm("without counts", edits={"COUNTS": "0"}))
 BEFORE = "before"
 PARTS = (
     *ARMS,
+    Arm("contexts of two tokens alone", edits={"COUNTS": "2"}),
+    Arm("without copies", edits={"COPIES": "False"}),
     Arm("a match counts by its length", edits={"COPY_LENGTH": "1.0"}),
     Arm("copies of any age alike", edits={"COPY_AGE": "0.0"}),
     Arm("no value embeddings", edits={"VALUE_EMBEDDINGS": "False"}),
@@ -151,9 +153,7 @@ def compressors(folder: Path, keep: Callable[[dict[str, Any]], None]) -> None:
 
 
 def print_table(known: list[dict[str, Any]]) -> None:
-    print(
-        "| arm | seconds | val_bpb | below without copies, same seed | tokens/s | beside the budget, s | peak RAM, MB |"
-    )
+    print("| arm | seconds | val_bpb | below before, same seed | tokens/s | beside the budget, s | peak RAM, MB |")
     print("|---|---|---|---|---|---|---|")
     plain = {(one["seconds"], one["seed"]): one["val_bpb"] for one in known if one["arm"] == BEFORE}
     for arm, seconds in dict.fromkeys((one["arm"], one["seconds"]) for one in known):

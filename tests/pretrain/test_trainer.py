@@ -89,6 +89,61 @@ def test_a_place_copies_from_what_is_before_it_and_the_whole_sums_to_one(train: 
     assert torch.equal(p[:, :25], q[:, :25]) and not torch.equal(p[:, 25:], q[:, 25:])
 
 
+# Counts
+
+
+def test_counts_of_the_text_that_was_seen_are_mixed_in_shorter_contexts_first(plain: ModuleType) -> None:
+    """Against a plain loop, of a text that was seen twice, and whose older rows have been replaced."""
+    seen = plain.SeenText(plain.MAX_SEQ_LEN, 6, 3)
+    rows, doubt = len(seen.text), 2.0
+    text = torch.randint(0, 6, (5, plain.MAX_SEQ_LEN))
+    seen.remember(text[:2])
+    seen.remember(torch.randint(0, 6, (1, plain.MAX_SEQ_LEN)).expand(rows - 2, -1))
+    for _ in range(2):
+        seen.remember(text)
+    kept = {tuple(row) for row in seen.text.long().tolist()}
+    assert len(kept) == 6 and kept > {tuple(row) for row in text.tolist()}
+    ids, p = torch.randint(0, 6, (2, 7)), torch.rand(2, 7, 6).softmax(-1)
+    expected = p.tolist()
+    for n in (2, 3):
+        followers: dict[tuple[int, ...], list[int]] = {}
+        for row in kept:
+            for t in range(n, plain.MAX_SEQ_LEN):
+                followers.setdefault(row[t - n : t], []).append(row[t])
+        for row, of in zip(ids.tolist(), expected, strict=True):
+            for t in range(n - 1, 7):
+                found = followers.get(tuple(row[t - n + 1 : t + 1]), [])
+                base = doubt * len(set(found))
+                if found:
+                    of[t] = [(found.count(y) + base * of[t][y]) / (len(found) + base) for y in range(6)]
+    mixed = seen.mixed(p, ids, None, doubt)
+    assert torch.allclose(mixed, torch.tensor(expected), atol=1e-6)
+    places = torch.tensor([0, 5])
+    assert torch.equal(seen.mixed(p[[0, 1], places], ids, places, doubt), mixed[[0, 1], places])
+
+
+def test_a_model_goes_by_the_text_that_is_kept_with_its_weights(train: ModuleType) -> None:
+    model = train.build_model().eval()
+    ids = torch.randint(0, train.VOCAB_SIZE, (1, train.MAX_SEQ_LEN))
+    with torch.inference_mode():
+        before = model(ids)
+        model.seen.remember(ids)
+        after, again = model(ids), train.build_model().eval()
+        again.load_state_dict(model.state_dict(), strict=True)
+        followed = [x[0, :-1].gather(-1, ids[0, 1:, None]).mean() for x in (before, after)]
+        assert torch.equal(again(ids), after) and followed[1] > followed[0]
+        assert torch.allclose(after.exp().sum(-1), torch.ones(1, train.MAX_SEQ_LEN), atol=1e-5)
+
+
+def test_what_cannot_be_numbered_is_refused_and_nothing_is_kept_without_counts(train: ModuleType) -> None:
+    with pytest.raises(ValueError, match="too long"):
+        train.SeenText(256, 65536, 3)
+    none = train.SeenText(256, 65536, 0)
+    none.remember(torch.zeros(2, 256, dtype=torch.long))
+    p = torch.rand(2, 256, 4)
+    assert none.mixed(p, torch.zeros(2, 256, dtype=torch.long), None, 1.0) is p and not none.state_dict()
+
+
 # Loss
 
 

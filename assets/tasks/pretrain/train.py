@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from harness import attention, device
 from harness.files import Progress
+from harness.text.counts import MOST_TOKENS, SeenText
 from harness.warmup import warmed_up
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -54,6 +55,8 @@ COPIES = PROFILE == "tiny"  # mix in what followed the same tokens earlier in th
 COPY_LENGTH = 3.0  # a match counts by its length to this power; [0.5, 6]
 COPY_AGE = 0.35  # over its distance to this power; [0, 1]
 COPY_DOUBT = 2.5  # a match of n tokens takes n / (n + this) of the probability; [0.5, 20] log
+COUNTS = {"full": 0, "small": 0, "tiny": 3}[PROFILE]  # mix in what followed the last 2 to so many tokens; {0, 2, 3, 4}
+COUNT_DOUBT = 14.0  # followers of a context weigh 1 each, and the network this for each kind of them; [3, 60] log
 LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # smooth limit (Gemma 2), or 0; {0, 8, 15, 30}
 INIT_SCALE = 1.0  # factor on the uniform init, whose standard deviation is then D ** -0.5; [0.3, 3] log
 
@@ -111,7 +114,8 @@ def matrix_parameters(size: tuple[int, int]) -> int:
 
 
 def weights_bytes(size: tuple[int, int]) -> int:
-    return 4 * (matrix_parameters(size) + (2 + VALUE_EMBEDDINGS * ((size[0] + 1) // 2)) * VOCAB_SIZE * size[1])
+    tables = (2 + VALUE_EMBEDDINGS * ((size[0] + 1) // 2)) * VOCAB_SIZE * size[1]
+    return 4 * (matrix_parameters(size) + tables + (COUNTS > 0) * max(MOST_TOKENS, MAX_SEQ_LEN))
 
 
 def flops_of_token(size: tuple[int, int]) -> float:
@@ -246,6 +250,7 @@ class GPT(nn.Module):
         angle = torch.outer(torch.arange(MAX_SEQ_LEN), frequency)[:, None, None]  # [T, 1, 1, K / 2]
         self.register_buffer("cos", QK_SCALE * angle.cos(), persistent=False)
         self.register_buffer("sin", QK_SCALE * angle.sin(), persistent=False)
+        self.seen = SeenText(MAX_SEQ_LEN, VOCAB_SIZE, COUNTS)
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -290,11 +295,13 @@ class GPT(nn.Module):
         with torch.autocast(own.device.type, own.dtype, enabled=own.half(self.training)):
             logits = self.head(h).float()
         logits = LOGIT_CAP * torch.tanh(logits / LOGIT_CAP) if LOGIT_CAP else logits
-        if not COPIES or ids.device.type == "meta":
+        if not (COPIES or COUNTS) or ids.device.type == "meta":
             return logits
-        copied, tokens = copies(ids, places)
-        p = logits.softmax(-1) * (1 - copied.sum(-1, keepdim=True))
-        return p.scatter_add_(-1, tokens.clamp(min=0), copied).clamp(min=1e-30).log()
+        p = self.seen.mixed(logits.softmax(-1), ids, places, COUNT_DOUBT)
+        if COPIES:
+            copied, tokens = copies(ids, places)
+            p = (p * (1 - copied.sum(-1, keepdim=True))).scatter_add_(-1, tokens.clamp(min=0), copied)
+        return p.clamp(min=1e-30).log()
 
 
 def build_model() -> GPT:
@@ -329,7 +336,7 @@ def check_constants() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Loss
+# Loss and optimiser
 # ------------------------------------------------------------------------------------------------------------
 
 
@@ -364,8 +371,7 @@ class ChunkedLoss(torch.autograd.Function):
         cap = torch.tensor(float(LOGIT_CAP)) if LOGIT_CAP else None
         h = h.to(machine().dtype)
         w, part, size = weight.to(h.dtype), compiled(loss_part), loss_chunk()
-        grad_h, grad_w = torch.empty_like(h), torch.zeros_like(weight)
-        total = torch.zeros((), device=h.device)
+        grad_h, grad_w, total = torch.empty_like(h), torch.zeros_like(weight), torch.zeros((), device=h.device)
         for start in range(0, len(y), size):
             at = slice(start, start + size)
             loss, grad_h[at], own = part(h[at], w, y[at], cap, *(each[at] for each in mixed))
@@ -380,10 +386,6 @@ class ChunkedLoss(torch.autograd.Function):
         factor = upstream / len(grad_h)
         return grad_h.float() * factor, grad_w * factor, *[None] * (len(ctx.needs_input_grad) - 2)
 
-
-# ------------------------------------------------------------------------------------------------------------
-# Optimiser
-# ------------------------------------------------------------------------------------------------------------
 
 # Polar Express (Amsel et al., 2025): the quintics that bring singular values from [0.001, 1] to near 1 in five steps.
 POLAR = (
@@ -448,13 +450,11 @@ class Optimizer:
         self.seconds = [torch.zeros_like(s.mean(-1 if s.size(-2) >= s.size(-1) else -2, keepdim=True)) for s in stacks]
         scale = (model.embedding.embedding_dim / 768) ** -0.5
         valued = [block for block in model.blocks if hasattr(block, "values")]
-        values = [block.values.weight for block in valued]
-        scalars = [model.keep, model.x0, model.backout]
-        scalars += [block.gate.weight for block in valued]
+        scalars = [model.keep, model.x0, model.backout, *(block.gate.weight for block in valued)]
         groups = [
             ([model.embedding.weight], EMBEDDING_LR * scale, 0.0),
             ([model.head.weight], HEAD_LR * scale, 0.0),
-            (values, EMBEDDING_LR * scale, EMBEDDING_DECAY),
+            ([block.values.weight for block in valued], EMBEDDING_LR * scale, EMBEDDING_DECAY),
             (scalars, SCALAR_LR, 0.0),
         ]
         self.groups = [group for group in groups if group[0]]  # parameters, learning rate, decay
@@ -481,8 +481,7 @@ class Optimizer:
             settings = [torch.tensor(value) for value in (momentum, NORMUON_BETA, WEIGHT_DECAY)]
             for group, first, second in zip(self.matrices, self.momenta, self.seconds, strict=True):
                 g = stacked([p.grad for p in group])
-                lr = torch.tensor(rate * MATRIX_LR)
-                new = compiled(muon)(stacked(group), g, first, second, lr, settings, dtype)
+                new = compiled(muon)(stacked(group), g, first, second, torch.tensor(rate * MATRIX_LR), settings, dtype)
                 parts = new.split([p.shape[:-2].numel() for p in group])
                 torch._foreach_copy_(group, [part.view_as(p) for p, part in zip(group, parts, strict=True)])
             for group, lr, decay in self.groups:
@@ -574,6 +573,7 @@ def main() -> None:
     gc.freeze()  # the collector need not look again at what stays
     for part, (x, y, progress) in enumerate(loader, 1):
         loss, features = train_step(model, optimizer, x, y, parts)
+        model.seen.remember(x)
         if part % parts:
             continue
         rate = rate_at(progress)
@@ -586,9 +586,9 @@ def main() -> None:
             sys.exit(f"the loss is {value} at step {step}: stopping")
         mean = value if math.isnan(mean) else 0.9 * mean + 0.1 * value
         memory = torch.cuda.max_memory_allocated() / 2**20 if own.device.type == "cuda" else 0.0
-        activation = features.float().square().mean().sqrt().item()
         log_step(step=step, tokens=step * tokens, progress=progress, loss=value, rate=rate, gradient=gradient.item(),
-                 activation=activation, tokens_per_s=speed, memory_mb=memory)  # fmt: skip
+                 activation=features.float().square().mean().sqrt().item(), tokens_per_s=speed,
+                 memory_mb=memory)  # fmt: skip
         shown.update(f"{step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}  {speed / 1e3:.1f} k tokens/s")
     speed = step * tokens / (time.monotonic() - begun)
     mfu = {"mfu_percent": 100 * flops * speed / own.peak} if own.peak else {}
