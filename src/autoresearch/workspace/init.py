@@ -289,12 +289,19 @@ def _check_names(git: Git, tag: str, branch: str) -> None:
 
 
 def _free_tag(git: Git | None, now: int) -> str:
-    """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists."""
+    """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists, here or as
+    far as is known in another clone."""
     today = time.localtime(now)
     tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
     names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
+    if git is None:
+        return tag
+    theirs = tuple(git.refs("refs/remotes"))
     return next(
-        name for name in names if git is None or not git.refs(branch_ref(branch_of(name))) + git.refs(tag_folder(name))
+        name
+        for name in names
+        if not git.refs(branch_ref(branch_of(name))) + git.refs(tag_folder(name))
+        and not any(ref.endswith(f"/{branch_of(name)}") for ref in theirs)
     )
 
 
