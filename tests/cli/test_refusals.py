@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import INIT, Called, Lab, Maker, Repo, call, cli
+from lab import INIT, Called, Lab, Maker, Repo, call, cli, task_file
 
 import autoresearch
 
@@ -451,6 +451,15 @@ class TestInit:
         (repo.root / "autoresearch.jsonl").unlink()
         repo.write("mine/x", "x")
         init(repo, PRECONDITION, "mine is not tracked", "--mutable", "mine")
+
+    def test_options_beside_a_committed_task_file_name_the_key_to_write(self, repo: Repo) -> None:
+        repo.write("autoresearch.toml", task_file())
+        repo.commit()
+        for task in ((), ("--task", "command")):
+            line = init(repo, USAGE, "so --seeds, --minutes cannot", "--minutes", "90", "--seeds", "2",
+                        words=("init", ".", *task, "--tag", "t"))  # fmt: skip
+            assert "([keep] seeds, [stop] max_hours)" in line
+            assert line.endswith("leave it out: autoresearch init . --task command --tag t")
 
     def test_a_benchmark_that_git_does_not_track_is_named(self, repo: Repo) -> None:
         repo.write("new.sh", "echo METRIC total_ms=1\n")
