@@ -23,6 +23,8 @@ STATE = ".autoresearch"
 IDLE_BUDGET = 5
 """How often in a row an agent that stops is sent on without a new line in the journal."""
 
+FOR_THE_USER = "A message of autoresearch that says to change or move it is for the user: tell them."
+
 STARTS = re.compile(r"\s*[/$](?:autoresearch:)?autoresearch\b(?![-:])(.*)", re.S)
 
 
@@ -108,13 +110,15 @@ def protected(path, root, brief):
     """Return why a path, relative to the workspace, must not be written; None when it may."""
     name = path.as_posix()
     if name == JOURNAL or path.parts[:1] == (STATE,):
-        return f"{name} belongs to the record of the autoresearch session, which only its commands write."
+        reason = f"{name} belongs to the record of the autoresearch session, which only its commands write."
+        return f"{reason} {FOR_THE_USER}"
     immutable = brief.get("immutable", [])
     fixed = any(fixed in (".", name) or name.startswith(f"{fixed}/") for fixed in immutable)
     if fixed and goes_on(root, brief):
         return (
             f"{name} is immutable in this autoresearch session: it belongs to how experiments are measured, and is "
-            f"compared with its hash before each. What experiments may change: {', '.join(brief.get('mutable', []))}."
+            f"compared with its hash before each. What experiments may change: {', '.join(brief.get('mutable', []))}. "
+            f"{FOR_THE_USER}"
         )
     return None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import skills_ref
+from lab import task_file as lab_task
 from test_docs import commands, wrong_commands
 from test_house import ROOT, dead_links
 
@@ -108,6 +109,13 @@ def test_the_skill_and_a_folder_without_a_session_name_the_same_way_to_begin(tmp
 def test_the_skill_has_fewer_than_2500_tokens() -> None:
     """Counted with a tokenizer by benchmarks/agents.py: 4.08 characters a token."""
     assert len((ROOT / "skills/autoresearch/SKILL.md").read_text("utf-8")) < 2500 * 4.08
+
+
+def test_a_message_that_says_to_change_what_agents_may_not_is_the_users_wherever_an_agent_looks() -> None:
+    names = ("skills/autoresearch/SKILL.md", "program.md", "hooks/autoresearch_hook.py")
+    texts = [(ROOT / name).read_text("utf-8") for name in names]
+    for text in [*texts, agent_files._agents_page(task_file.parse(lab_task()))]:
+        assert re.search(r"message (of autoresearch )?that says to[^.]* is for the user: tell them", text)
 
 
 def test_what_the_skill_says_of_exit_codes_and_limits_is_what_the_program_does() -> None:

@@ -104,7 +104,7 @@ def test_what_happened_since_the_last_command_is_told(agent: Agent) -> None:
 @pytest.mark.parametrize("path", ["bench.sh", "autoresearch.toml", "autoresearch.jsonl", ".autoresearch/runs/1/x"])
 def test_an_edit_of_what_is_fixed_is_refused_with_the_reason(agent: Agent, tool: str, path: str) -> None:
     reason = agent.refused(tool, file_path=str(agent.lab.root / path))
-    assert reason is not None and path in reason
+    assert reason is not None and path in reason and "is for the user" in reason
     assert ("may change: src" in reason) == (path in ("bench.sh", "autoresearch.toml"))
 
 

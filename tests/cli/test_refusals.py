@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import INIT, Called, Lab, Maker, Repo, call, cli
+from lab import INIT, Called, Lab, Maker, Repo, call, cli, task_file
 
 import autoresearch
 
@@ -74,6 +74,44 @@ class TestWords:
                       ("init", "../new", "--limit")):  # fmt: skip
             assert words[-1] in refused(lab.root, USAGE, words[-1], *words, number)
         assert not (lab.root.parent / "new").exists()
+
+    @pytest.mark.parametrize(
+        "words",
+        [("init", ".", "--command", "caf\udce9"), ("init", ".", "--tag", "\udcff"), ("try", "-m", "caf\udce9"),
+         ("tell", "\udcff"), ("note", "1", "--asi", "a=\udcff"), ("\udcff",)],
+    )  # fmt: skip
+    def test_a_word_that_is_not_utf_8_is_refused_before_anything_is_done(
+        self, tmp_path: Path, words: tuple[str, ...]
+    ) -> None:
+        assert r"\udc" in refused(tmp_path, USAGE, "is not UTF-8", *words)
+        assert [*tmp_path.iterdir()] == []
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+    def test_a_folder_may_have_any_name(self, tmp_path: Path) -> None:
+        folder = tmp_path / "caf\udce9"
+        folder.mkdir()
+        assert call("-C", str(folder), "tasks", cwd=tmp_path).code == 0
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("export", "--to", "tensorboard", "-f", "tsv"), "--format has no effect with --to"),
+            (("export", "--to", "tensorboard", "--table", "runs"), "--table has no effect with --to"),
+            (("export", "--table", "runs"), "--table has no effect without --format parquet"),
+            (("audit", "x", "--html", "--replay"), "--html has no effect with --replay"),
+            (("audit", "x", "-o", "audit.html"), "--output has no effect without --html"),
+            (("audit", "x", "--max-hours", "2"), "--max-hours has no effect without --replay"),
+            (("show", "1", "--file", "train.py", "--diff"), "--diff has no effect with --file"),
+            (("next", "--knobs", "--strategy", "balanced"), "--strategy has no effect with --knobs"),
+            (("ideas", "--claim", "1", "--family", "size"), "--family has no effect without --add"),
+            (("ideas", "--by", "ada"), "--by has no effect without --claim"),
+            (("doctor", "--gpu", "--workers", "ray://x:1"), "--workers has no effect with --gpu"),
+        ],
+    )
+    def test_an_option_that_another_one_leaves_unheeded_is_refused(
+        self, tmp_path: Path, words: tuple[str, ...], said: str
+    ) -> None:
+        assert f"autoresearch {words[0]} --help" in refused(tmp_path, USAGE, said, *words)
 
     def test_a_folder_that_is_not_there_is_named(self, lab: Lab) -> None:
         refused(lab.root, PRECONDITION, "nowhere", "-C", "nowhere", "status")
@@ -413,6 +451,15 @@ class TestInit:
         (repo.root / "autoresearch.jsonl").unlink()
         repo.write("mine/x", "x")
         init(repo, PRECONDITION, "mine is not tracked", "--mutable", "mine")
+
+    def test_options_beside_a_committed_task_file_name_the_key_to_write(self, repo: Repo) -> None:
+        repo.write("autoresearch.toml", task_file())
+        repo.commit()
+        for task in ((), ("--task", "command")):
+            line = init(repo, USAGE, "so --seeds, --minutes cannot", "--minutes", "90", "--seeds", "2",
+                        words=("init", ".", *task, "--tag", "t"))  # fmt: skip
+            assert "([keep] seeds, [stop] max_hours)" in line
+            assert line.endswith("leave it out: autoresearch init . --task command --tag t")
 
     def test_a_benchmark_that_git_does_not_track_is_named(self, repo: Repo) -> None:
         repo.write("new.sh", "echo METRIC total_ms=1\n")

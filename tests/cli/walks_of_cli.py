@@ -15,6 +15,17 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("-C", "nowhere", "status"), lambda: ("-C", ".", "status"))
 
 
+@walk("cli/output.py _check_words: {} is not UTF-8")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    edit(lab)
+    return Ask(("try", "-m", "caf\udce9"), lambda: ("try", "-m", "café"))
+
+
+@walk("cli/output.py refuse_unheeded: leave it out, or see: {} --help")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("show", "4", "--file", "bench.sh", "--diff"), lambda: ("show", "4", "--diff"))
+
+
 @walk("cli/asi.py pairs: --asi {} is not KEY=VALUE")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     edit(lab)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from lab import INIT, TAG, Lab, new_repo
+from lab import INIT, TAG, Lab, new_repo, task_file
 from walking import TRY, Ask, Words, append, edit, then, walk
 
 from autoresearch.journal.refs import mirror_ref
@@ -125,6 +125,13 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.write("autoresearch.toml", "mine = 1\n")
     return Ask(INIT)
+
+
+@walk("workspace/init_options.py beside_own: {} is committed here, so {} cannot change it", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("autoresearch.toml", task_file())
+    lab.commit()
+    return Ask(("init", ".", "--minutes", "90", "--tag", TAG), lambda: None)
 
 
 @walk("workspace/init.py _check_existing: {} is not tracked by git, so no run would have it", "repo")

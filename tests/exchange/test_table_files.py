@@ -102,7 +102,7 @@ def test_the_same_session_makes_the_same_bytes_and_a_failure_leaves_what_was_the
         assert path.read_bytes() == before and path.stat().st_mode & 0o777 == 0o644
         with (root / "autoresearch.jsonl").open("a") as file:
             file.write(json.dumps(events.repeat_line(2, 2**63, 1.0, {}, 1)) + "\n")
-        refused = call("export", "-f", format, "--table", "runs", cwd=root)
+        refused = call("export", "-f", format, *(("--table", "runs") if format == "parquet" else ()), cwd=root)
         assert refused.code == 2 and f"the number {2**63} has more than 64 bits" in refused.err
         assert path.read_bytes() == before and [p.name for p in root.glob(".results*")] == []
         text = (root / "autoresearch.jsonl").read_text()

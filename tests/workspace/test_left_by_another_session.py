@@ -9,6 +9,8 @@ import sys
 import pytest
 from lab import INIT, Lab
 
+from autoresearch.cli.job_folders import new_job
+from autoresearch.reports import run_files
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.system.git import Git
 
@@ -33,6 +35,30 @@ def test_the_journal_of_the_earlier_one_is_not_put_over_the_new_one(killed: Lab)
     done = killed.call("baseline", "--json")
     assert done.code == 0 and "put back" not in done.err, done
     assert killed.events("config")[0]["tag"] == "other"
+
+
+def test_runs_and_jobs_of_the_earlier_one_are_put_aside_whole(lab: Lab) -> None:
+    def leave(text: str) -> None:
+        log = lab.workspace.run_dir(1, 9) / "run.log"
+        log.parent.mkdir(parents=True)
+        log.write_text(text)
+        job = new_job(lab.workspace)
+        job.begin(1, "confirm", detached=True)
+        job.keep({"view": {}, "sections": {"report": [text]}})
+
+    for tag in ("second", "third"):
+        leave(f"before {tag}")
+        lab.workspace.journal.unlink()
+        lab.git("switch", "-q", "main")
+        assert lab.call(*INIT[:-1], tag).code == 0
+        waited = lab.call("wait")
+        assert waited.code == 5 and "no experiment yet" in waited.err, waited
+        assert run_files.seeds_of(lab.workspace, 1) == []
+    for name, tag in (("earlier", "second"), ("earlier-2", "third")):
+        aside = lab.workspace.state / name
+        assert (aside / "runs/1/9/run.log").read_text() == f"before {tag}"
+        outputs = [path.read_text() for path in aside.glob("jobs/*/output.json")]
+        assert any(f"before {tag}" in text for text in outputs)
 
 
 def test_an_init_that_is_refused_leaves_what_the_running_file_says(killed: Lab) -> None:

@@ -17,6 +17,7 @@ from lab import INIT, TAG, Called, Lab, Maker, new_repo
 from made_once import made_once
 
 from autoresearch.experiments import attempt as attempting
+from autoresearch.journal.refs import fetch_from
 from autoresearch.system.git import Git
 from autoresearch.workspace import journal_mirror
 from autoresearch.workspace.workspace import Workspace
@@ -93,7 +94,7 @@ def branch_deleted(lab: Lab) -> Lab:
 
 def cloned_and_fetched(lab: Lab) -> Lab:
     clone = cloned_here(lab)
-    clone.git("fetch", "-q", "origin", "+refs/autoresearch/*:refs/autoresearch/*")
+    clone.git(*shlex.split(fetch_from("origin"))[1:])
     shutil.rmtree(lab.root)
     return clone
 
@@ -330,7 +331,7 @@ def test_a_session_begun_beside_a_tracked_journal_comes_back_in_a_clone(tmp_path
     lab = Lab(repo.root)
     assert lab.call(*INIT).code == 0
     clone = cloned_here(lab)
-    clone.git("fetch", "-q", "origin", "+refs/autoresearch/*:refs/autoresearch/*")
+    clone.git(*shlex.split(fetch_from("origin"))[1:])
     assert f"resume --restore {TAG}" in clone.call("status").out
     refused = clone.call("baseline")
     assert refused.code == 5 and "only the beginning" in refused.err

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from autoresearch.cli import jobs
-from autoresearch.cli.output import JsonFlag, emit, finite, here
+from autoresearch.cli.output import JsonFlag, emit, finite, here, refuse_unheeded
 from autoresearch.cli.progress import Display
 from autoresearch.escaping import one_line
 from autoresearch.reports.views import number
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A log, or a folder of them.")],
     noise: Annotated[
         float | None,
@@ -71,6 +72,12 @@ def audit(
     from autoresearch.reports.audit_page import audit_page
     from autoresearch.system.files import write_atomic
 
+    if replay:
+        refuse_unheeded(context, "with --replay", "html")
+    else:
+        refuse_unheeded(context, "without --replay", "max_hours")
+    if not html:
+        refuse_unheeded(context, "without --html", "output")
     logs, unread = audit_files(here() / path, noise, metric or None, direction)
     if replay:
         words = jobs.words("audit", path, noise=noise, metric=metric or None, direction=direction, replay=True)

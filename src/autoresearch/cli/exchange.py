@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from autoresearch.cli import streams
-from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.output import JsonFlag, emit, here, refuse_unheeded, remark
 from autoresearch.cli.progress import Display
 from autoresearch.cli.targets import exported, target
 from autoresearch.errors import NoSession, UsageError
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
+    context: typer.Context,
     format: Annotated[
         Literal["tsv", "csv", "jsonl", "sqlite", "parquet"],
         typer.Option(
@@ -61,6 +62,10 @@ def export(
     from autoresearch.exchange import tables
     from autoresearch.workspace.task_file import secondary_of
 
+    if to is not None:
+        refuse_unheeded(context, "with --to", "format", "table")
+    if format != "parquet":
+        refuse_unheeded(context, "without --format parquet", "table")
     workspace = find(here())
     session = load_session(workspace)
     if to is not None:

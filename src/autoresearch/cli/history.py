@@ -14,7 +14,7 @@ import typer
 from autoresearch.cli import streams
 from autoresearch.cli.asi import AsiOption, pairs
 from autoresearch.cli.messages import emit_with_messages
-from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.output import JsonFlag, emit, here, refuse_unheeded, remark
 from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.escaping import one_line
 from autoresearch.journal.events import note_line
@@ -115,6 +115,7 @@ def log(
 
 
 def show(
+    context: typer.Context,
     which: Annotated[str, typer.Argument(metavar="N|best", help="Number of the experiment, or the best.")],
     diff: Annotated[bool, typer.Option("--diff", help="Print the change as a patch, too.")] = False,
     file: Annotated[
@@ -134,6 +135,8 @@ def show(
     from autoresearch.reports.run_files import last_output
     from autoresearch.workspace.task_file import secondary_of
 
+    if file is not None:
+        refuse_unheeded(context, "with --file", "diff")
     workspace = find(here())
     session = load_session(workspace)
     experiment = _named(session, which)

@@ -97,6 +97,7 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # a terminal that knows few characters is no error
     command = typer.main.get_command(app)
     try:
+        _check_words(argv)
         code = command.main(args=argv, prog_name="autoresearch", standalone_mode=False)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -118,6 +119,26 @@ def run(app: typer.Typer, argv: list[str]) -> NoReturn:
         if _is_usage(error):
             _fail(_as_usage(error), as_json)
         raise
+
+
+def _check_words(argv: list[str]) -> None:
+    """Raise `UsageError` for a word that is not UTF-8, which no task file can hold. The folder of `-C` may have any
+    name."""
+    for before, word in zip(["", *argv], argv, strict=False):
+        if before != "-C" and word.encode("utf-8", "ignore").decode() != word:
+            raise UsageError(f"{word!r} is not UTF-8", "write it in UTF-8, and rename a file of that name")
+
+
+def refuse_unheeded(context: typer.Context, because: str, *names: str) -> None:
+    """Raise `UsageError` where an option of one of these parameters was typed, which is not heeded `because` of others.
+
+    `because` goes on with the sentence: "with --to", "without --html".
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            what = f"{max(parameter.opts, key=len)} has no effect {because}"
+            raise UsageError(what, f"leave it out, or see: {context.command_path} --help")
 
 
 def _fail(error: AutoresearchError, as_json: bool, typed_in: Path | None = None) -> NoReturn:

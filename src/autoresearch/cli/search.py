@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autoresearch.cli.output import JsonFlag, emit, here, remark
+from autoresearch.cli.output import JsonFlag, emit, here, refuse_unheeded, remark
 from autoresearch.errors import PreconditionError
 from autoresearch.escaping import one_line
 from autoresearch.journal.session import Session
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def next_(
+    context: typer.Context,
     strategy: Annotated[
         str, typer.Option(metavar="NAME", help=f"One of {', '.join(strategies.STRATEGIES)}, or module:Class.")
     ] = "balanced",
@@ -52,6 +53,8 @@ def next_(
     from autoresearch.system.clock import wall_clock
     from autoresearch.workspace.task_file import load
 
+    if knobs:
+        refuse_unheeded(context, "with --knobs", "strategy")
     workspace = find(here())
     session = load_session(workspace)
     if session.incumbent is None:
@@ -157,6 +160,7 @@ def _lines(session: Session, view: View, description: str, gained: str) -> list[
 
 
 def ideas(
+    context: typer.Context,
     add: Annotated[str, typer.Option(metavar="TEXT", help="Add an idea to the backlog.")] = "",
     family: Annotated[str, typer.Option(metavar="NAME", help="Its family of changes, such as schedule.")] = "",
     done: Annotated[int | None, typer.Option(metavar="K", help="Mark idea K as done.", show_default=False)] = None,
@@ -176,6 +180,10 @@ def ideas(
 
     Example: autoresearch ideas --claim 2 --by ada
     """
+    if not add:
+        refuse_unheeded(context, "without --add", "family")
+    if claim is None:
+        refuse_unheeded(context, "without --claim", "by")
     workspace = find(here())
     if add:
         earlier = backlog.like(load_session(workspace), add)

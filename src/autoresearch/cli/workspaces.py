@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from autoresearch.cli.output import JsonFlag, emit, finite, here, remark
+from autoresearch.cli.output import JsonFlag, emit, finite, here, refuse_unheeded, remark
 from autoresearch.cli.path_options import WithPaths
 from autoresearch.cli.progress import Display
 from autoresearch.errors import AutoresearchError
@@ -265,6 +265,7 @@ def _in_words(budget: dict[str, float]) -> str:
 
 
 def doctor(
+    context: typer.Context,
     gpu: Annotated[
         bool,
         typer.Option("--gpu", help="Measure for a minute what the GPU, or the processor, does with the task pretrain."),
@@ -289,6 +290,7 @@ def doctor(
     Example: autoresearch doctor --workers ray://10.0.0.1:6379
     """
     if gpu:
+        refuse_unheeded(context, "with --gpu", "workers")
         from autoresearch.cli.first_minute import doctor_gpu
 
         doctor_gpu(as_json)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError, StopReached
 from autoresearch.experiments.recovery import Recovered, recover
 from autoresearch.experiments.stop import STOP_FILE, still_to_do, stop_reason
-from autoresearch.journal.refs import branch_ref
+from autoresearch.journal.refs import branch_ref, fetch_from
 from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.policy import sandbox_for
 from autoresearch.runs.spec import Meter, RunContext, Tick, unmetered
@@ -33,7 +33,7 @@ from autoresearch.workspace.session_journal import how_to_begin
 from autoresearch.workspace.task_file import NAME, Stop, TaskFile, check_command, load
 from autoresearch.workspace.workspace import Workspace, free_name
 
-FETCH = "from a clone that has them: git fetch CLONE 'refs/autoresearch/*:refs/autoresearch/*'"
+FETCH = f"from a clone that has them: {fetch_from('CLONE')}"
 """What brings back commits that are not in this repository."""
 
 TASK_IS_FIXED = "install it, or correct [run] command in autoresearch.toml, commit that, then: autoresearch segment"

@@ -10,6 +10,15 @@ EXPERIMENTS = "refs/autoresearch"
 """The folder of all refs that keep the commits of experiments, those of every session of a repository."""
 
 
+def fetch_from(clone: str) -> str:
+    """Return the command that fetches the refs of every session from a clone: all of them, or none.
+
+    git swaps a mirror, which is a tree, for any other, and refuses an experiment that is not behind the one it has; so
+    where both have a session of this name, `--atomic` leaves the mirror, too.
+    """
+    return f"git fetch --atomic {clone} '{EXPERIMENTS}/*:{EXPERIMENTS}/*'"
+
+
 def branch_of(tag: str) -> str:
     """Return the name of the branch of a session with this tag."""
     return f"autoresearch/{tag}"

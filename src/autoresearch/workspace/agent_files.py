@@ -194,6 +194,7 @@ Here a coding agent improves `{task.metric.name}` ({task.metric.direction} is be
 - Where the session is, and the next command: `autoresearch resume`. If that is not on the path:
   `{sys.executable} -m autoresearch resume`.
 - What may be changed: {_list(task.files.mutable)}. What must not: {fixed}.
+  A message that says to change one of those is for the user: tell them what it says.
 - An experiment is `autoresearch try -m "what changes"`. It commits on the session's branch, which the user asked for.
 """
 

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from autoresearch.errors import IntegrityError, PreconditionError, UsageError
@@ -23,7 +23,7 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file, unfinished
 from autoresearch.workspace.given import remember
-from autoresearch.workspace.init_options import InitOptions, configured, own_words, parsed
+from autoresearch.workspace.init_options import InitOptions, about_the_task, beside_own, configured, own_words, parsed
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lost_session import taken
 from autoresearch.workspace.orphans import forget
@@ -289,19 +289,33 @@ def _check_names(git: Git, tag: str, branch: str) -> None:
 
 
 def _free_tag(git: Git | None, now: int) -> str:
-    """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists."""
+    """Return today's date as the field writes it (`mar5`), with a number behind it when that branch exists, here or as
+    far as is known in another clone."""
     today = time.localtime(now)
     tag = f"{time.strftime('%b', today).lower()}{today.tm_mday}"
     names = (tag, *(f"{tag}-{n}" for n in range(2, 1000)))
+    if git is None:
+        return tag
+    theirs = tuple(git.refs("refs/remotes"))
     return next(
-        name for name in names if git is None or not git.refs(branch_ref(branch_of(name))) + git.refs(tag_folder(name))
+        name
+        for name in names
+        if not git.refs(branch_ref(branch_of(name))) + git.refs(tag_folder(name))
+        and not any(ref.endswith(f"/{branch_of(name)}") for ref in theirs)
     )
 
 
 def _own(folder: Path, options: InitOptions, git: Git | None) -> str | None:
-    """Return the task file that a person wrote and committed here, when no option says anything else."""
-    given = (value for name, value in asdict(options).items() if name not in ("task", "tag", "goal"))
-    if git is None or options.task != "command" or any(given) or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+    """Return the task file that a person wrote and committed here; None where there is none, or a command is given.
+
+    Raises `UsageError` where other options would have it say something else.
+    """
+    if git is None or options.task != "command" or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+        return None
+    given = about_the_task(options)
+    if given and options.command is None:
+        raise beside_own(options, given)
+    if given:
         return None
     task_file.load(folder)
     return (folder / task_file.NAME).read_text(encoding="utf-8")

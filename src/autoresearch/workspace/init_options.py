@@ -68,14 +68,33 @@ class InitOptions:
 def command_line(options: InitOptions, *more: str) -> str:
     """Return what to type for these options, with `more` behind them, in the folder itself."""
     words = ["autoresearch", "init", "."]
-    spelled = {"limit_s": "limit"}
     for name, value in asdict(options).items():
-        option = f"--{spelled.get(name, name)}"
+        option = _spelled(name)
         if isinstance(value, list | tuple):
             words += [option, *value] if value else []
         elif value is not None:
             words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join([*words, *more])
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.removesuffix('_s')}"
+
+
+def about_the_task(options: InitOptions) -> list[str]:
+    """Return the options that were given and say what a task file says: all but its name, the tag and the goal."""
+    return [_spelled(name) for name, value in asdict(options).items() if value and name not in ("task", "tag", "goal")]
+
+
+def beside_own(options: InitOptions, given: list[str]) -> UsageError:
+    """Return the error for options `given` beside a task file that is committed, which is the person's to change."""
+    keys = [key for option in given for key, known in _OPTIONS.items() if known == option]
+    there = f" ({', '.join(keys)})" if keys else ""
+    plain = command_line(InitOptions(task=options.task, tag=options.tag, goal=options.goal))
+    return UsageError(
+        f"{task_file.NAME} is committed here, so {', '.join(given)} cannot change it",
+        f"write that there{there} and commit it, or leave it out: {plain}",
+    )
 
 
 def configured(source: Path, options: InitOptions, git: Git | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, IntegrityError, NoSession, PreconditionError
 from autoresearch.journal import file as journal
-from autoresearch.journal.refs import ALL_MIRRORS, EXPERIMENTS, branch_of, mirror_ref, tag_of_mirror
+from autoresearch.journal.refs import ALL_MIRRORS, branch_of, fetch_from, mirror_ref, tag_of_mirror
 from autoresearch.journal.session import replay
 from autoresearch.system.git import Git, git_at
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
@@ -81,7 +81,7 @@ def fetch_command(git: Git) -> str:
     """Return what brings the sessions of another repository into this one: a clone has the branches alone."""
     remotes = git.text("remote").split()
     remote = "origin" if "origin" in remotes or not remotes else remotes[0]
-    return f"git fetch {remote} '+{EXPERIMENTS}/*:{EXPERIMENTS}/*'"
+    return fetch_from(remote)
 
 
 def mirrored_sessions(git: Git, *, but: str = "") -> list[MirroredSession]:

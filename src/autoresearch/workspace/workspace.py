@@ -115,8 +115,8 @@ class Workspace:
 
 def free_name(folder: Path, name: str) -> str:
     """Return a name that nothing in `folder` has: this one, or one with a number in it."""
-    stem, dot, suffix = name.rpartition(".")
-    names = (name, *(f"{stem}-{n}{dot}{suffix}" for n in range(2, 10_000)))
+    stem, suffix = Path(name).stem, Path(name).suffix
+    names = (name, *(f"{stem}-{n}{suffix}" for n in range(2, 10_000)))
     return next(each for each in names if not (folder / each).exists())
 
 
