@@ -45,7 +45,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     limit = task.run.limit_s
     if spec.parent is not None:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
-    isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
+    isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir, context.around)
     with _announced(context, spec) as run_id:
         env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         ended, failed, found = _train(context, isolation, spec, run_dir, env)

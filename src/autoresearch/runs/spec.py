@@ -87,6 +87,8 @@ class RunContext:
     """With them, runs are made there and not by this process."""
     owner: int | None = None
     """The process that answers for what is measured, where it is not this one."""
+    around: Path | None = None
+    """A folder with this workspace and others, which is closed to a run that may not read this one either."""
 
     def env(self) -> dict[str, object]:
         """Return what a line of the journal says of the machine, and of the Python that ran there."""
