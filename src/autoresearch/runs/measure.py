@@ -18,9 +18,10 @@ from autoresearch.escaping import excerpt, one_line
 from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.bubblewrap import Bubblewrap
-from autoresearch.runs.isolation.policy import Isolation
+from autoresearch.runs.isolation.policy import Isolation, cache_dir
 from autoresearch.runs.isolation.sandbox import check_set_up
 from autoresearch.runs.left_out import and_then, left_out, not_asked, not_writable
+from autoresearch.runs.machine_failure import lost_data
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.reported import Reported, keeps_streams, make_room_for, reported
@@ -66,7 +67,12 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             with snapshot(context, commit, "evaluate") as folder:
                 judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
             result, last = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split), judged
+        gone = None
         if result.outcome in ("crash", "no_metric"):
+            gone = lost_data(last, context.workspace.root, task, cache_dir())
+        if gone is not None:
+            result = replace(result, outcome="killed", reason=f"the machine failed: {gone}")
+        elif result.outcome in ("crash", "no_metric"):
             told = missed(last.tail, withheld(env, task.run.secrets)) or _unreachable(context, isolation, last)
             result = replace(result, reason=one_line(result.reason, 200) + told if told else result.reason)
         result = replace(_with_findings(result, isolation), isolation=isolation.name, cpu_s=ended.cpu_s, load=load)
