@@ -40,6 +40,9 @@ class Machines:
     def env(self) -> Mapping[str, object]:
         return {"cpu": "a slot", "cores": 1}
 
+    def spare(self) -> frozenset[int]:
+        return frozenset()
+
     def submit(self, attempt: Attempt) -> None:
         assert len(self.working) < self.slots, "no slot was free"
         self.begun.append(attempt)

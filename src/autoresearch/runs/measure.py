@@ -29,7 +29,7 @@ from autoresearch.runs.snapshot import snapshot
 from autoresearch.runs.spec import RunContext, RunSpec, environment, seeded
 from autoresearch.runs.withheld import missed, withheld
 from autoresearch.system.files import remove_tree, write_atomic
-from autoresearch.system.process import Exit, run_limited
+from autoresearch.system.process import Exit, held_to, run_limited
 from autoresearch.workspace.python import project_variables, redirected
 from autoresearch.workspace.session_journal import load_session
 
@@ -83,7 +83,8 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
 
 
 def check(context: RunContext, spec: RunSpec) -> str | None:
-    """Run the task's checks on the commit of a run in a snapshot of their own; return why they failed, or None."""
+    """Run the task's checks on the commit of a run in a snapshot of their own; return why they failed, or None. Beside
+    runs in slots they are held to some of the cores."""
     command, context = context.task.run.checks, _telling_which(context, spec)
     if command is None:
         return None
@@ -91,7 +92,8 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     with _announced(context, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
         env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         limit = context.task.run.checks_limit_s
-        ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
+        with held_to(context.slots.spare() if context.slots is not None else ()):
+            ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
     tampered, _ = isolation.end()
     if tampered:
         return f"during the checks: {tampered}"

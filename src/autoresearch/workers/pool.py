@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
@@ -83,6 +83,9 @@ class Pool:
 
     def env(self) -> Mapping[str, object]:
         return self.workers.env()
+
+    def spare(self) -> Collection[int]:
+        return self.workers.spare()
 
     def behind(self, specs: Sequence[RunSpec]) -> None:
         """Make these, in this order, in slots that are free, and keep what comes out until it is asked for. What else

@@ -80,6 +80,9 @@ class RayWorkers:
     def env(self) -> Mapping[str, object]:
         return self._env
 
+    def spare(self) -> frozenset[int]:
+        return frozenset()
+
     def submit(self, attempt: Attempt) -> None:
         if self.connected:
             with contextlib.suppress(Disconnected):
