@@ -50,6 +50,7 @@ NOT_WALKED = {
     "workers/cluster/connection.py gone: the connection to the Ray cluster is lost{}": CLUSTER,
     "workers/cluster/connection.py survey: measure on this one: --workers local:2": CLUSTER,
     "workers/cluster/manifest.py _unprepared: the data is not prepared{}": CLUSTER,
+    "workers/cluster/manifest.py check_whole: {} of the prepared data has {} there, and {} here": CLUSTER,
     "workers/cluster/node.py _about: its Python imports from the workspace": CLUSTER,
     "workers/cluster/node.py _about: runs have no sandbox there: {}": CLUSTER,
     "workers/cluster/node.py _about: see there: autoresearch doctor": CLUSTER,

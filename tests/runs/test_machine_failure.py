@@ -11,12 +11,15 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from lab import Lab, call
+from lab import Lab, Maker, call, task_file
 
 from autoresearch.experiments.attempt import attempt
 from autoresearch.journal import file as journal
 from autoresearch.runs import machine_failure
+from autoresearch.runs.machine_failure import lost_data
+from autoresearch.system.process import Exit
 from autoresearch.workspace.session_journal import load_session
+from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -38,6 +41,37 @@ def test_a_lost_gpu_decides_nothing(lab: Lab, said: str) -> None:
     done = lab.attempt(f"echo '{said}'; exit 1\n")
     assert "Nothing was decided. Measure it again with: autoresearch try --again 2" in done.out
     undecided(lab, "the GPU was lost")
+
+
+@pytest.mark.parametrize("said", ["OSError: [Errno 116] Stale file handle: 'a'", "cat: rows: Input/output error"])
+def test_a_disk_that_does_not_answer_decides_nothing(lab: Lab, said: str) -> None:
+    lab.attempt(f'echo "{said}" >&2; exit 1\n')
+    undecided(lab, "a disk does not answer")
+
+
+def test_linked_data_that_is_gone_with_its_disk_decides_nothing(make_lab: Maker, tmp_path: Path) -> None:
+    lab = make_lab(files={"link": ["data"]})
+    (lab.root / ".git/info/exclude").open("a").write("data\n")
+    (tmp_path / "disk").mkdir()
+    (lab.root / "data").symlink_to(tmp_path / "disk")
+    lab.attempt("cat data/rows.txt\n")
+    assert lab.events("run")[-1]["outcome"] == "crash", "it is there; what is not in it the code has wrong"
+    (tmp_path / "disk").rmdir()
+    lab.attempt("cat data/more.txt\n")
+    undecided(lab, f"data is gone: nothing is at {tmp_path}/disk")
+    lab.attempt("exit 3\n")
+    assert lab.events("run")[-1]["outcome"] == "crash", "which says nothing of data"
+
+
+def test_prepared_data_that_is_gone_with_its_disk_is_told_from_data_that_was_not_prepared(tmp_path: Path) -> None:
+    immutable = {"immutable": ["harness", "autoresearch.toml"]}
+    run = {"evaluate": "python prepare.py evaluate"}
+    (tmp_path / "autoresearch.toml").write_text(task_file(task={"harness": True}, run=run, files=immutable))
+    task, ended = load(tmp_path), Exit(1, 1.0, tail="prepare.py: the data is not prepared; run: python prepare.py")
+    cache = tmp_path / "cache"
+    assert lost_data(ended, tmp_path, task, cache) == f"the prepared data is gone: nothing is in {cache}"
+    (cache / "of another task").mkdir(parents=True)
+    assert lost_data(ended, tmp_path, task, cache) is None
 
 
 def test_an_illegal_access_of_the_trained_code_is_a_crash(lab: Lab) -> None:

@@ -452,6 +452,22 @@ def test_a_closed_trainer_reads_its_snapshot_and_libraries_and_what_is_readable(
     assert (closed.workspace.slot / "train/here").exists()
 
 
+def test_a_closed_trainer_and_a_model_process_read_nothing_of_the_workspaces_beside_their_own(closed: Lab) -> None:
+    """Those of the other slots of a machine in a cluster, and what comes there later."""
+    isolation = begun(closed)
+    isolation.around, there = closed.root.parent, closed.root.parent / "other/tree"
+    there.mkdir(parents=True)
+    (there / "train.py").write_text("theirs")
+    look = ["bash", "-c", f"echo > {there}/sent; ls {there}; cat {there}/train.py {there}/later; cat train.py"]
+    for what in ("train", "evaluate"):
+        with isolation.process(what, dict(os.environ)) as process:
+            words = process.prefix or json.loads(process.env[MODEL_PREFIX])
+            (there / "later").write_text("theirs, too")
+            done = subprocess.run([*words, *look], env=process.env, capture_output=True, text=True)
+        assert done.stdout == what, done
+    assert sorted(path.name for path in there.iterdir()) == ["later", "train.py"]
+
+
 def test_a_model_process_writes_nothing_that_stays_and_the_grader_is_not_held(closed: Lab) -> None:
     isolation = begun(closed)
     with isolation.process("evaluate", dict(os.environ)) as process:

@@ -9,10 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -25,7 +23,6 @@ import autoresearch
 from autoresearch.runs.isolation.choice import missing
 from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.system.git import Git
-from autoresearch.workers import pool as pool_module
 from autoresearch.workers.base import Ended
 from autoresearch.workers.board import workers_view
 from autoresearch.workers.cluster.ray_workers import RayWorkers
@@ -190,20 +187,18 @@ def context_of(lab: Lab) -> RunContext:
 
 
 @contextlib.contextmanager
-def cut_off_in_the_middle(
-    lab: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch, cut: Callable[[], None]
-) -> Iterator[RayWorkers]:
+def cut_off_in_the_middle(lab: Lab, cluster: RayLab, cut: Callable[[], None]) -> Iterator[RayWorkers]:
     """A run that `cut` has cut off while it waited, whose lease has ended, and that another machine has made; checks
     behind what is done then that it adds nothing, and that the next run is made."""
-    later, clock, done = [0.0], time.monotonic, list[bool]()
-    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: clock() + later[0]))
+    done = list[bool]()
 
     def look(_what: str, _seconds: float) -> None:
         """Once the run waits, cut it off, and let its lease end; then let the runs end."""
         if not done and len(cluster.begun()) == 1:
             cut()
             done.append(True)
-            later[0] = 2 * pool_module.GRACE_S
+            for lease in pool._leased.values():
+                lease.until = 0.0
         elif len(cluster.begun()) == 2:
             cluster.go()
 
@@ -224,7 +219,7 @@ def cut_off_in_the_middle(
 
 @pytest.mark.sampled(0.1)
 def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for_nothing(
-    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
+    waiting: Lab, cluster: RayLab
 ) -> None:
     stopped = list[psutil.Process]()
 
@@ -232,7 +227,7 @@ def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for
         stopped.append(psutil.Process(cluster.programs()[0].ppid()))
         stopped[0].suspend()
 
-    with cut_off_in_the_middle(waiting, cluster, monkeypatch, cut) as workers:
+    with cut_off_in_the_middle(waiting, cluster, cut) as workers:
         assert workers.slots == 1, "its slot is not free yet"
         stopped[0].resume()
         late = list[Ended]()
@@ -242,7 +237,7 @@ def test_a_worker_that_is_cut_off_loses_its_lease_and_its_late_answer_counts_for
 
 @pytest.mark.sampled(0.1)
 def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_nothing(
-    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
+    waiting: Lab, cluster: RayLab
 ) -> None:
     """A partition is simulated by stopping everything on a machine for longer than Ray waits for its heartbeats."""
     machine, stopped = list[str](), list[psutil.Process]()
@@ -251,7 +246,7 @@ def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_no
         machine.append(cluster.node(next(iter(cluster.begun()))))
         stopped.extend(cluster.stop(machine[0]))
 
-    with cut_off_in_the_middle(waiting, cluster, monkeypatch, cut) as workers:
+    with cut_off_in_the_middle(waiting, cluster, cut) as workers:
         wait_for(lambda: not cluster.alive(machine[0]), "the end of its heartbeats")
         assert workers.slots == 1, "what stands still is no free slot"
         for each in reversed(stopped):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,8 +17,12 @@ from waiting import wait_for
 
 from autoresearch.runs.isolation.choice import missing
 from autoresearch.runs.isolation.sandbox import SWITCH
+from autoresearch.runs.measure import check
+from autoresearch.runs.spec import RunContext
+from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.lock import current_runs
+from autoresearch.workspace.task_file import load
 
 TWO = ("--workers", "local:2")
 
@@ -175,6 +181,19 @@ def test_without_a_sandbox_there_is_one_run_at_a_time(repo: Repo, monkeypatch: p
     refused = repo.call("baseline", *TWO, "--json")
     assert refused.code == 5 and "several runs at once need a sandbox" in refused.json["error"]["message"]
     assert Lab(repo.root).events("start") == [] and repo.call("baseline", "--seeds", "1").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_checks_beside_slots_are_held_to_what_these_leave(lab: Lab) -> None:
+    task, told = load(lab.root), []
+    task = task.model_copy(update={"run": task.run.model_copy(update={"checks": "test $(nproc) = 1"})})
+    for slots in (None, SimpleNamespace(spare=lambda: {max(os.sched_getaffinity(0))})):
+        context = RunContext(lab.workspace, Git(lab.root), task, slots=slots)  # type: ignore[arg-type]
+        spec = context.spec(lab.git("rev-parse", "HEAD"), 9, 1)
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        told.append(check(context, spec))
+    assert told == ["the checks exited with 1" if detect().cores > 1 else None, None]
 
 
 BROKEN = """case $PWD in */slots/1/*) echo "GPU is lost" >&2; exit 1;; esac

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+
 import pytest
+from lab import Lab
 
 from autoresearch import __version__
-from autoresearch.errors import UsageError
+from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.runs.measurement import Measurement
+from autoresearch.runs.spec import RunContext
+from autoresearch.system.git import Git
+from autoresearch.workers.base import Attempt
 from autoresearch.workers.choice import slots_of
+from autoresearch.workers.cluster import ray_workers
+from autoresearch.workers.cluster.connection import Bridge, Survey, ended
 from autoresearch.workers.cluster.nodes import Node, chosen, refusals
+from autoresearch.workers.cluster.ray_workers import RayWorkers
+from autoresearch.workers.cluster.replica import Parcel
+from autoresearch.workspace.task_file import load
 
 
 def node(name: str, *gpus: str, cpus: float = 8, gives: int | None = None, **said: object) -> Node:
@@ -71,6 +87,57 @@ def test_what_one_machine_lacks_is_told_with_its_name_and_what_to_do(
 def test_a_cluster_without_machines_is_refused_too() -> None:
     assert [each.message for each in refusals([], None, None)] == [
         "the Ray cluster has no machine with a CPU or a GPU to give"]  # fmt: skip
+
+
+@pytest.fixture
+def surveys(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Node, ...]]]:
+    """What each connection to a cluster finds; its bridge answers nothing."""
+    found: list[tuple[Node, ...]] = []
+    bridges: list[Bridge] = []
+
+    def survey(context: RunContext, _address: str) -> Survey:
+        nodes, pipe = found.pop(0), subprocess.PIPE
+        bridges.append(Bridge(subprocess.Popen(["cat"], stdin=pipe, stdout=pipe), tempfile.TemporaryFile()))
+        parcel = Parcel.of(context.workspace, context.git, context.task)
+        return Survey(bridges[-1], parcel, nodes, tuple(refusals(nodes, "3.11.7", None)), "3.11.7", None)
+
+    monkeypatch.setattr(ray_workers, "survey", survey)
+    yield found
+    for bridge in bridges:
+        ended(bridge.process)
+        bridge.complained.close()
+
+
+def test_when_the_connection_is_made_again_a_sick_machine_is_left_out_and_told_once(
+    lab: Lab, surveys: list[tuple[Node, ...]]
+) -> None:
+    sick = node("b", lost="its machine does not answer")
+    context = RunContext(lab.workspace, Git(lab.root), load(lab.root))
+    surveys += [(node("a"), sick)]
+    with pytest.raises(PreconditionError, match=r"on b \(10.0.0.1\) nothing can be measured"):
+        RayWorkers(context, "auto")
+    surveys += [(node("a"), node("b")), (node("a"), sick), (sick,)]
+    workers = RayWorkers(context, "auto")
+    assert workers.slots == 2
+
+    def made(seed: int) -> tuple[str, ...]:
+        """Make a run, and return its remarks."""
+        attempt = Attempt(f"attempt {seed}", context.spec("c" * 40, 1, seed))
+        workers.submit(attempt)
+        answer = json.dumps({"attempt": attempt.id, "measurement": asdict(Measurement("ok", 1.0))})
+        workers._bridge.said = [{"ended": attempt.id, "answer": answer, "lost": "", "sick": False}]
+        (only,) = workers.poll(0.0)
+        assert only.measurement is not None and only.measurement.value == 1.0
+        return only.measurement.remarks
+
+    assert made(1) == ()
+    ended(workers._bridge.process)
+    (told,) = made(2)
+    assert told.startswith("left out since the connection was lost: on b (10.0.0.1) nothing") and workers.slots == 1
+    assert made(3) == ()
+    ended(workers._bridge.process)
+    with pytest.raises(PreconditionError, match="nothing can be measured"):
+        made(4)
 
 
 def test_addresses_of_clusters_are_read_strictly() -> None:

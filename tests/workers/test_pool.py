@@ -40,6 +40,9 @@ class Machines:
     def env(self) -> Mapping[str, object]:
         return {"cpu": "a slot", "cores": 1}
 
+    def spare(self) -> frozenset[int]:
+        return frozenset()
+
     def submit(self, attempt: Attempt) -> None:
         assert len(self.working) < self.slots, "no slot was free"
         self.begun.append(attempt)
@@ -163,17 +166,36 @@ def test_what_the_machine_has_killed_is_made_again_and_what_the_code_has_done_is
     assert seeds(two.begun) == [1, 2, 1]
 
 
-def test_only_the_attempt_with_the_lease_counts(two: Machines, clock: Clock) -> None:
+def test_only_the_attempt_with_the_lease_counts(clock: Clock) -> None:
     """The first does not answer in time; its answer comes all the same, after the run was leased to another."""
-    pool = Pool(two, 60.0)
+
+    class Slow(Machines):
+        def poll(self, wait_s: float) -> list[Ended]:
+            clock.now += pool_module.GAP_S
+            return super().poll(wait_s)
+
+    slow = Slow(2)
+    pool = Pool(slow, 60.0)
     pool.ahead([spec(1)])
-    late = Ended(two.begun[0].id, Measurement("ok", -99.0))
-    two.ending = [[], [late]]
-    clock.now += 60.0 + pool_module.GRACE_S + 1
+    late = Ended(slow.begun[0].id, Measurement("ok", -99.0))
+    slow.ending = [*([[]] * int((60.0 + pool_module.GRACE_S) / pool_module.GAP_S + 1)), [late]]
     assert pool.measure(spec(1)).value == 1.0
-    assert two.cancelled == [late.id] and seeds(two.begun) == [1, 1]
-    two.ending = [[late]]
+    assert slow.cancelled == [late.id] and seeds(slow.begun) == [1, 1]
+    slow.ending = [[late]]
     assert pool.measure(spec(1)).value == 1.0, "and a later run of the same is another attempt"
+
+
+def test_an_answer_that_comes_through_after_the_engine_did_something_else_is_not_late(
+    two: Machines, clock: Clock
+) -> None:
+    """What has ended meanwhile comes one after the other: a pipe holds 64 KiB, and files come home before an answer."""
+    pool = Pool(two, 60.0)
+    pool.ahead([spec(1), spec(2)])
+    first, second = (Ended(each.id, Measurement("ok", 10.0 * each.spec.seed)) for each in two.begun)
+    two.ending = [[first], [], [second]]
+    clock.now += 60.0 + pool_module.GRACE_S + 1
+    assert (pool.measure(spec(1)).value, pool.measure(spec(2)).value) == (10.0, 20.0)
+    assert two.cancelled == [] and len(two.begun) == 2
 
 
 def test_a_machine_that_stood_still_makes_no_lease_run_out(clock: Clock) -> None:

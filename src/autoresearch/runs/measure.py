@@ -18,9 +18,10 @@ from autoresearch.escaping import excerpt, one_line
 from autoresearch.runs.feeder import FEED, feeding
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.bubblewrap import Bubblewrap
-from autoresearch.runs.isolation.policy import Isolation
+from autoresearch.runs.isolation.policy import Isolation, cache_dir
 from autoresearch.runs.isolation.sandbox import check_set_up
 from autoresearch.runs.left_out import and_then, left_out, not_asked, not_writable
+from autoresearch.runs.machine_failure import lost_data
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
 from autoresearch.runs.reported import Reported, keeps_streams, make_room_for, reported
@@ -28,7 +29,7 @@ from autoresearch.runs.snapshot import snapshot
 from autoresearch.runs.spec import RunContext, RunSpec, environment, seeded
 from autoresearch.runs.withheld import missed, withheld
 from autoresearch.system.files import remove_tree, write_atomic
-from autoresearch.system.process import Exit, run_limited
+from autoresearch.system.process import Exit, held_to, run_limited
 from autoresearch.workspace.python import project_variables, redirected
 from autoresearch.workspace.session_journal import load_session
 
@@ -45,7 +46,7 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
     limit = task.run.limit_s
     if spec.parent is not None:
         write_atomic(run_dir / "diff.patch", context.git.diff(spec.parent, commit))
-    isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir)
+    isolation = Isolation.begin(context.workspace, context.git, task, commit, run_dir, context.around)
     with _announced(context, spec) as run_id:
         env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         ended, failed, found = _train(context, isolation, spec, run_dir, env)
@@ -66,7 +67,12 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
             with snapshot(context, commit, "evaluate") as folder:
                 judged = _process(context, isolation, "evaluate", command, folder, log, env, left)
             result, last = from_evaluator(task, run_dir / "result.json", judged, ended, spec.split), judged
+        gone = None
         if result.outcome in ("crash", "no_metric"):
+            gone = lost_data(last, context.workspace.root, task, cache_dir())
+        if gone is not None:
+            result = replace(result, outcome="killed", reason=f"the machine failed: {gone}")
+        elif result.outcome in ("crash", "no_metric"):
             told = missed(last.tail, withheld(env, task.run.secrets)) or _unreachable(context, isolation, last)
             result = replace(result, reason=one_line(result.reason, 200) + told if told else result.reason)
         result = replace(_with_findings(result, isolation), isolation=isolation.name, cpu_s=ended.cpu_s, load=load)
@@ -77,7 +83,8 @@ def measure(context: RunContext, spec: RunSpec) -> Measurement:
 
 
 def check(context: RunContext, spec: RunSpec) -> str | None:
-    """Run the task's checks on the commit of a run in a snapshot of their own; return why they failed, or None."""
+    """Run the task's checks on the commit of a run in a snapshot of their own; return why they failed, or None. Beside
+    runs in slots they are held to some of the cores."""
     command, context = context.task.run.checks, _telling_which(context, spec)
     if command is None:
         return None
@@ -85,7 +92,8 @@ def check(context: RunContext, spec: RunSpec) -> str | None:
     with _announced(context, spec) as run_id, snapshot(context, spec.commit, "checks") as folder:
         env = environment(context.workspace, spec, run_id) | project_variables(context.workspace, context.task)
         limit = context.task.run.checks_limit_s
-        ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
+        with held_to(context.slots.spare() if context.slots is not None else ()):
+            ended = _process(context, isolation, "checks", command, folder, spec.folder / "checks.log", env, limit)
     tampered, _ = isolation.end()
     if tampered:
         return f"during the checks: {tampered}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from autoresearch.journal.study import SEARCH
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.turn import Turn
 from autoresearch.system.git import Git
-from autoresearch.system.hardware import detect
+from autoresearch.system.hardware import BY_BUS, detect
 from autoresearch.system.process import RUN_ID
 from autoresearch.workspace.python import Python, search_path
 from autoresearch.workspace.task_file import TaskFile
@@ -61,6 +61,9 @@ class Slots(Protocol):
     def env(self) -> Mapping[str, object]:
         """Return what a line of the journal says of the machine that a slot is, the same for each of them."""
 
+    def spare(self) -> Collection[int]:
+        """Return the cores, by number, to which this process holds what it runs itself beside them; empty for all."""
+
     def ahead(self, specs: Sequence[RunSpec]) -> None:
         """Begin what will probably be asked for, in this order, as far as slots are free; what else was begun and not
         asked for is given up."""
@@ -87,6 +90,8 @@ class RunContext:
     """With them, runs are made there and not by this process."""
     owner: int | None = None
     """The process that answers for what is measured, where it is not this one."""
+    around: Path | None = None
+    """A folder with this workspace and others, which is closed to a run that may not read this one either."""
 
     def env(self) -> dict[str, object]:
         """Return what a line of the journal says of the machine, and of the Python that ran there."""
@@ -126,7 +131,7 @@ def seeded(command: str, seed: int) -> str:
 
 def environment(workspace: Workspace, spec: RunSpec, run_id: str) -> dict[str, str]:
     """Return the environment of a run: the user's, with the run's own variables and no way up to the repository."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", *OWN))}
+    env = BY_BUS | {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", *OWN))}
     return env | {
         "PATH": search_path(workspace),
         RUN_ID: run_id,

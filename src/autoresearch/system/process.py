@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -269,6 +269,21 @@ _LIBC = ctypes.CDLL(None)
 def _adopt_orphans() -> None:
     """Ask Linux to hand us the orphans of our descendants, so that a double fork does not escape."""
     _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+@contextlib.contextmanager
+def held_to(cores: Collection[int]) -> Iterator[None]:
+    """Hold this thread, and what it starts meanwhile, to some of the cores; to none in particular where none are named,
+    or the system holds nothing to any."""
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def die_with_parent(parent: int) -> None:

@@ -47,6 +47,10 @@ class Workers(Protocol):
     def env(self) -> Mapping[str, object]:
         """Return what a line of the journal says of the machine that a slot is, the same for each of them."""
 
+    def spare(self) -> Collection[int]:
+        """Return the cores that the engine's own work is to be held to meanwhile, by number: what is left beside the
+        slots, else those of one of them, of a free one if there is one. Empty for all cores."""
+
     def submit(self, attempt: Attempt) -> None:
         """Begin an attempt in a free slot; there must be one. Raises `MachineError` when it cannot be started."""
 

@@ -22,7 +22,7 @@ from typing import IO
 
 from autoresearch.errors import MachineError, UsageError
 from autoresearch.system.files import remove_tree
-from autoresearch.system.hardware import Machine
+from autoresearch.system.hardware import BY_BUS, VISIBLE, Machine, along_cores, siblings
 from autoresearch.system.limits import Limits
 from autoresearch.system.process import Endings, bounded
 from autoresearch.workers.base import Attempt, Ended
@@ -36,8 +36,6 @@ LOOK_S = 0.02
 LEAVE_S = 10.0
 """Seconds that a worker has to end its run and itself when it is not wanted any more; a run ends in a fraction."""
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -49,31 +47,28 @@ class Place:
     """As `CUDA_VISIBLE_DEVICES` names it; empty where there is none."""
 
 
-def places(slots: int, machine: Machine, cores: tuple[int, ...], visible: str | None) -> tuple[Machine, list[Place]]:
+def places(
+    slots: int, machine: Machine, cores: tuple[int, ...], same: Mapping[int, str]
+) -> tuple[Machine, list[Place]]:
     """Return what each of so many slots is as a machine, and what it has of this one.
 
     `cores` are the numbers of those that this process may use, empty where the system does not hold a process to some;
-    `visible` is what `CUDA_VISIBLE_DEVICES` says. Raises `UsageError` when there are not so many alike.
+    `same` has one word for those that are threads of one core. Raises `UsageError` when there are not so many alike.
     """
     if machine.gpus:
-        named = [name.strip() for name in visible.split(",")] if visible else [str(n) for n in range(len(machine.gpus))]
-        # By number they are those of the whole machine; one that is named in another way counts as of the first kind.
-        by_number = {str(number): gpu for number, gpu in enumerate(machine.gpus)}
-        kinds = [by_number.get(name, machine.gpus[0]) for name in named]
-        alike = [name for name, gpu in zip(named, kinds, strict=True) if gpu.name == kinds[0].name]
+        alike = tuple(gpu for gpu in machine.gpus if gpu.name == machine.gpus[0].name)
         if slots > len(alike):
             count = f"{len(alike)} GPU{'s' if len(alike) != 1 else ''}"
-            what = f"{slots} slots, and {count} of one kind ({kinds[0].name})"
+            what = f"{slots} slots, and {count} of one kind ({alike[0].name})"
             raise UsageError(what, f"ask for fewer: --workers local:{len(alike)}")
-        return replace(machine, gpus=tuple(gpu for gpu in kinds if gpu.name == kinds[0].name)), [
-            Place(gpu=name) for name in alike[:slots]
-        ]
+        return replace(machine, gpus=alike), [Place(gpu=gpu.id) for gpu in alike[:slots]]
     if slots > 1 and not cores:
         raise UsageError("this system holds no process to some of the cores, so runs would disturb each other",
                          "leave out --workers")  # fmt: skip
     if not cores:
         return machine, [Place()]
     each = max(1, len(cores) // slots)
+    cores = along_cores(cores, same, each)
     given = [tuple(cores[(slot * each + n) % len(cores)] for n in range(each)) for slot in range(slots)]
     return replace(machine, cores=each), [Place(cores=held) for held in given]
 
@@ -96,8 +91,8 @@ class LocalWorkers:
     def __init__(self, workspace: Workspace, slots: int, machine: Machine) -> None:
         """Raises `UsageError` when the machine has not so many."""
         cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
-        self.machine, self.places = places(slots, machine, cores, os.environ.get(VISIBLE))
-        self.workspace, self.count = workspace, slots
+        self.machine, self.places = places(slots, machine, cores, siblings(cores))
+        self.workspace, self.count, self.cores = workspace, slots, frozenset(cores)
         self._working: dict[int, _Working] = {}
         """Slot -> what is done in it; the first slot is 1, since 0 is the engine's own."""
         self._failed: Counter[int] = Counter()
@@ -112,13 +107,20 @@ class LocalWorkers:
     def env(self) -> Mapping[str, object]:
         return self.machine.env()
 
+    def spare(self) -> frozenset[int]:
+        held = {core for place in self.places for core in place.cores}
+        if not held:
+            return frozenset()
+        free = [place for slot, place in enumerate(self.places, 1) if slot not in self._working]
+        return (self.cores - held) or frozenset([*self.places, *free][-1].cores)
+
     def submit(self, attempt: Attempt) -> None:
         free = {*range(1, self.count + 1)} - self._working.keys() - self._resting
         slot = min(free, key=lambda number: (self._failed[number], number))
         place, here = self.places[slot - 1], self.workspace.at(slot)
         job = {"attempt": attempt.id, "root": str(here.root), "slot": slot, "slots": self.count,
                "cores": list(place.cores), "spec": spec_fields(attempt.spec)}  # fmt: skip
-        env = {**os.environ, **({VISIBLE: place.gpu} if place.gpu else {})}
+        env = {**os.environ, **({**BY_BUS, VISIBLE: place.gpu} if place.gpu else {})}
         # From its own folder, and not from the workspace: a module there must not become a part of the engine.
         command = [*bounded(Limits(), env), sys.executable, "-m", "autoresearch.workers.worker"]
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
@@ -30,8 +30,9 @@ WAIT_S = 0.2
 """Seconds between two looks at a skip or a signal while a run is waited for."""
 
 GAP_S = 5.0
-"""A wait that took so much longer than it should have: the machine, or this process, stood still, and so may the
-workers have. The leases last longer by that."""
+"""Two looks that are so much further apart than they should be: the machine or this process stood still, and so may the
+workers have, or the engine did something else, and what has ended meanwhile may not have come through yet. The leases
+last longer by that."""
 
 RunMeter = Callable[[RunSpec], AbstractContextManager[None]]
 """Held while an attempt at a run is made, by whoever keeps account of the device."""
@@ -77,12 +78,16 @@ class Pool:
         self._tried: dict[Key, int] = {}
         """How many attempts at what waits were lost."""
         self._leased: dict[Key, _Lease] = {}
+        self._looked = time.monotonic()
         self._shown: object = None
         self._done: dict[Key, Measurement | AutoresearchError] = {}
         """What has ended and was not asked for yet."""
 
     def env(self) -> Mapping[str, object]:
         return self.workers.env()
+
+    def spare(self) -> Collection[int]:
+        return self.workers.spare()
 
     def behind(self, specs: Sequence[RunSpec]) -> None:
         """Make these, in this order, in slots that are free, and keep what comes out until it is asked for. What else
@@ -151,12 +156,12 @@ class Pool:
 
     def _look(self, key: Key) -> None:
         """Take what has ended, and give up what does not answer; say that a run is waited for."""
-        before = time.monotonic()
         ended = self.workers.poll(WAIT_S)
         now = time.monotonic()
-        if now - before > WAIT_S + GAP_S:
+        if now - self._looked > WAIT_S + GAP_S:
             for lease in self._leased.values():
-                lease.until += now - before
+                lease.until += now - max(self._looked, lease.begun)
+        self._looked = now
         for each in ended:
             self._take(each)
         for late, lease in [*self._leased.items()]:

@@ -43,8 +43,11 @@ def main() -> None:
     print(answer(job["attempt"], outcome), flush=True)
 
 
-def measured(workspace: Workspace, slots: int, spec: RunSpec, parent: int) -> Measurement:
-    """Make a run in one of so many slots of this machine, for a process that it must not outlive.
+def measured(
+    workspace: Workspace, slots: int, spec: RunSpec, parent: int, *, around: Path | None = None
+) -> Measurement:
+    """Make a run in one of so many slots of this machine, for a process that it must not outlive; `around` is a folder
+    that has other workspaces beside this one.
 
     Raises as `measure` does, and `KeyboardInterrupt` when that process is gone.
     """
@@ -55,7 +58,7 @@ def measured(workspace: Workspace, slots: int, spec: RunSpec, parent: int) -> Me
             raise KeyboardInterrupt
 
     context = RunContext(
-        workspace, git_at(workspace.root), task, watch, python=python_of(workspace, task), owner=parent
+        workspace, git_at(workspace.root), task, watch, python=python_of(workspace, task), owner=parent, around=around
     )
     try:
         return measure(context, spec)

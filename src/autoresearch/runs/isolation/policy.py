@@ -79,10 +79,14 @@ class Isolation:
     run_dir: Path
     sandbox: Sandbox | None
     tamper_check: TamperCheck | None
+    around: Path | None = None
+    """What has other workspaces beside this one, closed with it."""
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path) -> Isolation:
+    def begin(
+        cls, workspace: Workspace, git: Git, task: TaskFile, commit: str, run_dir: Path, around: Path | None = None
+    ) -> Isolation:
         """Look at everything that the run must not change. Raises `IntegrityError` when that has changed already,
         and `PreconditionError` when the sandbox that the task or the person asks for is not there."""
         sandbox = sandbox_for(task)
@@ -91,7 +95,7 @@ class Isolation:
         tamper_check = (
             TamperCheck.of(workspace, git, task, session, _commits(session, commit), run_dir) if not sandbox else None
         )
-        return cls(workspace, git, task, run_dir, sandbox, tamper_check)
+        return cls(workspace, git, task, run_dir, sandbox, tamper_check, around)
 
     @property
     def name(self) -> str:
@@ -195,6 +199,7 @@ class Isolation:
     def _ours(self, what: str, env: dict[str, str]) -> tuple[Path, ...]:
         """Return what is closed where a harness hands out the data: journal, git, other runs, the whole cache."""
         ours = [self.workspace.root, self.git.top, self.git.git_dir, self.git.object_dir.parent, cache_dir(), *SERVICES]
+        ours += [self.around] if self.around is not None else []
         return tuple(dict.fromkeys([*(path.resolve() for path in ours if path.exists()), *self._held_out(what, env)]))
 
     def _needed(self, env: dict[str, str]) -> tuple[Path, ...]:

@@ -142,12 +142,13 @@ class Bridge:
     def _ask(self, asked: Message) -> dict[str, Message]:
         """Return what each node says of itself, or `lost`: why it says nothing, also when it is asked again."""
         self.parcel = self.ray.put(asked["parcel"].encode())
-        said = self._asked(asked["nodes"], asked["commit"])
+        about = {"commit": asked["commit"], "prepared": asked["prepared"]}
+        said = self._asked(asked["nodes"], about)
         lost = [node for node, told in said.items() if "lost" in told]
-        return {**said, **(self._asked(lost, asked["commit"]) if lost else {})}
+        return {**said, **(self._asked(lost, about) if lost else {})}
 
-    def _asked(self, nodes: list[str], commit: str) -> dict[str, Message]:
-        job, pack = {"version": __version__, "asks": True, "commit": commit, "slot": 1}, self._pack(commit)
+    def _asked(self, nodes: list[str], about: Message) -> dict[str, Message]:
+        job, pack = {"version": __version__, "asks": True, "slot": 1, **about}, self._pack(about["commit"])
         jobs = {node: json.dumps({**job, "node": node}).encode() for node in nodes}
         refs = {node: self._on(node, num_cpus=0).remote(told, self.parcel, pack) for node, told in jobs.items()}
         self.ray.wait([*refs.values()], num_returns=len(refs), timeout=PROBE_S)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, error_of
@@ -125,19 +125,21 @@ def survey(context: RunContext, address: str) -> Survey:
     if redirected(context.python, workspace, workspace.root, {}):
         why = "the command imports packages from the workspace itself, and other machines have none"
         raise PreconditionError(why, "measure on this one: --workers local:2")
-    data, python = manifest(workspace, task), context.python.version if context.python is not None else None
+    prepared, python = manifest(workspace, task), context.python.version if context.python is not None else None
     bridge = started()
     try:
         bridge.ask(do="connect", address=address, root=str(workspace.root))
         found = {node["id"]: node for node in bridge.answer("nodes", CONNECT_S)}
         commit = context.git.head() or ""
-        bridge.ask(do="ask", nodes=[*found], parcel=parcel.as_bytes().decode(), commit=commit)
+        told = parcel.as_bytes().decode()
+        bridge.ask(do="ask", nodes=[*found], parcel=told, commit=commit, prepared=asdict(prepared))
         said = bridge.answer("said", CONNECT_S)
     except BaseException:
         ended(bridge.process)
         raise
     nodes = tuple(Node.of(about, said[id]) for id, about in found.items())
-    return Survey(bridge, parcel, nodes, tuple(refusals(nodes, python, data)), python, data)
+    refused = tuple(refusals(nodes, python, prepared.sha256))
+    return Survey(bridge, parcel, nodes, refused, python, prepared.sha256)
 
 
 def asks_for_token(context: RunContext, address: str) -> bool:

@@ -29,7 +29,7 @@ from autoresearch.runs.spec import RunSpec
 from autoresearch.system.files import Held, held_by_us, remove_tree
 from autoresearch.system.hardware import detect
 from autoresearch.system.process import die_with_parent, signals_interrupt
-from autoresearch.workers.cluster.manifest import manifest
+from autoresearch.workers.cluster.manifest import check_whole, manifest
 from autoresearch.workers.cluster.replica import Parcel, bring, parcel_of, places, remove_old
 from autoresearch.workers.messages import answer, spec_of
 from autoresearch.workers.worker import measured
@@ -80,7 +80,9 @@ def _about(job: dict[str, Any], parcel: Parcel, pack: bytes) -> dict[str, Any]:
             if sandbox_for(task) is None:
                 raise PreconditionError(f"runs have no sandbox there: {missing()}", "see there: autoresearch doctor")
             python = python_of(workspace, task)
-            said |= {"python": python.version if python is not None else None, "data": manifest(workspace, task)}
+            prepared = manifest(workspace, task)
+            said |= {"python": python.version if python is not None else None, "data": prepared.sha256}
+            check_whole(prepared, job["prepared"])
             if redirected(python, workspace, workspace.root, {}):
                 raise PreconditionError("its Python imports from the workspace", "leave out --workers")
     except AutoresearchError as error:
@@ -91,11 +93,12 @@ def _about(job: dict[str, Any], parcel: Parcel, pack: bytes) -> dict[str, Any]:
 
 
 def _measured(job: dict[str, Any], parcel: Parcel, pack: bytes, folder: Path) -> Measurement:
+    remove_old(places())
     with _replica(job, parcel, pack) as workspace:
         spec = spec_of(job["spec"])
         # The engine writes the patch itself: here is no other commit to compare with.
         here = replace(spec, parent=None, folder=workspace.run_dir(spec.experiment, spec.seed))
-        outcome = measured(workspace, job["slots"], here, os.getppid())
+        outcome = measured(workspace, job["slots"], here, os.getppid(), around=places())
         pack_files(here, folder / "tar")
         return outcome
 

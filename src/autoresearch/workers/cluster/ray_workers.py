@@ -12,7 +12,7 @@ import os
 import time
 import weakref
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class RayWorkers:
         self._env: Mapping[str, object] = {}
         self._lost: list[Ended] = []
         """What the next `poll` tells of."""
+        self._left_out: tuple[str, ...] = ()
+        """What the next measurement says of machines that came back from a lost connection in another state."""
         self._connect()
 
     @property
@@ -79,6 +81,9 @@ class RayWorkers:
 
     def env(self) -> Mapping[str, object]:
         return self._env
+
+    def spare(self) -> frozenset[int]:
+        return frozenset()
 
     def submit(self, attempt: Attempt) -> None:
         if self.connected:
@@ -135,18 +140,21 @@ class RayWorkers:
             self._clear(slot)
 
     def _connect(self) -> None:
-        """Start a bridge, and find the slots of the cluster; what an earlier one had begun is lost."""
+        """Start a bridge, and find the slots of the cluster; what an earlier one had begun is lost. For a machine that
+        lacks something all is refused at first; later it is left out while there are others."""
         if self._slots:
             self._lose_all()
         found = survey(self.context, self.address)
         self._end = weakref.finalize(self, ended, found.bridge.process)
-        if found.refusals:
+        nodes = [node for node in found.nodes if node.refusal(found.python, found.data) is None]
+        if found.refusals and (not self._env or not nodes):
             raise found.refusals[0]
+        self._left_out = tuple(f"left out since the connection was lost: {each.message}" for each in found.refusals)
         self._bridge, self.parcel = found.bridge, found.parcel
         incumbent = load_session(self.context.workspace).incumbent
         known = incumbent.hardware if incumbent is not None else None
         before = hardware_of(self._env) if self._env else None
-        places = chosen(found.nodes, before or known)
+        places = chosen(nodes, before or known)
         if before is not None and places[0].node.hardware != before:  # what was measured is of that class
             raise none_left()
         self._slots = [_Slot(number, place) for number, place in enumerate(places, 1)]
@@ -184,7 +192,10 @@ class RayWorkers:
                 each.rests = each.rests and each in here and each is not slot
         if found is None or lost:
             return Ended(said["ended"], lost=f"on {name}: {lost or 'its worker has answered nothing'}")
-        return Ended(found.id, found.measurement, found.error, beside=beside)
+        made = found.measurement
+        if made is not None:
+            made, self._left_out = replace(made, remarks=(*made.remarks, *self._left_out)), ()
+        return Ended(found.id, made, found.error, beside=beside)
 
     def _check_left(self, now: float) -> None:
         """Raise `MachineError` when nothing is left to measure on."""

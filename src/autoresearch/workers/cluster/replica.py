@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from autoresearch.journal import file as journal
 from autoresearch.system.files import remove_tree, write_atomic
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import submodules
+from autoresearch.workers.cluster.task import IN_USE
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
 from autoresearch.workspace.workspace import HELPERS, Workspace
@@ -33,6 +35,13 @@ MOST_FILES = 8 * 2**20
 
 KEPT_S = 2 * 86_400.0
 """Seconds that a replica stays after its last run: a session that goes on the next day finds it."""
+
+LEFT_S = 60.0
+"""Seconds in which a job surely locks the folder that it has made; one that is younger counts as in use."""
+
+MOST_COMMITS = 4
+"""Commits that a replica has at once: the one that it was made of, and the last ones that were measured there. Each has
+come as a pack of all of its files, and comes again with the next job that is about it."""
 
 ENVIRONMENT = ".venv"
 
@@ -105,7 +114,7 @@ def places() -> Path:
 
     Raises `MachineError` where another user has made it.
     """
-    folder = Path(tempfile.gettempdir()) / f"autoresearch-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"autoresearch-node-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     about = folder.lstat()
@@ -118,10 +127,14 @@ def places() -> Path:
 def bring(folder: Path, parcel: Parcel, commit: str, pack: bytes) -> Workspace:
     """Make `folder` a replica that has `commit`, and return the workspace in it.
 
-    One that a kill has left half made is made anew. Raises `PreconditionError` for what this machine lacks.
+    One that a kill has left half made is made anew. Nobody else may be at work in it: commits of long ago are dropped.
+    Raises `MachineError` for what this machine lacks, or has lost since.
     """
     ready, top = folder / "ready", folder / "tree"
-    if not ready.is_file() or ready.read_text() != parcel.key:
+    root, made = top / parcel.prefix, ready.is_file() and ready.read_text() == parcel.key
+    if made:
+        _fetch(Git(top), commit, pack)
+    else:
         remove_tree(folder)
         top.mkdir(parents=True)
         subprocess.run(["git", "init", "-q", str(top)], check=True, capture_output=True, env=_no_git())
@@ -130,46 +143,70 @@ def bring(folder: Path, parcel: Parcel, commit: str, pack: bytes) -> Workspace:
         for name, value in parcel.settings.items():
             git.run("config", name, value)
         git.run("checkout", "-q", "--force", "--detach", commit)
-        root = top / parcel.prefix
         for path, content in parcel.files.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(base64.b64decode(content))
             (root / path).chmod(0o755)
-        for path, target in parcel.links.items():
-            _link(root / path, Path(target))
+    for path, target in parcel.links.items():  # each time: the disk that has it may be gone since
+        _link(root / path, Path(target))
+    if not made:
         write_atomic(root / journal.NAME, parcel.config)
         write_atomic(ready, parcel.key)
-    else:
-        _fetch(Git(top), commit, pack)
     os.utime(ready)
-    return Workspace(top / parcel.prefix)
+    return Workspace(root)
 
 
 def remove_old(folder: Path, now: float | None = None) -> None:
-    """Delete replicas in which nothing was measured for long, and what killed workers have left."""
+    """Delete replicas in which nothing was measured for long, and the folders of jobs that were given up."""
     now = time.time() if now is None else now
     for path in folder.glob("*/"):
-        ready = path / "ready"
-        with contextlib.suppress(OSError):
-            if now - (ready if ready.exists() else path).stat().st_mtime > KEPT_S:
+        ready, job = path / "ready", path / IN_USE
+        with contextlib.suppress(OSError):  # another job was first
+            held, kept_s = (job, LEFT_S) if job.exists() else (path.with_suffix(".lock"), KEPT_S)
+            if now - (ready if ready.exists() else path).stat().st_mtime > kept_s and not _in_use(held):
                 remove_tree(path)
 
 
+def _in_use(held: Path) -> bool:
+    """Whether a process has a file locked; one that is not there nobody has."""
+    if not held.exists():
+        return False
+    with held.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _fetch(git: Git, commit: str, pack: bytes) -> None:
-    """Take in the objects of a commit, unless they are there; git then knows that its parents are elsewhere."""
-    if git.resolve(commit) is not None:
-        return
-    git.run("index-pack", "--stdin", input=pack)
-    shallow = git.git_dir / "shallow"
+    """Take in the objects of a commit, unless they are there, and drop those of commits that were not measured lately;
+    git then knows that the parents of what it has are elsewhere."""
+    packs, shallow = git.git_dir / "objects/pack", git.git_dir / "shallow"
+    if git.resolve(commit) is None:
+        for left in packs.glob("tmp_*"):  # of a job that was killed
+            left.unlink()
+        git.run("index-pack", "--stdin", f"--keep={commit}", input=pack)
+    found = sorted(packs.glob("*.keep"), key=lambda path: path.stat().st_mtime_ns)
+    kept = {path.read_text().strip(): path for path in found}
+    if commit in kept:
+        os.utime(kept[commit])
+    others = [each for each in kept if each not in (commit, git.head())]
+    for old in others[: max(0, len(others) - MOST_COMMITS + 2)]:
+        for suffix in (".idx", ".rev", ".pack", ".keep"):  # without its index git passes over a pack
+            kept[old].with_suffix(suffix).unlink(missing_ok=True)
+        del kept[old]
     known = shallow.read_text() if shallow.exists() else ""
-    write_atomic(shallow, f"{known}{commit}\n")
-    git.reader.close()  # it may have seen the repository without that
+    told = "".join(f"{each}\n" for each in kept)
+    if told != known:
+        write_atomic(shallow, told)
+    git.reader.close()  # it may have seen the repository as it was before
 
 
 def _link(place: Path, target: Path) -> None:
     if not target.exists():
         what = "Python environment" if place.name == ENVIRONMENT else "data that [files] link names"
-        raise PreconditionError(
+        raise MachineError(
             f"the {what} is not at {target}", f"put it there, or the workspace on a shared disk: {target}"
         )
     if place.is_symlink() and not place.exists():  # the commit's own, which leads to nothing here
