@@ -97,7 +97,8 @@ def surveys(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[No
 
     def survey(context: RunContext, _address: str) -> Survey:
         nodes, pipe = found.pop(0), subprocess.PIPE
-        bridges.append(Bridge(subprocess.Popen(["cat"], stdin=pipe, stdout=pipe), tempfile.TemporaryFile()))
+        said = tempfile.TemporaryFile()  # noqa: SIM115  # the bridge closes it
+        bridges.append(Bridge(subprocess.Popen(["cat"], stdin=pipe, stdout=pipe), said))
         parcel = Parcel.of(context.workspace, context.git, context.task)
         return Survey(bridges[-1], parcel, nodes, tuple(refusals(nodes, "3.11.7", None)), "3.11.7", None)
 

@@ -156,8 +156,7 @@ def loss_chunk() -> int:
 
 
 def windows(layers: int) -> list[int]:
-    """The window of each layer, in tokens. All are long where a GPU has nothing but SDPA: a mask costs it more than a
-    short window saves."""
+    """The window of each layer, in tokens; all are long where a GPU has SDPA alone: a mask costs it more than it saves."""
     masked = attention.attention_paths(machine(), MAX_SEQ_LEN) == ["sdpa"]
     short = MAX_SEQ_LEN if masked else max(1, round(SHORT_WINDOW * MAX_SEQ_LEN))
     kinds = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(layers - 1)] + ["L"]
@@ -182,8 +181,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def copies(ids: Tensor, places: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """What followed the same tokens earlier in the row: int64 [B, T] -> probabilities [B, T, T], which sum to less than
-    1, and the tokens that they are of; with `places` those `at` them, [B, T]. The match model of compressors (PAQ;
-    Mahoney, 2005), or an induction head without parameters (Olsson et al., 2022), which a short run cannot learn."""
+    1, and their tokens; with `places` those `at` them, [B, T]. The match model of compressors (PAQ; Mahoney, 2005), or
+    an induction head without parameters (Olsson et al., 2022)."""
     T = ids.size(1)
     seen = F.pad(ids, (T, 0), value=-1).unfold(1, T + 1, 1)[:, :T]  # [B, T, T + 1]: the tokens up to each place
     place = torch.arange(T, dtype=torch.int16, device=ids.device)[:, None]
@@ -450,11 +449,13 @@ class Optimizer:
         self.seconds = [torch.zeros_like(s.mean(-1 if s.size(-2) >= s.size(-1) else -2, keepdim=True)) for s in stacks]
         scale = (model.embedding.embedding_dim / 768) ** -0.5
         valued = [block for block in model.blocks if hasattr(block, "values")]
-        scalars = [model.keep, model.x0, model.backout, *(block.gate.weight for block in valued)]
+        values = [block.values.weight for block in valued]
+        scalars = [model.keep, model.x0, model.backout]
+        scalars += [block.gate.weight for block in valued]
         groups = [
             ([model.embedding.weight], EMBEDDING_LR * scale, 0.0),
             ([model.head.weight], HEAD_LR * scale, 0.0),
-            ([block.values.weight for block in valued], EMBEDDING_LR * scale, EMBEDDING_DECAY),
+            (values, EMBEDDING_LR * scale, EMBEDDING_DECAY),
             (scalars, SCALAR_LR, 0.0),
         ]
         self.groups = [group for group in groups if group[0]]  # parameters, learning rate, decay
@@ -498,8 +499,7 @@ class Optimizer:
             p.grad = None
 
     def unscale(self, gradients: list[Tensor], finite: bool) -> bool:
-        """Undo the scale of fp16. After an overflow halve it, and the step is to be left out; after 500 good steps
-        double it. Returns `finite`."""
+        """Undo the scale of fp16; it is halved after an overflow, doubled after 500 good steps. Returns `finite`."""
         if finite:
             torch._foreach_div_(gradients, self.scale)
         self.good_steps = self.good_steps + 1 if finite else 0
@@ -586,9 +586,9 @@ def main() -> None:
             sys.exit(f"the loss is {value} at step {step}: stopping")
         mean = value if math.isnan(mean) else 0.9 * mean + 0.1 * value
         memory = torch.cuda.max_memory_allocated() / 2**20 if own.device.type == "cuda" else 0.0
+        activation = features.float().square().mean().sqrt().item()
         log_step(step=step, tokens=step * tokens, progress=progress, loss=value, rate=rate, gradient=gradient.item(),
-                 activation=features.float().square().mean().sqrt().item(), tokens_per_s=speed,
-                 memory_mb=memory)  # fmt: skip
+                 activation=activation, tokens_per_s=speed, memory_mb=memory)  # fmt: skip
         shown.update(f"{step:6d}  {100 * progress:5.1f} %  loss {mean:.4f}  {speed / 1e3:.1f} k tokens/s")
     speed = step * tokens / (time.monotonic() - begun)
     mfu = {"mfu_percent": 100 * flops * speed / own.peak} if own.peak else {}

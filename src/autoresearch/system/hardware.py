@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -98,7 +98,7 @@ def _gpus() -> tuple[Gpu, ...]:
     if mask in ("", "-1"):  # nothing that is started here has one
         return ()
     out = _ask("nvidia-smi", "--query-gpu=name,memory.total,driver_version,uuid", "--format=csv,noheader,nounits")
-    gpus = []
+    gpus: list[Gpu] = []
     for line in out.splitlines():
         parts = [part.strip() for part in line.split(",")]
         if len(parts) == 4 and parts[1].isdigit():
