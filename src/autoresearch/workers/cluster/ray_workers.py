@@ -12,7 +12,7 @@ import os
 import time
 import weakref
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,7 @@ class RayWorkers:
                 each.rests = each.rests and each in here and each is not slot
         if found is None or lost:
             return Ended(said["ended"], lost=f"on {name}: {lost or 'its worker has answered nothing'}")
-        return Ended(found.id, found.measurement, found.error, beside=beside)
+        return replace(found, beside=beside)
 
     def _check_left(self, now: float) -> None:
         """Raise `MachineError` when nothing is left to measure on."""
