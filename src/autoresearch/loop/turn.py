@@ -16,7 +16,7 @@ from autoresearch.loop.agents.base import Agent, AgentGone, AgentResting, Brief,
 from autoresearch.loop.agents.client import sweep
 from autoresearch.loop.awake import Times
 from autoresearch.loop.checked import Checked, answer_of, usage_of
-from autoresearch.loop.guarded import at_most
+from autoresearch.loop.guarded import Skipped, at_most
 from autoresearch.loop.ledger import Accounts, dollars_left
 from autoresearch.loop.options import Options
 from autoresearch.loop.patience import patience
@@ -105,7 +105,7 @@ class Turns:
                          "incumbent": asked.incumbent, "mode": asked.proposal.mode, "reservation": id,
                          "skips": session.loop.steering.skips}  # fmt: skip
         try:
-            with at_most(brief.limit_s):
+            with at_most(brief.limit_s, workspace, about["skips"]):
                 edit = agent.propose(brief)
             description = one_line(edit.description, 200) if isinstance(edit.description, str) else ""
             answer = {**about, "description": description, **answer_of(edit)}
@@ -120,6 +120,10 @@ class Turns:
         except ProposalFailed as failure:
             self.accounts.settle(id, failure.usage)
             self._drop({**about, "asi": plain_asi(failure.asi)}, "failed", failure.message)
+            return None
+        except Skipped as skipped:  # what it has spent is not known, and counts as reserved
+            self._drop(about, "skipped", str(skipped))
+            scratch.remove()
             return None
         except Exception as error:  # of the agent's own code: what it has spent is not known, and counts as reserved
             self._drop(about, "failed", f"{type(error).__name__}: {error}")
