@@ -39,6 +39,7 @@ from autoresearch.loop.ledger import Accounts
 from autoresearch.loop.options import Options
 from autoresearch.loop.turn import Turns
 from autoresearch.models.endpoint import Patience
+from autoresearch.runs.spec import Account
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -168,9 +169,9 @@ class Timed(Accounts):
         self.ours = clock
 
     @contextlib.contextmanager
-    def device(self, limit_s: float, experiment: int | None = None) -> Iterator[None]:
-        with super().device(limit_s, experiment):
-            yield
+    def device(self, limit_s: float, experiment: int | None = None) -> Iterator[Account]:
+        with super().device(limit_s, experiment) as account:
+            yield account
             self.ours.forward(RUN_S, busy=True)
 
 

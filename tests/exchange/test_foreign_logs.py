@@ -546,6 +546,34 @@ def test_a_line_that_is_corrected_later_is_the_one_that_is_new(tmp_path: Path) -
     assert sorted(e.description for e in session.experiments) == ["change 1", "change 2", "change 3"]
 
 
+@pytest.mark.parametrize("shape", ["table", "lines"])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_line_that_was_corrected_brings_nothing_twice_also_where_it_is_the_first(
+    tmp_path: Path, shape: str, bad: int
+) -> None:
+    def line(n: int, cut: bool) -> str:
+        if shape == "table":
+            return f"c{n}\t0.9{n}{'x' if cut else ''}\t44.0\tkeep\tchange {n}"
+        whole = f'{{"run": {n}, "commit": "c{n}", "metric": {n}, "status": "keep", "description": "change {n}"}}'
+        return whole[:12] if cut else whole
+
+    def text(*cut: int) -> str:
+        head = ["commit\tval_bpb\tmemory_gb\tstatus\tdescription"] if shape == "table" else []
+        return "\n".join([*head, *(line(n, n - 1 in cut) for n in (1, 2, 3, 4))]) + "\n"
+
+    folder, path = tmp_path / "here", tmp_path / "log.tsv"
+    folder.mkdir()
+    for content, added in ((text(bad), 3), (text(), 1), (text(), 0)):
+        path.write_text(content)
+        assert call("import", str(path), "--direction", "lower", "--json", cwd=folder).json["added"] == added
+    session = load_session(Workspace(folder))
+    assert sorted(e.description for e in session.experiments) == [f"change {n}" for n in (1, 2, 3, 4)]
+    assert len({e.segment for e in session.experiments}) == 1
+    path.write_text(text().replace("c1", "d1").replace("change 1", "another beginning"))
+    again = call("import", str(path), "--direction", "lower", "--json", cwd=folder).json
+    assert again["added"] == 4, "where a row of the earlier one is missing it is a log of its own"
+
+
 @pytest.mark.parametrize("commits", ["each", "one", "none"])
 def test_a_line_that_is_deleted_later_brings_nothing_twice(tmp_path: Path, commits: str) -> None:
     def line(n: int) -> str:

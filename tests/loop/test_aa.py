@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, Maker
-from loop_lab import SCRIPT, Scripted, loop, replay_file, writes
+from loop_lab import SCRIPT, Clockwork, Scripted, loop, replay_file, writes
 from waiting import wait_for
 
 from autoresearch.errors import MachineError
+from autoresearch.journal.loop_events import steer_line
+from autoresearch.loop.driver import Driver
+from autoresearch.loop.options import Options
 from autoresearch.runs.isolation.choice import missing
 from autoresearch.runs.isolation.sandbox import SWITCH
 from autoresearch.studies.aa import EVERY, interval
+from autoresearch.workspace.session_journal import append
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +82,21 @@ def test_luck_is_told_and_not_kept_and_a_run_that_fails_ends_it_alone(lab: Lab) 
     status = lab.call("status").out
     assert "A/A          1 of 1 would have been kept (the rules bound no chance; 95 % interval 3 to 100 %)" in status
     assert any("would have been kept (better by 98" in line for line in said)
+    lab.assert_clean()
+
+
+def test_one_that_a_person_skips_is_ended_and_not_made_anew(lab: Lab) -> None:
+    def tick(phase: str, seconds: float) -> None:
+        if lab.session.study is not None and not lab.session.loop.steering.skips:
+            append(lab.workspace, steer_line("skip", 1))
+
+    slow = "case $AUTORESEARCH_RUN_DIR in *studies*) sleep 600;; *) echo METRIC total_ms=99;; esac\n"
+    said: list[str] = []
+    agent, options = Scripted(writes(slow), 98), Options(max_experiments=2, aa_every=2)
+    Driver(lab.workspace, [agent], options, times=Clockwork().times, tick=tick, say=said.append).run()
+    assert [(s.outcome, s.result["reason"]) for s in lab.session.studies] == [("failed", "a person said: skip")]
+    assert any("A/A of experiment 2: failed (a person said: skip)" in line for line in said)
+    assert [e.metric for e in lab.session.current] == [100, 99, 98] and lab.processes() == []
     lab.assert_clean()
 
 

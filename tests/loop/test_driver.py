@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, write
 from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
 from autoresearch.journal.events import message_line
 from autoresearch.journal.ledger import Usage
+from autoresearch.journal.loop_events import proposal_line
 from autoresearch.loop import driver
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Brief, Edit, ProposalFailed
 from autoresearch.loop.place import put_on_branch
@@ -372,6 +374,44 @@ def test_an_agent_whose_price_nobody_knows_is_refused_under_a_cap_alone(lab: Lab
 def test_what_was_paid_for_is_measured_though_the_cap_is_reached(lab: Lab) -> None:
     ended = loop(lab, Scripted(lambda brief: prints(brief, 90, 2.0), cost=0.5), max_usd=1)
     assert ended.measured == (2,) and "2.00 USD are spent" in ended.reason
+
+
+def test_a_run_that_a_person_interrupts_goes_on_with_the_rest_of_the_same_limits(lab: Lab) -> None:
+    clock, said = Clockwork(), list[str]()
+
+    def interrupted(brief: Brief) -> Edit:
+        clock.sleep(600)
+        raise KeyboardInterrupt
+
+    limits: dict[str, Any] = {"max_experiments": 2, "max_hours": 1.0}
+    for steps in ((90, interrupted), (interrupted,), (interrupted,)):
+        with pytest.raises(MachineError, match="interrupted"):
+            loop(lab, Scripted(*steps), clock=clock, said=said, **limits)
+        clock.sleep(8 * 3600)  # none of the loop's hours
+    assert said.count("going on after an interruption") == 2 and lab.session.loop.hours == 0.5
+    assert loop(lab, Scripted(80), clock=clock, **limits).measured == (2, 3)
+    with pytest.raises(MachineError, match="interrupted"):
+        loop(lab, Scripted(70, interrupted), clock=clock, **limits)
+    assert loop(lab, Scripted(60), clock=clock, max_experiments=1).measured == (5,), "other limits begin anew"
+
+
+def test_no_more_than_was_asked_for_is_measured_of_what_an_earlier_run_has_left(lab: Lab) -> None:
+    def stop(brief: Brief) -> Edit:
+        lab.workspace.stop_file.touch()
+        return prints(brief, 90)
+
+    loop(lab, Scripted(stop))
+    lab.workspace.stop_file.unlink()
+    first = lab.session.waiting[0]
+    lab.prints(95)
+    lab.git("add", "src")
+    commit = lab.git("commit-tree", lab.git("write-tree"), "-p", "HEAD", "-m", "prints 95")
+    lab.git("reset", "-q", "--hard")
+    second = replace(first, turn=2, description="prints 95", commit=commit, fingerprint="another", reservation="")
+    append(lab.workspace, proposal_line(second, 1))
+    ended = loop(lab, Scripted(80), max_experiments=1)
+    assert ended.measured == (2,) and [p.turn for p in ended.session.waiting] == [2]
+    assert ended.reason == "1 experiments are measured, --max-experiments is 1"
 
 
 # --- a person beside it ---

@@ -186,6 +186,7 @@ def test_a_signal_ends_the_loop_in_order_and_the_next_run_goes_on(lab: Lab) -> N
     assert process.returncode == 1 and error["fix"] == f"go on with: {again}", error
     assert lab.call("status", "--json").json["next"] == again
     assert [e["event"] for e in lab.events("loop_run")] == ["begin", "end"] and lab.processes() == []
+    assert lab.events("loop_run")[-1]["reason"] == "interrupted"
     assert lab.session.find(2).outcome == "killed"  # type: ignore[union-attr]
     lab.assert_clean()
     flag.touch()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+import psutil
 import pytest
 from lab import Lab, Maker
 from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, writes
 
 from autoresearch.errors import StopReached
 from autoresearch.journal.loop_events import loop_begin_line, steer_line
+from autoresearch.loop import guarded
 from autoresearch.loop.agents.base import Brief, Edit
 from autoresearch.loop.driver import Driver
 from autoresearch.loop.options import Options
+from autoresearch.system.process import run_limited
 from autoresearch.workspace.session_journal import append
 
 pytestmark = pytest.mark.slow
@@ -51,7 +57,8 @@ def test_the_file_stop_ends_a_paused_loop(lab: Lab) -> None:
 
 def test_the_hours_between_a_kill_and_what_a_person_says_are_none_of_the_loop(lab: Lab) -> None:
     clock = Clockwork()
-    append(lab.workspace, loop_begin_line(["scripted"], {"max_hours": 1}, 2, int(clock.now)))
+    limits = {"max_hours": 1, "max_experiments": 1}
+    append(lab.workspace, loop_begin_line(["scripted"], limits, 2, int(clock.now)))
     clock.now += 8 * 3600
     steer(lab, clock, "ban", "cache")
     assert loop(lab, Scripted(90), clock=clock, max_hours=1, max_experiments=1).measured == (2,)
@@ -65,6 +72,24 @@ def test_what_is_being_proposed_is_skipped(lab: Lab) -> None:
     ended = loop(lab, Scripted(unwanted, 80), max_experiments=1)
     assert proposals(lab)[0] == ("skipped", "a person said: skip")
     assert [e.metric for e in ended.session.current] == [100, 80]
+
+
+def test_an_agent_at_work_is_ended_by_skip_with_its_processes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded, "LOOK_S", 0.02)
+    began = lab.root.parent / "began"
+
+    def works(brief: Brief) -> Edit:
+        began.symlink_to(brief.folder)
+        steer(lab, Clockwork(), "skip")
+        command = f'exec sleep 600 > "{brief.folder}/said"'
+        run_limited(command, cwd=brief.folder, log=lab.root.parent / "log", limit_s=600.0, env=os.environ)
+        raise AssertionError("nobody has ended it")
+
+    loop(lab, Scripted(works, 80, cost=0.25), max_experiments=1)
+    assert proposals(lab)[0] == ("skipped", "a person said: skip") and proposals(lab)[1][0] == "made"
+    assert [e.metric for e in lab.session.current] == [100, 80] and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert [each for each in psutil.Process().children() if "sleep" in each.name()] == []
+    assert lab.session.ledger.cost.open == 1, "what it has spent is not known"
 
 
 def test_what_is_being_measured_is_ended_and_not_measured_again(lab: Lab) -> None:

@@ -104,6 +104,17 @@ def test_what_a_program_consists_of_is_its_environment_or_its_package(tmp_path: 
     assert tmp_path / "home" not in policy.around_of(tmp_path / "home/bin/python")
 
 
+def test_the_folder_of_a_persons_modules_is_no_environment_though_a_python_lies_beside_them(tmp_path: Path) -> None:
+    for name in (".local/bin/python3", ".local/lib/python3.12/site-packages/mine.py", "opt/bin/python3.12",
+                 "opt/lib/python3.12/os.py"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / ".local/bin/python3.12").symlink_to(tmp_path / "opt/bin/python3.12")
+    assert policy.around_of(tmp_path / ".local/bin/python3") == [tmp_path / ".local/bin"]
+    found = policy.around_of(tmp_path / ".local/bin/python3.12")
+    assert found == [tmp_path / ".local/bin", tmp_path / "opt/bin", tmp_path / "opt"]
+
+
 ASKS = """python - <<'EOF'
 import socket
 asked = socket.socket(socket.AF_UNIX)

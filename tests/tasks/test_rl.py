@@ -299,6 +299,46 @@ def test_an_answer_is_not_found_by_going_through_all_of_them(trainer: Trainer, t
         assert "numbers from 0 to 399" in trainer.test(number, [0])
 
 
+def test_training_ends_where_the_reward_process_would_take_no_more_of_its_problems(
+    parts: Any, trainer: Trainer, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.ask("OPEN", {"batch_size": 4})
+    trainer.ask("NEXT", bytes(4))
+
+    def asks(kind: str, body: bytes) -> Message:
+        answer = trainer.ask(kind, body)
+        assert answer.kind == "GOOD", answer.json()
+        return answer
+
+    own = task.arrays("train")
+    batch = [torch.from_numpy(np.array(own[name][:4], np.int64)) for name in ("ids", "lengths")]
+    passes, finished = list[int](), dict[str, float]()
+
+    def batches(*_: object) -> Iterator[Any]:
+        for step in range(100):
+            passes.append(step)
+            yield (*batch, torch.arange(4)), step / 100
+
+    base, here = task.base(), SimpleNamespace(device=torch.device("cpu"))
+    monkeypatch.setattr(parts.rewards, "feed", lambda folder: SimpleNamespace(ask=asks))
+    stand_ins: dict[str, Any] = {
+        "Batches": batches,
+        "Checkpoints": lambda *_: SimpleNamespace(resume=lambda *numbers: numbers, save=lambda *_: None),
+        "LENGTH": task.completion,
+        "MOST_TESTS": task.tests,
+        "base_model": lambda: base,
+        "finish": lambda *_, **told: finished.update(told),
+        "log_step": lambda *_, **told: None,
+        "machine": lambda: here,
+        "prepare_device": lambda own: None,
+        "rewards": lambda *pair: parts.rewards.tested(Path(), *pair),
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(parts.train, name, stand_in)
+    parts.train.main()
+    assert len(passes) - 1 == task.tests // parts.train.GROUP and finished.keys() == {"train_reward"}
+
+
 @pytest.mark.parametrize("body", [b"", b"123", bytes(4)])
 def test_what_is_no_row_of_completions_ends_the_reward_process(trainer: Trainer, body: bytes) -> None:
     trainer.ask("OPEN", {"batch_size": 4})

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 from autoresearch.errors import IntegrityError, MachineError
+from autoresearch.journal import file as journal
+from autoresearch.journal.events import config_line
+from autoresearch.loop.ledger import Accounts
+from autoresearch.metrics import Metric
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import RunSpec
+from autoresearch.runs.spec import Account, RunSpec
 from autoresearch.workers import pool as pool_module
 from autoresearch.workers.base import Attempt, Ended
 from autoresearch.workers.board import Board, workers_view
+from autoresearch.workers.messages import answer, read_answer
 from autoresearch.workers.pool import Pool
+from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
 
 
@@ -232,10 +238,10 @@ def test_every_attempt_has_its_account_and_closes_it_however_it_ends(two: Machin
     account: list[str] = []
 
     @contextlib.contextmanager
-    def meter(spec: RunSpec) -> Iterator[None]:
+    def meter(spec: RunSpec) -> Iterator[Account]:
         account.append("reserve")
         try:
-            yield
+            yield Account()
         finally:
             account.append("settle")
 
@@ -246,6 +252,25 @@ def test_every_attempt_has_its_account_and_closes_it_however_it_ends(two: Machin
     assert account.count("reserve") == len(two.begun) == 4
     pool.drop()
     assert account.count("settle") == account.count("reserve")
+
+
+def test_a_run_that_ended_while_an_agent_proposed_costs_what_its_worker_took(
+    two: Machines, clock: Clock, tmp_path: Path
+) -> None:
+    workspace, board = Workspace(tmp_path), Board(Workspace(tmp_path))
+    workspace.state.mkdir()
+    journal.append(workspace.journal, config_line(0, "lab", Metric("ms", "lower"), 1))
+    accounts = Accounts(workspace, lambda: 1, lambda: clock.now)
+    pool = Pool(two, 60.0, meter=lambda spec: accounts.device(60.0, spec.experiment), board=board)
+    pool.behind([spec(1), spec(2)])
+    clock.now += 300.0  # of an agent; nobody asks the workers meanwhile
+    told = read_answer(two.begun[0].id, answer(two.begun[0].id, Measurement("ok", 1.0), 12.5))
+    assert told is not None
+    two.ending = [[told], [Ended(two.begun[1].id, lost="its worker died")]]
+    assert pool.measure(spec(1)).value == 1.0
+    assert load_session(workspace).ledger.cost.device_s == 12.5 + 60.0 and board.busy_s == 12.5
+    pool.measure(spec(2))
+    assert load_session(workspace).ledger.cost.device_s == 312.5, "what is not known counts as long as it may have been"
 
 
 def test_an_attempt_that_cannot_be_started_leaves_no_lease_and_no_account(two: Machines) -> None:

@@ -156,7 +156,7 @@ def loss_chunk() -> int:
 
 
 def windows(layers: int) -> list[int]:
-    """The window of each layer, in tokens; all are long where a GPU has SDPA alone: a mask costs it more than it saves."""
+    """The window of each layer, in tokens; all long where a GPU has SDPA alone: a mask costs it more than it saves."""
     masked = attention.attention_paths(machine(), MAX_SEQ_LEN) == ["sdpa"]
     short = MAX_SEQ_LEN if masked else max(1, round(SHORT_WINDOW * MAX_SEQ_LEN))
     kinds = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(layers - 1)] + ["L"]

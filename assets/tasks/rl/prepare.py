@@ -228,7 +228,7 @@ try:
     TASK = Rl(HERE, *read_task_file(HERE, Options))
 except TaskError as error:
     raise SystemExit(f"error: {error}") from None
-PROFILE, LENGTH = TASK.options.profile, TASK.completion
+PROFILE, LENGTH, MOST_TESTS = TASK.options.profile, TASK.completion, TASK.tests
 
 
 def base_model() -> GPT:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 
-from prepare import HERE, LENGTH, PROFILE, base_model, rewards
+from prepare import HERE, LENGTH, MOST_TESTS, PROFILE, base_model, rewards
 
 # isort: split
 # prepare comes first: it sets how torch's threads wait, and torch reads that when it is imported.
@@ -75,6 +76,12 @@ def rate_at(progress: float) -> float:
     return LEARNING_RATE * (1 - (1 - FINAL_LR) * (progress - WARMUP) / (1 - WARMUP))
 
 
+def times(handed_out: Counter[int], numbers: list[int]) -> int:
+    """Count the problems of a batch; how often the one of them that came most often was handed out."""
+    handed_out.update(numbers)
+    return max(handed_out[number] for number in numbers)
+
+
 def main() -> None:
     seed_everything()
     own = machine()
@@ -83,9 +90,13 @@ def main() -> None:
     end = model.sizes.vocab - 1
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, (BETA1, BETA2), weight_decay=WEIGHT_DECAY)
     checkpoints = Checkpoints(HERE, model, optimizer)
-    first, mean = checkpoints.resume(0, math.nan)
-    said = time.monotonic()
+    first, mean, before = checkpoints.resume(0, math.nan, 0)
+    said, handed_out = time.monotonic(), Counter[int]()
     for step, ((ids, lengths, numbers), progress) in enumerate(Batches(HERE, own.device, PROBLEMS), int(first) + 1):
+        often = before + times(handed_out, numbers.tolist())
+        if GROUP * often > MOST_TESTS:  # the reward process would refuse
+            print(f"no more   problems: each may be tested {MOST_TESTS} times in a run, and was", flush=True)
+            break
         for group in optimizer.param_groups:
             group["lr"] = rate_at(progress)
         asked, lengths, numbers = (each.long().repeat_interleave(GROUP, 0) for each in (ids, lengths, numbers))
@@ -108,7 +119,7 @@ def main() -> None:
         if time.monotonic() - said >= LOG_EVERY_S:
             said = time.monotonic()
             print(f"step {step:6d}  {100 * progress:5.1f} %  reward {mean:.4f}", flush=True)
-        checkpoints.save(progress, step, mean)
+        checkpoints.save(progress, step, mean, often)
     finish(HERE, model, train_reward=mean)
 
 

@@ -77,7 +77,8 @@ def run(
     """Research without a person.
 
     An agent proposes an edit, it is measured and decided on as by try, and so on, until a stop condition of the
-    task or an option holds, the file STOP is there, or Ctrl-C is pressed. After a kill, the same command goes on.
+    task or an option holds, the file STOP is there, or Ctrl-C is pressed. After Ctrl-C or a kill the same command goes
+    on, with what is left of its limits; with other limits they begin anew.
 
     Agents: sampler (no model), claude, codex, gemini (their programs), anthropic, openai (their API), hybrid,
     replay:FILE (a list of edits), or module:Class.
@@ -165,7 +166,8 @@ def continue_(as_json: JsonFlag = False) -> None:
 def skip(as_json: JsonFlag = False) -> None:
     """Give up what is being proposed or measured now.
 
-    The run is ended, nothing is decided, and the loop goes on with another proposal.
+    The agent that is at work, or the run, is ended, nothing is decided, and the loop goes on with another proposal. An
+    A/A candidate that is being measured is ended likewise.
 
     Example: autoresearch skip
     """

@@ -109,7 +109,7 @@ def _add(workspace: Workspace, name: str, logs: list[Log], now: int) -> Imported
     number = max(number, load_session(workspace).next_number - 1)
     segments, added, known = [], 0, 0
     repeats = Counter(e.get("experiment") for e in events if e.get("type") == "repeat" and "study" not in e)
-    for log in (_apart(log, events) for log in logs):
+    for log in (_apart(_begun(log, events, name), events) for log in logs):
         segment = next((e["segment"] for e in events if e.get("imported") == log.origin), None)
         if segment is None:
             segment = 1 + max((e["segment"] for e in events if isinstance(e.get("segment"), int)), default=-1)
@@ -140,6 +140,23 @@ def _there(events: list[Event], origin: str) -> dict[object, Event]:
     """Return place in the log -> the line of the journal that it has become."""
     imported = ((e.get("imported"), e) for e in events)
     return {of.get("entry"): e for of, e in imported if isinstance(of, dict) and of.get("origin") == origin}
+
+
+def _begun(log: Log, events: list[Event], name: str) -> Log:
+    """Return the log with the origin under which it is here, where its first row could not be read then and was
+    corrected since: an origin is known by that row. All that came from a file of this name has its row in the log."""
+    origins = {e["imported"]: e.get("metricName") for e in events if isinstance(e.get("imported"), str)}
+    if log.origin in origins:
+        return log
+    for origin, metric in origins.items():
+        there = _there(events, origin)
+        moved = _moved(log, there) if metric == log.metric.name else None
+        if moved is None or not {*there} <= {e.number for e in moved.experiments}:
+            continue
+        about = [(line["imported"].get("from"), line.get("commit"), line.get("description")) for line in there.values()]
+        if all(file == name and (commit or description) for file, commit, description in about):
+            return replace(log, origin=origin)
+    return log
 
 
 def _apart(log: Log, events: list[Event]) -> Log:
@@ -175,7 +192,8 @@ def _told(commit: str | None, description: str | None) -> tuple[str, str]:
 
 def _moved(log: Log, there: Mapping[Any, Event]) -> Log | None:
     """Return the log with each row at the place of its line, and the new ones behind the last; None unless most of the
-    lines have a row, in the same order: the rows of the others were deleted."""
+    lines have a row, in the same order: the rows of the others were deleted, or came behind the last since they were
+    corrected later."""
     places, begin, known = dict[int, int](), 0, defaultdict[tuple[str, str], list[int]](list)
     for at, e in enumerate(log.experiments):
         known[_told(e.commit, e.description)].append(at)
@@ -186,6 +204,12 @@ def _moved(log: Log, there: Mapping[Any, Event]) -> Log | None:
             places[log.experiments[rows[first]].number], begin = place, rows[first] + 1
     if 2 * len(places) <= len(lines):
         return None
+    found = {*places.values()}
+    for place, line in lines:
+        told = _told(line.get("commit"), line.get("description"))
+        left = [e.number for e in map(log.experiments.__getitem__, known.get(told, [])) if e.number not in places]
+        if place not in found and left and any(told):
+            places[left[0]] = place
     free = itertools.count(1 + max(place for place, _ in lines))
     for e in log.experiments:
         if e.number not in places:

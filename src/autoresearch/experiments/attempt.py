@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -136,7 +135,8 @@ def _judged(
 
     run(SCREENING_SEED)
     if runs.failed is None:
-        with context.meter(context.task.run.checks_limit_s) if context.task.run.checks else nullcontext():
+        checks_s = context.task.run.checks_limit_s
+        with context.meter(checks_s) if context.task.run.checks else unmetered(checks_s):
             reason = check(context, context.spec(commit, runs.number, SCREENING_SEED))
         runs.failed = Measurement("checks_failed", reason=reason) if reason else incomparable(runs, session)
     env = context.env()

@@ -7,17 +7,19 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, IntegrityError, MachineError
-from autoresearch.journal.events import run_line, study_end_line
+from autoresearch.experiments.evidence import gather
+from autoresearch.journal.events import RunDetails, run_line, study_end_line
 from autoresearch.journal.fields import Event
 from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.study import AA
 from autoresearch.runs.isolation import journal_backup
+from autoresearch.statistics.decision import next_step
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import read_plain, remove_tree
 from autoresearch.system.git import Git, git_at
@@ -25,6 +27,7 @@ from autoresearch.workspace.journal_mirror import keep_up, lost_lines, mirror_of
 from autoresearch.workspace.lock import changing_git, check_still_there, in_use
 from autoresearch.workspace.orphans import end_run
 from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.task_file import rules_of
 from autoresearch.workspace.workspace import Workspace
 
 SELFTEST = "selftest"
@@ -59,7 +62,7 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     session = load_session(workspace)
     interrupted = session.unfinished
     if interrupted is not None:
-        append(workspace, killed(workspace, interrupted, now, "interrupted before its verdict"))
+        append(workspace, killed(workspace, session, interrupted, now, "interrupted before its verdict"))
         session = load_session(workspace)
         again = f"autoresearch try --again {interrupted.number}" if interrupted.parent else "autoresearch baseline"
         again = session.loop.again if interrupted.commit in session.loop.commits else again
@@ -147,9 +150,20 @@ def apply_verdict(
     return [f"kept your later edits of {', '.join(left)}; they began from the change that was taken back"]
 
 
-def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) -> Event:
-    """Return the `run` line of an experiment that the machine or a person ended: no decision, no value."""
+def killed(workspace: Workspace, session: Session, experiment: Experiment, now: int, reason: str) -> Event:
+    """Return the `run` line of an experiment that the machine or a person ended: no decision, no value. The looks at
+    what was measured are paid for all the same."""
     values = _measured(workspace, experiment)
+    details: RunDetails = {
+        "outcome": "killed",
+        "reason": reason,
+        "values": list(values.values()),
+        "seeds": list(values),
+        "screened": experiment.parent is not None and len(values) > 1,
+        "parent": experiment.parent,
+    }
+    if alpha := _spent(workspace, session, experiment, values):
+        details["alpha"] = alpha
     return run_line(
         experiment.number,
         (experiment.commit or "")[:7],
@@ -160,15 +174,18 @@ def killed(workspace: Workspace, experiment: Experiment, now: int, reason: str) 
         experiment.segment,
         experiment.asi,
         now,
-        details={
-            "outcome": "killed",
-            "reason": reason,
-            "values": list(values.values()),
-            "seeds": list(values),
-            "screened": experiment.parent is not None and len(values) > 1,
-            "parent": experiment.parent,
-        },
+        details=details,
     )
+
+
+def _spent(workspace: Workspace, session: Session, experiment: Experiment, values: Mapping[int, float]) -> float:
+    """Return what the looks at an unfinished experiment have spent. A pair that was complete counts as looked at: a
+    kill does not tell whether it came before that or after."""
+    rules, incumbent = rules_of(workspace.root), session.incumbent
+    if rules is None or incumbent is None or experiment.parent is None or len(values) < 2:
+        return 0.0
+    evidence = gather(session, incumbent, values, now=experiment.number, hardware=session.hardware)
+    return next_step(evidence, replace(rules, seeds=experiment.pairs or rules.seeds)).alpha
 
 
 @contextlib.contextmanager
@@ -185,9 +202,10 @@ def interruptible(root: Workspace, git: Git, number: int, clock: Clock) -> Itera
         reason = str(error) or "interrupted by a signal" if by_hand else f"the machine failed: {error}"
         message = f"experiment {number} was cut short, {reason}; nothing was decided"
         try:
-            experiment = load_session(root).unfinished
+            session = load_session(root)
+            experiment = session.unfinished
             if experiment is not None and experiment.number == number:
-                append(root, killed(root, experiment, clock(), reason))
+                append(root, killed(root, session, experiment, clock(), reason))
             session = recover(root, git, clock()).session
             recovered = session.find(number)
         except (OSError, AutoresearchError):

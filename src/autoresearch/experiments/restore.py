@@ -139,7 +139,7 @@ def _lost_experiments(workspace: Workspace, git: Git, session: Session, now: int
         parent = next(iter(git.parents(commit)), None) if session.incumbent is not None else None
         start = start_line(number, commit, parent, 1, git.subject(commit), {}, "", now)
         begun = read_start(start, session.segment.number)
-        events += [start, killed(workspace, begun, now, "its verdict was lost with the journal")]
+        events += [start, killed(workspace, session, begun, now, "its verdict was lost with the journal")]
         again = f"autoresearch try --again {number}" if parent else "autoresearch baseline"
         said.append(
             f"experiment {number} was begun after the mirror was made; its verdict, if there was one, is lost. "

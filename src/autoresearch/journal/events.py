@@ -150,6 +150,7 @@ def read_start(event: Event, segment: int) -> Experiment:
         warnings=strings_at(event, "warnings"),
         simpler=event.get("simpler") is True,
         started=seconds_at(event),
+        pairs=whole_at(event, "pairs") if "pairs" in event else None,
     )
 
 

@@ -119,6 +119,8 @@ class Experiment(NamedTuple):
     """What its looks spent of the session's budget of alpha."""
     seconds: float | None = None
     """Wall clock of the command of its first run, which may have failed."""
+    pairs: int | None = None
+    """How many pairs were asked for, as long as there is no verdict; None leaves that to the rules."""
 
     def with_run(self, run: Run) -> Experiment:
         """Return this experiment with one more run."""

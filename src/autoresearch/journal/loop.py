@@ -20,6 +20,17 @@ RUN = "autoresearch run"
 _ASKED = ("agent", "strategy", "max_experiments", "max_hours", "max_usd", "seed", "workers", "aa_every")
 """Options of `run` that make it the same again."""
 
+_LIMITS = ("max_experiments", "max_hours", "max_usd")
+"""Those that say when it ends."""
+
+CUT_SHORT = "interrupted"
+"""Why a run of the loop has ended that a person or a signal has cut short."""
+
+
+def limits_of(options: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return the limits of a run of the loop, by the options that its line of the journal has; None is no limit."""
+    return tuple(options.get(name) for name in _LIMITS)
+
 
 def run_again(options: Mapping[str, Any]) -> str:
     """Return the command line of a run of the loop, by the options that its line of the journal has."""
@@ -100,7 +111,7 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class LoopRun:
-    """One `autoresearch run`, those that went on after a kill included."""
+    """One `autoresearch run`, those that went on after a kill or Ctrl-C included."""
 
     begun: int | None
     """Seconds since 1970."""
@@ -115,6 +126,14 @@ class LoopRun:
     """Why it has ended; None while it runs, or was killed."""
     again: str = RUN
     """What to type to go on with the same agents and limits."""
+    limits: tuple[object, ...] = ()
+    """As `limits_of` gives them."""
+    idle_s: float = 0.0
+    """Seconds since its beginning in which it was cut short, without those in which it was paused."""
+
+    def goes_on(self, options: Mapping[str, Any]) -> bool:
+        """Whether a run with these options is this one again: it was cut short, and the limits are the same."""
+        return self.ended in (None, CUT_SHORT) and self.limits == limits_of(options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,15 @@ class Loop:
     def again(self) -> str:
         """What to type to go on with it."""
         return self.run.again if self.run is not None else RUN
+
+    @property
+    def hours(self) -> float:
+        """How long the last run was at work until its latest line, without pauses and interruptions."""
+        begun = self.run.begun if self.run is not None else None
+        if self.run is None or begun is None or self.latest is None:
+            return 0.0
+        paused = self.steering.paused_s(begun, self.latest)
+        return max(0.0, self.latest - begun - self.run.idle_s - paused) / 3600
 
     @property
     def last(self) -> LoopProposal | None:

@@ -171,13 +171,20 @@ def loop_end_line(reason: str, now: int) -> Event:
 
 
 def read_loop(event: Event, loop: Loop, entries: int) -> LoopRun:
-    """Return the run of the loop that a line begins or ends; `entries` is how many the ledger has."""
-    from autoresearch.journal.loop import LoopRun, run_again
+    """Return the run of the loop that a line begins, or goes on with, or ends; `entries` is how many the ledger has."""
+    from autoresearch.journal.loop import LoopRun, limits_of, run_again
 
     if event.get("event") == "begin":
-        first, agents = whole_at(event, "experiment"), strings_at(event, "agents")
-        again = run_again(mapping_at(event, "options", {}))
-        return LoopRun(seconds_at(event), first, loop.next_turn, entries, agents, again=again)
+        now, first, agents = seconds_at(event), whole_at(event, "experiment"), strings_at(event, "agents")
+        options = mapping_at(event, "options", {})
+        again, limits = run_again(options), limits_of(options)
+        before = loop.run
+        if before is None or not before.goes_on(options):
+            return LoopRun(now, first, loop.next_turn, entries, agents, again=again, limits=limits)
+        idle_s, latest = before.idle_s, loop.latest
+        if now is not None and latest is not None:
+            idle_s += max(0.0, now - latest - loop.steering.paused_s(latest, now))
+        return replace(before, agents=agents, ended=None, again=again, idle_s=idle_s)
     if event.get("event") != "end":
         raise ValueError(f"event is {event.get('event')!r}; it must be begin or end")
     if loop.run is None:

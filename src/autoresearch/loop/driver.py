@@ -20,12 +20,11 @@ from autoresearch.experiments.baseline import baseline
 from autoresearch.experiments.candidate import repeated
 from autoresearch.experiments.preflight import check_stop, preflight
 from autoresearch.experiments.result import ExperimentResult
-from autoresearch.journal.loop import LoopProposal
+from autoresearch.journal.loop import CUT_SHORT, LoopProposal
 from autoresearch.journal.loop_events import loop_begin_line, loop_end_line, proposal_line
 from autoresearch.journal.session import Session
 from autoresearch.journal.study import Study
 from autoresearch.loop.agents.base import Agent
-from autoresearch.loop.agents.client import sweep
 from autoresearch.loop.awake import Times, kept_awake
 from autoresearch.loop.guarded import Skipped, interrupts, watch_for_skip
 from autoresearch.loop.ledger import Accounts
@@ -34,11 +33,9 @@ from autoresearch.loop.options import Ended, Options
 from autoresearch.loop.place import check_place, patiently, put_on_branch, take_off_branch
 from autoresearch.loop.proposals import REPLACED
 from autoresearch.loop.roster import CORRECT, Roster, why_not_ready
-from autoresearch.loop.scratch import Scratch
 from autoresearch.loop.turn import Turns
 from autoresearch.runs.spec import RunContext, Tick
 from autoresearch.studies.aa import aa_candidate, due, interval
-from autoresearch.system.git import git_at
 from autoresearch.workspace.lock import lock, only_loop
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.task_file import Stop, load
@@ -96,10 +93,10 @@ class Driver:
         """
         awake = kept_awake(self.say) if self.awake else contextlib.nullcontext()
         with only_loop(self.workspace), interrupts(), awake, self._slots() as self.lineup:
-            goes_on = self._begin()
+            killed = self._begin()
             before = self._progress()
             try:
-                if goes_on:  # also where nothing is left to do: what the kill has cut short is repaired
+                if killed:  # also where nothing is left to do: what the kill has cut short is repaired
                     self._ready()
                 while True:
                     self._hold()
@@ -112,14 +109,14 @@ class Driver:
                         self._turn()
             except StopReached as stop:
                 self._end(stop.message)
-                if self._progress() == before and not goes_on:
+                if self._progress() == before and not killed:
                     raise
                 return Ended(stop.message, self.session, self._measured(self.session))
             except KeyboardInterrupt:
-                self._end("interrupted")
+                self._end(CUT_SHORT)
                 raise MachineError("interrupted", f"go on with: {self.options.again}") from None
             except AutoresearchError as error:
-                self._end(error.message)
+                self._end(CUT_SHORT if isinstance(error.__cause__, KeyboardInterrupt) else error.message)
                 raise
 
     @contextlib.contextmanager
@@ -137,8 +134,8 @@ class Driver:
     # --- its beginning and its end ---
 
     def _begin(self) -> bool:
-        """Say in the journal that the loop begins; after a kill it goes on as the one that was begun, which is
-        returned."""
+        """Say in the journal that the loop begins, and return whether the last one was killed. One that was cut short
+        goes on with what is left of its limits, where they are the same."""
         for agent in self.roster.left:
             why = why_not_ready(agent)
             if why is not None:
@@ -146,19 +143,18 @@ class Driver:
                 self.say(f"{agent.name} is not ready: {why}")
         if not self.roster.left:
             raise self.roster.last_words
-        session, now = self.session, self.times.wall()
+        session, told = self.session, self.options.told
         run = session.loop.run
-        if run is not None and run.ended is None:
-            begun, last = run.begun or now, session.loop.latest or now
-            self._hours_before = max(0.0, last - begun - session.loop.steering.paused_s(begun, last)) / 3600
+        killed, goes_on = run is not None and run.ended is None, run is not None and run.goes_on(told)
+        if killed:
+            self.turns.tidy(session)
+        if goes_on:
+            self._hours_before = session.loop.hours
             self.say("going on after an interruption")
-            scratch = Scratch(self.workspace, git_at(self.workspace.root), load(self.workspace.root))
-            sweep(scratch.folder)
-            scratch.tidy({proposal.reservation for proposal in session.loop.proposals})
-            return True
-        names = [agent.name for agent in self.roster.agents]
-        append(self.workspace, loop_begin_line(names, self.options.told, session.next_number, now))
-        return False
+        if not (killed and goes_on):
+            names = [agent.name for agent in self.roster.agents]
+            append(self.workspace, loop_begin_line(names, told, session.next_number, self.times.wall()))
+        return killed
 
     def _end(self, reason: str) -> None:
         append(self.workspace, loop_end_line(one_line(reason, 400), self.times.wall()))
@@ -193,7 +189,9 @@ class Driver:
         session = self.session
         if self.lineup.to_begin(session):
             context, _ = self._ready()
-            session = patiently(self.workspace, lambda: self.lineup.begin(context, self.times.wall), self._rest)
+            limit = self.options.max_experiments
+            most = None if limit is None else max(0, limit - len(self._measured(session)))
+            session = patiently(self.workspace, lambda: self.lineup.begin(context, self.times.wall, most), self._rest)
         return session.waiting
 
     def _may_propose(self, waiting: int) -> bool:
@@ -211,7 +209,8 @@ class Driver:
         return True
 
     def _check_stops(self, waiting: int | None = None) -> None:
-        """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours.
+        """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours, and by
+        `--max-experiments`: an earlier run may have left more than that.
 
         With `waiting`, when none may begin while so many proposals wait, which will be experiments.
         """
@@ -227,7 +226,7 @@ class Driver:
         if options.max_hours is not None and hours >= options.max_hours:
             reason = f"{hours:.1f} hours have passed, --max-hours is {options.max_hours:g}"
             limit = "--max-hours"
-        elif options.max_experiments is not None and done >= options.max_experiments and not owed:
+        elif options.max_experiments is not None and done >= options.max_experiments:
             reason = f"{done} experiments are measured, --max-experiments is {options.max_experiments}"
             limit = "--max-experiments"
         elif options.max_usd is not None and spent >= options.max_usd and not owed:
@@ -307,11 +306,13 @@ class Driver:
 
     def _aa(self) -> None:
         """Put the incumbent's own code through a verdict against itself, and say what that was."""
-        self.accounts.experiment = number = self.session.incumbent.number if self.session.incumbent else 0
+        session = self.session
+        self.accounts.experiment = number = session.incumbent.number if session.incumbent else 0
+        watch = watch_for_skip(self.workspace, session.loop.steering.skips, self.tick)
 
         def made() -> Study | None:
             return aa_candidate(
-                self.workspace, self.times.wall, self.options.again, tick=self.tick, meter=self.accounts.device,
+                self.workspace, self.times.wall, self.options.again, tick=watch, meter=self.accounts.device,
                 workers=self.lineup.asked,
             )  # fmt: skip
 
@@ -353,7 +354,7 @@ class Driver:
             if isinstance(error.__cause__, Skipped):
                 return self._give_up(proposal, "skipped", str(error.__cause__))
             if isinstance(error.__cause__, KeyboardInterrupt):
-                raise MachineError(error.message, f"go on with: {self.options.again}") from None
+                raise MachineError(error.message, f"go on with: {self.options.again}") from error.__cause__
             raise
         self.tell(result)
         return self._count(result.experiment.reason if result.experiment.outcome == "killed" else None)

@@ -11,7 +11,7 @@ from types import FrameType
 from autoresearch.errors import AutoresearchError
 from autoresearch.journal.ledger import Usage
 from autoresearch.loop.agents.base import ProposalFailed
-from autoresearch.runs.spec import Tick
+from autoresearch.runs.spec import Skipped, Tick
 from autoresearch.system.process import signals_interrupt as interrupts
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.workspace import Workspace
@@ -25,10 +25,6 @@ LOOK_S = 0.5
 """Seconds between two looks at the journal while a run is made."""
 
 
-class Skipped(KeyboardInterrupt):
-    """A person does not want what is being measured."""
-
-
 def watch_for_skip(workspace: Workspace, known: int, tick: Tick | None) -> Tick:
     """Return what to call while a run is made: it raises `Skipped` once `skip` was said more than `known` times."""
     looked = 0.0
@@ -39,27 +35,36 @@ def watch_for_skip(workspace: Workspace, known: int, tick: Tick | None) -> Tick:
             tick(phase, seconds)
         if time.monotonic() - looked >= LOOK_S:
             looked = time.monotonic()
-            with contextlib.suppress(AutoresearchError, OSError):  # a journal that a run has damaged is put back later
-                if load_session(workspace).loop.steering.skips > known:
-                    raise Skipped("a person said: skip")
+            _check_skip(workspace, known)
 
     return watch
 
 
-@contextlib.contextmanager
-def at_most(limit_s: float) -> Iterator[None]:
-    """Raise `ProposalFailed` in what has not ended so many seconds, and some, after it began; what it has spent is not
-    known then, and counts as reserved."""
+def _check_skip(workspace: Workspace, known: int) -> None:
+    """Raise `Skipped` when `skip` was said more than `known` times."""
+    with contextlib.suppress(AutoresearchError, OSError):  # a journal that a run has damaged is put back later
+        if load_session(workspace).loop.steering.skips > known:
+            raise Skipped("a person said: skip")
 
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise ProposalFailed(f"no answer came in {limit_s:g} s", Usage(usd=None))
+
+@contextlib.contextmanager
+def at_most(limit_s: float, workspace: Workspace, known: int) -> Iterator[None]:
+    """Raise `ProposalFailed` in what has not ended so many seconds, and some, after it began, and `Skipped` once `skip`
+    was said more than `known` times; what it has spent is not known then, and counts as reserved."""
+    whole = limit_s + GRACE_S
+    until, step = time.monotonic() + whole, min(LOOK_S, whole)
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if time.monotonic() >= until:
+            raise ProposalFailed(f"no answer came in {limit_s:g} s", Usage(usd=None))
+        _check_skip(workspace, known)
 
     try:
-        before = signal.signal(signal.SIGALRM, late)
+        before = signal.signal(signal.SIGALRM, look)
     except ValueError:  # not in the main thread, where no signal arrives
         yield
         return
-    signal.setitimer(signal.ITIMER_REAL, limit_s + GRACE_S)
+    signal.setitimer(signal.ITIMER_REAL, step, step)
     try:
         yield
     finally:

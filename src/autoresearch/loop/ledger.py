@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from autoresearch.journal.ledger import Usage
 from autoresearch.journal.loop_events import reserve_line, settle_line
 from autoresearch.journal.session import Session
+from autoresearch.runs.spec import Account
 from autoresearch.system.clock import Clock, steady_clock
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
@@ -33,14 +34,15 @@ class Accounts:
         append(self.workspace, settle_line(id, usage, round(device_s, 3), self.clock()))
 
     @contextlib.contextmanager
-    def device(self, limit_s: float, experiment: int | None = None) -> Iterator[None]:
+    def device(self, limit_s: float, experiment: int | None = None) -> Iterator[Account]:
         """Keep account of one run, however it ends: a `Meter`. It is made for `experiment`, or what is measured now."""
         id = self.reserve(self.experiment if experiment is None else experiment, device_s=limit_s)
-        began = self.steady()
+        began, account = self.steady(), Account()
         try:
-            yield
+            yield account
         finally:
-            self.settle(id, Usage(), self.steady() - began)
+            open_s = self.steady() - began
+            self.settle(id, Usage(), open_s if account.took_s is None else min(open_s, account.took_s))
 
 
 def dollars_left(session: Session, max_session: float | None, max_run: float | None) -> float | None:

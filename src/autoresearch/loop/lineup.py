@@ -65,8 +65,9 @@ class LineUp:
         """Whether anything waits that was not brought onto this incumbent and begun, as far as slots are free."""
         return self.pool is not None and bool(session.waiting) and _about(session) != self._begun
 
-    def begin(self, context: RunContext, clock: Clock) -> Session:
-        """Bring what waits onto the incumbent, and begin its first runs where slots are free; return the session."""
+    def begin(self, context: RunContext, clock: Clock, most: int | None) -> Session:
+        """Bring what waits onto the incumbent, and begin the first runs of so many where slots are free, None for all;
+        return the session."""
         assert self.pool is not None
         session = load_session(self.workspace)
         for proposal in session.waiting:
@@ -78,7 +79,7 @@ class LineUp:
         tried = {e.commit for e in session.experiments}
         specs = [
             context.spec(p.commit, session.next_number + n, SCREENING_SEED, parent=tip)
-            for n, p in enumerate(session.waiting)
+            for n, p in enumerate(session.waiting[:most])
             if p.commit is not None and p.commit not in tried and p.skips >= session.loop.steering.skips
         ]
         self.pool.tick = None

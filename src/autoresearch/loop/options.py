@@ -13,7 +13,7 @@ class Options:
     """How one `run` is to go; None is no limit."""
 
     max_experiments: int | None = None
-    """To be measured, those since the beginning included when it goes on after a kill."""
+    """To be measured, those since the beginning included when it goes on after a kill or Ctrl-C."""
     max_hours: float | None = None
     max_usd: float | None = None
     strategy: str = ""

@@ -13,9 +13,10 @@ from autoresearch.journal.loop import MADE, LoopProposal
 from autoresearch.journal.loop_events import agent_line, proposal_line
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Agent, AgentGone, AgentResting, Brief, ProposalFailed
+from autoresearch.loop.agents.client import sweep
 from autoresearch.loop.awake import Times
 from autoresearch.loop.checked import Checked, answer_of, usage_of
-from autoresearch.loop.guarded import at_most
+from autoresearch.loop.guarded import Skipped, at_most
 from autoresearch.loop.ledger import Accounts, dollars_left
 from autoresearch.loop.options import Options
 from autoresearch.loop.patience import patience
@@ -25,7 +26,9 @@ from autoresearch.loop.scratch import Refused, Scratch
 from autoresearch.runs.spec import RunContext
 from autoresearch.search.ideas import families_of
 from autoresearch.search.strategies import DEFAULT
+from autoresearch.system.git import git_at
 from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.task_file import load
 from autoresearch.workspace.workspace import Workspace
 
 Answer = dict[str, Any]
@@ -58,6 +61,12 @@ class Turns:
         self._settle(answer)
         self._take(context, scratch, answer)
         return True
+
+    def tidy(self, session: Session) -> None:
+        """End what a kill has left of an agent, and take its folder away, unless there is an answer in it."""
+        scratch = Scratch(self.workspace, git_at(self.workspace.root), load(self.workspace.root))
+        sweep(scratch.folder)
+        scratch.tidy({proposal.reservation for proposal in session.loop.proposals})
 
     def make(self, context: RunContext, session: Session, agent: Agent) -> None:
         """Have an agent propose an edit, and repair it once if it is refused."""
@@ -96,7 +105,7 @@ class Turns:
                          "incumbent": asked.incumbent, "mode": asked.proposal.mode, "reservation": id,
                          "skips": session.loop.steering.skips}  # fmt: skip
         try:
-            with at_most(brief.limit_s):
+            with at_most(brief.limit_s, workspace, about["skips"]):
                 edit = agent.propose(brief)
             description = one_line(edit.description, 200) if isinstance(edit.description, str) else ""
             answer = {**about, "description": description, **answer_of(edit)}
@@ -111,6 +120,10 @@ class Turns:
         except ProposalFailed as failure:
             self.accounts.settle(id, failure.usage)
             self._drop({**about, "asi": plain_asi(failure.asi)}, "failed", failure.message)
+            return None
+        except Skipped as skipped:  # what it has spent is not known, and counts as reserved
+            self._drop(about, "skipped", str(skipped))
+            scratch.remove()
             return None
         except Exception as error:  # of the agent's own code: what it has spent is not known, and counts as reserved
             self._drop(about, "failed", f"{type(error).__name__}: {error}")

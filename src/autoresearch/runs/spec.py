@@ -22,13 +22,27 @@ from autoresearch.workspace.workspace import Workspace
 Tick = Callable[[str, float], None]
 """Called a few times a second with what is going on (`train`, `evaluate`, `checks`) and its seconds so far."""
 
-Meter = Callable[[float], AbstractContextManager[None]]
+
+class Skipped(KeyboardInterrupt):
+    """A person does not want what is being proposed or measured; a `Tick` may raise it."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What is open while account is kept of the time of one run."""
+
+    took_s: float | None = None
+    """What whoever made the run says that it took; None: as long as the account was open, which is longer where
+    nobody looked for its end."""
+
+
+Meter = Callable[[float], AbstractContextManager[Account]]
 """Given the most seconds that a run may take; held while it is made, by whoever keeps account of the device."""
 
 
-def unmetered(_limit_s: float) -> AbstractContextManager[None]:
+def unmetered(_limit_s: float) -> AbstractContextManager[Account]:
     """Keep no account: what a person types costs nobody's budget."""
-    return nullcontext()
+    return nullcontext(Account())
 
 
 OWN = tuple(f"AUTORESEARCH_{name}" for name in ("RUN", "SPLIT", "RESULT", "TRAIN_", "FEED", "STARTED", "MODEL_PREFIX"))

@@ -28,7 +28,7 @@ from autoresearch.journal.experiment import Experiment, Run
 from autoresearch.journal.session import Session, hardware_of
 from autoresearch.journal.study import AA, Study
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import Meter, Tick, unmetered
+from autoresearch.runs.spec import Meter, Skipped, Tick, unmetered
 from autoresearch.statistics.alpha import chance_of_luck
 from autoresearch.statistics.decision import Step
 from autoresearch.studies.study import StudyRunner, study_of
@@ -92,7 +92,11 @@ def aa_candidate(
         with study_of(context, session, clock, AA, about, again, most=most, exactly=False) as runner:
             runner.beside.extend(incumbent.on(hardware_of(context.env())).speeds)
             runs = SeedRuns(session.next_number, guards=compared(rules))
-            step = _verdict(runner, session, incumbent, runs, commit, tip)
+            step = None
+            try:
+                step = _verdict(runner, session, incumbent, runs, commit, tip)
+            except Skipped as skipped:  # as one that failed, which is not made anew at once
+                runner.end("failed", {"reason": str(skipped)})
             if step is not None:
                 would = {"kept": step.action == "keep", "reason": step.reason, "seeds": [*runs.values]}
                 runner.end("done", {**would, "at_most": chance_of_luck(rules, session.alpha_spent)})

@@ -313,7 +313,7 @@ class Endings:
 
     def hold(self) -> None:
         with contextlib.suppress(ValueError):  # not in the main thread, where no signal interrupts
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
                 if number not in self.usual and signal.getsignal(number) != signal.SIG_IGN:
                     self.usual[number] = signal.signal(number, self._note) or signal.SIG_DFL
 

@@ -35,6 +35,9 @@ class Ended:
     """How the worker was lost, in words; empty when it was not."""
     beside: int | None = None
     """How many other attempts were at work on its machine; None: all that were."""
+    took_s: float | None = None
+    """Seconds that its worker was at work, by the worker's clock; None where it has not said so. It may have ended long
+    before anybody asked: while an agent proposes nobody does."""
 
 
 class Workers(Protocol):

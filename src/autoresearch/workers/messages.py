@@ -28,11 +28,12 @@ def spec_of(fields: dict[str, Any]) -> RunSpec:
     return RunSpec(**{**fields, "folder": Path(fields["folder"]), "turn": turn})
 
 
-def answer(id: str, outcome: Measurement | AutoresearchError) -> str:
-    """Return the line that a worker answers an attempt with."""
+def answer(id: str, outcome: Measurement | AutoresearchError, took_s: float) -> str:
+    """Return the line that a worker answers an attempt with, which took it so many seconds."""
+    about = {"attempt": id, "took_s": round(took_s, 3)}
     if isinstance(outcome, AutoresearchError):
-        return json.dumps({"attempt": id, "error": outcome.as_dict()})
-    return json.dumps({"attempt": id, "measurement": asdict(outcome)}, allow_nan=False)
+        return json.dumps({**about, "error": outcome.as_dict()})
+    return json.dumps({**about, "measurement": asdict(outcome)}, allow_nan=False)
 
 
 def read_answer(id: str, text: str) -> Ended | None:
@@ -46,8 +47,9 @@ def read_answer(id: str, text: str) -> Ended | None:
         if said["attempt"] != id:
             return None
         if "error" in said:
-            return Ended(id, error=error_of(said["error"]))
+            return Ended(id, error=error_of(said["error"]), took_s=said["took_s"])
         fields = said["measurement"]
-        return Ended(id, Measurement(**{**fields, **{name: tuple(fields[name]) for name in LISTS}}))
+        measurement = Measurement(**{**fields, **{name: tuple(fields[name]) for name in LISTS}})
+        return Ended(id, measurement, took_s=said["took_s"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from autoresearch.errors import AutoresearchError
 from autoresearch.runs.measurement import Measurement
-from autoresearch.runs.spec import RunSpec, Tick
+from autoresearch.runs.spec import Account, RunSpec, Tick
 from autoresearch.workers.base import Attempt, Ended, Workers
 from autoresearch.workers.board import Board
 
@@ -34,7 +34,7 @@ GAP_S = 5.0
 workers have, or the engine did something else, and what has ended meanwhile may not have come through yet. The leases
 last longer by that."""
 
-RunMeter = Callable[[RunSpec], AbstractContextManager[None]]
+RunMeter = Callable[[RunSpec], AbstractContextManager[Account]]
 """Held while an attempt at a run is made, by whoever keeps account of the device."""
 
 Key = tuple[str, int, int, str, str]
@@ -51,7 +51,8 @@ class _Lease:
     """By this process's steady clock."""
     number: int
     """Of the attempt; the first is 1."""
-    account: ExitStack
+    account: Account
+    kept: ExitStack
     """Keeps account of its time while it is open."""
 
 
@@ -63,7 +64,7 @@ class Pool:
         workers: Workers,
         limit_s: float,
         *,
-        meter: RunMeter = lambda spec: nullcontext(),
+        meter: RunMeter = lambda spec: nullcontext(Account()),
         tick: Tick | None = None,
         board: Board | None = None,
     ) -> None:
@@ -143,10 +144,10 @@ class Pool:
                 self.board.remove()
 
     def _lease(self, spec: RunSpec, number: int) -> None:
-        account = ExitStack()
-        account.enter_context(self.meter(spec))
+        kept = ExitStack()
+        account = kept.enter_context(self.meter(spec))
         now = time.monotonic()
-        lease = _Lease(spec, uuid.uuid4().hex, now, now + self.limit_s + GRACE_S, number, account)
+        lease = _Lease(spec, uuid.uuid4().hex, now, now + self.limit_s + GRACE_S, number, account, kept)
         self._leased[_key(spec)] = lease
         try:
             self.workers.submit(Attempt(lease.attempt, spec))
@@ -177,6 +178,7 @@ class Pool:
         key = next((key for key, lease in self._leased.items() if lease.attempt == ended.id), None)
         if key is None:
             return
+        self._leased[key].account.took_s = ended.took_s
         if ended.lost:
             self._lost(key, ended.lost)
         elif ended.measurement is not None and ended.measurement.outcome == "killed":
@@ -222,9 +224,10 @@ class Pool:
 
     def _close(self, lease: _Lease) -> None:
         """Take account of an attempt that is over."""
-        lease.account.close()
+        lease.kept.close()
         if self.board is not None:
-            self.board.busy_s += time.monotonic() - lease.begun
+            open_s, took_s = time.monotonic() - lease.begun, lease.account.took_s
+            self.board.busy_s += open_s if took_s is None else min(open_s, took_s)
 
 
 def _key(spec: RunSpec) -> Key:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from autoresearch.errors import AutoresearchError, MachineError
@@ -26,7 +27,7 @@ from autoresearch.workspace.workspace import Workspace
 
 
 def main() -> None:
-    job = json.load(sys.stdin)
+    begun, job = time.monotonic(), json.load(sys.stdin)
     if job["cores"] and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job["cores"])
     outcome: Measurement | AutoresearchError
@@ -40,7 +41,7 @@ def main() -> None:
         outcome = MachineError(f"the run could not be made: {error}", "see: autoresearch doctor")
     except KeyboardInterrupt:
         sys.exit(1)  # whoever asked for that does not wait for an answer
-    print(answer(job["attempt"], outcome), flush=True)
+    print(answer(job["attempt"], outcome, time.monotonic() - begun), flush=True)
 
 
 def measured(

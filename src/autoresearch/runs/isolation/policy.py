@@ -140,18 +140,10 @@ class Isolation:
 
     def _open(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
         """Return what a run reaches whose evaluator may import what it has changed: all but what is held out."""
-        ours = [self.git.top, self.workspace.root, self.git.object_dir.parent, cache_dir()]
-        ours += [self.workspace.root / linked for linked in self.task.files.link]  # which may itself be a link
         more, folder = self._writable(), self.workspace.slot / what
         services = [each for each in SERVICES if is_there(each) and each.resolve() not in more]
         hidden = (*self._held_out(what, env), *(each.resolve() for each in services))
-        around = (Path.home().resolve(), self.workspace.root.resolve(), *more)
-        for path in filter(is_there, run_outside(env)):
-            held = [each for each in {path.absolute(), path.resolve()} if any(within(each, h) for h in hidden)]
-            shared = [path.resolve()] if any(within(path.resolve(), each) for each in more) else []
-            ours += [each for each in (*held, *shared) if not any(within(known, each) for known in around)]
-        fixed = tuple(dict.fromkeys(path if any(within(path, h) for h in hidden) else path.resolve()
-                                    for path in ours if is_there(path)))  # fmt: skip
+        fixed = self._fixed(env, hidden, more)
         return Access(
             cwd=folder / self.git.prefix,
             writable=(folder, self.run_dir, *(path for path in more if any(within(path, each) for each in fixed))),
@@ -162,6 +154,21 @@ class Isolation:
             in_tmp=_in_tmp(env),
             network=self.task.run.network,
         )
+
+    def _fixed(self, env: dict[str, str], hidden: Sequence[Path], writable: Sequence[Path]) -> tuple[Path, ...]:
+        """Return what an open run reads and must not write: what is ours; and of what is run outside of it what lies in
+        a hidden folder, where it would not be read, or in a writable one. What holds one of those, the home or the
+        workspace is not taken whole."""
+        root = self.workspace.root
+        ours = [self.git.top, root, self.git.object_dir.parent, cache_dir()]
+        ours += [root / linked for linked in self.task.files.link]  # which may itself be a link
+        around = (Path.home().resolve(), root.resolve(), *writable)
+        for path in filter(is_there, run_outside(env)):
+            held = [each for each in {path.absolute(), path.resolve()} if any(within(each, h) for h in hidden)]
+            shared = [path.resolve()] if any(within(path.resolve(), each) for each in writable) else []
+            ours += [each for each in (*held, *shared) if not any(within(known, each) for known in around)]
+        found = (path if any(within(path, h) for h in hidden) else path.resolve() for path in ours if is_there(path))
+        return tuple(dict.fromkeys(found))
 
     def _closed(self, what: str, tmp: Path, env: dict[str, str]) -> Access:
         """Return what a run reaches that is handed its data: its snapshot and libraries, nothing of ours."""
@@ -315,8 +322,9 @@ def around_of(program: Path) -> list[Path]:
     found: list[Path] = []
     for path in dict.fromkeys((program.absolute(), program.resolve())):
         whole = path.parent.parent
-        named = path.name.startswith("python") and any((whole / "lib").glob("python*"))
-        environment = named or any((whole / mark).exists() for mark in ("pyvenv.cfg", "conda-meta"))
+        # As Python finds its prefix: ~/.local has a lib/pythonX.Y too, of a person's modules and without os.py.
+        prefix = path.name.startswith("python") and any(whole.glob("lib*/python*/os.py"))
+        environment = prefix or any((whole / mark).exists() for mark in ("pyvenv.cfg", "conda-meta"))
         found += [path.parent, *([whole] if environment and path.parent.name == "bin" else [])]
         found += [folder for folder in path.parents[:4] if (folder / "package.json").is_file()]
     return found

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -50,6 +51,7 @@ NOT_SENT = "not_fetched.txt"
 
 def main(folder: Path, parent: int) -> None:
     die_with_parent(parent)
+    begun = time.monotonic()
     job = json.loads((folder / "job").read_bytes())
     parcel, pack = parcel_of((folder / "parcel").read_bytes()), (folder / "pack").read_bytes()
     if job["version"] != __version__ or job.get("asks"):
@@ -67,7 +69,7 @@ def main(folder: Path, parent: int) -> None:
         outcome = MachineError(f"on {socket.gethostname()}: {error}", "see: autoresearch doctor")
     except KeyboardInterrupt:
         sys.exit(1)  # whoever asked for that does not wait for an answer
-    (folder / "answer").write_text(answer(job["attempt"], outcome))
+    (folder / "answer").write_text(answer(job["attempt"], outcome, time.monotonic() - begun))
 
 
 def _about(job: dict[str, Any], parcel: Parcel, pack: bytes) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class RayWorkers:
         made = found.measurement
         if made is not None:
             made, self._left_out = replace(made, remarks=(*made.remarks, *self._left_out)), ()
-        return Ended(found.id, made, found.error, beside=beside)
+        return replace(found, measurement=made, beside=beside)
 
     def _check_left(self, now: float) -> None:
         """Raise `MachineError` when nothing is left to measure on."""
