@@ -189,6 +189,7 @@ print(json.dumps([about, revision, bases.revision_of("org/name"), values]))
 """
 
 
+@pytest.mark.sampled(0.2)
 def test_all_of_a_model_of_the_hub_is_of_the_commit_that_it_had_first(llama: Path, tmp_path: Path) -> None:
     now, later = "a" * 40, "b" * 40
     Hub.commits, Hub.latest = {now: llama, later: saved(tmp_path / "later", vocab_size=310)}, now

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from autoresearch.runs.spec import RunSpec
 from autoresearch.system.git import Git
 from autoresearch.workers.cluster import node
 from autoresearch.workers.cluster.replica import KEPT_S, Parcel, bring, packed, parcel_of, remove_old
+from autoresearch.workers.cluster.task import carry_out
 from autoresearch.workspace.editable import check_immutable
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import load
@@ -128,3 +131,24 @@ def test_of_a_run_what_is_small_comes_back_and_what_does_not_is_named(
     came = {path.relative_to(tmp_path / "home").as_posix() for path in (tmp_path / "home").rglob("*") if path.is_file()}
     assert came == {"inner/curve.jsonl", "run.log", node.NOT_SENT}
     assert "weights.bin 90\n" in (tmp_path / "home" / node.NOT_SENT).read_text()
+
+
+@pytest.mark.parametrize("whose", ["ours", "open", "a link"])
+def test_a_job_lies_in_no_folder_that_others_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    base, program = tmp_path / f"autoresearch-{os.getuid()}", tmp_path / "program"
+    if whose == "open":
+        base.mkdir()
+        base.chmod(0o777)
+    elif whose == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        base.symlink_to(tmp_path / "elsewhere")
+    program.write_text('#!/bin/sh\ncat "$3/job" > "$3/answer"; printf " in %s" "$3" >> "$3/answer"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(program))
+    code, answer, _, _ = carry_out(b"a job", b"", b"")
+    job, _, place = answer.decode().partition(" in ")
+    assert (code, job, Path(place).parent) == (0, "a job", base if whose == "ours" else tmp_path)
+    assert not Path(place).exists()

@@ -8,9 +8,11 @@ limits do not belong into a worker of Ray, which has threads and makes more than
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAM = "autoresearch.workers.cluster.node"
@@ -21,14 +23,18 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def carry_out(job: bytes, parcel: bytes, pack: bytes) -> tuple[int, bytes, bytes, str]:
     """Return how the node's program left, its answer, the files of the run as a tar, and the end of its complaint."""
     base = Path(tempfile.gettempdir()) / f"autoresearch-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
+    with suppress(OSError):
+        base.mkdir(mode=0o700)
+    about = base.lstat()
+    ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
     # What the node was started with: Ray itself sets the number of threads, the folders to import from, and more.
     started = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     pairs = (os.fsdecode(entry).partition("=") for entry in started if b"=" in entry)
     env = {name: value for name, _, value in pairs if not name.startswith("RAY_")}
     if VISIBLE in os.environ:
         env[VISIBLE] = os.environ[VISIBLE]
-    with tempfile.TemporaryDirectory(prefix="job-", dir=base) as made:
+    # Where somebody else was first with that folder, he could put another job in the place of this one.
+    with tempfile.TemporaryDirectory(prefix="job-", dir=base if ours else None) as made:
         folder = Path(made)
         for name, content in (("job", job), ("parcel", parcel), ("pack", pack)):
             (folder / name).write_bytes(content)
