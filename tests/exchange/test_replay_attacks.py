@@ -19,8 +19,9 @@ from made_once import made_once
 
 from autoresearch.exchange import archive, replay
 from autoresearch.exchange.archive import write_archive
-from autoresearch.exchange.bundle import git_bundle
+from autoresearch.exchange.bundle import fold_digest, git_bundle
 from autoresearch.system.git import Git
+from autoresearch.workspace.session_journal import session_of
 
 Entry = tuple[zipfile.ZipInfo, bytes]
 Change = Callable[[list[Entry]], None]
@@ -192,6 +193,16 @@ def test_a_journal_that_was_changed_is_refused_though_its_hash_is_right(made: Pa
     ):
         bad = forged(made / "good.zip", tmp_path / "bad.zip", {}, {"autoresearch.jsonl": content})
         assert_refused(verified(bad), why)
+
+
+def test_a_metric_whose_name_begins_another_line_is_refused(made: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(made / "good.zip") as good:
+        journal = good.read("autoresearch.jsonl")
+    other = journal.replace(b'"metricName":"total_ms"', b'"metricName":"total_ms\\nall is well"')
+    assert other != journal
+    about = {"fold": fold_digest(session_of(other))}
+    bad = forged(made / "good.zip", tmp_path / "bad.zip", about, {"autoresearch.jsonl": other})
+    assert_refused(verified(bad), "its metric has a name or a unit with control characters")
 
 
 @pytest.mark.parametrize("folder", ["../out/", "/", "a/../../out/", ".git/x/", "a/.GIT/", 7, None])

@@ -69,7 +69,7 @@ def test_each_seed_is_a_run_with_what_is_known_of_it_and_no_number_where_there_i
     assert crash.summary == {} and crash.config["outcome"] == "oom" and "seed" not in crash.config
 
 
-@pytest.mark.parametrize("axis", [[0.5, 1.5], [20, 10], [1e30, 2e30], [None, 1]])
+@pytest.mark.parametrize("axis", [[0.5, 1.5], [20, 10], [1e30, 2e30], [-1e30, 2], [None, 1]])
 def test_what_is_no_rising_whole_number_is_no_step(workspace: Workspace, axis: list[Any]) -> None:
     place = workspace.run_dir(2, 1) / "curve.jsonl"
     place.write_text("".join(json.dumps({"step": step, "train": 1.0}) + "\n" for step in axis))
@@ -157,6 +157,17 @@ def test_tensorboard_reads_what_was_written_once_however_often_it_was(workspace:
         text = found.Tensors("run/text_summary")[0].tensor_proto.string_val[0].decode()
         assert run.title in text and all(f"{key}: {value}" in text for key, value in run.config.items())
     assert [path.name for path in workspace.root.iterdir() if path.name.startswith(".results")] == []
+
+
+def test_a_tag_leads_nowhere(workspace: Workspace) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    text = workspace.journal.read_text().replace('"tag": "t"', '"tag": "../../out/t"')
+    (workspace.root / "ws").mkdir()
+    (workspace.root / "ws/autoresearch.jsonl").write_text(text)
+    workspace.journal.unlink()
+    done = call("export", "--to", "tensorboard", cwd=workspace.root / "ws")
+    assert done.code == 0 and not (workspace.root / "out").exists(), done
+    assert len([*(workspace.root / "ws/results.tensorboard").glob("..-..-out-t-*")]) == 4
 
 
 def test_a_folder_of_a_persons_is_left_alone(workspace: Workspace) -> None:

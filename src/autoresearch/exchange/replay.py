@@ -48,6 +48,9 @@ from autoresearch.workspace.workspace import Workspace
 MOST_RESULT = 2**20
 """Bytes that are read of a run's result."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What is in no name of a metric, and would begin another line wherever one is printed."""
+
 MOST_HEADER = 16 * 2**20
 """Bytes of what a git bundle says of its refs."""
 MOST_OBJECT = 2**30
@@ -175,6 +178,9 @@ def _session(archive: Archive) -> Session:
         raise refused(archive.path, "its journal folds to another session than its manifest says")
     if session.segment.branch is None or session.baseline is None:
         raise refused(archive.path, "its journal has no experiment that could be run again")
+    metrics = [segment.metric for segment in (*session.segments, *session.imported)]
+    if any(_CONTROL.search(text) for metric in metrics for text in (metric.name, metric.unit)):
+        raise refused(archive.path, "its metric has a name or a unit with control characters")
     return session
 
 
@@ -298,11 +304,11 @@ def _data(workspace: Workspace, session: Session, after: Session) -> str:
     """Return whether the runs here read the data of those there, as their results say; empty where they do not say."""
     best, study = session.best, after.studies[-1]
     place = folder(workspace, study, best.commit or "") if best is not None else None
-    told = set[object]()
+    told = set[str]()
     for path in sorted(place.glob("*/result.json")) if place is not None else ():
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            told.add(json.loads(read_plain(path, MOST_RESULT)).get("manifest"))
-    told.discard(None)
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            manifest = json.loads(read_plain(path, MOST_RESULT)).get("manifest")
+            told |= {manifest} if isinstance(manifest, str) else set()
     if best is None or not best.manifest or not told:
         return ""
     return "the same as there" if told == {best.manifest} else "other data than there: the numbers cannot be compared"
