@@ -16,9 +16,9 @@ import pytest
 from briefs import brief
 from waiting import wait_for
 
+from autoresearch.loop.agents import client
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Edit, ProposalFailed
 from autoresearch.loop.agents.claude_code import ClaudeCode
-from autoresearch.loop.agents import client
 from autoresearch.loop.agents.client import seconds_in
 from autoresearch.loop.agents.codex import Codex
 from autoresearch.loop.agents.gemini import Gemini
