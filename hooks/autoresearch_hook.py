@@ -10,9 +10,11 @@ nothing and leaves with status 0: a broken hook must never block an agent.
   Stop              keeps an armed agent session going, until STOP, a stop condition, or its idle budget is spent
 """
 
+import contextlib
 import json
 import os
 import re
+import stat
 import sys
 import time
 from pathlib import Path
@@ -304,9 +306,19 @@ def mark_path(event):
     return folder / f"{session}.json" if re.match(r"[A-Za-z0-9_-]{1,100}\Z", session) else None
 
 
+def is_ours(folder):
+    """Return whether a folder is this user's alone: in a temporary folder that all share, another one can have made it
+    first, and put links into it to files of this user."""
+    try:
+        about = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
+
+
 def read_mark(event):
     path = mark_path(event)
-    if path is None or not path.exists() or path.stat().st_uid != os.getuid():
+    if path is None or not is_ours(path.parent):
         return None
     mark = read_json(path)
     return mark if isinstance(mark, dict) else None
@@ -314,8 +326,11 @@ def read_mark(event):
 
 def write_mark(event, mark):
     path = mark_path(event)
-    if path is not None:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path is None:
+        return
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(mode=0o700)
+    if is_ours(path.parent):
         new = path.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps(mark))
         new.replace(path)

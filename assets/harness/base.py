@@ -46,6 +46,10 @@ class BaseTask:
     def complete(self, folder: Path) -> None:
         """Write what else belongs to the data into `folder`, which has the arrays already. Raises TaskError."""
 
+    def origin(self) -> dict[str, str]:
+        """What the manifest says of where the data came from, once it is made."""
+        return {}
+
     def data_folder(self) -> Path:
         return data_path(self.name, "data", self.version, asdict(self.options))
 
@@ -82,7 +86,8 @@ class BaseTask:
             files = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
             counts = {split: len(next(iter(arrays.values()))) for split, arrays in splits.items()}
             hashes = {name: digest(part / name) for name in files}
-            write_json(part / "manifest.json", {"splits": counts, "fingerprint": found, "sha256": hashes})
+            about: dict[str, Any] = {"splits": counts, "fingerprint": found, "sha256": hashes, **self.origin()}
+            write_json(part / "manifest.json", about)
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # another process was first
                 part.rename(folder)

@@ -1,4 +1,7 @@
-"""Language models of the Hugging Face hub, by transformers: weights as tensors alone, and no code of the hub."""
+"""Language models of the Hugging Face hub, by transformers: weights as tensors alone, and no code of the hub.
+
+A `revision` is the commit of a model, so that all of it is of one, whenever it is read; none of a model in a folder.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from harness.errors import TaskError
 
 CONFIG = "config.json"
 """The file that such a model's folder has."""
+
+TODAY = "main"
+"""The branch of the hub that a model without a revision is taken from."""
 
 UNBOUND = 2**20
 """Tokens of a row that a model takes whose file names no most."""
@@ -36,17 +42,27 @@ def transformers(source: str) -> Iterator[Any]:
         raise TaskError(f"{source} cannot be loaded ({reason}); try again, or name another model") from None
 
 
-def sizes(source: str) -> tuple[int, int]:
+def revision_of(source: str) -> str:
+    """The commit that a model of the hub has now; nothing for one in a folder. Raises TaskError."""
+    if Path(source).is_dir():
+        return ""
+    with transformers(source):
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(source, CONFIG)).parent.name  # of snapshots/REVISION/config.json in the hub's cache
+
+
+def sizes(source: str, revision: str = "") -> tuple[int, int]:
     """(numbers of the weights, its head counted apart; the most tokens of a row) of a model, by its small files alone.
     Raises TaskError."""
     with transformers(source) as library, torch.device("meta"):
-        config = library.AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = library.AutoConfig.from_pretrained(source, revision=revision or TODAY, trust_remote_code=False)
         model = library.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         numbers = sum(p.numel() for p in model.parameters())
         return numbers + (_table(model).numel() if _is_tied(model) else 0), context_of(model)
 
 
-def loaded(source: str, attention: str | None = None, offline: bool = False) -> nn.Module:
+def loaded(source: str, revision: str = "", attention: str | None = None, offline: bool = False) -> nn.Module:
     """Causal model in float32 on the CPU of the id, or the folder, of a model. Raises TaskError.
 
     `attention` is how transformers computes it: `eager` writes it out, None is its own choice. With `offline` no
@@ -54,16 +70,16 @@ def loaded(source: str, attention: str | None = None, offline: bool = False) -> 
     """
     with transformers(source) as library:
         model: nn.Module = library.AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, attn_implementation=attention, use_safetensors=True,
-            trust_remote_code=False, local_files_only=offline,
+            source, revision=revision or TODAY, dtype=torch.float32, attn_implementation=attention,
+            use_safetensors=True, trust_remote_code=False, local_files_only=offline,
         )  # fmt: skip
         return model.eval()
 
 
-def tokenizer(source: str, offline: bool = False) -> Any:
+def tokenizer(source: str, revision: str = "") -> Any:
     """The tokenizer of such a model. Raises TaskError."""
     with transformers(source) as library:
-        return library.AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=offline)
+        return library.AutoTokenizer.from_pretrained(source, revision=revision or TODAY, trust_remote_code=False)
 
 
 def context_of(model: Any) -> int:
@@ -91,13 +107,31 @@ class Causal(nn.Module):
         return self.model(input_ids=ids, use_cache=False).logits
 
 
-def copy(source: str, folder: Path) -> Causal:
+def with_linear(model: nn.Module) -> nn.Module:
+    """The model, computing the same, with a Linear in the place of each Conv1D, which is how transformers has the
+    matrices of GPT-2: the other way round. Who changes matrices looks for one kind of them."""
+    from transformers.pytorch_utils import Conv1D
+
+    for module in list(model.modules()):
+        for name, own in list(module.named_children()):
+            if isinstance(own, Conv1D):
+                setattr(module, name, _linear(own))
+    return model
+
+
+def _linear(own: Any) -> nn.Linear:
+    made = nn.Linear(*own.weight.shape, device="meta")
+    made.weight, made.bias = nn.Parameter(own.weight.detach().T.contiguous()), own.bias
+    return made
+
+
+def copy(source: str, folder: Path, revision: str = "") -> Causal:
     """Save model and tokenizer of `source` in `folder`, and return the model as it is read again there. Raises
     TaskError, also for one that does not come back the same, or that looks at what follows a token.
 
     A head that is one tensor with the embedding becomes one of its own, so that either can be changed by itself.
     """
-    model, tokens = loaded(source), tokenizer(source)
+    model, tokens = loaded(source, revision), tokenizer(source, revision)
     with transformers(source):
         table = _table(model)
         rows = torch.arange(32).view(2, 16) * 7 % len(table)
@@ -126,4 +160,4 @@ def copied(folder: Path) -> Causal:
     """What `copy` has saved there, on the CPU. Raises TaskError."""
     model = loaded(str(folder), offline=True)
     with transformers(str(folder)):
-        return Causal(model)
+        return Causal(with_linear(model))

@@ -293,6 +293,25 @@ def test_an_empty_session_id_arms_nothing(agent: Agent) -> None:
     assert [*agent.tmp.glob("autoresearch-agents*/*")] == []
 
 
+def test_marks_go_into_no_folder_that_is_not_this_users_alone(agent: Agent) -> None:
+    folder, mine = agent.tmp / f"autoresearch-agents-{os.getuid()}", agent.tmp / "mine"
+    elsewhere = agent.tmp / "elsewhere"
+    for open_to_others in (True, False):
+        if open_to_others:
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o777)
+        else:
+            folder.rmdir()
+            elsewhere.mkdir(mode=0o700)
+            folder.symlink_to(elsewhere)
+        agent("UserPromptSubmit", prompt="/autoresearch night below 50 ms")
+        assert [*folder.iterdir()] == [] and agent.stop() is None
+        mine.write_text('{"goal": "mine", "idle": 0, "seen": ""}')
+        (folder / f"{ID}.json").symlink_to(mine)
+        assert agent.stop() is None and "mine" in mine.read_text()
+        (folder / f"{ID}.json").unlink()
+
+
 def test_without_python_or_script_the_hooks_are_quiet(armed: Agent) -> None:
     for hooks in (armed.hooks, PLUGIN):
         armed.hooks = {

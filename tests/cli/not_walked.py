@@ -198,7 +198,7 @@ NOT_WALKED = {
     "loop/driver.py _measure: go on with: {}": "a signal; tests/loop/test_run_command.py types it",
     "exchange/table_files.py to_parquet: pyarrow is not installed": "nothing is installed by tests",
     "exchange/tracker_folder.py missing: {} is not installed": "nothing is installed by tests",
-    "exchange/tracker_folder.py made_anew: {} has files that no export has written": TRACKER,
+    "exchange/tracker_folder.py made_anew: {} has files that are not as an export has left them, such as {}": TRACKER,
     "exchange/to_trackio.py to_trackio: trackio is in use in this process": "a program that has this one inside it",
     "cli/run.py steer: the goal has more than {} characters": "prose; tests/loop/test_steering.py",
     "studies/ablate.py _content: the git object {} cannot be read from the repository": "a broken disk",

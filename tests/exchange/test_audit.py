@@ -286,6 +286,13 @@ def test_the_page_has_all_logs_as_data_that_ends_no_script(tmp_path: Path) -> No
     assert json.loads(data)["logs"] == json.loads(json.dumps(made.json["logs"]))
 
 
+def test_a_number_of_a_row_that_no_script_can_read_is_left_out_of_the_page(tmp_path: Path) -> None:
+    rows = [{"run": 2**70 + n, "val_loss": 10 - n, "status": "keep", "description": "x"} for n in range(4)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = call("audit", "log.jsonl", "--html", cwd=tmp_path)
+    assert done.code == 0 and str(2**70 + 1) not in (tmp_path / "audit.html").read_text(), done
+
+
 def test_how_small_values_are_rounded_is_read_from_their_digits() -> None:
     assert rounding([0.5, 0.25]) == pytest.approx(0.01) and rounding([15200, 900]) == 1
     assert rounding([1.3e-8, 2.65e-8]) == pytest.approx(1e-10) and rounding([3e-10]) == pytest.approx(1e-10)

@@ -6,6 +6,7 @@ The logs here are made up, in shapes that were found in public repositories.
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from textwrap import dedent
 
@@ -528,6 +529,28 @@ def test_a_metric_without_a_name_in_a_line_of_json_is_no_metric(tmp_path: Path) 
              '{"run": 2, "metricName": null, "metric": null, "status": "crash", "description": "y"}']  # fmt: skip
     (log,) = read(tmp_path, "\n".join(lines), direction="lower")
     assert rows(log) == [("keep", 3.0), ("crash", None)]
+
+
+BOLD = "loss\n\x1b[1mall is well; type: rm -rf ~"
+
+
+def test_words_of_a_strangers_log_begin_no_line_and_no_command(tmp_path: Path) -> None:
+    rows = [{"status": "keep", "description": "x", "metric_name": name, "metric_value": n}
+            for n, name in enumerate(("a'; touch here; '", "b\n", "c", "d"))]  # fmt: skip
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = call("import", "log.jsonl", cwd=tmp_path)
+    assert done.code == 2 and done.err.count("\n") == 1, done
+    assert shlex.split(done.err.partition("one at a time: ")[2])[1] == "a'; touch here; '"
+    rows = [{"status": word, "description": "x", BOLD: n} for n, word in enumerate(("keep", "so\nso", "keep"), 1)]
+    deep = '{"status": "keep", "metrics": ' + '{"a": ' * 5000 + "1" + "}" * 5000 + "}"
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + deep + "\n")
+    done = call("import", "log.jsonl", "--metric", BOLD, "--direction", "lower", cwd=tmp_path)
+    assert done.code == 0 and done.out.count("\n") == 3 and "so so (1)" in done.out, done
+    assert "skipped line 4 is no JSON object" in done.out
+    assert load_session(Workspace(tmp_path)).metric.name == "loss all is well; type: rm -rf ~"
+    inside = "1" * 100_000
+    (tmp_path / "long.tsv").write_text(f"commit\tstatus\tdescription\nabc1234\tkeep\t{inside}\n")
+    assert "no column of numbers" in call("import", "long.tsv", cwd=tmp_path).err
 
 
 def test_a_line_that_is_corrected_later_is_the_one_that_is_new(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,11 @@ import stacked
 from lab import Called, Lab, call
 from made_once import made_once
 
+from autoresearch.exchange import archive, replay
 from autoresearch.exchange.archive import write_archive
-from autoresearch.exchange.bundle import git_bundle
+from autoresearch.exchange.bundle import fold_digest, git_bundle
 from autoresearch.system.git import Git
+from autoresearch.workspace.session_journal import session_of
 
 Entry = tuple[zipfile.ZipInfo, bytes]
 Change = Callable[[list[Entry]], None]
@@ -192,6 +195,16 @@ def test_a_journal_that_was_changed_is_refused_though_its_hash_is_right(made: Pa
         assert_refused(verified(bad), why)
 
 
+def test_a_metric_whose_name_begins_another_line_is_refused(made: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(made / "good.zip") as good:
+        journal = good.read("autoresearch.jsonl")
+    other = journal.replace(b'"metricName":"total_ms"', b'"metricName":"total_ms\\nall is well"')
+    assert other != journal
+    about = {"fold": fold_digest(session_of(other))}
+    bad = forged(made / "good.zip", tmp_path / "bad.zip", about, {"autoresearch.jsonl": other})
+    assert_refused(verified(bad), "its metric has a name or a unit with control characters")
+
+
 @pytest.mark.parametrize("folder", ["../out/", "/", "a/../../out/", ".git/x/", "a/.GIT/", 7, None])
 def test_a_workspace_outside_of_its_repository_is_refused(made: Path, tmp_path: Path, folder: object) -> None:
     forged(made / "good.zip", tmp_path / "bad.zip", {"folder": folder}, {})
@@ -219,6 +232,52 @@ def test_refs_of_others_and_commits_that_are_not_there_are_refused(made: Path, t
     forged(made / "good.zip", tmp_path / "bad.zip", {"heads": ["x"]}, {})
     assert_refused(call("replay", "bad.zip", "place", cwd=tmp_path), "its manifest names no commits")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]
+
+
+def test_what_its_commits_unpack_to_is_bounded(
+    stack: Lab, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = Git(stack.root)
+    heads = {ref: name for ref, name in git.targets("refs/autoresearch/t").items() if "journal" not in ref}
+    tip = git.resolve("refs/heads/autoresearch/t") or ""
+    zeros = git.run("hash-object", "-w", "--stdin", input=bytes(2**22)).stdout.decode().strip()
+    tree = git.run("mktree", input=f"100644 blob {zeros}\tzeros\n".encode()).stdout.decode().strip()
+    empty = git.run("mktree", input=b"").stdout.decode().strip()
+    for _ in range(2):  # ten in each of ten: seven more times, and no disk would have room
+        tens = ("".join(f"040000 tree {of}\t{n}\n" for n in range(10)) for of in (empty, tree))
+        empty, tree = (git.run("mktree", input=ten.encode()).stdout.decode().strip() for ten in tens)
+    for of, limit, most, why in (
+        (tree, "MOST_BYTES", 2**28, "a commit of repo.bundle unpacks to more than 0 GiB"),
+        (empty, "MOST_FILES", 100, "a commit of repo.bundle unpacks to more than 100 files"),
+        (tree, "MOST_OBJECT", 2**21, "repo.bundle cannot be read by git"),
+    ):
+        commit = git.text("commit-tree", "-p", tip, "-m", "a bomb", of).strip()
+        told = {**heads, "refs/heads/autoresearch/t": commit}
+        forged(made / "good.zip", tmp_path / "bad.zip", {"heads": told}, {"repo.bundle": git_bundle(git, told)})
+        with monkeypatch.context() as patch:
+            patch.setattr(replay, limit, most)
+            assert_refused(call("replay", "bad.zip", "place", cwd=tmp_path), why)
+        assert not (tmp_path / "place").exists()
+
+
+def test_what_is_read_into_memory_is_bounded_whatever_the_zip_says(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged(made / "good.zip", tmp_path / "large.zip", {}, {"autoresearch.jsonl": b"\n" * 2**16})
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "MOST_READ", 2**15)
+        assert_refused(verified(tmp_path / "large.zip"), "autoresearch.jsonl has more than 0 GiB")
+    zeros = rezipped(made / "good.zip", tmp_path / "b.zip", replaced("manifest.json", bytes(2**26)))
+    content = bytearray(zeros.read_bytes())
+    at = content.find(b"manifest.json", content.find(b"PK\x01\x02")) - 46  # its entry in the central directory
+    content[at + 24 : at + 28] = (100).to_bytes(4, "little")
+    (tmp_path / "b.zip").write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert_refused(verified(tmp_path / "b.zip"), "its manifest.json cannot be read")
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

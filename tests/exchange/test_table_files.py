@@ -110,6 +110,17 @@ def test_the_same_session_makes_the_same_bytes_and_a_failure_leaves_what_was_the
         assert call("export", "-f", format, "-o", "-", cwd=root).code == 2
 
 
+def test_a_number_of_a_strangers_journal_that_no_column_holds_is_told(tmp_path: Path) -> None:
+    first = events.config_line(2**63, "s", Metric("m", "lower"), 10**300, {"tag": "t", "branch": "autoresearch/t"})
+    line = events.run_line(1, "a" * 7, 1.0, {}, "keep", "it", 2**63, {"key": "note"}, 10**300)
+    (tmp_path / "autoresearch.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (first, line)))
+    done = call("export", "-f", "sqlite", cwd=tmp_path)
+    assert done.code == 2 and f"the number {2**63} has more than 64 bits" in done.err, done
+    assert not (tmp_path / "results.sqlite").exists()
+    done = call("export", "-f", "csv", "-o", "-", cwd=tmp_path)
+    assert done.code == 0 and "," + "0" * 9 not in done.out, "a time that is no date is absent"
+
+
 def test_parquet_has_one_table_with_its_types(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     root = written(tmp_path / "ws")

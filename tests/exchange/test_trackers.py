@@ -14,7 +14,7 @@ import pytest
 from lab import call, cli
 
 from autoresearch.errors import UsageError
-from autoresearch.exchange.tracker_folder import made_anew
+from autoresearch.exchange.tracker_folder import made_anew, strange
 from autoresearch.exchange.trackers import TrackedRun, tracked_runs
 from autoresearch.journal import events
 from autoresearch.journal.experiment import Speed
@@ -69,7 +69,7 @@ def test_each_seed_is_a_run_with_what_is_known_of_it_and_no_number_where_there_i
     assert crash.summary == {} and crash.config["outcome"] == "oom" and "seed" not in crash.config
 
 
-@pytest.mark.parametrize("axis", [[0.5, 1.5], [20, 10], [1e30, 2e30], [None, 1]])
+@pytest.mark.parametrize("axis", [[0.5, 1.5], [20, 10], [1e30, 2e30], [-1e30, 2], [None, 1]])
 def test_what_is_no_rising_whole_number_is_no_step(workspace: Workspace, axis: list[Any]) -> None:
     place = workspace.run_dir(2, 1) / "curve.jsonl"
     place.write_text("".join(json.dumps({"step": step, "train": 1.0}) + "\n" for step in axis))
@@ -88,6 +88,48 @@ def test_a_folder_with_files_of_a_person_is_refused_and_another_one_is_written(t
         with made_anew(tmp_path / "another") as new:
             (new / content).write_text(content)
     assert not (tmp_path / "another/first").exists() and (tmp_path / "another/second").exists()
+
+
+def test_what_a_person_has_a_tracker_write_into_an_export_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+
+    def export() -> None:
+        with made_anew(folder) as new:
+            (new / "runs").mkdir()
+            (new / "runs/latest").symlink_to("ours")
+            (new / "runs/ours").write_text("ours")
+            (new / "runs/empty").touch()
+
+    export()
+    for name in ("runs/ours.synced", "runs/empty"):  # what the programs of trackers leave when one looks with them
+        (folder / name).touch()
+    (folder / "db-shm").write_text("an index")
+    export()
+    assert sorted(path.name for path in folder.rglob("*") if not path.name.startswith(".")) == [
+        "empty", "latest", "ours", "runs"
+    ]  # fmt: skip
+    (tmp_path / "elsewhere").mkdir()
+    links = ("runs/latest", "a link")
+    for name in ("runs/mine", "mine/events", "runs/ours", "runs/empty", *links):
+        export()
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        if name in links:
+            path.unlink(missing_ok=True)
+            path.symlink_to(tmp_path / "elsewhere")
+        else:
+            path.write_text("mine")
+        with pytest.raises(UsageError, match=f"not as an export has left them, such as {name}"):
+            export()
+        assert path.is_dir() if name in links else path.read_text() == "mine"
+        path.unlink()
+        if name == "runs/ours":
+            path.write_text("ours")
+        elif name == "runs/latest":
+            path.symlink_to("ours")
+    (folder / ".autoresearch-export").write_text("{}")  # of a version that did not note what it has written
+    with pytest.raises(UsageError, match="such as runs/"):
+        export()
 
 
 def test_tensorboard_reads_what_was_written_once_however_often_it_was(workspace: Workspace) -> None:
@@ -117,6 +159,17 @@ def test_tensorboard_reads_what_was_written_once_however_often_it_was(workspace:
     assert [path.name for path in workspace.root.iterdir() if path.name.startswith(".results")] == []
 
 
+def test_a_tag_leads_nowhere(workspace: Workspace) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    text = workspace.journal.read_text().replace('"tag": "t"', '"tag": "../../out/t"')
+    (workspace.root / "ws").mkdir()
+    (workspace.root / "ws/autoresearch.jsonl").write_text(text)
+    workspace.journal.unlink()
+    done = call("export", "--to", "tensorboard", cwd=workspace.root / "ws")
+    assert done.code == 0 and not (workspace.root / "out").exists(), done
+    assert len([*(workspace.root / "ws/results.tensorboard").glob("..-..-out-t-*")]) == 4
+
+
 def test_a_folder_of_a_persons_is_left_alone(workspace: Workspace) -> None:
     pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
     (workspace.root / "mine").mkdir()
@@ -136,6 +189,7 @@ def exported(workspace: Workspace, to: str) -> Path:
     assert not (folder / "old").exists() and not [
         path for path in workspace.root.iterdir() if path.name.startswith(".results")
     ]
+    assert strange(folder) == "", "the library has gone on writing"
     return folder
 
 

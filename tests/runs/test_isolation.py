@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from lab import Lab, Maker
 
+from autoresearch.runs.isolation import policy
 from autoresearch.runs.isolation.sandbox import SWITCH
 
 
@@ -52,3 +54,18 @@ def test_an_immutable_program_is_put_back_as_one_and_a_link_as_a_link(
     assert os.access(here / "tool.sh", os.X_OK) and (here / "link.sh").is_symlink()
     lab.assert_clean()
     assert lab.attempt("echo METRIC total_ms=99\n").code == 0
+
+
+def test_a_short_name_of_a_temporary_folder_is_no_other_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may have the same /tmp and user, a folder of the same name, and a process of the same number."""
+    tmp, short = tmp_path / ("a long name" * 4), tmp_path / "short"
+    for folder in (tmp, short):
+        folder.mkdir()
+    monkeypatch.setattr(policy, "users_tmp", lambda: short)
+    with policy._short_name(tmp) as ours:
+        with policy._short_name(tmp) as theirs:
+            assert ours is not None and theirs is not None and ours != theirs
+        assert ours.readlink() == tmp
+    assert [*short.iterdir()] == []

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import http.server
 import importlib
 import json
+import os
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -113,6 +117,121 @@ def test_changes_beside_every_matrix_are_merged_with_its_bias_and_the_head_chang
     assert {name: x.shape for name, x in state.items()} == task.shapes()
     assert torch.equal(state[table], base.state_dict()[table])
     assert not torch.equal(state[table], state["model.lm_head.weight"])
+
+
+def test_the_matrices_of_gpt_2_are_changed_like_those_of_others(sft_parts: Any, llama: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_layer=1, n_head=2)
+    own = transformers.GPT2LMHeadModel(config)
+    for name in ("source", "copy"):
+        (tmp_path / name).mkdir()
+    hub.tokenizer(str(llama)).save_pretrained(tmp_path / "source")
+    for name, parameter in own.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    own.save_pretrained(tmp_path / "source")
+    model, ids = hub.copy(str(tmp_path / "source"), tmp_path / "copy"), torch.randint(300, (2, 30))
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), own.eval()(ids).logits, atol=1e-5, rtol=1e-5)
+    assert len(sft_parts.train.add_changes(model)) == 2 * 5  # two of attention, two of the MLP, the head
+    sft_parts.train.merge(model)
+    again = hub.copied(tmp_path / "copy").state_dict()
+    assert {name: x.shape for name, x in model.state_dict().items()} == {name: x.shape for name, x in again.items()}
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of a hub as a model needs: its files at each commit, and which one is the latest."""
+
+    commits: ClassVar[dict[str, Path]] = {}
+    latest: ClassVar[str] = ""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        _, _, told = self.path.partition("/org/name/resolve/")
+        revision, _, name = told.partition("/")
+        revision = self.latest if revision == "main" else revision
+        file = self.commits.get(revision, Path("/nowhere")) / name
+        body = file.read_bytes() if name and file.is_file() else b""
+        if self.path.startswith("/becomes/"):
+            Hub.latest, body = self.path.rpartition("/")[2], b"yes"
+        self.send_response(200 if body else 404)
+        about = {"Content-Length": str(len(body)), "ETag": f'"{hashlib.sha256(body).hexdigest()}"',
+                 "X-Repo-Commit": revision, **({} if body else {"X-Error-Code": "EntryNotFound"})}  # fmt: skip
+        for header, value in about.items():
+            self.send_header(header, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+READ = """
+import json, os, sys, urllib.request
+from pathlib import Path
+import bases, torch
+from harness import hub
+from harness.files import read_json
+from oracle import adopted
+folder, later = Path(sys.argv[1]), sys.argv[2]
+about, revision = adopted.make(folder, "org/name"), bases.revision_of("org/name")
+urllib.request.urlopen(f"{os.environ['HF_ENDPOINT']}/becomes/{later}").read()
+asked = adopted.load(folder, read_json(folder / "model.json"), torch.device("cpu"), 8, 4).frozen.model.table
+bases.spelled("org/name", 64, 2**20, revision)
+bases.copy("org/name", folder / "copy", 64, 2**20, revision)
+tuned, new = bases.load(folder / "copy").model, hub.loaded("org/name")
+values = [float(table.flatten()[0]) for table in (asked, *(m.get_input_embeddings().weight for m in (tuned, new)))]
+print(json.dumps([about, revision, bases.revision_of("org/name"), values]))
+"""
+
+
+@pytest.mark.sampled(0.2)
+def test_all_of_a_model_of_the_hub_is_of_the_commit_that_it_had_first(llama: Path, tmp_path: Path) -> None:
+    now, later = "a" * 40, "b" * 40
+    Hub.commits, Hub.latest = {now: llama, later: saved(tmp_path / "later", vocab_size=310)}, now
+    (tmp_path / "data/copy").mkdir(parents=True)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    places = (TASKS / "sft", TASKS / "prompt", TASKS.parent)
+    env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf"),
+           "PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}  # fmt: skip
+    try:
+        words = [sys.executable, "-c", READ, str(tmp_path / "data"), later]
+        done = subprocess.run(words, env=env, capture_output=True, text=True)
+    finally:
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    about, revision, then, values = json.loads(done.stdout.splitlines()[-1])
+    assert about["revision"] == revision == now and then == later
+    assert about["told"].startswith(f"org/name at revision {now}: ")
+    models = [hub.loaded(str(place)) for place in Hub.commits.values()]
+    first, second = (model.get_input_embeddings().weight[0, 0].item() for model in models)
+    assert values == [first, first, second] and first != second
+
+
+def test_the_commit_of_a_base_is_in_the_manifest(
+    sft_parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(sft_parts.bases, "revision_of", lambda source: "c" * 40 if source == "org/name" else "")
+
+    class Made(sft_parts.prepare.Sft):  # type: ignore[misc]  # a module that was loaded by path
+        def make(self, workers: int) -> dict[str, dict[str, np.ndarray]]:
+            return {"train": {"ids": np.zeros((1, 2))}}
+
+        def complete(self, folder: Path) -> None:
+            pass
+
+    manifests = []
+    for base in ("org/name", "trained"):
+        made = Made(sft_parts.prepare.HERE, sft_parts.prepare.Options(base=base), Budget("steps", 20))
+        manifests.append(read_json(made.prepare() / "manifest.json"))
+    assert (manifests[0]["base"], manifests[0]["revision"]) == ("org/name", "c" * 40)
+    assert not {"base", "revision"} & {*manifests[1]}
 
 
 def test_a_model_without_a_template_has_each_message_behind_its_role(sft_parts: Any, tmp_path: Path) -> None:

@@ -105,7 +105,16 @@ def fingerprint(source: str) -> str:
     return " ".join(digest(file) for file in (sorted(path.iterdir()) if path.is_dir() else [path]) if file.is_file())
 
 
-def spelled(source: str, length: int, most: int) -> ChatIds:
+def revision_of(source: str) -> str:
+    """The commit that a base of the hub has now; nothing for any other base. Raises TaskError."""
+    if source == TRAINED or path_of(source) is not None:
+        return ""
+    from harness import hub
+
+    return hub.revision_of(source)
+
+
+def spelled(source: str, length: int, most: int, revision: str = "") -> ChatIds:
     """How conversations are spelled for a base that set-up has not trained. Raises TaskError, also as `copy` does where
     that can be told before a model of the hub is downloaded."""
     if is_kept(source):
@@ -114,12 +123,12 @@ def spelled(source: str, length: int, most: int) -> ChatIds:
         return OwnIds(kept.tokenizer(source))
     from harness import hub
 
-    numbers, context = hub.sizes(source)
+    numbers, context = hub.sizes(source, revision)
     check_sizes(source, 4 * numbers, most, context, length)
-    return HubIds(source, hub.tokenizer(source))
+    return HubIds(source, hub.tokenizer(source, revision))
 
 
-def copy(source: str, folder: Path, length: int, most: int) -> None:
+def copy(source: str, folder: Path, length: int, most: int, revision: str = "") -> None:
     """Copy a kept model of pretrain, or one of the hub, into `folder`. Raises TaskError when its rows are shorter than
     `length`, or it has more bytes of weights than `most`."""
     from harness import hub, kept
@@ -128,7 +137,7 @@ def copy(source: str, folder: Path, length: int, most: int) -> None:
         size = kept.copied(source, folder).stat().st_size
         model, context = kept.loaded(folder)
     else:
-        own = hub.copy(source, folder)
+        own = hub.copy(source, folder, revision)
         model, context = own, own.context
         size = sum(4 * tensor.numel() + AROUND for tensor in own.state_dict().values())
     whole = [name for name, tensor in model.state_dict().items() if not tensor.is_floating_point()]

@@ -108,6 +108,14 @@ class Sft(BaseTask):
         """Text and tokenizer of the base that set-up trains."""
         return bases.text_of(self.folder, self.budget, self.profile)
 
+    @cached_property
+    def revision(self) -> str:
+        """The commit of a base of the hub, asked for once, so that tokenizer and weights are of the same."""
+        return bases.revision_of(self.options.base)
+
+    def origin(self) -> dict[str, str]:
+        return {"base": self.options.base, "revision": self.revision} if self.revision else {}
+
     def fingerprint(self) -> dict[str, str]:
         base = bases.fingerprint(self.options.base)
         return super().fingerprint() | ({"base": base} if base else {})
@@ -117,7 +125,10 @@ class Sft(BaseTask):
         found = library() if source == "python" else chats(Path(source).expanduser())
         trained = self.options.base == bases.TRAINED
         limits = (p.length, p.allowances.weights_bytes)
-        spelled = OwnIds(self.text.tokenizer()) if trained else bases.spelled(self.options.base, *limits)
+        base, revision = self.options.base, self.revision
+        if revision:
+            print(f"base      {base} at revision {revision}", flush=True)
+        spelled = OwnIds(self.text.tokenizer()) if trained else bases.spelled(base, *limits, revision)
         made = arrays(found, spelled, p.length, p.most)
         for split, own in made.items():
             if len(own["ids"]) < FEWEST_DOCUMENTS:  # who knows the split would not show
@@ -132,7 +143,7 @@ class Sft(BaseTask):
         if self.options.base == bases.TRAINED:
             bases.train(folder / BASE, self.text, p, device())
         else:
-            bases.copy(self.options.base, folder / BASE, p.length, p.allowances.weights_bytes)
+            bases.copy(self.options.base, folder / BASE, p.length, p.allowances.weights_bytes, self.revision)
         model, scores = bases.load(folder / BASE).to(device()), {}
         for split in ("search", "locked"):
             own = [np.load(folder / split / f"{name}.npy") for name in ("ids", "span", "size")]

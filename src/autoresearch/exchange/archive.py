@@ -33,6 +33,8 @@ MOST_FILES = 500_000
 MOST_BYTES = 8 * 2**30
 """Of all files together, unpacked."""
 MOST_MANIFEST = 128 * 2**20
+MOST_READ = 2**30
+"""Of a file that is read into memory, such as the journal."""
 MOST_RATIO = 1100
 """How much smaller deflate can make anything is 1032; what claims more is made to fill a disk."""
 
@@ -83,7 +85,9 @@ class Archive:
                 pass
 
     def read(self, name: str) -> bytes:
-        """Return a file; raise `IntegrityError` where it is missing or not what the manifest says."""
+        """Return a file; raise `IntegrityError` where it is missing, too large, or not what the manifest says."""
+        if name in self.files and self.files[name]["bytes"] > MOST_READ:
+            raise self._refused(f"{name} has more than {MOST_READ // 2**30} GiB")
         return b"".join(self._chunks(name))
 
     def copy(self, name: str, to: Path) -> None:
@@ -140,7 +144,9 @@ class Archive:
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._zip.read(MANIFEST))
+            size = self._zip.getinfo(MANIFEST).file_size
+            with self._zip.open(MANIFEST) as file:  # to ask for all of it would unpack 2 GiB, whatever size it claims
+                found = json.loads(file.read(size + 1))
         except (*_BROKEN, RecursionError):
             raise self._refused(f"its {MANIFEST} cannot be read") from None
         if not isinstance(found, dict) or type(found.get("format")) is not int:

@@ -369,7 +369,8 @@ def _experiment(
 
 
 def _quoted(name: str) -> str:
-    return name if name.replace("_", "").isalnum() else f"'{name}'"
+    """Return a name of the log as a shell takes it: what is printed is typed, and the log may be a stranger's."""
+    return name if name.replace("_", "").isalnum() else "'" + name.replace("'", "'\\''") + "'"
 
 
 def _seconds(value: object) -> int | None:

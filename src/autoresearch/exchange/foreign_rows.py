@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 """A number with its thousands apart."""
 MISFIT = "\0misfit"
 """The cell of a row that says why its cells are not those of the header."""
+DEEPEST = 40
+"""Tables in each other in a line; with more of them it was made to stop who follows them."""
 _EVENTS = (None, "run", "result", "experiment", "iteration", "trial")
 
 _SAYS = ("type", "kind", "event", "metricName", "metricUnit", "bestDirection")
@@ -239,7 +241,7 @@ def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
             found = json.loads(text, strict=False)
         except (ValueError, RecursionError):
             found = [None]
-        yield from ((at, item if isinstance(item, dict) else None) for at, item in enumerate(found, 1))
+        yield from ((at, item if is_event(item) else None) for at, item in enumerate(found, 1))
         return
     for n, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -247,7 +249,19 @@ def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
                 event = json.loads(line, strict=False)  # a text may hold a form feed as it is
             except (ValueError, RecursionError):
                 event = None
-            yield n, event if isinstance(event, dict) else None
+            yield n, event if is_event(event) else None
+
+
+def is_event(value: object) -> bool:
+    """Whether this is a JSON object that is nested no deeper than `DEEPEST`."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
+        level, depth = [inner for each in level for inner in _inside(each)], depth + 1
+    return isinstance(value, dict) and not level
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _config(event: Mapping[str, Any]) -> dict[str, Any]:

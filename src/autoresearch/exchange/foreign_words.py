@@ -156,6 +156,9 @@ def is_no_measurement(name: str) -> bool:
     return bool(_NEVER.search(name.strip()))
 
 
+LONGEST = 200
+"""Characters of a cell that are looked through: in a text of nothing but digits these would look for long."""
+
 _INSIDE = re.compile(r"\b([A-Za-z]\w*)\s*[=:]\s*[-+]?\d*\.?\d")
 _BEHIND = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*[^\W\d_]+")
 
@@ -163,7 +166,7 @@ _BEHIND = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*[^\W\d_]+")
 def instead_of_numbers(rows: Sequence[Mapping[str, object]]) -> str:
     """Return in a phrase where most rows have numbers that no column of their own has; empty where nothing is seen."""
     for column in rows[0] if rows else ():
-        cells = [str(row.get(column, "")).strip() for row in rows]
+        cells = [str(row.get(column, ""))[:LONGEST].strip() for row in rows]
         behind = [cell for cell in cells if _BEHIND.fullmatch(cell)]
         if 2 * len(behind) > len(cells):
             return f": the numbers of {one_line(column, 40)} have words behind them ({one_line(behind[0], 40)})"

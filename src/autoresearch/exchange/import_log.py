@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from autoresearch.errors import AutoresearchError, UsageError
+from autoresearch.escaping import one_line
 from autoresearch.exchange.foreign_columns import understood
-from autoresearch.exchange.foreign_rows import Part, json_parts, table_part
+from autoresearch.exchange.foreign_rows import Part, is_event, json_parts, table_part
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
 from autoresearch.journal.events import config_line, repeat_line, run_line
@@ -36,6 +37,9 @@ from autoresearch.workspace.lock import lock
 from autoresearch.workspace.orphans import forget
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
+
+MOST = 500
+"""Characters that are printed of what is said of a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +238,9 @@ def read_log(path: Path, direction: Direction | None, metric: str | None = None,
         logs = _ours(path, direction) if metric is None else []
         logs = logs or _theirs(path, text, direction, metric)
     except UsageError as error:
-        error.message = f"{path}: {error.message}"
+        error.message, error.fix = f"{path}: {one_line(error.message, MOST)}", one_line(error.fix, MOST)
         raise
+    logs = [_in_lines(log) for log in logs]
     skipped = [line for log in logs for line in log.skipped]
     if strict and skipped:
         raise UsageError(f"{path.name} {skipped[0]}", "correct that line, or leave out --strict")
@@ -243,6 +248,13 @@ def read_log(path: Path, direction: Direction | None, metric: str | None = None,
         what = f"; {skipped[0]}" if skipped else ""
         raise UsageError(f"{path} has no experiments{what}", "name a results.tsv or a .jsonl file")
     return [replace(log, remarks=(*remarks, *log.remarks)) for log in logs]
+
+
+def _in_lines(log: Log) -> Log:
+    """Return a log in which all that commands print is one line: its words are those of anybody's file."""
+    name, unit = one_line(log.metric.name, MOST) or "metric", one_line(log.metric.unit, MOST)
+    remarks, skipped = (tuple(one_line(text, MOST) for text in texts) for texts in (log.remarks, log.skipped))
+    return replace(log, metric=replace(log.metric, name=name, unit=unit), remarks=remarks, skipped=skipped)
 
 
 def _text(content: bytes) -> tuple[str, tuple[str, ...]]:
@@ -263,8 +275,8 @@ def _ours(path: Path, direction: Direction | None) -> list[Log]:
         session = replay(journal.read(path))
     except (journal.JournalError, AutoresearchError):
         return []
-    if not lines or lines[0].get("type") != "config":
-        return []  # it does not say which way of its metric is better
+    if not lines or lines[0].get("type") != "config" or not all(map(is_event, lines)):
+        return []  # it does not say which way of its metric is better, or cannot be written again
     logs = []
     for segment in session.segments:
         mine = tuple(e for e in session.experiments if e.segment == segment.number and e.status is not None)

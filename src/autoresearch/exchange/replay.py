@@ -1,8 +1,8 @@
 """`replay`: a bundle checked, laid out as a workspace, and its gain measured once more, here.
 
 What is in the file may be a stranger's. It goes to a new folder alone, its journal must fold to what its manifest says,
-its refs may be those of its session alone, and no link of its repository may lead out of the folder. What it runs is
-the stranger's code all the same, as everything that is cloned and run.
+its refs may be those of its session alone, what its commits unpack to is bounded, and no link of its repository may
+lead out of the folder. What it runs is the stranger's code all the same, as everything that is cloned and run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError, IntegrityError, PreconditionError
 from autoresearch.escaping import one_line
-from autoresearch.exchange.archive import Archive, open_archive, refused
+from autoresearch.exchange.archive import MOST_BYTES, MOST_FILES, Archive, open_archive, refused
 from autoresearch.exchange.bundle import JOURNAL, REPOSITORY, fold_digest
 from autoresearch.experiments.restore import lay_out
 from autoresearch.journal.refs import branch_of, branch_ref, tag_folder
@@ -47,6 +47,15 @@ from autoresearch.workspace.workspace import Workspace
 
 MOST_RESULT = 2**20
 """Bytes that are read of a run's result."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What is in no name of a metric, and would begin another line wherever one is printed."""
+
+MOST_HEADER = 16 * 2**20
+"""Bytes of what a git bundle says of its refs."""
+MOST_OBJECT = 2**30
+"""Bytes that git takes for one object in memory, as it does for one that is written as a change of another: a few bytes
+can tell to repeat any number. What is larger and stands by itself goes through git in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +178,9 @@ def _session(archive: Archive) -> Session:
         raise refused(archive.path, "its journal folds to another session than its manifest says")
     if session.segment.branch is None or session.baseline is None:
         raise refused(archive.path, "its journal has no experiment that could be run again")
+    metrics = [segment.metric for segment in (*session.segments, *session.imported)]
+    if any(_CONTROL.search(text) for metric in metrics for text in (metric.name, metric.unit)):
+        raise refused(archive.path, "its metric has a name or a unit with control characters")
     return session
 
 
@@ -219,6 +231,9 @@ def _fetch(archive: Archive, session: Session, git: Git, told: Mapping[str, Any]
     tag, branch = session.segment.tag or "session", session.segment.branch or ""
     file = git.git_dir / REPOSITORY
     archive.copy(REPOSITORY, file)
+    with file.open("rb") as content:
+        if b"\n\n" not in content.read(MOST_HEADER):
+            raise refused(archive.path, f"{REPOSITORY} is not that of its session")
     listed = git.process(["bundle", "list-heads", str(file)])
     lines = (line.partition(" ") for line in listed.stdout.decode("utf-8", "replace").splitlines())
     heads = {ref: name for name, _, ref in lines}
@@ -228,7 +243,8 @@ def _fetch(archive: Archive, session: Session, git: Git, told: Mapping[str, Any]
     for ref in heads:
         if not ours.fullmatch(ref) or git.process(["check-ref-format", ref]).returncode:
             raise refused(archive.path, f"{REPOSITORY} has a ref that is not of its session")
-    done = git.process(["fetch", "-q", "--no-tags", str(file), *(f"+{ref}:{ref}" for ref in sorted(heads))])
+    words = ["fetch", "-q", "--no-tags", str(file), *(f"+{ref}:{ref}" for ref in sorted(heads))]
+    done = git.process(words, env={"GIT_ALLOC_LIMIT": str(MOST_OBJECT)})
     file.unlink()
     (git.git_dir / "FETCH_HEAD").unlink(missing_ok=True)
     if done.returncode:
@@ -236,6 +252,21 @@ def _fetch(archive: Archive, session: Session, git: Git, told: Mapping[str, Any]
     known = {ref: git.resolve(ref) for ref in heads}
     if known != heads:
         raise refused(archive.path, f"{REPOSITORY} has other commits than it says")
+    for commit in sorted({*heads.values()}):
+        _check_size(archive.path, git, commit)
+
+
+def _check_size(path: Path, git: Git, commit: str) -> None:
+    """Refuse a commit of more files, or larger ones, than any bundle may have: a folder that is in many others, or a
+    file of zeros, takes no room in git, and fills a disk where it is checked out."""
+    left = MOST_BYTES
+    with contextlib.closing(git.lines("ls-tree", "-r", "-t", "-l", commit)) as lines:
+        for count, line in enumerate(lines, 1):
+            size = line.split(None, 4)[3]
+            left -= int(size) if size.isdigit() else 0  # folders and submodules have none
+            if left < 0 or count > MOST_FILES:
+                most = f"{MOST_BYTES // 2**30} GiB" if left < 0 else f"{MOST_FILES} files"
+                raise refused(path, f"a commit of {REPOSITORY} unpacks to more than {most}")
 
 
 def _check_links(path: Path, top: Path) -> None:
@@ -273,11 +304,11 @@ def _data(workspace: Workspace, session: Session, after: Session) -> str:
     """Return whether the runs here read the data of those there, as their results say; empty where they do not say."""
     best, study = session.best, after.studies[-1]
     place = folder(workspace, study, best.commit or "") if best is not None else None
-    told = set[object]()
+    told = set[str]()
     for path in sorted(place.glob("*/result.json")) if place is not None else ():
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            told.add(json.loads(read_plain(path, MOST_RESULT)).get("manifest"))
-    told.discard(None)
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            manifest = json.loads(read_plain(path, MOST_RESULT)).get("manifest")
+            told |= {manifest} if isinstance(manifest, str) else set()
     if best is None or not best.manifest or not told:
         return ""
     return "the same as there" if told == {best.manifest} else "other data than there: the numbers cannot be compared"

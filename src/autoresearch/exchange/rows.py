@@ -90,8 +90,8 @@ def _segments(session: Session) -> Iterator[Row]:
     imported = {segment.number for segment in session.imported}
     for number, s in sorted({s.number: s for s in (*session.imported, *session.segments)}.items()):
         metric = s.metric
-        yield (number, text(s.name), text(metric.name), metric.direction, text(metric.unit), text(s.branch),
-               text(s.tag), number in imported, s.timestamp)  # fmt: skip
+        yield (whole(number), text(s.name), text(metric.name), metric.direction, text(metric.unit), text(s.branch),
+               text(s.tag), number in imported, whole(s.timestamp))  # fmt: skip
 
 
 def _experiments(session: Session, families: Families, secondary: Sequence[str]) -> Iterator[Row]:
@@ -111,19 +111,20 @@ def _experiments(session: Session, families: Families, secondary: Sequence[str])
 def _runs(session: Session) -> Iterator[Row]:
     for e in session.experiments:
         for place, run in enumerate(e.runs, 1):
-            yield (e.segment, e.number, place, whole(run.seed), run.value, run.purpose, text(run.hardware), run.after,
-                   *run.speed, packed(run.guarded))  # fmt: skip
+            yield (whole(e.segment), whole(e.number), place, whole(run.seed), run.value, run.purpose,
+                   text(run.hardware), whole(run.after), *run.speed, packed(run.guarded))  # fmt: skip
 
 
 def _asi(session: Session) -> Iterator[Row]:
     for e in session.experiments:
         for key, value in e.asi.items():
-            yield e.segment, e.number, text(str(key)), text(value if isinstance(value, str) else packed(value))
+            told = text(value if isinstance(value, str) else packed(value))
+            yield whole(e.segment), whole(e.number), text(str(key)), told
 
 
 def _studies(session: Session) -> Iterator[Row]:
     for s in session.studies:
-        yield (whole(s.number), text(s.what), text(s.split), text(s.outcome), s.continues, packed(s.about),
+        yield (whole(s.number), text(s.what), text(s.split), text(s.outcome), whole(s.continues), packed(s.about),
                packed(s.result), whole(s.timestamp))  # fmt: skip
 
 
@@ -131,7 +132,7 @@ def _study_runs(session: Session) -> Iterator[Row]:
     for study in session.studies:
         for commit, values in study.runs.items():
             for seed, value in values.items():
-                yield study.number, text(commit), whole(seed), value
+                yield whole(study.number), text(commit), whole(seed), value
 
 
 def _curves(workspace: Workspace, session: Session) -> Iterator[Row]:
@@ -142,7 +143,7 @@ def _curves(workspace: Workspace, session: Session) -> Iterator[Row]:
             for key, column in (curve.columns if curve is not None else {}).items():
                 for line, value in enumerate(column, 1):
                     if value is not None and math.isfinite(value):
-                        yield number, seed, line, text(key), value
+                        yield whole(number), whole(seed), line, text(key), value
 
 
 def text(value: str | None) -> str | None:

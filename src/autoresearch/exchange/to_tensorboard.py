@@ -25,7 +25,7 @@ def to_tensorboard(folder: Path, runs: Iterable[TrackedRun]) -> int:
     with made_anew(folder) as new:
         for run in runs:
             count += 1
-            with SummaryWriter(logdir=str(new / run.name)) as writer:
+            with SummaryWriter(logdir=str(new / run.name.replace("/", "-"))) as writer:  # a tag may lead anywhere
                 _write(writer, run)
     return count
 

@@ -28,8 +28,8 @@ def to_wandb(folder: Path, project: str, runs: Iterable[TrackedRun]) -> int:
             x_disable_meta=True, x_disable_machine_info=True,
         )  # fmt: skip
         count = 0
-        try:
-            with made_anew(folder) as new:
+        with made_anew(folder) as new:
+            try:
                 for run in runs:
                     count += 1
                     written = wandb.init(
@@ -42,8 +42,8 @@ def to_wandb(folder: Path, project: str, runs: Iterable[TrackedRun]) -> int:
                         written.log({**values, "_timestamp": point.time}, step=point.step)
                     written.summary.update(dict(run.summary))
                     written.finish()
-        finally:
-            wandb.teardown()  # its service would go on
+            finally:
+                wandb.teardown()  # its service would go on, and write into the folder
     return count
 
 

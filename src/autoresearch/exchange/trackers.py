@@ -113,7 +113,9 @@ def _history(e: Experiment, curve: Curve) -> Iterator[Point]:
 
 
 def _whole(column: Sequence[float | None]) -> list[int] | None:
-    """Return a column of whole numbers that never fall; None for any other."""
+    """Return a column of whole numbers of 64 bits that never fall; None for any other."""
     numbers = [int(x) for x in column if x is not None and math.isfinite(x) and x == int(x)]
     rising = all(a <= b for a, b in pairwise(numbers))
-    return numbers if column and len(numbers) == len(column) and rising and numbers[-1] < 2**63 else None
+    if not numbers or len(numbers) != len(column) or not rising:
+        return None
+    return numbers if numbers[0] >= -(2**63) and numbers[-1] < 2**63 else None

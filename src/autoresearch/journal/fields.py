@@ -89,13 +89,19 @@ def texts_at(event: Event, *keys: str) -> list[str | None]:
 _TEXTS = {str, type(None)}
 
 
+LAST = 253402300799
+"""The last second of the year 9999, since 1970; what is later is no date to any library."""
+
+
 def seconds_at(event: Event) -> int | None:
-    """Return the timestamp in whole seconds; other tools write milliseconds, which no date in seconds reaches."""
+    """Return the timestamp in whole seconds, None for no date; other tools write milliseconds, which no date in seconds
+    reaches."""
     given = event.get("timestamp")
     if given is None:
         return None
     value = given if type(given) is int else int(number_at(event, "timestamp"))
-    return value // 1000 if value > 10**11 else value
+    value = value // 1000 if value > 10**11 else value
+    return value if abs(value) <= LAST else None
 
 
 def mapping_at(event: Event, key: str, default: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -123,8 +123,8 @@ def diff_of(workspace: Workspace, e: Experiment, most: int = DIFF_CHARS) -> str:
 def harmless(value: Any, depth: int = 0, clean: Callable[[str], str] = printable) -> Any:
     """Return plain data in which every text can be shown: no terminal sequences, no control or direction characters.
 
-    A number that JSON does not know is None, and what is nested deeper than anybody writes by hand is cut. `clean` is
-    what becomes of a text.
+    A number that JSON does not know, or that has more than 64 bits, is None, and what is nested deeper than anybody
+    writes by hand is cut. `clean` is what becomes of a text.
     """
     if depth > 40:
         return "…"
@@ -132,6 +132,8 @@ def harmless(value: Any, depth: int = 0, clean: Callable[[str], str] = printable
         return clean(value)
     if isinstance(value, float):
         return value if value - value == 0 else None
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else None
     if isinstance(value, dict):
         return {clean(str(key)): harmless(inner, depth + 1, clean) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -108,12 +108,25 @@ class GitCommand:
             raise GitError(f"{_name(args)} was killed by signal {-done.returncode}", "autoresearch resume")
         return done
 
+    def lines(self, *args: str) -> Iterator[bytes]:
+        """Yield the lines that git prints, as they come, for an answer that may have no end: to close this ends git.
+        Raises `GitError` behind the last line when it failed."""
+        with self._begun(args, subprocess.DEVNULL) as asked:
+            try:
+                yield from asked.stdout or ()
+                if asked.wait():
+                    raise _explained(args, "its answer is not whole")
+            finally:
+                asked.kill()
+
     def _reading(self) -> subprocess.Popen[bytes]:
-        args = ["cat-file", "--batch"]
+        return self._begun(["cat-file", "--batch"], subprocess.PIPE)
+
+    def _begun(self, args: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*_PROGRAM, *args],
             cwd=self.top,
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(args, None),

@@ -16,11 +16,13 @@ import pytest
 from briefs import brief
 from waiting import wait_for
 
+from autoresearch.loop.agents import client
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Edit, ProposalFailed
 from autoresearch.loop.agents.claude_code import ClaudeCode
 from autoresearch.loop.agents.client import seconds_in
 from autoresearch.loop.agents.codex import Codex
 from autoresearch.loop.agents.gemini import Gemini
+from autoresearch.system.files import held_by_us
 
 NOW = 1_790_000_000.0
 NOON = 1_789_992_000.0
@@ -94,6 +96,26 @@ def test_what_a_killed_driver_left_is_ended_by_the_next_proposal(claude: Path, t
     write(claude, f"echo '{json.dumps(RESULT)}'\n")
     propose(folder)
     assert left_of(folder) == []
+
+
+def test_the_folder_of_a_call_is_its_own_while_it_lasts_and_gone_after_a_kill(
+    claude: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with another container that has the same /tmp, user and workspace."""
+    short = tmp_path / "short"
+    short.mkdir()
+    monkeypatch.setattr(client, "users_tmp", lambda: short)
+    killed, other = short / "call-killed", short / "call-other"
+    for folder in (killed, other):
+        folder.mkdir()
+        (folder / "prompt").write_text("a prompt")
+    write(claude, f"echo $TMPDIR > place; echo '{json.dumps(RESULT)}'\n")
+    with held_by_us(other / "held"):
+        propose(tmp_path / "folder")
+        propose(tmp_path / "folder")
+        assert [*short.iterdir()] == [other] and (other / "prompt").read_text() == "a prompt"
+    place = Path((tmp_path / "folder/place").read_text().strip())
+    assert place.parent == short and len(place.name) <= len("agent-12345678")
 
 
 def test_a_program_that_floods_is_ended(claude: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,11 @@ from oracle.gpt import embedded
 def make(folder: Path, source: str) -> dict[str, Any]:
     """Fill `folder` with what `load` reads; return what the manifest says of it. Raises TaskError."""
     if Path(source).name != "model.pt":
-        write_json(folder / "model.json", {"kind": "hub", "id": source})
-        model, _ = from_hub(source)
-        return {"model": source, "told": f"{source}: {millions(model)}"}
+        revision = hub.revision_of(source)
+        write_json(folder / "model.json", {"kind": "hub", "id": source, "revision": revision})
+        model, _ = from_hub(source, revision)
+        at = f" at revision {revision}" if revision else ""
+        return {"model": source, "revision": revision, "told": f"{source}{at}: {millions(model)}"}
     weights = kept.copied(source, folder)
     write_json(folder / "model.json", {"kind": "pretrain"})
     return {"model": source, "told": f"{weights}: {millions(from_pretrain(folder))}"}
@@ -40,7 +42,7 @@ def load(data: Path, about: dict[str, Any], device: torch.device, length: int, w
     if about["kind"] == "pretrain":
         model = from_pretrain(data).to(device)
         return with_tokens(model, Tokenizer.load(data / kept.TOKENS), length, wanted)
-    model, tokens = from_hub(about["id"])
+    model, tokens = from_hub(about["id"], about.get("revision", ""))
     special = set(tokens.all_special_ids)
     ids = printable_ids("" if i in special else tokens.decode([i]) for i in range(len(model.table)))
     bos = next(i for i in (tokens.bos_token_id, tokens.eos_token_id, 0) if i is not None)
@@ -69,14 +71,14 @@ class Hub(nn.Module):
         return self.model(inputs_embeds=e, logits_to_keep=last or 0, use_cache=False).logits
 
 
-def from_hub(name: str) -> tuple[Hub, Any]:
-    """(model, tokenizer) by the id, or the folder, of a model. Raises TaskError.
+def from_hub(name: str, revision: str) -> tuple[Hub, Any]:
+    """(model, tokenizer) by the id, or the folder, of a model at a commit. Raises TaskError.
 
     Attention is written out, so that each of its products is counted on every device.
     """
-    model = hub.loaded(name, attention="eager")
+    model = hub.loaded(name, revision, attention="eager")
     with hub.transformers(name):
-        return Hub(model), hub.tokenizer(name)
+        return Hub(model), hub.tokenizer(name, revision)
 
 
 class Pretrained(nn.Module):

@@ -5,7 +5,6 @@ The program reads the prompt from a file and its answer goes to another, both ou
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -14,7 +13,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from autoresearch.escaping import one_line
 from autoresearch.loop.agents.base import Brief
 from autoresearch.models.endpoint import LONGEST_REST_S
-from autoresearch.system.files import remove_tree, users_tmp
+from autoresearch.system.files import Held, held_by_us, remove_tree, users_tmp
 from autoresearch.system.limits import Limits
 from autoresearch.system.process import RUN_ID, Exit, kill_run, run_limited
 
@@ -31,6 +30,9 @@ MOST_BYTES = 64 * 2**20
 
 REST_S = 3600.0
 """How long an agent rests at a usage limit that does not say when it ends."""
+
+CALL, HELD = "call-", "held"
+"""How the name of a folder for one call begins, and a file in it whose lock is held while somebody uses it."""
 
 OVERLOAD_S = 300.0
 
@@ -96,7 +98,7 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
     earlier call for the same folder left when it was killed. Raises `MachineError` when nothing can be started.
     """
     sweep(brief.folder)
-    with _scratch(brief.folder) as scratch:
+    with _scratch() as scratch:
         name = str(scratch)
         for path, content in {"prompt": text, **files}.items():
             (scratch / path).write_text(content, encoding="utf-8", errors="replace")
@@ -117,22 +119,27 @@ def run(words: Sequence[str], text: str, brief: Brief, files: Mapping[str, str],
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """Give a folder with a short path, for sockets, to the agent that works in `folder`; of an earlier call that was
-    killed it takes away what was left."""
+def _scratch() -> Iterator[Path]:
+    """Give a folder with a short path, for sockets; of calls that were killed it takes away what was left.
+
+    Another container may have the same /tmp and the same user: only a lock that nobody holds says that no agent works
+    in a folder any more.
+    """
     base, made = users_tmp(), None
-    if base is not None:
-        made = base / f"agent-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]}"
-        remove_tree(made)
+    with ExitStack() as stack:
+        if base is not None:
+            for left in base.glob(f"{CALL}*"):
+                with suppress(Held, OSError), held_by_us(left / HELD):
+                    remove_tree(left)
+            with suppress(Held, OSError):  # /tmp is full, or another call has taken it for one that was left
+                new = Path(tempfile.mkdtemp(prefix=CALL, dir=base))
+                stack.enter_context(held_by_us(new / HELD))
+                made = new
+        made = made or Path(tempfile.mkdtemp(prefix="autoresearch-"))
         try:
-            made.mkdir(mode=0o700)
-        except OSError:  # /tmp is full, or what was left cannot be removed
-            made = None
-    made = made or Path(tempfile.mkdtemp(prefix="autoresearch-"))
-    try:
-        yield made
-    finally:
-        remove_tree(made)
+            yield made
+        finally:
+            remove_tree(made)
 
 
 def sweep(folder: Path) -> int:

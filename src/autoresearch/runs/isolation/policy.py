@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
+import secrets
 import shutil
 import site
 import sys
@@ -342,13 +342,15 @@ def _in_tmp(env: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 @contextlib.contextmanager
 def _short_name(tmp: Path) -> Iterator[Path | None]:
-    """Give a link to a temporary folder whose own name is too long, while the process runs; else None."""
+    """Give a link to a temporary folder whose own name is too long, while the process runs; else None.
+
+    Its name is drawn: in another container, with the same /tmp, our folder and our process may have the same names.
+    """
     place = users_tmp() if len(str(tmp)) > LONGEST_TMP else None
-    link = place / f"{hashlib.sha256(os.fsencode(tmp)).hexdigest()[:8]}-{os.getpid()}" if place is not None else None
+    link = place / f"{secrets.token_hex(4)}-{os.getpid()}" if place is not None else None
     try:
         if place is not None and link is not None:
             _sweep(place)
-            link.unlink(missing_ok=True)
             link.symlink_to(tmp)
     except OSError:  # /tmp is full, say: sockets may not go, and all else does
         link = None
