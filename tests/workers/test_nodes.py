@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import pytest
 from lab import Lab
@@ -23,6 +21,7 @@ from autoresearch.workers.cluster.connection import Bridge, Survey, ended
 from autoresearch.workers.cluster.nodes import Node, chosen, refusals
 from autoresearch.workers.cluster.ray_workers import RayWorkers
 from autoresearch.workers.cluster.replica import Parcel
+from autoresearch.workers.messages import answer
 from autoresearch.workspace.task_file import load
 
 
@@ -125,8 +124,8 @@ def test_when_the_connection_is_made_again_a_sick_machine_is_left_out_and_told_o
         """Make a run, and return its remarks."""
         attempt = Attempt(f"attempt {seed}", context.spec("c" * 40, 1, seed))
         workers.submit(attempt)
-        answer = json.dumps({"attempt": attempt.id, "measurement": asdict(Measurement("ok", 1.0))})
-        workers._bridge.said = [{"ended": attempt.id, "answer": answer, "lost": "", "sick": False}]
+        said = answer(attempt.id, Measurement("ok", 1.0), 1.0)
+        workers._bridge.said = [{"ended": attempt.id, "answer": said, "lost": "", "sick": False}]
         (only,) = workers.poll(0.0)
         assert only.measurement is not None and only.measurement.value == 1.0
         return only.measurement.remarks

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class GitCommand:
             raise GitError(f"{_name(args)} was killed by signal {-done.returncode}", "autoresearch resume")
         return done
 
-    def lines(self, *args: str) -> Iterator[bytes]:
+    def lines(self, *args: str) -> Generator[bytes, None, None]:
         """Yield the lines that git prints, as they come, for an answer that may have no end: to close this ends git.
         Raises `GitError` behind the last line when it failed."""
         with self._begun(args, subprocess.DEVNULL) as asked:
