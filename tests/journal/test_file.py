@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -195,6 +196,18 @@ def test_parallel_writers_lose_and_mix_nothing(path: Path) -> None:
     for w in range(6):
         assert [event["n"] for event in written if event["writer"] == w] == list(range(25))
     assert len(written) == 150
+
+
+def test_nobody_else_can_write_from_when_a_line_is_made_until_it_is_there(path: Path) -> None:
+    def made() -> dict[str, int]:
+        with path.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return {"run": 1}
+
+    append(path, made)
+    assert events(path) == [{"run": 1}]
+    with path.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 KILLED = """
