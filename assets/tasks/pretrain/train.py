@@ -55,7 +55,7 @@ COPIES = PROFILE == "tiny"  # mix in what followed the same tokens earlier in th
 COPY_LENGTH = 3.0  # a match counts by its length to this power; [0.5, 6]
 COPY_AGE = 0.35  # over its distance to this power; [0, 1]
 COPY_DOUBT = 2.5  # a match of n tokens takes n / (n + this) of the probability; [0.5, 20] log
-COUNTS = {"full": 0, "small": 0, "tiny": 3}[PROFILE]  # mix in what followed the last 2 to so many tokens; {0, 2, 3, 4}
+COUNTS = {"full": 0, "small": 0, "tiny": 3}[PROFILE]  # mix in what followed the last 2 to so many tokens; {0, 2, 3}
 COUNT_DOUBT = 14.0  # followers of a context weigh 1 each, and the network this for each kind of them; [3, 60] log
 LOGIT_CAP = {"full": 15.0, "small": 15.0, "tiny": 0.0}[PROFILE]  # smooth limit (Gemma 2), or 0; {0, 8, 15, 30}
 INIT_SCALE = 1.0  # factor on the uniform init, whose standard deviation is then D ** -0.5; [0.3, 3] log
