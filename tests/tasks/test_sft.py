@@ -90,7 +90,7 @@ def task(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sysconfig, "get_path", lambda name, *a, **k: str(root) if name == "stdlib" else known(name))
         patch.setenv("AUTORESEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        small = parts.prepare.Profile(1, 32, 2, 300, 64, 10**6, 60, 16, 100, Allowances(weights_bytes=2**22))
+        small = parts.prepare.Profile(1, 32, 2, 300, 64, 10**6, 60, 16, 100, Allowances(weights_bytes=2**24))
         patch.setitem(parts.prepare.PROFILES, "tiny", small)
         patch.setattr(parts.prepare, "device", lambda: torch.device("cpu"))
         made = parts.prepare.Sft(parts.prepare.HERE, parts.prepare.Options(), Budget("steps", 20))

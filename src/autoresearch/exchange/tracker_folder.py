@@ -39,8 +39,10 @@ def made_anew(folder: Path) -> Iterator[Path]:
     """
     other = strange(folder)
     if other:
-        told = f"{folder} has files that are not as an export has left them, such as {other}"
-        raise UsageError(told, "name another folder with -o")
+        raise UsageError(
+            f"{folder} has files that are not as an export has left them, such as {other}",
+            "name another folder with -o",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as building:
         new = Path(building, "new")

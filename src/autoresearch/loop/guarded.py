@@ -55,9 +55,13 @@ def at_most(limit_s: float, workspace: Workspace, known: int) -> Iterator[None]:
     until, step = time.monotonic() + whole, min(LOOK_S, whole)
 
     def look(_number: int, _frame: FrameType | None) -> None:
-        if time.monotonic() >= until:
-            raise ProposalFailed(f"no answer came in {limit_s:g} s", Usage(usd=None))
-        _check_skip(workspace, known)
+        try:
+            if time.monotonic() >= until:
+                raise ProposalFailed(f"no answer came in {limit_s:g} s", Usage(usd=None))
+            _check_skip(workspace, known)
+        except BaseException:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # another one would come while the agent's processes are ended
+            raise
 
     try:
         before = signal.signal(signal.SIGALRM, look)
