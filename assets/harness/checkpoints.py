@@ -49,7 +49,8 @@ class Checkpoints:
     def resume(self, *numbers: float) -> tuple[float, ...]:
         """With --resume on the command line, put back the last checkpoint and return the numbers that were saved with
         it; else return these. To be called before the first loader is made, since the clock goes on from here. Exits
-        with one line when there is no checkpoint of this trainer, seed and task file."""
+        with one line when there is no checkpoint of this trainer, seed and task file, or the model has other tensors:
+        the base was made anew, or the harness makes another model of it since an upgrade."""
         if cut := [word for word in sys.argv[1:] if len(word) > 2 and RESUME.startswith(word) and word != RESUME]:
             sys.exit(f"error: {cut[0]} is no option, and a new training would replace the checkpoint; type {RESUME}")
         if RESUME not in sys.argv:
@@ -63,8 +64,11 @@ class Checkpoints:
         with os.fdopen(answer.descriptors[0], "rb") as file:
             file.seek(json.loads(file.readline())["curve"], os.SEEK_CUR)  # the feeder's part
             held = torch.load(io.BytesIO(file.read()), map_location="cpu", weights_only=True)
-        self.model.load_state_dict(held["model"])
-        self.optimizer.load_state_dict(held["optimizer"])
+        try:
+            self.model.load_state_dict(held["model"])
+            self.optimizer.load_state_dict(held["optimizer"])
+        except (RuntimeError, ValueError):  # other names or shapes: `trained` knows neither the base nor the harness
+            sys.exit(f"error: the checkpoint is of another model, by its base or harness; start without {RESUME}")
         torch.set_rng_state(held["generators"][0])
         torch.cuda.set_rng_state_all(held["generators"][1:])
         print(f"resumed   after {answer.json()['steps']} batches", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 from lab import INIT, Lab, Maker, Repo
 from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, writes
 
-from autoresearch.errors import AutoresearchError, MachineError, PreconditionError, StopReached
+from autoresearch.errors import AutoresearchError, IntegrityError, MachineError, PreconditionError, StopReached
 from autoresearch.journal.events import message_line
 from autoresearch.journal.ledger import Usage
 from autoresearch.journal.loop_events import proposal_line
@@ -393,6 +394,36 @@ def test_a_run_that_a_person_interrupts_goes_on_with_the_rest_of_the_same_limits
     with pytest.raises(MachineError, match="interrupted"):
         loop(lab, Scripted(70, interrupted), clock=clock, **limits)
     assert loop(lab, Scripted(60), clock=clock, max_experiments=1).measured == (5,), "other limits begin anew"
+
+
+def test_the_hours_after_each_of_two_kills_are_none_of_the_loop(lab: Lab) -> None:
+    clock = Clockwork()
+
+    class Killed(BaseException):
+        """Nothing is written on the way out, as after a kill."""
+
+    def killed(brief: Brief) -> Edit:
+        clock.sleep(600)
+        raise Killed
+
+    limits: dict[str, Any] = {"max_experiments": 3, "max_hours": 1.0}
+    for steps in ((90, killed), (killed,), (80, killed)):
+        with pytest.raises(Killed):
+            loop(lab, Scripted(*steps), clock=clock, **limits)
+        clock.sleep(8 * 3600)
+    assert [e["event"] for e in lab.events("loop_run")] == ["begin"] * 3 and lab.session.loop.hours < 1
+    assert loop(lab, Scripted(70), clock=clock, **limits).measured == (2, 3, 4)
+
+
+def test_a_journal_that_has_lost_lines_gets_none_of_the_loop_and_comes_back_whole(lab: Lab) -> None:
+    loop(lab, Scripted(90), max_experiments=1)
+    journal, whole = lab.workspace.journal, lab.workspace.journal.read_bytes()
+    journal.write_bytes(whole[: (cut := whole.index(b'{"run":2,'))])
+    with pytest.raises(IntegrityError, match="the journal has lost") as refused:
+        loop(lab, Scripted(80), max_experiments=1)
+    assert journal.read_bytes() == whole[:cut]
+    assert refused.value.command is not None and lab.call(*shlex.split(refused.value.command)[1:]).code == 0
+    assert loop(lab, Scripted(80), max_experiments=1, max_usd=1.0).measured == (3,), "no number is given twice"
 
 
 def test_no_more_than_was_asked_for_is_measured_of_what_an_earlier_run_has_left(lab: Lab) -> None:

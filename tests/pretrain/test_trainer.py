@@ -470,6 +470,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved_at_the_same_total(
         ({"WINDOW_PATTERN": "SX"}, "WINDOW_PATTERN = 'SX' must be letters S and L"),
         ({"BATCH_ROWS": 8, "MICRO_ROWS": 3}, "must divide the 8 rows of a batch: one of [1, 2, 4, 8], or 0"),
         ({"WARMDOWN": 1.2}, "the sum at most 1"),
+        ({"VOCAB_SIZE": 2**15, "COUNTS": 4}, "COUNTS = 4 is too long for 32768 tokens; take at most 3"),
     ],
 )
 def test_constants_that_do_not_go_together_are_one_line(

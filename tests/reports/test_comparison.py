@@ -58,6 +58,22 @@ def test_a_candidate_is_compared_with_the_incumbents_last_runs_and_not_with_what
     assert {1, 2, 3} <= found.taken and next_step(found, Rules()).action == "discard"
 
 
+def test_a_discard_is_shown_beside_what_its_verdict_was_compared_with_and_not_beside_a_run_that_was_chosen() -> None:
+    base = run(1, "keep", 10.0, 10.1, 9.9, parent=None)
+    kept = run(2, "keep", 5.0, 9.0, 9.1)  # chosen by a lucky first run
+    made = [repeat(2, seed, 9.0 + 0.1 * (-1) ** seed) for seed in range(40, 47)]
+    before = journal(base, kept, *made)
+    values = {1: 8.5}
+    verdict = next_step(gather(before, before.experiments[1], values, now=3), Rules(policy="greedy"))
+    after = [repeat(2, 60 + n, 7.0) for n in range(5)]  # beside a later candidate
+    session = journal(base, kept, *made, run(3, "discard", 8.5, parent="2"), run(4, "discard", 9.9, parent="2"), *after)
+    found = difference(session, session.experiments[2], session.experiments[1])
+    assert found is not None and found.same_seeds == 0
+    assert f"better by {found.gain:.6g} " in verdict.reason
+    over = difference(session, session.experiments[2], session.experiments[0])
+    assert over is not None and (over.same_seeds, over.gain) == (1, 1.5), "nothing was chosen by a baseline's runs"
+
+
 def test_a_clear_loss_and_a_decided_gain_are_no_close_calls() -> None:
     assert close_calls(journal(BASE, run(2, "discard", 12.0)), Rules()) == []
     assert close_calls(journal(BASE, run(2, "keep", 5.0, 5.1, 4.9)), Rules()) == []

@@ -8,7 +8,10 @@ import pytest
 from lab import Repo, new_repo
 
 from autoresearch.errors import PreconditionError
+from autoresearch.journal.refs import fetch_from
+from autoresearch.reports import doctor
 from autoresearch.system.git import Git
+from autoresearch.system.git_command import INSTALL, require_git
 
 
 @pytest.fixture
@@ -95,3 +98,21 @@ def test_without_git_lfs_it_says_so_and_not_that_a_remote_hung_up(repo: Repo, tm
         Git(repo.root).export(commit, tmp_path / "out")
     assert refused.value.fix == "install git-lfs, then: git lfs install"
     assert "hung up" not in refused.value.message
+
+
+def test_a_git_without_an_option_that_is_told_to_be_typed_is_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PreconditionError) as refused:
+        require_git()
+    assert "--atomic" in fetch_from("there"), "which git fetch has from 2.31 on"
+    assert refused.value.fix.startswith(INSTALL) and doctor._git().fix == INSTALL == "install git 2.31 or newer"
+    program = tmp_path / "git"
+    for version, new in (("2.30.9", False), ("2.31.0", True), ("3.0.1 (Apple Git-200)", True)):
+        program.write_text(f"#!/bin/sh\necho 'git version {version}'\n")
+        program.chmod(0o755)
+        found = doctor._git()
+        assert found.ok is new and found.fix == ("" if new else INSTALL) and found.found == version.split()[0]
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert not doctor._git().ok and doctor._git().fix == INSTALL

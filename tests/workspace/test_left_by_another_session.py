@@ -13,6 +13,7 @@ from autoresearch.cli.job_folders import new_job
 from autoresearch.reports import run_files
 from autoresearch.runs.isolation import journal_backup
 from autoresearch.system.git import Git
+from autoresearch.workspace.lock import only_loop
 
 
 @pytest.fixture
@@ -42,6 +43,9 @@ def test_runs_and_jobs_of_the_earlier_one_are_put_aside_whole(lab: Lab) -> None:
         log = lab.workspace.run_dir(1, 9) / "run.log"
         log.parent.mkdir(parents=True)
         log.write_text(text)
+        answer = lab.workspace.state / "proposal/edit.json"  # paid for by r1, which the next session has, too
+        answer.parent.mkdir()
+        answer.write_text(json.dumps({"reservation": "r1", "description": text}))
         job = new_job(lab.workspace)
         job.begin(1, "confirm", detached=True)
         job.keep({"view": {}, "sections": {"report": [text]}})
@@ -53,10 +57,11 @@ def test_runs_and_jobs_of_the_earlier_one_are_put_aside_whole(lab: Lab) -> None:
         assert lab.call(*INIT[:-1], tag).code == 0
         waited = lab.call("wait")
         assert waited.code == 5 and "no experiment yet" in waited.err, waited
-        assert run_files.seeds_of(lab.workspace, 1) == []
+        assert run_files.seeds_of(lab.workspace, 1) == [] and not (lab.workspace.state / "proposal").exists()
     for name, tag in (("earlier", "second"), ("earlier-2", "third")):
         aside = lab.workspace.state / name
         assert (aside / "runs/1/9/run.log").read_text() == f"before {tag}"
+        assert f"before {tag}" in (aside / "proposal/edit.json").read_text()
         outputs = [path.read_text() for path in aside.glob("jobs/*/output.json")]
         assert any(f"before {tag}" in text for text in outputs)
 
@@ -69,3 +74,14 @@ def test_an_init_that_is_refused_leaves_what_the_running_file_says(killed: Lab) 
     done = killed.call("resume")
     assert "it is put back" in done.out + done.err, done
     assert killed.workspace.journal.read_bytes() == before
+
+
+def test_what_a_loop_that_lives_works_with_is_not_taken_from_under_it(lab: Lab) -> None:
+    answer = lab.workspace.state / "proposal/edit.json"
+    answer.parent.mkdir()
+    answer.write_text("{}")
+    lab.workspace.journal.unlink()
+    lab.git("switch", "-q", "main")
+    with only_loop(lab.workspace):
+        assert lab.call(*INIT[:-1], "other").code == 0
+    assert answer.exists() and not (lab.workspace.state / "earlier").exists()

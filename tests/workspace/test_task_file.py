@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from autoresearch.errors import PreconditionError
 from autoresearch.statistics.decision import Guard
+from autoresearch.workspace.init_options import InitOptions, about_the_task
 from autoresearch.workspace.task_file import TaskFile, parse
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "autoresearch"
@@ -195,3 +196,9 @@ def test_families_keep_their_order_and_a_task_without_them_has_none() -> None:
     named = parse(task_file() + '[search.families]\nsize = ["wider"]\n"input" = ["read*"]\nback = ["undo"]\n')
     assert [*named.search.families.items()] == [("size", ("wider",)), ("input", ("read*",)), ("back", ("undo",))]
     assert parse(task_file()).search.families == {}
+
+
+def test_an_option_of_zero_is_an_option() -> None:
+    """It was passed over beside a task file that is committed, where every other one is refused."""
+    assert about_the_task(InitOptions(seconds=0.0, tag="t", goal="g")) == ["--seconds"]
+    assert about_the_task(InitOptions(task="command", mutable=("src",))) == ["--mutable"]

@@ -11,6 +11,15 @@ MOST_TOKENS = 2**21
 """Of a text that is kept; 8 MiB of the weights."""
 
 
+def too_long(vocab_size: int, most: int) -> str | None:
+    """Why contexts of `most` tokens, COUNTS of a trainer, cannot be counted: their numbers would be too large. None
+    where they can."""
+    if vocab_size ** (most + 1) < 2**63:
+        return None
+    longest = next(n for n in range(most, -1, -1) if vocab_size ** (n + 1) < 2**63)
+    return f"COUNTS = {most} is too long for {vocab_size} tokens; take at most {longest}"
+
+
 class SeenText(nn.Module):
     """The rows that a run has trained on last, kept with the weights."""
 
@@ -18,8 +27,8 @@ class SeenText(nn.Module):
         """Contexts are of 2 to `most` tokens; with `most` 0 nothing is kept, and nothing mixed in. Raises `ValueError`
         where the numbers of contexts would be too large."""
         super().__init__()
-        if vocab_size ** (most + 1) >= 2**63:
-            raise ValueError(f"contexts of {most} tokens are too long for {vocab_size} tokens; take fewer")
+        if why := too_long(vocab_size, most):
+            raise ValueError(why)
         self.vocab_size, self.most = vocab_size, most
         self.text: Tensor
         rows = max(1, MOST_TOKENS // seq_len) if most else 0

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from harness import attention, device
 from harness.files import Progress
-from harness.text.counts import MOST_TOKENS, SeenText
+from harness.text.counts import MOST_TOKENS, SeenText, too_long
 from harness.warmup import warmed_up
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -313,7 +313,7 @@ def build_model() -> GPT:
 
 def check_constants() -> None:
     """Exit with one line when constants do not go together."""
-    wrong = None
+    wrong = too_long(VOCAB_SIZE, COUNTS)
     if HEAD_DIM % 2 or HEAD_DIM < 2:
         wrong = f"HEAD_DIM = {HEAD_DIM} must be even, since rotary embeddings turn pairs, such as 64"
     elif min(DEPTH, WIDTH, BATCH_ROWS, MICRO_ROWS) < 0:

@@ -50,7 +50,8 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     """Bring journal, branch and folders in line; the caller holds the workspace lock.
 
     An experiment with a `start` and no verdict was interrupted: nothing was decided, so it is recorded as `killed` with
-    whatever was measured, and the branch goes back to its parent. A verdict whose git move is missing gets it.
+    whatever was measured, and the branch goes back to its parent. A verdict whose git move is missing gets it. Where
+    the journal has lost lines, journal and branch stay as they are.
     """
     done: list[str] = []
     _end_orphans(workspace, done)
@@ -60,6 +61,11 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     git_was_killed = _unlock(workspace, git, done)
     remove_tree(workspace.scratch)
     session = load_session(workspace)
+    mirror = mirror_of(git, session)
+    content = whole_lines(workspace)
+    relation = mirror.relation(git, content) if mirror is not None else None
+    if mirror is not None and relation == "shorter":  # behind a line of ours the lost ones could not come back
+        return Recovered(session, tuple(done), lost_lines(git, mirror, content, session.segment.tag))
     interrupted = session.unfinished
     if interrupted is not None:
         append(workspace, killed(workspace, session, interrupted, now, "interrupted before its verdict"))
@@ -71,19 +77,15 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     if ended is not None:
         done.append(ended)
         session = load_session(workspace)
-    mirror = mirror_of(git, session)
-    content = whole_lines(workspace)
-    relation = mirror.relation(git, content) if mirror is not None else None
     if relation == "differs" or missing_verdict(workspace, mirror):
         done += keep_up(workspace, git, session)
-    lost = lost_lines(git, mirror, content, session.segment.tag) if mirror and relation == "shorter" else None
     if session.last is not None:
         done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)
     if git_was_killed:
         done += _take_back_proposal(workspace, git, session)
         # Only now: until here, a kill leaves the same to do again.
         workspace.git_marker.unlink(missing_ok=True)
-    return Recovered(session, tuple(done), lost)
+    return Recovered(session, tuple(done))
 
 
 def _take_back_proposal(workspace: Workspace, git: Git, session: Session) -> list[str]:

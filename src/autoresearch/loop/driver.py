@@ -96,8 +96,6 @@ class Driver:
             killed = self._begin()
             before = self._progress()
             try:
-                if killed:  # also where nothing is left to do: what the kill has cut short is repaired
-                    self._ready()
                 while True:
                     self._hold()
                     waiting = self._line_up()
@@ -134,8 +132,9 @@ class Driver:
     # --- its beginning and its end ---
 
     def _begin(self) -> bool:
-        """Say in the journal that the loop begins, and return whether the last one was killed. One that was cut short
-        goes on with what is left of its limits, where they are the same."""
+        """Repair what a kill has cut short, also where nothing is left to do, say in the journal that the loop begins,
+        and return whether the last one was killed. One that was cut short goes on with what is left of its limits,
+        where they are the same."""
         for agent in self.roster.left:
             why = why_not_ready(agent)
             if why is not None:
@@ -143,17 +142,16 @@ class Driver:
                 self.say(f"{agent.name} is not ready: {why}")
         if not self.roster.left:
             raise self.roster.last_words
-        session, told = self.session, self.options.told
-        run = session.loop.run
-        killed, goes_on = run is not None and run.ended is None, run is not None and run.goes_on(told)
+        run, told, names = self.session.loop.run, self.options.told, [agent.name for agent in self.roster.agents]
+        killed = run is not None and run.ended is None
         if killed:
-            self.turns.tidy(session)
-        if goes_on:
+            self.turns.tidy(self.session)
+        self._ready()  # a journal that has lost lines is refused here: behind one of ours they could not come back
+        session = self.session
+        if run is not None and run.goes_on(told):
             self._hours_before = session.loop.hours
             self.say("going on after an interruption")
-        if not (killed and goes_on):
-            names = [agent.name for agent in self.roster.agents]
-            append(self.workspace, loop_begin_line(names, told, session.next_number, self.times.wall()))
+        append(self.workspace, loop_begin_line(names, told, session.next_number, self.times.wall()))
         return killed
 
     def _end(self, reason: str) -> None:

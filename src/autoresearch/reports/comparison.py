@@ -9,7 +9,7 @@ from autoresearch.experiments.evidence import base_noise, pair_noise
 from autoresearch.journal.experiment import Experiment
 from autoresearch.journal.session import Session
 from autoresearch.journal.study import LOCKED
-from autoresearch.statistics.decision import Rules, pairs_needed
+from autoresearch.statistics.decision import LAST_RUNS, Rules, pairs_needed
 from autoresearch.statistics.distributions import student
 
 ALPHA = 0.025
@@ -43,8 +43,8 @@ class Difference:
 def difference(session: Session, new: Experiment, old: Experiment) -> Difference | None:
     """Compare two experiments on the seeds that both have run; None when one has no value.
 
-    Without such a seed it is the means that the session shows: a kept experiment's reference, and the fresh runs of any
-    other.
+    The runs that a kept one was kept for were chosen for being good, and are left out. Where no seed is shared then, it
+    is the means: of the fresh runs of `new`, and of the runs of `old` that verdicts take, or the verdict on `new` took.
     """
     found = _compared(session, new, old)
     if found is None:
@@ -126,16 +126,25 @@ def _compared(session: Session, new: Experiment, old: Experiment) -> tuple[float
     fresh = "verdict" in [run.purpose for run in new.runs_for("screening", "verdict", "repeat")]
     purposes = ("verdict", "repeat") if fresh else ("screening", "verdict", "repeat")
     ours = {run.seed: run.value for run in new.runs_for(*purposes)}
-    theirs = old.by_seed
+    theirs = old.comparison_runs if old.status == "keep" else old.by_seed
     same = [seed for seed in ours if seed in theirs]
     if same:
         gains = [session.metric.gain(ours[seed], theirs[seed or 0]) for seed in same]
         return math.fsum(gains) / len(gains), len(same), len(same), len(same)
-    mine, other = _runs(new), _runs(old)
+    mine, other = _runs(new), _judged_by(old, new) or _runs(old)
     if not mine or not other:
         return None
     means = [math.fsum(values) / len(values) for values in (mine, other)]
     return session.metric.gain(*means), len(mine), len(other), 0
+
+
+def _judged_by(old: Experiment, new: Experiment) -> tuple[float, ...]:
+    """Return the runs of the incumbent whose mean the verdict on a change of it took; none where `new` is no such, or
+    was run again since."""
+    if new.parent is None or new.parent != old.commit or new.status == "keep" or new.repeats:
+        return ()
+    then = old._replace(runs=tuple(run for run in old.runs if run.after <= new.number))
+    return tuple(then.comparison_runs.values())[-LAST_RUNS:] or then.noise_runs
 
 
 def _runs(e: Experiment) -> tuple[float, ...]:

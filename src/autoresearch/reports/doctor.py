@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from autoresearch.journal.session import Session
 from autoresearch.runs.isolation.choice import choose, missing
 from autoresearch.system.extras import ML, install
 from autoresearch.system.git import Git
+from autoresearch.system.git_command import INSTALL, OLDEST
 from autoresearch.system.hardware import detect
 from autoresearch.workspace.agent_files import HOOK, SETTINGS
 from autoresearch.workspace.lock import current_run
@@ -60,10 +62,13 @@ def _python() -> Check:
 
 def _git() -> Check:
     if shutil.which("git") is None:
-        return Check("git", False, "not installed", "install git 2.30 or newer")
-    found = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout.split()[2]
-    new = tuple(int(part) for part in found.split(".")[:2]) >= (2, 30)
-    return Check("git", new, found, "" if new else "install git 2.30 or newer")
+        return Check("git", False, "not installed", INSTALL)
+    said = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"(\d+)\.(\d+)\S*", said)
+    if found is None:  # such as the program of macOS that stands there until git is installed
+        return Check("git", False, "it does not say its version", INSTALL)
+    new = (int(found[1]), int(found[2])) >= OLDEST
+    return Check("git", new, found[0], "" if new else INSTALL)
 
 
 def _bash() -> Check:

@@ -27,6 +27,12 @@ _ASKING = {"cat-file", "check-ignore", "config", "diff", "diff-files", "diff-ind
 """Commands that change nothing as we call them."""
 
 
+OLDEST = (2, 31)
+"""The first version of git that has every option that is used here, and in what a person is told to type."""
+
+INSTALL = f"install git {'.'.join(map(str, OLDEST))} or newer"
+
+
 class GitError(MachineError):
     """A git command failed for a reason that is not the user's; the message has what git said."""
 
@@ -152,7 +158,7 @@ def _environment(args: Sequence[str], more: Mapping[str, str] | None) -> dict[st
 def require_git() -> None:
     """Raise `PreconditionError` when there is no git."""
     if shutil.which("git") is None:
-        raise PreconditionError("git is not installed", "install git 2.30 or newer and try again")
+        raise PreconditionError("git is not installed", f"{INSTALL} and try again")
 
 
 def _name(args: Sequence[str]) -> str:

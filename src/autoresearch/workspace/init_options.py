@@ -83,7 +83,8 @@ def _spelled(name: str) -> str:
 
 def about_the_task(options: InitOptions) -> list[str]:
     """Return the options that were given and say what a task file says: all but its name, the tag and the goal."""
-    return [_spelled(name) for name, value in asdict(options).items() if value and name not in ("task", "tag", "goal")]
+    known = asdict(options).items()
+    return [_spelled(name) for name, value in known if value not in (None, ()) and name not in ("task", "tag", "goal")]
 
 
 def beside_own(options: InitOptions, given: list[str]) -> UsageError:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from autoresearch.system.files import remove_tree
-from autoresearch.workspace.lock import current_runs
+from autoresearch.workspace.lock import current_runs, loop_runs
 from autoresearch.workspace.workspace import Workspace, free_name
 
 
@@ -33,15 +33,16 @@ def end_run(workspace: Workspace) -> tuple[dict[str, Any], int] | None:
     return about, count
 
 
-BY_NUMBER = ("runs", "jobs", "studies")
-"""Folders of the state that name what is in them by the numbers of one session, which the next one has again."""
+BY_NUMBER = ("runs", "jobs", "studies", "proposal")
+"""Folders of the state that name what is in them by the numbers of one session, which the next one has again: of its
+experiments, jobs and studies, or of the entry of its ledger that has paid for an answer."""
 
 
 def forget(workspace: Workspace) -> None:
     """End what runs of an earlier session of this folder have left: to one that begins now they owe nothing, and the
     journal that they were made under is not put back over its own. What is named by its numbers is put aside, into
     `earlier`: no later experiment shows it for its own, or writes over it."""
-    if current_runs(workspace):
+    if current_runs(workspace) or loop_runs(workspace):
         return  # somebody has taken the journal away from under a command that lives; it will find that out
     for here in workspace.in_slots:
         if end_run(here) is not None:
