@@ -1,10 +1,12 @@
 """What a run takes beside its budget: from its start to the first batch, and from the end of the budget to the result.
 
-    uv run python benchmarks/overhead.py [--steps 40] [--rounds 5] [--ways engine hand] [--against CHECKOUT ...]
+    uv run python benchmarks/overhead.py [--steps 40] [--rounds 5] [--ways engine hand command] [--against FOLDER ...]
 
-Runs of the task pretrain, profile tiny, made by `measure` of the engine and by hand, of this checkout and of others in
-turn, so that a machine that becomes slower is slower for all of them. The budget is in steps, so that a busy machine
-ends no run. Processor seconds are those of all processes of a run together, its training among them.
+Runs of the task pretrain, profile tiny, made by `measure` of the engine, by hand, and by `baseline --seeds 1` in a
+fresh copy of a session, of this checkout and of others in turn, so that a machine that becomes slower is slower for
+all of them. By the command the whole of it counts; so it can be compared with checkouts from before there was a harness
+(4f72a10 is the last one). The budget is in steps, so that a busy machine ends no run. Processor seconds are those of
+all processes of a run together, its training among them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -47,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=40, help="budget of the training")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ways", nargs="+", choices=("engine", "hand"), default=["engine", "hand"])
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=["engine", "hand"])
     parser.add_argument("--against", type=Path, nargs="*", default=[], help="other checkouts of this repository")
     parser.add_argument("--out", type=Path, help="a file of JSON lines, one for each run")
     args = parser.parse_args()
@@ -61,8 +64,7 @@ def main() -> None:
             for path, folder in folders.items():
                 for way in args.ways:
                     before = processor_s()
-                    made = by_the_engine(path, folder) if way == "engine" else by_hand(path, folder)
-                    found = {**made, "cpu_s": processor_s() - before}
+                    found = {**WAYS[way](path, folder), "cpu_s": processor_s() - before}
                     runs.setdefault((path.name, way), []).append(found)
                     line = json.dumps({"checkout": path.name, "way": way, **found})
                     print(line, file=sys.stderr, flush=True)
@@ -70,7 +72,8 @@ def main() -> None:
                         with args.out.open("a", encoding="utf-8") as file:
                             file.write(line + "\n")
     for (checkout, way), found_runs in runs.items():
-        figures = {name: [each[name] for each in found_runs] for name in ("before_s", "after_s", "beside_s", "cpu_s")}
+        names = ("before_s", "after_s", "beside_s", "cpu_s")
+        figures = {name: [each[name] for each in found_runs] for name in names if name in found_runs[0]}
         told = (f"{name} {statistics.median(all_):.2f} ({min(all_):.2f} to {max(all_):.2f})"
                 for name, all_ in figures.items())  # fmt: skip
         print(f"{checkout}, by {way}: {', '.join(told)}")
@@ -87,6 +90,19 @@ def by_hand(checkout: Path, folder: Path) -> dict[str, Any]:
     kept = folder / ".autoresearch" / "by-hand"
     found = parts(begun, time.time(), json.loads((kept / "clock.json").read_text()))
     return {**found, "value": json.loads((kept / "result.json").read_text())["metrics"]["val_bpb"]}
+
+
+def by_command(checkout: Path, folder: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="overhead-", dir=folder.parent) as temporary:
+        copy = shutil.copytree(folder, Path(temporary) / "session", symlinks=True)
+        begun = time.time()
+        run(checkout, copy, ["-m", "autoresearch", "baseline", "--seeds", "1"])
+        ended, lines = time.time(), (copy / "autoresearch.jsonl").read_text().splitlines()
+    metrics = next(line["metrics"] for line in map(json.loads, reversed(lines)) if line.get("metrics"))
+    return {"beside_s": ended - begun - metrics["training_seconds"]}
+
+
+WAYS = {"engine": by_the_engine, "hand": by_hand, "command": by_command}
 
 
 def parts(begun: float, ended: float, clock: dict[str, float]) -> dict[str, float]:
