@@ -74,7 +74,7 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     mirror = mirror_of(git, session)
     content = whole_lines(workspace)
     relation = mirror.relation(git, content) if mirror is not None else None
-    if relation == "differs" or missing_verdict(workspace, mirror):
+    if relation == "differs" or missing_verdict(content, mirror):
         done += keep_up(workspace, git, session)
     lost = lost_lines(git, mirror, content, session.segment.tag) if mirror and relation == "shorter" else None
     if session.last is not None:
