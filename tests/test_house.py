@@ -43,7 +43,7 @@ NUMERICS = {"numpy"}
 SHELL_SIDE = {"autoresearch.metrics"} | {
     f"autoresearch.journal.{name}"
     for name in (
-        *("statuses", "file", "events", "import_events", "fields", "experiment", "messages", "segment", "study"),
+        *("statuses", "file", "events", "import_events", "fields", "experiment", "segment", "study"),
         *("loop_events", "loop", "ledger"),
     )
 }

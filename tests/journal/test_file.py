@@ -96,6 +96,16 @@ def test_a_damaged_line_in_the_middle_is_named_and_not_passed_over(bad: bytes, p
         events(path)
 
 
+@pytest.mark.parametrize("bad", [b'{"run":1', b'{"text":"x', b'{"a":"\t"}', b"{} {}\r"])
+def test_a_damaged_line_is_told_as_json_tells_it_by_itself(bad: bytes, path: Path) -> None:
+    path.write_bytes(b'{"run":1}\n\n' + bad + b'\n{"run":2}\n')
+    with pytest.raises(ValueError) as alone:
+        json.loads(bad)
+    with pytest.raises(JournalError) as error:
+        events(path)
+    assert str(error.value) == f"autoresearch.jsonl line 3 is not JSON ({alone.value})"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [-float("inf")]}, object()])
 def test_a_value_that_json_does_not_know_leaves_the_file_as_it_was(value: object, path: Path) -> None:
     path.write_bytes(b'{"run":1}\n{"torn')

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from autoresearch.errors import IntegrityError
-from autoresearch.journal import events, file
+from autoresearch.journal import events, file, message_events
 from autoresearch.journal.session import Fold, Session, replay
 from autoresearch.metrics import Metric
-from autoresearch.workspace.session_journal import append, load_session
+from autoresearch.workspace.session_journal import append, content_of, load_session
 from autoresearch.workspace.workspace import Workspace
 
 METRIC = Metric("loss", "lower", "nats")
+SESSIONS = Path(__file__).parents[1] / "data/sessions"
+OTHER_VALUES = (None, True, 1, 2.5, -1, 10**13, float("nan"), "x", "keep", [], [1], [None], [0.5], {}, {"gpu": "one"})
 HARDWARE = ({"gpu": "one"}, {"gpu": "another"}, {"cpu": "slow", "cores": 2}, {})
 
 
@@ -62,9 +64,9 @@ def random_session(rng: Random, length: int) -> Iterator[dict[str, Any]]:
         elif kind == "note" and known:
             yield events.note_line(rng.choice(known), {"c": now}, now)
         elif kind == "message":
-            yield events.message_line(f"text {now}", now)
+            yield message_events.message_line(f"text {now}", now)
         elif kind == "message_shown":
-            yield events.message_shown_line(rng.randrange(4), now)
+            yield message_events.message_shown_line(rng.randrange(4), now)
         elif kind == "study":
             studies.append(len(studies) + 1)
             continues = rng.choice([None, *studies[:-1]])
@@ -134,7 +136,7 @@ def test_what_was_folded_is_not_folded_again(workspace: Workspace, monkeypatch: 
     assert parsed and load_session(workspace) is first
     parsed.clear()
     append(workspace, events.note_line(1, {"learned": "x"}, 7))
-    append(workspace, events.message_line("m", 8))
+    append(workspace, message_events.message_line("m", 8))
     second = load_session(workspace)
     assert [json.loads(line)["type"] for line in parsed if line] == ["note", "message"]
     assert second == anew(workspace) and first != second
@@ -162,6 +164,39 @@ def test_a_journal_that_was_changed_behind_our_back_is_seen(workspace: Workspace
     assert load_session(workspace) == anew(workspace) == load_session(workspace)
     append(workspace, events.note_line(1, {"and": "on"}, 9))
     assert load_session(workspace) == anew(workspace)
+
+
+def test_what_is_still_there_is_not_in_memory_twice_and_what_is_not_is_read(workspace: Workspace) -> None:
+    load_session(workspace)
+    folded = content_of(workspace.journal)
+    assert folded is content_of(workspace.journal) and folded == workspace.journal.read_bytes()
+    for changed in (folded.replace(b'"loss"', b'"lost"'), folded[:-1] + b" ", folded + b"{}\n", folded[:-9], b""):
+        workspace.journal.write_bytes(changed)
+        assert content_of(workspace.journal) == changed
+
+
+def test_lines_are_read_at_once_as_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, cases = Random(4), list[list[dict[str, Any]]]()
+    for path in sorted(SESSIONS.glob("*/autoresearch.jsonl")):
+        lines = [event for _, event in file.read(path)]
+        cases.append(lines)
+        for _ in range(40):
+            at = rng.choice([n for n, line in enumerate(lines) if events.type_of(line) in ("start", "run")])
+            other = {**lines[at], rng.choice([*lines[at]]): rng.choice(OTHER_VALUES)}
+            cases.append([*lines[:at], other, *lines[at + 1 :]])
+    at_once = [said(lines) for lines in cases]
+    assert any(isinstance(each, str) for each in at_once) and any(isinstance(each, Session) for each in at_once)
+    for name in ("_start_fields", "_run_fields"):
+        monkeypatch.setattr(events, name, lambda event: None)
+    assert [said(lines) for lines in cases] == at_once
+
+
+def said(lines: list[dict[str, Any]]) -> Session | str:
+    """Return the session of some lines, or what is wrong with them."""
+    try:
+        return replay(enumerate(lines, 1))
+    except IntegrityError as error:
+        return str(error)
 
 
 def test_a_line_that_cannot_be_understood_is_named_each_time(workspace: Workspace) -> None:

@@ -15,9 +15,9 @@ from lab import INIT, Lab, Maker, Repo
 from loop_lab import GREEDY, Clockwork, Scripted, loop, prints, proposals, writes
 
 from autoresearch.errors import AutoresearchError, IntegrityError, MachineError, PreconditionError, StopReached
-from autoresearch.journal.events import message_line
 from autoresearch.journal.ledger import Usage
 from autoresearch.journal.loop_events import proposal_line
+from autoresearch.journal.message_events import message_line
 from autoresearch.loop import driver
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Brief, Edit, ProposalFailed
 from autoresearch.loop.place import put_on_branch

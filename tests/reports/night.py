@@ -10,7 +10,7 @@ from typing import Any
 
 from lab import Repo, new_repo, task_file
 
-from autoresearch.journal import events, import_events, refused_events
+from autoresearch.journal import events, import_events, message_events, refused_events
 from autoresearch.journal.experiment import Speed
 from autoresearch.metrics import Metric
 from autoresearch.workspace.workspace import Workspace
@@ -75,8 +75,8 @@ def lines(commits: list[str]) -> list[dict[str, Any]]:
         events.repeat_line(9, 1, 3.49, ENV, BEGAN + 2001),
         events.disturbed_line(10, 5, 3.9, "a load", Speed(1.0, 0.1), BEGAN + 2002),
         events.note_line(5, {"result": EVIL}, BEGAN + 2003),
-        events.message_line(EVIL, BEGAN + 2004),
-        events.message_shown_line(1, BEGAN + 2005),
+        message_events.message_line(EVIL, BEGAN + 2004),
+        message_events.message_shown_line(1, BEGAN + 2005),
         events.study_line(1, "confirm", {"baseline": 3, "best": 9, "seeds": [90, 91]}, "locked", BEGAN + 2006),
         events.study_run_line(1, third, 90, 3.6, BEGAN + 2007),
         events.study_end_line(1, "done", {"claimed": 1.49, "gain": 1.4, "interval": [1.3, 1.5], "level": 0.95,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import time
@@ -103,6 +104,7 @@ def _command_of(words: Sequence[str]) -> str | None:
 def main() -> NoReturn:
     """Entry point of the program `autoresearch`."""
     streams.mend()
+    gc.set_threshold(100_000)  # most of what a command makes lives until its end: to look for garbage often finds none
     try:
         output.run(program(sys.argv[1:]), sys.argv[1:])
     except SystemExit as end:

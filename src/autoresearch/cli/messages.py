@@ -12,7 +12,7 @@ from autoresearch.cli.job_folders import detached_as
 from autoresearch.cli.output import JsonFlag, Sections, emit, here, sections_of
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import one_line
-from autoresearch.journal.events import message_line, message_shown_line
+from autoresearch.journal.message_events import message_line, message_shown_line
 from autoresearch.journal.session import Session
 from autoresearch.reports.views import MOST_LINES
 from autoresearch.workspace.session_journal import append, load_session

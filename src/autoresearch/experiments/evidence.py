@@ -14,7 +14,8 @@ from autoresearch.statistics.noise import Noise, pooled
 from autoresearch.statistics.rules import Guard
 
 BASES = 100
-"""Bases before the present one whose noise is looked at."""
+"""Bases before the present one whose noise is looked at: older ones would have no room in a prior
+(`base_noise.PRIOR_DOF`)."""
 
 
 def gather(
@@ -40,11 +41,15 @@ def gather(
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
     recent = frozenset(run.seed for run in incumbent.runs if run.after >= now and run.seed is not None)
     last |= {seed: value for seed, value in known.by_seed.items() if seed in recent & candidate.keys()}
-    others = [e for e in session.current if e.number not in (incumbent.number, now)]
-    here = [e for e in others if e.parent == incumbent.commit and e.commit is not None]
+    mine = (incumbent.number, now)
+    here = [
+        e for e in session.current if e.parent == incumbent.commit and e.commit is not None and e.number not in mine
+    ]
+    repeated = [e for e in session.repeated if e.number not in mine]
     repeats = [e.on(hardware).noise_runs for e in here if len(e.runs) > 1 and e.status != "keep"]
     screening = next(iter(candidate))
-    older, older_pairs = _older(session, incumbent, others, hardware)
+    bases = [e for e in session.kept if e.number not in mine][-BASES:]
+    older, older_pairs = _older(session.metric, incumbent, bases, repeated, hardware)
     return Evidence(
         metric=session.metric,
         candidate=candidate,
@@ -58,7 +63,7 @@ def gather(
         controls=_controls(here, known, screening, hardware),
         metrics=metrics or {},
         guards={
-            guard.name: _guard_runs(guard, session, known, others, here, guarded or {}, hardware) for guard in guards
+            guard.name: _guard_runs(guard, session, known, repeated, here, guarded or {}, hardware) for guard in guards
         },
         code_removed=simpler,
         recent=recent,
@@ -88,14 +93,15 @@ def _guard_runs(
     """Return what the runs on this hardware say of a metric that has a guard.
 
     The reference is the baseline, on whose runs nothing was decided, or the last runs of the incumbent, as for the
-    metric itself. Of `here`, the changes of this base, and of all `others` the repeats tell the noise.
+    metric itself. Of `here`, the changes of this base, and of all `others` that were run more than once the repeats
+    tell the noise.
     """
     name, first = guard.name, session.baseline
     baseline = incumbent if first is None or first.number == incumbent.number else first.on(hardware)
     last = [*_unselected(incumbent, name)][-LAST_RUNS:]
     reference = [*_unselected(baseline, name)] if guard.against == "baseline" else last
     near = {e.number for e in (*here, baseline, incumbent)}
-    repeated = [e.on(hardware) for e in others if len(e.runs) > 1]
+    repeated = [e.on(hardware) for e in others]
     groups = [_spread(e, name) for e in (incumbent, *(e for e in repeated if e.number in near))]
     return GuardRuns(
         {seed: beside[name] for seed, beside in guarded.items() if name in beside},
@@ -126,24 +132,27 @@ def _controls(here: Sequence[Experiment], incumbent: Experiment, seed: int, hard
 
 
 def _older(
-    session: Session, incumbent: Experiment, others: Sequence[Experiment], hardware: str
+    metric: Metric,
+    incumbent: Experiment,
+    bases: Sequence[Experiment],
+    repeated: Sequence[Experiment],
+    hardware: str,
 ) -> tuple[tuple[Noise, ...], tuple[Noise, ...]]:
-    """Return the noise of one run, and of a pair, of each base before this one, the newest last.
+    """Return the noise of one run, and of a pair, of each of the `bases` before this one, the newest last.
 
-    A kept experiment counts with the base that it was measured on, and its later repeats with itself. Of the bases only
-    the last ones are looked at: older ones would have no room in a prior (`base_noise.PRIOR_DOF`).
+    A kept experiment counts with the base that it was measured on, and its later repeats with itself. `repeated` are
+    the experiments that were run more than once.
     """
-    bases = [e for e in others if e.status == "keep"][-BASES:]
-    changes: dict[str | None, list[Experiment]] = {}
-    for e in others:
-        if len(e.runs) > 1 and e.commit is not None:
-            changes.setdefault(e.parent, []).append(e)
+    changes: dict[str | None, list[Experiment]] = {base.commit: [] for base in bases}
+    for e in repeated:
+        if e.parent in changes and e.commit is not None:
+            changes[e.parent].append(e)
     runs, pairs = list[Noise](), list[Noise]()
     for base in bases:
-        mine = [e for e in changes.get(base.commit, ()) if e.status != "keep"]
+        changed = changes[base.commit]
+        mine = [e for e in changed if e.status != "keep"]
         runs.append(pooled(e.on(hardware).noise_runs for e in (base, *mine)))
-        changed = changes.get(base.commit, ())
-        made = [pair_gains(session.metric, e, base, hardware) for e in (*changed, incumbent) if e.parent == base.commit]
+        made = [pair_gains(metric, e, base, hardware) for e in (*changed, incumbent) if e.parent == base.commit]
         pairs.append(pooled(made))
     return tuple(n for n in runs if n.dof), tuple(n for n in pairs if n.dof)
 

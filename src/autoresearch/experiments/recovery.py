@@ -77,7 +77,7 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     if ended is not None:
         done.append(ended)
         session = load_session(workspace)
-    if relation == "differs" or missing_verdict(workspace, mirror):
+    if relation == "differs" or missing_verdict(whole_lines(workspace), mirror):
         done += keep_up(workspace, git, session)
     if session.last is not None:
         done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)

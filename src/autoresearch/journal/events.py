@@ -14,27 +14,29 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from autoresearch.journal.experiment import Experiment, Run, Speed, decided_runs, hardware_of
 from autoresearch.journal.fields import (
+    TEXT,
     Event,
     NewerSchema,
     finite,
+    finite_all,
     list_at,
     mapping_at,
     number_at,
     numbers,
-    numbers_at,
+    of_types,
     rows_at,
     seconds_at,
     strings_at,
     text_at,
     texts_at,
     whole,
+    whole_all,
     whole_at,
 )
 from autoresearch.journal.statuses import OUTCOMES, STATUSES, Outcome, Status
 from autoresearch.metrics import Metric
 
 if TYPE_CHECKING:
-    from autoresearch.journal.messages import Mailbox
     from autoresearch.journal.segment import Segment
     from autoresearch.journal.study import Study
 
@@ -108,7 +110,8 @@ def read_config(event: Event, index: int) -> Segment:
 
 def segment_of(event: Event, default: int) -> int:
     """Return the number of the segment that a line belongs to."""
-    return default if event.get("segment") is None else whole_at(event, "segment")
+    segment = event.get("segment")
+    return segment if type(segment) is int else default if segment is None else whole("segment", segment)
 
 
 # --- start: an experiment begins ---
@@ -137,21 +140,22 @@ def start_line(
 
 def read_start(event: Event, segment: int) -> Experiment:
     """Return the experiment that a `start` line begins; `segment` is the one in force."""
-    event["commit"]  # it may be null, and must be there
-    commit, parent, description, fingerprint = texts_at(event, "commit", "parent", "description", "fingerprint")
-    return Experiment(
-        whole_at(event, "experiment"),
-        segment_of(event, segment),
-        commit,
-        parent,
-        description or "",
-        asi=mapping_at(event, "asi", {}),
-        fingerprint=fingerprint,
-        warnings=strings_at(event, "warnings"),
-        simpler=event.get("simpler") is True,
-        started=seconds_at(event),
-        pairs=whole_at(event, "pairs") if "pairs" in event else None,
-    )
+    found = _start_fields(event)
+    if found is None:
+        event["commit"]  # it may be null, and must be there
+        found = (whole_at(event, "experiment"), *texts_at(event, "commit", "parent", "description", "fingerprint"),
+                 mapping_at(event, "asi", {}))  # fmt: skip
+    number, commit, parent, description, fingerprint, asi = found
+    warnings = strings_at(event, "warnings") if "warnings" in event else ()
+    pairs = whole_at(event, "pairs") if "pairs" in event else None
+    simpler, started = event.get("simpler") is True, seconds_at(event)
+    return Experiment(  # all by their place, as in `read_run`
+        number, segment_of(event, segment), commit, parent, description or "", None, None, None, {}, (), "", simpler,
+        "", asi, warnings, fingerprint, None, {}, started, None, 0.0, None, pairs,
+    )  # fmt: skip
+
+
+_start_fields = of_types(experiment=(int,), commit=TEXT, parent=TEXT, description=TEXT, fingerprint=TEXT, asi=(dict,))
 
 
 # --- run: the verdict on an experiment ---
@@ -206,24 +210,22 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     """
     if started is not None and started.status is not None:
         raise ValueError(f"experiment {key[1]} has two verdicts")
-    parent, description, outcome, reason, manifest = texts_at(
-        event, "parent", "description", "outcome", "reason", "manifest"
+    parent, description, outcome, reason, manifest, status, metric, values, seeds, env, asi, metrics = (
+        _run_fields(event) or _run_fields_each(event)
     )
-    status = event["status"]
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
     if outcome is None:
         outcome = "ok" if status in ("keep", "discard") else status
     elif outcome not in OUTCOMES:
         raise ValueError(f"unknown outcome {outcome!r}; it must be one of {', '.join(OUTCOMES)}")
-    metric = None if event.get("metric") is None else number_at(event, "metric")
-    values = numbers_at(event, "values") or ([] if metric is None else [metric])
-    seeds = [seed if type(seed) is int else whole("seeds", seed) for seed in list_at(event, "seeds")]
+    metric = None if metric is None else finite("metric", metric)
+    values = finite_all("values", values) or ([] if metric is None else [metric])
+    seeds = whole_all("seeds", seeds)
     screened = bool(event.get("screened", False))
     speeds = [Speed.of(pair) for pair in list_at(event, "speeds")] if "speeds" in event else ()
     guarded = rows_at(event, "guards") if "guards" in event else ()
     before = started or Experiment(number=key[1], segment=key[0], commit=text_at(event, "commit"))
-    env, asi = mapping_at(event, "env", {}), mapping_at(event, "asi", {})
     hardware = hardware_of(env)
     # All by their place, in a third of the time that their names would take: this is what a long session consists of.
     return Experiment(
@@ -235,14 +237,14 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         status,
         cast("Outcome", outcome),
         metric,
-        numbers(mapping_at(event, "metrics", {})),
+        numbers(metrics),
         decided_runs(values, seeds, before.number, screened=screened, hardware=hardware, speeds=speeds, guarded=guarded)
         + before.runs,
         hardware,
         before.simpler,
         reason or "",
         before.asi if asi == before.asi else {**before.asi, **asi},
-        strings_at(event, "warnings") or before.warnings,
+        (strings_at(event, "warnings") if "warnings" in event else ()) or before.warnings,
         before.fingerprint,
         manifest,
         env,
@@ -251,6 +253,18 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
         number_at(event, "alpha") if "alpha" in event else 0.0,
         None if event.get("seconds") is None else number_at(event, "seconds"),
     )
+
+
+_run_fields = of_types(
+    parent=TEXT, description=TEXT, outcome=TEXT, reason=TEXT, manifest=TEXT, status=(str,),
+    metric=(float, int, type(None)), values=(list,), seeds=(list,), env=(dict,), asi=(dict,), metrics=(dict,),
+)  # fmt: skip
+
+
+def _run_fields_each(event: Event) -> tuple[Any, ...]:
+    texts = texts_at(event, "parent", "description", "outcome", "reason", "manifest")
+    return (*texts, event["status"], event.get("metric"), list_at(event, "values"), list_at(event, "seeds"),
+            *(mapping_at(event, key, {}) for key in ("env", "asi", "metrics")))  # fmt: skip
 
 
 # --- repeat: a run made after the verdict ---
@@ -317,29 +331,6 @@ def note_line(experiment: int, asi: Mapping[str, Any], now: int) -> Event:
 def read_note(event: Event, e: Experiment) -> Experiment:
     """Return an experiment with a note."""
     return e._replace(asi={**e.asi, **mapping_at(event, "asi")})
-
-
-# --- message, message_shown: what a person tells the agent ---
-
-
-def message_line(text: str, now: int) -> Event:
-    """Return a person's message to the agent."""
-    return {"type": "message", "text": text, "timestamp": now}
-
-
-def message_shown_line(count: int, now: int) -> Event:
-    """Return that the first `count` messages of the session have been shown."""
-    return {"type": "message_shown", "count": count, "timestamp": now}
-
-
-def read_message(event: Event, mailbox: Mailbox) -> Mailbox:
-    """Return the mailbox after a `message` or `message_shown` line."""
-    from autoresearch.journal.messages import Mailbox, Message
-
-    if event["type"] == "message":
-        message = Message(text_at(event, "text") or "", seconds_at(event))
-        return Mailbox((*mailbox.messages, message), mailbox.shown)
-    return Mailbox(mailbox.messages, max(mailbox.shown, whole_at(event, "count")))
 
 
 # --- study, study_run, study_end: runs that decide nothing on the branch ---

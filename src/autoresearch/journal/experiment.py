@@ -32,6 +32,10 @@ class Speed(NamedTuple):
         return cls(*(float(x) if isinstance(x, (int, float)) else None for x in known))
 
 
+NO_SPEED = Speed()
+"""Of a run that says nothing of it."""
+
+
 class Run(NamedTuple):
     """One run of an experiment's commit, which gave a value."""
 
@@ -47,7 +51,7 @@ class Run(NamedTuple):
     """What it was made on; empty when the journal does not say."""
     after: int
     """The newest experiment's number when it was made."""
-    speed: Speed = Speed()
+    speed: Speed = NO_SPEED
     guarded: Mapping[str, float] = {}
     """What it reported of other metrics that are compared, since they have a guard."""
 
@@ -71,11 +75,11 @@ def decided_runs(
         return tuple([r._replace(guarded=guarded[at]) if at < len(guarded) else r for at, r in enumerate(plain)])
     if len(values) == 1:  # most experiments of a long session
         first: Purpose = "screening" if screened else "verdict"
-        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, speeds[0] if speeds else Speed()),)
+        return (Run(seeds[0] if seeds else None, values[0], first, hardware, after, speeds[0] if speeds else NO_SPEED),)
     pairs = zip_longest(seeds[: len(values)], values)
     return tuple([
         Run(seed, value, "screening" if screened and not at else "verdict", hardware, after,
-            speeds[at] if at < len(speeds) else Speed())
+            speeds[at] if at < len(speeds) else NO_SPEED)
         for at, (seed, value) in enumerate(pairs)
     ])  # fmt: skip
 

@@ -5,10 +5,16 @@ Standard library and Python 3.8 only: the builders of lines, which the shell hel
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from itertools import product
+from math import isfinite
+from operator import itemgetter
 from typing import Any, Dict  # noqa: UP035
 
 Event = Dict[str, Any]  # noqa: UP006
+
+TEXT = (str, type(None))
+"""The types of a text that may be left out."""
 
 
 class NewerSchema(ValueError):
@@ -28,13 +34,13 @@ def whole(key: str, value: object) -> int:
 
 def number_at(event: Event, key: str) -> float:
     value = event.get(key)
-    return value if type(value) is float and math.isfinite(value) else finite(key, value)
+    return value if type(value) is float and isfinite(value) else finite(key, value)
 
 
 def finite(key: str, value: object) -> float:
     if type(value) is float or type(value) is int:
         number = float(value)
-        if math.isfinite(number):
+        if isfinite(number):
             return number
     raise ValueError(f"{key} is {value!r}; it must be a finite number")
 
@@ -51,19 +57,27 @@ def strings_at(event: Event, key: str) -> tuple[str, ...]:
     return tuple(map(str, values)) if values else ()
 
 
-def numbers_at(event: Event, key: str) -> list[float]:
-    return [
-        value if type(value) is float and math.isfinite(value) else finite(key, value) for value in list_at(event, key)
-    ]
+def finite_all(key: str, values: list[Any]) -> list[float]:
+    # Nearly always they are numbers as they should be: a look at each makes no other list.
+    for value in values:
+        if type(value) is not float or not isfinite(value):
+            return [finite(key, value) for value in values]
+    return values
+
+
+def whole_all(key: str, values: list[Any]) -> list[int]:
+    for value in values:
+        if type(value) is not int:
+            whole(key, value)
+    return values
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     """Return the metrics that have a value; other tools write null for one that was not measured."""
-    return {
-        name: value if type(value) is float and math.isfinite(value) else finite(f"metrics.{name}", value)
-        for name, value in metrics.items()
-        if value is not None
-    }
+    for value in metrics.values():
+        if type(value) is not float or not isfinite(value):
+            return {name: finite(f"metrics.{name}", value) for name, value in metrics.items() if value is not None}
+    return metrics
 
 
 def rows_at(event: Event, key: str) -> list[dict[str, float]]:
@@ -86,7 +100,25 @@ def texts_at(event: Event, *keys: str) -> list[str | None]:
     return values if _TEXTS.issuperset(map(type, values)) else [text_at(event, key) for key in keys]
 
 
-_TEXTS = {str, type(None)}
+_TEXTS = frozenset(TEXT)
+
+
+def of_types(**types: tuple[type, ...]) -> Callable[[Event], tuple[Any, ...] | None]:
+    """Return a function that returns these fields of a line, or None where one is missing or of none of its types.
+
+    It looks at all of them at once, in a fraction of the time that the readers of one field take; these are asked where
+    it returns None, and say what is wrong, or what is taken for a field that is missing.
+    """
+    values_of, usual = itemgetter(*types), frozenset(product(*types.values()))
+
+    def fields(event: Event) -> tuple[Any, ...] | None:
+        try:
+            values: tuple[Any, ...] = values_of(event)
+        except KeyError:
+            return None
+        return values if (*map(type, values),) in usual else None
+
+    return fields
 
 
 LAST = 253402300799
@@ -97,6 +129,8 @@ def seconds_at(event: Event) -> int | None:
     """Return the timestamp in whole seconds, None for no date; other tools write milliseconds, which no date in seconds
     reaches."""
     given = event.get("timestamp")
+    if type(given) is int and 0 <= given <= 10**11:
+        return given
     if given is None:
         return None
     value = given if type(given) is int else int(number_at(event, "timestamp"))

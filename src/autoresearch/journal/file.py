@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -83,22 +84,22 @@ def read_lines(content: bytes, before: int = 0) -> Iterator[tuple[int, dict[str,
 
     Passes over and raises as `read` does.
     """
-    # One line after another, and not all at once: a long journal would be in memory a second time.
-    begin, number, end = 0, before, 0
-    while end >= 0:
-        end = content.find(b"\n", begin)
-        line = content[begin:end] if end >= 0 else content[begin:]
-        begin, number = end + 1, number + 1
-        if not line.strip():
-            continue
+    # One line after another, and not all at once: a long journal would be in memory a second time. `BytesIO` copies
+    # nothing of it either.
+    for number, line in enumerate(io.BytesIO(content), before + 1):
         try:
             event = _parse(line)
-        except (ValueError, RecursionError) as error:
-            if end < 0:
-                return
-            raise JournalError(f"{NAME} line {number} is not JSON ({error})") from None
+        except (ValueError, RecursionError):
+            if not line.strip():
+                continue
+            try:
+                event = json.loads(line.rstrip(b"\n"))
+            except (ValueError, RecursionError) as error:
+                if not line.endswith(b"\n"):
+                    return
+                raise JournalError(f"{NAME} line {number} is not JSON ({error})") from None
         if not isinstance(event, dict):
-            if end < 0:
+            if not line.endswith(b"\n"):
                 return
             raise JournalError(f"{NAME} line {number} is not a JSON object")
         yield number, event
@@ -106,21 +107,17 @@ def read_lines(content: bytes, before: int = 0) -> Iterator[tuple[int, dict[str,
 
 def parsed(line: bytes) -> dict[str, Any] | None:
     """Return the object of one line; None when it is none."""
+    event: Any = None
     try:
         event = _parse(line)
     except (ValueError, RecursionError):
-        return None
+        with suppress(ValueError, RecursionError):
+            event = json.loads(line)
     return event if isinstance(event, dict) else None
 
 
-def _parse(line: bytes) -> Any:
-    """Return the JSON value of a line. What orjson refuses (a huge number, half a surrogate pair) json may accept."""
-    if orjson is not None:
-        try:
-            return orjson.loads(line)
-        except ValueError:
-            pass
-    return json.loads(line)
+_parse: Callable[[bytes], Any] = json.loads if orjson is None else orjson.loads
+"""Returns the JSON value of a line. What orjson refuses (a huge number, half a surrogate pair) json may accept."""
 
 
 def _whole_end(descriptor: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,6 @@ from autoresearch.errors import IntegrityError
 from autoresearch.journal.events import (
     read_config,
     read_disturbed,
-    read_message,
     read_note,
     read_repeat,
     read_run,
@@ -29,6 +29,7 @@ from autoresearch.journal.ledger import Ledger
 from autoresearch.journal.loop import MADE, Loop, LoopProposal
 from autoresearch.journal.loop_events import LOOP_TYPES
 from autoresearch.journal.loop_fold import LoopFold
+from autoresearch.journal.message_events import read_message
 from autoresearch.journal.messages import Mailbox
 from autoresearch.journal.refused_events import REFUSED, read_refused
 from autoresearch.journal.segment import Segment
@@ -76,12 +77,22 @@ class Session:
     def current(self) -> tuple[Experiment, ...]:
         """The experiments of the segment in force."""
         number = self.segment.number
-        return tuple(e for e in self.experiments if e.segment == number)
+        return tuple([e for e in self.experiments if e.segment == number])
+
+    @cached_property
+    def kept(self) -> tuple[Experiment, ...]:
+        """The experiments of this segment that were kept, in order."""
+        return tuple([e for e in self.current if e.status == "keep"])
+
+    @cached_property
+    def repeated(self) -> tuple[Experiment, ...]:
+        """Those with more than one run, on whatever hardware: they alone tell of noise."""
+        return tuple([e for e in self.current if len(e.runs) > 1])
 
     @cached_property
     def _references(self) -> dict[int, float | None]:
         """Number -> reference of the kept experiments of this segment: most of what is compared with anything."""
-        return {e.number: e.reference for e in self.current if e.status == "keep"}
+        return {e.number: e.reference for e in self.kept}
 
     @cached_property
     def steps(self) -> dict[int, float]:
@@ -98,18 +109,18 @@ class Session:
 
     @cached_property
     def baseline(self) -> Experiment | None:
-        return next((e for e in self.current if e.status == "keep"), None)
+        return self.kept[0] if self.kept else None
 
     @cached_property
     def incumbent(self) -> Experiment | None:
         """The kept experiment that new ones are compared with: the last keep."""
-        return next((e for e in reversed(self.current) if e.status == "keep"), None)
+        return self.kept[-1] if self.kept else None
 
     @cached_property
     def best(self) -> Experiment | None:
         """The kept experiment with the best reference value; with equal values the earlier one."""
         sign = 1 if self.metric.direction == "lower" else -1
-        kept = ((e, self._references[e.number]) for e in self.current if e.status == "keep")
+        kept = ((e, self._references[e.number]) for e in self.kept)
         values = [(sign * value, e) for e, value in kept if value is not None]
         return min(values, key=itemgetter(0))[1] if values else None
 
@@ -124,7 +135,7 @@ class Session:
 
     @property
     def next_number(self) -> int:
-        return max((e.number for e in self.experiments), default=0) + 1
+        return max([e.number for e in self.experiments], default=0) + 1
 
     @cached_property
     def noise(self) -> Noise:
@@ -134,7 +145,7 @@ class Session:
 
     def noise_on(self, hardware: str) -> Noise:
         """Return the noise of runs on this hardware."""
-        return pooled(e.on(hardware).noise_runs for e in self.current if len(e.runs) > 1)
+        return pooled(e.on(hardware).noise_runs for e in self.repeated)
 
     @cached_property
     def alpha_spent(self) -> float:
@@ -144,11 +155,8 @@ class Session:
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many experiments of this segment have each status."""
-        counts = dict.fromkeys(STATUSES, 0)
-        for e in self.current:
-            if e.status is not None:
-                counts[e.status] += 1
-        return counts
+        counts = Counter[str | None]([e.status for e in self.current])
+        return {status: counts[status] for status in STATUSES}
 
     @cached_property
     def failures_in_a_row(self) -> int:
@@ -180,6 +188,8 @@ class Session:
     def waiting(self) -> tuple[LoopProposal, ...]:
         """The proposals of agents that wait to be measured, or measured again after an interruption, in the order of
         their turns; more than one where several runs are made at once."""
+        if not self.loop.proposals:
+            return ()
         decided = {e.commit for e in self.experiments if e.outcome not in (None, "killed")}
         here = {e.number for e in self.current}
         latest = {p.turn: p for p in self.loop.proposals}

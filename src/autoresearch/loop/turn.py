@@ -8,9 +8,9 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError, StopReached
 from autoresearch.escaping import one_line
-from autoresearch.journal.events import message_shown_line
 from autoresearch.journal.loop import MADE, LoopProposal
 from autoresearch.journal.loop_events import agent_line, proposal_line
+from autoresearch.journal.message_events import message_shown_line
 from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Agent, AgentGone, AgentResting, Brief, ProposalFailed
 from autoresearch.loop.agents.client import sweep

@@ -23,7 +23,6 @@ from autoresearch.system.git import git_at
 from autoresearch.workspace.editable import edited, set_back
 from autoresearch.workspace.journal_mirror import check_mirror
 from autoresearch.workspace.lock import current_run, loop_runs
-from autoresearch.workspace.lost_session import lost_beside
 from autoresearch.workspace.notes import section
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile, load
@@ -59,7 +58,6 @@ def brief(
     measured, for which git looks at every file; with `mirror` also what is wrong between it and the journal."""
     running = current_run(workspace)
     last = session.current[-(LAST_BRIEF if short else LAST) :]
-    kept = [e for e in session.current if e.status == "keep"]
     problems: list[str] = []
     task: TaskFile | None = None
     try:
@@ -76,7 +74,7 @@ def brief(
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
         "unmeasured": _unmeasured(workspace, session, task) if edits and running is None else [],
-        "kept": [brief_view(session, e) for e in kept[-LAST:]],
+        "kept": [brief_view(session, e) for e in session.kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
             {**brief_view(session, e), "step": step(session, e)} for e in near_misses(session)[:NEAR_MISSES]
@@ -208,6 +206,8 @@ def problem(workspace: Workspace, session: Session, *, mirror: bool = True) -> A
     """
     with contextlib.suppress(AutoresearchError):
         if session.segment.branch is None:
+            from autoresearch.workspace.lost_session import lost_beside
+
             return lost_beside(workspace)
         git = git_at(workspace.root)
         wrong = check_mirror(workspace, git, session) if mirror else None

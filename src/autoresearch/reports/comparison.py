@@ -91,13 +91,18 @@ def close_calls(session: Session, rules: Rules, most: int = 2) -> list[Differenc
             command = f"autoresearch confirm --seeds {seeds}" if more else None
             calls.append(replace(call, command=command, runs=2 * seeds if more else None))
     if incumbent is not None and rules.policy != "greedy":  # which no further run makes decide otherwise
-        last = {e.fingerprint: e.number for e in session.current if e.status is not None and e.outcome != "killed"}
         tried = [e for e in session.current if e.parent == incumbent.commit and e.status == "discard" and e.values]
-        tried = [e for e in tried if e.fingerprint is None or last[e.fingerprint] == e.number]
+        tried = _last_of_their_code(session, tried) if tried else []
         found = [d for e in tried if (d := difference(session, e, incumbent)) and d.error and not d.decided]
         found = sorted((d for d in found if d.gain > (d.error or 0.0) / 2), key=lambda d: d.gain, reverse=True)
         calls += [_for_the_policy(session, call, rules) for call in found[:most]]
     return calls[:most]
+
+
+def _last_of_their_code(session: Session, tried: list[Experiment]) -> list[Experiment]:
+    """Return the experiments whose code no later one has decided."""
+    last = {e.fingerprint: e.number for e in session.current if e.status is not None and e.outcome != "killed"}
+    return [e for e in tried if e.fingerprint is None or last[e.fingerprint] == e.number]
 
 
 def _confirmed(session: Session, best: Experiment, first: Experiment, seeds: int) -> bool:

@@ -14,9 +14,9 @@ def aa_view(session: Session) -> dict[str, Any] | None:
     """Return how many of this segment have a verdict, how many would have been kept, the 95 % interval of that rate,
     and how many the rules let be kept at most, on the average; that is None where they bound nothing. None without
     any."""
-    here = {e.number for e in session.current}
-    done = [s.result for s in session.studies
-            if s.what == AA and s.outcome == "done" and s.about.get("experiment") in here]  # fmt: skip
+    studies = [s for s in session.studies if s.what == AA and s.outcome == "done"]
+    here = {e.number for e in session.current} if studies else set()
+    done = [s.result for s in studies if s.about.get("experiment") in here]
     if not done:
         return None
     kept = sum(result.get("kept") is True for result in done)

@@ -33,8 +33,8 @@ GENERIC: Families = {
 def family_of(description: str, asi: Mapping[str, Any], families: Families = GENERIC) -> str:
     """Return the family of a change: what its ASI says, else what its description sounds like, else `other`."""
     named = asi.get("family")
-    if isinstance(named, str) and named.strip():
-        return _spelled(named)
+    if isinstance(named, str) and (spelled := _spelled(named)):
+        return spelled
     text = description.lower()
     return next((name for name, words in families.items() if _pattern(tuple(words)).search(text)), OTHER)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 
 from autoresearch.journal.session import Experiment, Session
@@ -29,21 +29,24 @@ def candidates(session: Session) -> list[Experiment]:
 
     Neither the baseline, nor what failed before it, nor what was killed.
     """
-    begins = session.baseline.number if session.baseline is not None else 0
-    decided = (e for e in session.current if e.status is not None and e.outcome != "killed")
-    return [e for e in decided if e.number > begins]
+    if "candidates" not in session.memo:
+        begins = session.baseline.number if session.baseline is not None else 0
+        decided = (e for e in session.current if e.status is not None and e.outcome != "killed")
+        session.memo["candidates"] = [e for e in decided if e.number > begins]
+    return [*session.memo["candidates"]]
 
 
 def yields(session: Session, families: Families = GENERIC) -> list[FamilyYield]:
     """Return what each family has brought, the most tried first."""
-    groups: dict[str, list[Experiment]] = {}
-    for e in candidates(session):
-        groups.setdefault(family_of(e.description, e.asi, families), []).append(e)
-    steps = session.steps
-    all_yields = [
-        FamilyYield(name, len(es), [e.status for e in es].count("keep"), _best([steps.get(e.number) for e in es]))
-        for name, es in groups.items()
-    ]
+    found, steps = candidates(session), session.steps
+    names = [family_of(e.description, e.asi, families) for e in found]
+    tried, kept = Counter(names), Counter([name for name, e in zip(names, found, strict=True) if e.status == "keep"])
+    best: dict[str, float] = {}
+    for name, e in zip(names, found, strict=True):
+        gained = steps.get(e.number)
+        if gained is not None and (name not in best or gained > best[name]):
+            best[name] = gained
+    all_yields = [FamilyYield(name, count, kept[name], best.get(name)) for name, count in tried.items()]
     return sorted(all_yields, key=lambda y: -y.tried)
 
 
@@ -61,11 +64,14 @@ def near_misses(session: Session) -> list[Experiment]:
     said = (e.asi.get("parent") for e in session.current)
     used = {number for number in said if isinstance(number, int)}  # a note may hold anything
     margin, steps = 2 * (session.noise.sd or 0.0), session.steps
-    close = []
-    for e in candidates(session):
-        gained = steps.get(e.number) if e.status == "discard" and e.number not in used else None
-        if gained is not None and gained > -margin:
-            close.append((gained, e))
+    close = [
+        (gained, e)
+        for e in candidates(session)
+        if (gained := steps.get(e.number)) is not None
+        and gained > -margin
+        and e.status == "discard"
+        and e.number not in used
+    ]
     return [e for _, e in sorted(close, key=lambda pair: -pair[0])]
 
 
@@ -101,7 +107,3 @@ _FILLER = frozenset("a an the of to in on for with by and or try use using make 
 def _words(text: str) -> frozenset[str]:
     words = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|[a-z]+", text.lower().replace("learning rate", "lr"))
     return frozenset(w[:-1] if len(w) > 3 and w.endswith("s") else w for w in words if w not in _FILLER)
-
-
-def _best(values: Iterable[float | None]) -> float | None:
-    return max((v for v in values if v is not None), default=None)

@@ -68,6 +68,7 @@ def mad_confidence(best_gain: float, values: Sequence[float]) -> float | None:
     """
     if len(values) < 3:
         return None
+    values = sorted(values)  # from there the deviations fall and rise again, which is sorted in no time
     middle = median(values)
     mad = median([abs(value - middle) for value in values])
     confidence = abs(best_gain) / mad if mad > 0 else math.inf

@@ -24,6 +24,7 @@ from autoresearch.journal.session import Session
 from autoresearch.system.git import Git
 from autoresearch.system.git_plumbing import object_name, tree_content, tree_of, write_objects
 from autoresearch.workspace.lock import changing_git
+from autoresearch.workspace.session_journal import content_of
 from autoresearch.workspace.workspace import HELPERS, Workspace
 
 PIECE = 2**16
@@ -128,7 +129,7 @@ def mirror_of(git: Git, session: Session) -> Mirror | None:
 
 def whole_lines(workspace: Workspace) -> bytes:
     """Return what the journal has, without a last line that has no end."""
-    content = workspace.journal.read_bytes()
+    content = content_of(workspace.journal)
     return content[: content.rfind(b"\n") + 1]
 
 
@@ -191,11 +192,12 @@ def _keep_up(workspace: Workspace, git: Git, tag: str | None) -> list[str]:
     return told
 
 
-def missing_verdict(workspace: Workspace, mirror: Mirror | None) -> bool:
-    """Whether the journal has a line that should have been mirrored at once, as after a kill; or there is no mirror."""
+def missing_verdict(content: bytes, mirror: Mirror | None) -> bool:
+    """Whether the whole lines of the journal have one that should have been mirrored at once, as after a kill; or there
+    is no mirror."""
     if mirror is None:
         return True
-    added = whole_lines(workspace)[mirror.size :].splitlines()
+    added = content[mirror.size :].splitlines()
     return any((event := journal.parsed(line)) is not None and type_of(event) in MIRRORED_AT_ONCE for line in added)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,13 +23,17 @@ class _Carried:
 
     content: bytes
     """Its whole lines, which the fold has taken."""
-    lines: int
     fold: Fold
     session: Session
+    lines: int | None = None
+    """How many they are; None until it has grown, and that is asked."""
 
 
 _CARRIED: dict[Path, _Carried] = {}
 """Journal -> its fold, for the journals of this process."""
+
+_PIECE = 2**16
+"""Bytes that are compared at once."""
 
 _MOST_CARRIED = 2
 """A workspace, and the one of its selftest; `carry` asks for more."""
@@ -65,22 +70,42 @@ def carry(workspaces: int) -> None:
     _MOST_CARRIED = 2 * workspaces
 
 
+def content_of(path: Path) -> bytes:
+    """Return what a journal has now; raise `OSError`.
+
+    One that still is what was folded is compared with that piece by piece, and not in memory twice: for a long one, to
+    get that memory takes longer than to read it.
+    """
+    carried = _CARRIED.get(path)
+    known = carried.content if carried is not None else b""
+    with path.open("rb", buffering=0) as file:
+        if known and os.fstat(file.fileno()).st_size == len(known):
+            at = 0
+            while (piece := file.read(_PIECE)) and known.startswith(piece, at):
+                at += len(piece)
+            if not piece and at == len(known):
+                return known
+            file.seek(0)
+        return file.readall()
+
+
 def _carry(path: Path) -> Session:
-    content = path.read_bytes()
+    content = content_of(path)
     before = _CARRIED.pop(path, None)
     end = content.rfind(b"\n") + 1
     if end < len(content):  # a last line without an end may be cut or be ended: nothing can go on from it
         with _without_gc():
             return replay(journal.read_lines(content))
-    if before is None or not content.startswith(before.content):
+    if before is None or (content is not before.content and not content.startswith(before.content)):
         with _without_gc():
             fold = Fold()
             fold.take(journal.read_lines(content))
-            before = _Carried(content, content.count(b"\n"), fold, fold.session())
+            before = _Carried(content, fold, fold.session())
     elif len(content) > len(before.content):
         added = content[len(before.content) :]
-        before.fold.take(journal.read_lines(added, before.lines))
-        before.content, before.lines = content, before.lines + added.count(b"\n")
+        lines = before.content.count(b"\n") if before.lines is None else before.lines
+        before.fold.take(journal.read_lines(added, lines))
+        before.content, before.lines = content, lines + added.count(b"\n")
         before.session = before.fold.session()
     while len(_CARRIED) >= _MOST_CARRIED:
         del _CARRIED[next(iter(_CARRIED))]
