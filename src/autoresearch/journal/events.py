@@ -210,9 +210,9 @@ def read_run(event: Event, started: Experiment | None, key: tuple[int, int]) -> 
     """
     if started is not None and started.status is not None:
         raise ValueError(f"experiment {key[1]} has two verdicts")
-    parent, description, outcome, reason, manifest, status, metric, values, seeds, env, asi, metrics = (
-        _run_fields(event) or _run_fields_each(event)
-    )
+    parent, description, outcome, reason, manifest, status, metric, values, seeds, env, asi, metrics = _run_fields(
+        event
+    ) or _run_fields_each(event)
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; it must be one of {', '.join(STATUSES)}")
     if outcome is None:
