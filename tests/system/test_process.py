@@ -13,7 +13,7 @@ import psutil
 import pytest
 from waiting import wait_for
 
-from autoresearch.system import process
+from autoresearch.system import limits, process
 from autoresearch.system.descendants import children
 from autoresearch.system.limits import Limits
 from autoresearch.system.living import alive, created
@@ -164,3 +164,12 @@ def test_what_a_process_has_started_is_found_without_a_look_at_all_others(
     monkeypatch.undo()
     with pytest.raises(psutil.Error):
         children(top)
+
+
+def test_what_memory_is_left_is_what_psutil_says_and_where_linux_does_not_tell_psutil_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = psutil.virtual_memory()
+    assert abs(limits._available() - whole.available) < whole.total / 5
+    monkeypatch.setattr(limits, "Path", lambda _: Path("/none"))
+    assert abs(limits._available() - whole.available) < whole.total / 5
