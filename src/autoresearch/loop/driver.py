@@ -185,7 +185,7 @@ class Driver:
         )
 
     def _line_up(self) -> tuple[RunContext, tuple[LoopProposal, ...]]:
-        """Return what a run needs, checked, and the proposals that wait, their first runs begun where slots are free."""
+        """Return what a run needs, checked, and the proposals that wait, first runs begun where slots are free."""
         context, session = self._ready()
         if self.lineup.to_begin(session):
             limit = self.options.max_experiments

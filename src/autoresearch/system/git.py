@@ -48,8 +48,8 @@ class Git(GitCommand):
         found = targets_in_files(self.object_dir.parent, folders)
         if found is not None:
             return found
-        lines = self.text("for-each-ref", "--format=%(refname) %(objectname)", *folders)
-        return dict(line.split() for line in lines.splitlines())
+        lines = self.text("for-each-ref", "--format=%(refname) %(objectname)", *folders).splitlines()
+        return dict(line.split() for line in lines)
 
     def targets_again(self, *folders: str) -> dict[str, str]:
         """Return what `targets` does; not asked again when `known_targets` were told and we have changed nothing since.
