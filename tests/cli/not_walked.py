@@ -75,7 +75,7 @@ NOT_WALKED = {
     "workers/local.py places: this system holds no process to some of the cores, so runs would disturb each other":
         "another system; tests/workers/test_slot_places.py",
     "workers/local.py submit: a worker could not be started: {}": "any error of the system",
-    "workers/worker.py main: the run could not be made: {}": "any error of the system",
+    "workers/worker.py _measure_one: the run could not be made: {}": "any error of the system",
     "cli/jobs.py wait: still running: {}": "waits for a run; tests/cli/test_jobs.py",
     "cli/history.py _file_of: {} is no text": "what it prints writes where one says",
     "experiments/preflight.py check_stop: take the honest number now: {}": "a clock; tests/experiments/test_time.py",

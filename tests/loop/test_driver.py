@@ -6,7 +6,8 @@ import contextlib
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from autoresearch.loop import driver
 from autoresearch.loop.agents.base import AgentGone, AgentResting, Brief, Edit, ProposalFailed
 from autoresearch.loop.place import put_on_branch
 from autoresearch.runs.isolation.sandbox import SWITCH
+from autoresearch.system.git_command import GitCommand
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.session_journal import append
 
@@ -42,6 +44,29 @@ def test_proposals_are_measured_and_decided_on_as_by_try(lab: Lab) -> None:
     assert "hypothesis: less" in lab.git("log", "-1", "--format=%B", last.commit or "")
     assert agent.briefs[1].parent == 2 and agent.briefs[0].mode == "improve"
     assert not agent.briefs[0].folder.exists(), "the folder is thrown away"
+    lab.assert_clean()
+
+
+def test_a_candidate_starts_no_more_git_processes_than_it_needs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    real = GitCommand.process
+
+    def counted(git: GitCommand, args: Sequence[str], **more: Any) -> subprocess.CompletedProcess[bytes]:
+        begun.append(next(word for word in args if not word.startswith("-") and "=" not in word))
+        return real(git, args, **more)
+
+    monkeypatch.setattr(GitCommand, "process", counted)
+    monkeypatch.setenv(SWITCH, "off")
+    loop(lab, Scripted(95), max_experiments=1)
+    begun.clear()
+    loop(lab, Scripted(105), max_experiments=1)
+    # A look before the agent is asked, before the run, before git moves, and by `try`; the edit taken and committed;
+    # the branch moved and back; the run's snapshot and patch, and a look at what it did; the experiment's ref; the
+    # mirror.
+    assert Counter(begun) == {
+        "status": 4, "ls-files": 1, "update-index": 1, "write-tree": 1, "commit-tree": 1, "reset": 2, "read-tree": 2,
+        "diff": 1, "cat-file": 1, "update-ref": 2, "unpack-objects": 1,
+    }  # fmt: skip
     lab.assert_clean()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,13 @@ from loop_lab import GREEDY, Scripted, loop, proposals, replay_file
 from made_once import made_once
 from waiting import wait_for
 
+from autoresearch.journal.loop import LoopProposal
+from autoresearch.journal.session import Session
 from autoresearch.loop.agents.base import Brief, Edit
+from autoresearch.loop.lineup import LineUp
 from autoresearch.runs.isolation.choice import missing
+from autoresearch.runs.spec import RunContext
+from autoresearch.system.clock import Clock
 from autoresearch.workspace.lock import current_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.3)]
@@ -82,6 +88,21 @@ def test_two_candidates_at_once_end_in_the_keeps_of_one_after_the_other(parts: C
     assert parents == [commits[0], commits[1], commits[1], commits[3]], "each against the incumbent of its moment"
     two.assert_clean()
     assert len(two.session.ledger.entries) >= 4 and all(entry.settled for entry in two.session.ledger.entries)
+
+
+def test_whether_what_waits_fits_the_incumbent_is_asked_when_it_is_begun_and_when_it_is_measured_and_not_in_between(
+    parts: Callable[[str], Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, asked, real = parts("lab"), list[str | None](), LineUp.bring
+
+    def counted(lineup: LineUp, context: RunContext, session: Session, proposal: LoopProposal, clock: Clock) -> bool:
+        asked.append(proposal.commit)
+        return real(lineup, context, session, proposal, clock)
+
+    monkeypatch.setattr(LineUp, "bring", counted)
+    loop(lab, Scripted(part(1, 30), part(2, 30), part(3, 30)), max_experiments=3, workers="local:2")
+    assert [each[1] for each in told(lab)[1:]] == ["discard"] * 3
+    assert sorted(Counter(asked).values()) == [2, 2, 2]
 
 
 def test_what_waits_is_not_proposed_again_and_not_measured_where_it_cannot_be_applied(

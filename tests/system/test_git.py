@@ -58,6 +58,36 @@ def test_what_was_staged_since_stays_staged(repo: Repo, monkeypatch: pytest.Monk
     assert repo.git("status", "--porcelain") == "M  README.md"
 
 
+def test_the_way_back_from_where_we_moved_needs_no_question_unless_something_was_staged(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = Git(repo.root)
+    commit, parent = committed(repo, git)
+    repo.git("reset", "-q", "--hard", parent)
+    questions = asked(git, monkeypatch)
+    for mine in ("", "mine\n"):
+        git.move_to(commit)
+        assert git.head() == commit and repo.git("status", "--porcelain") == ""
+        if mine:
+            repo.write("README.md", mine)
+            repo.git("add", "README.md")
+        assert git.go_back("main", commit, parent) == [] and git.head() == parent
+    assert questions == [commit] and repo.git("status", "--porcelain") == "M  README.md"
+
+
+def test_a_commit_is_an_ancestor_of_those_on_top_of_it_and_of_itself_alone(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = Git(repo.root)
+    first, parent = committed(repo, git)
+    repo.write("src/run.sh", "echo changed again\n")
+    second = git.commit(["src/run.sh"], "another")
+    told = [git.is_ancestor(old, second) for old in (parent, first, second)]
+    assert told == [True] * 3 and not git.is_ancestor(second, first) and not git.is_ancestor(first, "nowhere")
+    monkeypatch.setattr(git, "process", lambda *_: pytest.fail("its parent is written in a commit"))
+    assert git.is_ancestor(first, second)
+
+
 def test_another_process_that_knows_of_no_commit_of_its_own_asks(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     commit, parent = committed(repo, Git(repo.root))
     git = Git(repo.root)

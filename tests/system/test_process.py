@@ -13,7 +13,8 @@ import psutil
 import pytest
 from waiting import wait_for
 
-from autoresearch.system import process
+from autoresearch.system import limits, process
+from autoresearch.system.descendants import children
 from autoresearch.system.limits import Limits
 from autoresearch.system.living import alive, created
 from autoresearch.system.process import bounded, run_limited, signals_interrupt
@@ -143,3 +144,32 @@ def test_a_process_is_known_by_its_number_and_when_it_was_created() -> None:
     assert not alive(child.pid, when), "a process that nobody has reaped yet does not run"
     child.wait()
     assert created(child.pid) == 0.0 and not alive(child.pid, when)
+
+
+def test_what_a_process_has_started_is_found_without_a_look_at_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    first = subprocess.Popen(["bash", "-c", f"(bash -c '{SCRIPT}') & wait"], cwd=tmp_path, start_new_session=True)
+    try:
+        child, top = started(tmp_path), psutil.Process(first.pid)
+        by_psutil = [{each.pid for each in top.children(recursive=deep)} for deep in (False, True)]
+        assert child in by_psutil[1] - by_psutil[0]
+        if Path(f"/proc/{first.pid}/task/{first.pid}/children").exists():
+            monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: pytest.fail("it looks at all processes"))
+        assert [{each.pid for each in children(top, recursive=deep)} for deep in (False, True)] == by_psutil
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    monkeypatch.undo()
+    with pytest.raises(psutil.Error):
+        children(top)
+
+
+def test_what_memory_is_left_is_what_psutil_says_and_where_linux_does_not_tell_psutil_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = psutil.virtual_memory()
+    assert abs(limits._available() - whole.available) < whole.total / 5
+    monkeypatch.setattr(limits, "Path", lambda _: Path("/none"))
+    assert abs(limits._available() - whole.available) < whole.total / 5

@@ -47,12 +47,19 @@ def beside_each_other(lab: Lab) -> bool:
     return both and {run["seed"] for run in current_runs(lab.workspace)} == {1, 2}
 
 
-def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def program(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return what a command starts its workers from."""
     found = []
     for each in psutil.Process(process.pid).children():
         with contextlib.suppress(psutil.Error):
             found += [each] if "autoresearch.workers.worker" in each.cmdline() else []
     return found
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return [each for above in program(process) for each in above.children()]
+    return []
 
 
 def lives(process: psutil.Process) -> bool:
@@ -105,6 +112,21 @@ class TestABaselineOfTwoSeeds:
         first.kill()
         runs = lab.workspace.run_dir(1, 1).parent
         wait_for(lambda: [*runs.glob("*.earlier1")] and len(workers(process)) == 2, "another worker with that run")
+        go(lab)
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        (line,) = lab.events("run")
+        assert line["values"] == [101.0, 102.0] and lab.processes() == []
+
+    def test_what_workers_are_started_from_is_started_again_when_it_is_killed(self, together: Lab) -> None:
+        lab = together
+        process = begin(lab, "baseline", "--seeds", "2", *TWO)
+        wait_for(lambda: beside_each_other(lab), "two runs at once")
+        (first,), below = program(process), workers(process)
+        first.kill()
+        runs = lab.workspace.run_dir(1, 1).parent
+        wait_for(lambda: len([*runs.glob("*.earlier1")]) == len(workers(process)) == 2, "other workers with both runs")
+        assert not any(map(lives, [first, *below]))
         go(lab)
         _, err = process.communicate()
         assert process.returncode == 0, err

@@ -13,7 +13,7 @@ from autoresearch.experiments.preflight import FETCH, check_branch
 from autoresearch.journal.refs import ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.system.git import Git, git_at
-from autoresearch.system.git_plumbing import files_of
+from autoresearch.system.git_plumbing import changed_between, files_of
 from autoresearch.workspace.editable import behind_the_best, edited, mutable_paths, outside, put_aside, take_version
 from autoresearch.workspace.lock import changing_git, lock
 from autoresearch.workspace.session_journal import load_session
@@ -146,7 +146,8 @@ def _agents_commit(git: Git, task: TaskFile, tip: str, head: str, edits: Sequenc
         )
     if edits:
         raise PreconditionError("there are edits on top of a commit that was not measured", f"gather both with: {back}")
-    paths = git.changed(tip, head)
+    between = changed_between(git, tip, head)
+    paths = git.changed(tip, head) if between is None else sorted(path for path, _, _ in between)
     foreign = outside(git, task, paths)
     if foreign:
         raise PreconditionError(f"the commit changes {foreign[0]}, which is not mutable", f"take it apart with: {back}")

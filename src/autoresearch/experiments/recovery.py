@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,11 +54,11 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     the journal has lost lines, journal and branch stay as they are.
     """
     done: list[str] = []
-    _end_orphans(workspace, done)
+    free = _end_orphans(workspace, done)
     lab = laboratory(workspace, git)
     if lab is not None:  # it is repaired by the next selftest; only what runs there must not go on
         _end_orphans(lab, done)
-    git_was_killed = _unlock(workspace, git, done)
+    git_was_killed = _unlock(workspace, git, free, done)
     remove_tree(workspace.scratch)
     session = load_session(workspace)
     mirror = mirror_of(git, session)
@@ -240,10 +240,12 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
     return dict(sorted(values.items()))
 
 
-def _end_orphans(workspace: Workspace, done: list[str]) -> None:
-    """End the processes of the runs whose engine is gone. A loop that lives may have runs in its slots meanwhile."""
-    for here in workspace.in_slots:
-        left = end_run(here) if not in_use(here) else None
+def _end_orphans(workspace: Workspace, done: list[str]) -> list[Workspace]:
+    """End the processes of the runs whose engine is gone, and return the slots in which none goes on. A loop that lives
+    may have runs in others meanwhile."""
+    free = [here for here in workspace.in_slots if not in_use(here)]
+    for here in free:
+        left = end_run(here)
         if left is None:
             continue
         about, count = left
@@ -254,16 +256,18 @@ def _end_orphans(workspace: Workspace, done: list[str]) -> None:
             done += [message] if message else []
         remove_tree(here.scratch)
         here.running.unlink(missing_ok=True)
+    return free
 
 
-def _unlock(workspace: Workspace, git: Git, done: list[str]) -> bool:
-    """Remove the locks of a git command of ours that was killed, and return whether one may have been.
+def _unlock(workspace: Workspace, git: Git, free: Sequence[Workspace], done: list[str]) -> bool:
+    """Remove the locks of a git command of ours that was killed, and return whether one may have been. In `free` slots
+    nothing is measured.
 
     The marker is there exactly while the engine changes the repository; a lock without it, or older, is somebody
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    folders = [path for here in workspace.in_slots if not in_use(here) for path in here.slot.glob("*")]
+    folders = [path for here in free for path in here.slot.glob("*")]
     changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in folders)
     if not marker.exists() and not changing:
         return False

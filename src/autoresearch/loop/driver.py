@@ -98,13 +98,13 @@ class Driver:
             try:
                 while True:
                     self._hold()
-                    waiting = self._line_up()
+                    context, waiting = self._line_up()
                     if due(self.session, interval(self.options.aa_every, self.lineup.width)):
                         self._aa()
                     elif waiting and not self._may_propose(len(waiting)):
-                        self._measure(waiting[0])
+                        self._measure(context, waiting[0])
                     else:
-                        self._turn()
+                        self._turn(context)
             except StopReached as stop:
                 self._end(stop.message)
                 if self._progress() == before and not killed:
@@ -182,15 +182,17 @@ class Driver:
             self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device, workers=self.lineup.asked
         )
 
-    def _line_up(self) -> tuple[LoopProposal, ...]:
-        """Return the proposals that wait, with their first runs begun where slots are free."""
-        session = self.session
+    def _line_up(self) -> tuple[RunContext, tuple[LoopProposal, ...]]:
+        """Return what a run needs, checked, and the proposals that wait, first runs begun where slots are free."""
+        context, session = self._ready()
         if self.lineup.to_begin(session):
-            context, _ = self._ready()
             limit = self.options.max_experiments
             most = None if limit is None else max(0, limit - len(self._measured(session)))
+            waiting = session.waiting
             session = patiently(self.workspace, lambda: self.lineup.begin(context, self.times.wall, most), self._rest)
-        return session.waiting
+            if session.waiting != waiting:  # and another command may have been let in before that was done
+                context, session = self._ready()
+        return context, session.waiting
 
     def _may_propose(self, waiting: int) -> bool:
         """Whether another proposal is made before the first of those that wait is measured: while slots are free for it
@@ -262,14 +264,13 @@ class Driver:
 
     # --- a turn ---
 
-    def _turn(self) -> None:
+    def _turn(self, context: RunContext) -> None:
         """Have one proposal made; what comes of it is a line of the journal."""
-        context, session = self._ready()
-        if not self.turns.take_up(context, session):
-            agent = self._whose_turn(session)
+        if not self.turns.take_up(context, self.session):
+            agent = self._whose_turn(self.session)
             if agent is None:
                 return
-            self.turns.make(context, session, agent)
+            self.turns.make(context, self.session, agent)
         loop = self.session.loop
         if loop.fruitless >= FRUITLESS and loop.last is not None and not self.session.waiting:
             what = f"{FRUITLESS} turns in a row gave nothing to measure; the last one: {loop.last.reason}"
@@ -328,7 +329,7 @@ class Driver:
             self.say(f"    A/A of experiment {study.about['experiment']}: {told} ({why})")
         return None
 
-    def _measure(self, proposal: LoopProposal) -> None:
+    def _measure(self, context: RunContext, proposal: LoopProposal) -> None:
         """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""
         commits = {p.commit for p in self.session.loop.proposals if p.turn == proposal.turn}
         tries = [e for e in self.session.experiments if e.commit in commits and e.commit]
@@ -336,7 +337,7 @@ class Driver:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
         if self.session.loop.steering.skips > proposal.skips:
             return self._give_up(proposal, "skipped", "a person said: skip")
-        context, session = self._ready()
+        session = self.session
         known = repeated(context.git, session, context.task, proposal.commit or "", proposal.fingerprint or "")
         if measured := [e for e in known if e.status is not None]:
             reason = f"experiment {measured[-1].number} has measured its code meanwhile"

@@ -42,6 +42,8 @@ class LineUp:
         self.pool: Pool | None = None
         self._begun: tuple[object, ...] = ()
         """What waited, and for which incumbent, when it was begun."""
+        self._fits: set[tuple[str | None, str | None]] = set()
+        """Incumbent and proposal, as commits, where nothing had to be brought."""
         if workers:
             task = load(workspace.root)
             limit_s = task.run.limit_s
@@ -71,8 +73,11 @@ class LineUp:
         assert self.pool is not None
         session = load_session(self.workspace)
         for proposal in session.waiting:
-            if proposal.skips >= session.loop.steering.skips:
-                self.bring(context, session, proposal, clock)
+            fit = (session.incumbent.commit if session.incumbent is not None else None, proposal.commit)
+            if proposal.skips < session.loop.steering.skips or fit in self._fits:
+                continue
+            if not self.bring(context, session, proposal, clock):
+                self._fits.add(fit)
         session = load_session(self.workspace)
         incumbent = session.incumbent
         tip = incumbent and context.git.resolve(incumbent.commit or "")

@@ -84,7 +84,7 @@ def put_on_branch(context: RunContext, proposal: LoopProposal, remade: Callable[
         if head == commit:
             return commit
         with changing_git(workspace):
-            git.run("reset", "-q", "--keep", commit)
+            git.move_to(commit)
         return commit
 
 

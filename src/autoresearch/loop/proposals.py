@@ -17,8 +17,9 @@ from autoresearch.search.families import Families, family_of
 from autoresearch.search.history import yields
 from autoresearch.search.strategies import Proposal
 from autoresearch.system.git import Git
+from autoresearch.system.git_plumbing import changed_between
 from autoresearch.workspace.notes import section
-from autoresearch.workspace.task_file import TaskFile
+from autoresearch.workspace.task_file import TaskFile, within
 from autoresearch.workspace.workspace import Workspace
 
 IDEAS = 5
@@ -103,6 +104,10 @@ def graft(git: Git, tree: str, roots: Sequence[str], onto: str, index: str) -> s
 
     Submodules stay those of `onto`: only their own repositories can change them. `index` is a file to work with.
     """
+    made, between = git.reader.read(f"{tree}^{{tree}}"), changed_between(git, onto, tree)
+    # An edit of the incumbent differs from it under `roots` alone: then its tree is the answer, and nothing is written.
+    if made is not None and between is not None and all(_is_edit(change, tuple(roots)) for change in between):
+        return made.name
     env = {"GIT_INDEX_FILE": index}
     git.run("read-tree", onto, env=env)
     listed = git.run("ls-tree", "-r", "-z", "--full-tree", tree, "--", *roots).stdout.split(b"\0")
@@ -112,6 +117,12 @@ def graft(git: Git, tree: str, roots: Sequence[str], onto: str, index: str) -> s
     git.run("update-index", "--force-remove", "-z", "--stdin", input=b"".join(e + b"\0" for e in old), env=env)
     git.run("update-index", "--replace", "-z", "--index-info", input=b"".join(e + b"\0" for e in new), env=env)
     return git.run("write-tree", env=env).stdout.decode().strip()
+
+
+def _is_edit(change: tuple[str, str | None, str | None], roots: tuple[str, ...]) -> bool:
+    """Whether a change of (path, old mode, new mode) is one under `roots` and of no submodule."""
+    path, *modes = change
+    return within(path, roots) and not any(mode is not None and mode.startswith("16") for mode in modes)
 
 
 def plain_asi(asi: Mapping[str, Any]) -> dict[str, str]:

@@ -110,7 +110,7 @@ class Scratch:
 
         Files that git ignores are no change. What lies outside the mutable files is left where it is.
         """
-        listed = [*self._listed("-m", "-d"), *self._listed("-o", "--exclude-standard")]
+        listed = self._listed("-m", "-d", "-o", "--exclude-standard")
         paths = sorted({path for path in listed if "__pycache__" not in path})
         mine = [path for path in paths if within(path.rstrip("/"), self.roots)]
         foreign = [path for path in paths if path not in mine]

@@ -68,7 +68,7 @@ class Git(GitCommand):
     _known_targets: tuple[int, tuple[str, ...], dict[str, str]] | None = None
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        return self.process(["merge-base", "--is-ancestor", old, new]).returncode == 0
+        return old in self.parents(new) or self.process(["merge-base", "--is-ancestor", old, new]).returncode == 0
 
     def branch(self) -> str | None:
         """Return the checked-out branch; None when HEAD is detached."""
@@ -177,8 +177,13 @@ class Git(GitCommand):
         self._index_of = (head, self._index_digest())
         return head
 
+    def move_to(self, commit: str) -> None:
+        """Move the branch that is checked out, index and files to a commit; raises where an edit is in the way."""
+        self.run("reset", "-q", "--keep", commit)
+        self._index_of = (commit, self._index_digest())
+
     _index_of: tuple[str, bytes | None] | None = None
-    """The commit that was made last, and what the index was then: it held that commit and nothing else."""
+    """A commit, and what the index was when we had made it hold that commit and nothing else, the last time."""
 
     def update_ref(self, ref: str, new: str, old: str | None = None) -> None:
         """Point `ref` at `new`; with `old` only when it points there now."""
@@ -211,8 +216,7 @@ class Git(GitCommand):
     def skip_worktree(self, paths: Sequence[str]) -> None:
         """Tell git to leave these tracked files in the folder as they are, whatever it is told to restore."""
         if paths:
-            listed = b"\0".join(os.fsencode(path) for path in paths)
-            self.run("update-index", "--skip-worktree", "-z", "--stdin", input=listed)
+            self.run("update-index", "--skip-worktree", "-z", "--stdin", input=b"\0".join(map(os.fsencode, paths)))
 
     def create_branch(self, name: str) -> None:
         """Create a branch at HEAD and check it out; work tree and index stay as they are."""
@@ -223,9 +227,8 @@ class Git(GitCommand):
 
         With the branch checked out, only files that the commit changed are touched, and of these only those whose
         content is still the commit's: whatever was edited since stays in the folder and is returned, and what was
-        staged since stays staged. `after_kill` says
-        that an earlier call may have been stopped half-way: then the index proves nothing, and a file that holds only
-        the beginning of the parent's version was being written by git.
+        staged since stays staged. `after_kill` says that an earlier call may have been stopped half-way: then the index
+        proves nothing, and a file that holds only the beginning of the parent's version was being written by git.
         """
         if self.branch() != branch:
             self.update_ref(branch_ref(branch), parent, commit)
@@ -233,9 +236,8 @@ class Git(GitCommand):
         if after_kill:
             self._on(self.changed(parent, commit), "reset", "-q", commit)
         index = self._index_digest()
-        # Byte for byte what our commit left: nothing was staged since.
-        untouched = index is not None and self._index_of == (commit, index)
-        staged = set[str]() if untouched else self._staged(commit)
+        # Byte for byte what we left: nothing was staged since.
+        staged = set[str]() if index is not None and self._index_of == (commit, index) else self._staged(commit)
         if not staged and self.process(["reset", "-q", "--keep", parent]).returncode == 0:
             self.move_submodules(commit, parent)
             return []
@@ -357,10 +359,9 @@ class Git(GitCommand):
 
     def _index_digest(self) -> bytes | None:
         """Return a hash of the index as it is now; None when it cannot be read."""
-        try:
+        with contextlib.suppress(OSError):
             return hashlib.sha256((self.git_dir / "index").read_bytes()).digest()
-        except OSError:
-            return None
+        return None
 
     def _begins(self, path: str, commit: str) -> bool:
         """Whether a file holds only the beginning of a commit's version: git was writing it when it was killed."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from autoresearch.system.descendants import children
+
 SAMPLE_S = 1.0
 """Seconds between two looks at what a run uses; walking the process table costs some milliseconds."""
 
@@ -40,6 +42,8 @@ class Meter:
         """What was too much, in words."""
         self.memory = False
         """Whether that was memory."""
+        self._least: int | None = None
+        """Bytes below which memory is scarce."""
 
     def exceeded(self) -> bool:
         """Whether a limit is passed; then `over` says which."""
@@ -62,13 +66,21 @@ class Meter:
         return self.memory
 
     def _own(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if child.pid not in self.before]
+        return [child for child in children(psutil.Process()) if child.pid not in self.before]
 
     def _scarce(self) -> bool:
         if self.limits.memory is None:
             return False
-        memory = psutil.virtual_memory()
-        return bool(memory.available < SCARCE * memory.total)
+        if self._least is None:
+            self._least = int(SCARCE * psutil.virtual_memory().total)
+        return _available() < self._least
+
+
+def _available() -> int:
+    """Return the bytes of memory that the machine has left; many times a second, so not with all else of it."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/meminfo").read_bytes().partition(b"MemAvailable:")[2].split(maxsplit=1)[0]) * 1024
+    return int(psutil.virtual_memory().available)
 
 
 def memory_of_machine() -> int:
@@ -82,7 +94,7 @@ def memory_of_machine() -> int:
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
-        return list(process.children(recursive=True))
+        return children(process, recursive=True)
     return []
 
 

@@ -13,6 +13,7 @@ from time import monotonic
 import psutil
 
 from autoresearch.system.clock import steady_clock
+from autoresearch.system.descendants import children
 
 STANDSTILL_S = 5.0
 """Seconds between two looks, from which on nothing went on; a busy machine makes less of a twentieth of a second."""
@@ -69,7 +70,7 @@ class Standstill:
     def _processes(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             first = psutil.Process(self.pid)
-            return [first, *first.children(recursive=True)]
+            return [first, *children(first, recursive=True)]
         return []
 
 

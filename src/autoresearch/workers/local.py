@@ -6,32 +6,25 @@ fewer cores, and the numbers of both are never compared. Where there are more sl
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import subprocess
-import sys
+import signal
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO
 
 from autoresearch.errors import MachineError, UsageError
 from autoresearch.system.files import remove_tree
 from autoresearch.system.hardware import BY_BUS, VISIBLE, Machine, along_cores, siblings
-from autoresearch.system.limits import Limits
-from autoresearch.system.process import Endings, bounded
+from autoresearch.system.process import Endings
 from autoresearch.workers.base import Attempt, Ended
 from autoresearch.workers.messages import read_answer, spec_fields
+from autoresearch.workers.starter import Starter
+from autoresearch.workspace.lock import leaves, takes
 from autoresearch.workspace.orphans import end_run
 from autoresearch.workspace.workspace import Workspace
-
-LOOK_S = 0.02
-"""Seconds between two looks at the workers; asking the kernel for one costs some microseconds."""
 
 LEAVE_S = 10.0
 """Seconds that a worker has to end its run and itself when it is not wanted any more; a run ends in a fraction."""
@@ -78,7 +71,6 @@ class _Working:
     """An attempt while its worker lives."""
 
     attempt: Attempt
-    process: subprocess.Popen[bytes]
     said: IO[bytes]
     complained: IO[bytes]
     files: ExitStack
@@ -93,6 +85,7 @@ class LocalWorkers:
         cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
         self.machine, self.places = places(slots, machine, cores, siblings(cores))
         self.workspace, self.count, self.cores = workspace, slots, frozenset(cores)
+        self._starter = Starter()
         self._working: dict[int, _Working] = {}
         """Slot -> what is done in it; the first slot is 1, since 0 is the engine's own."""
         self._failed: Counter[int] = Counter()
@@ -118,56 +111,47 @@ class LocalWorkers:
         free = {*range(1, self.count + 1)} - self._working.keys() - self._resting
         slot = min(free, key=lambda number: (self._failed[number], number))
         place, here = self.places[slot - 1], self.workspace.at(slot)
-        job = {"attempt": attempt.id, "root": str(here.root), "slot": slot, "slots": self.count,
-               "cores": list(place.cores), "spec": spec_fields(attempt.spec)}  # fmt: skip
-        env = {**os.environ, **({**BY_BUS, VISIBLE: place.gpu} if place.gpu else {})}
-        # From its own folder, and not from the workspace: a module there must not become a part of the engine.
-        command = [*bounded(Limits(), env), sys.executable, "-m", "autoresearch.workers.worker"]
+        env = {**BY_BUS, VISIBLE: place.gpu} if place.gpu else {}
+        job = {"attempt": attempt.id, "root": str(here.root), "slot": slot, "slots": self.count, "engine": os.getpid(),
+               "cores": list(place.cores), "env": env, "spec": spec_fields(attempt.spec)}  # fmt: skip
         try:
             here.slot.mkdir(parents=True, exist_ok=True)
-            with Endings(), ExitStack() as files, tempfile.TemporaryFile() as told:
-                told.write(json.dumps(job).encode())
-                told.seek(0)
+            with ExitStack() as files:
                 said = files.enter_context(tempfile.TemporaryFile())
                 complained = files.enter_context(tempfile.TemporaryFile())
-                process = subprocess.Popen(command, cwd=PACKAGES, env=env, stdin=told, stdout=said, stderr=complained,
-                                           start_new_session=True)  # fmt: skip
-                self._working[slot] = _Working(attempt, process, said, complained, files.pop_all())
+                with Endings():
+                    self._starter.begin(attempt.id, job, said, complained)
+                    self._working[slot] = _Working(attempt, said, complained, files.pop_all())
+                    takes(here)
         except OSError as error:
             raise MachineError(f"a worker could not be started: {error}", "see: autoresearch doctor") from error
 
     def poll(self, wait_s: float) -> list[Ended]:
-        deadline = time.monotonic() + wait_s
-        while True:
-            ended = [slot for slot, working in self._working.items() if working.process.poll() is not None]
-            if ended or time.monotonic() >= deadline or not self._working:
-                return [self._result(slot) for slot in ended]
-            time.sleep(LOOK_S)
+        codes = self._starter.ended(wait_s) if self._working else {}
+        ended = [(slot, codes[id]) for slot, each in self._working.items() if (id := each.attempt.id) in codes]
+        return [self._result(slot, code) for slot, code in ended]
 
     def cancel(self, ids: Collection[str]) -> None:
-        left = {slot: working for slot, working in self._working.items() if working.attempt.id in ids}
-        for working in left.values():
-            with contextlib.suppress(ProcessLookupError):
-                working.process.terminate()
-        deadline = time.monotonic() + LEAVE_S
-        for slot, working in left.items():
-            try:
-                working.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                working.process.kill()
-                working.process.wait()
+        left = {slot: each.attempt.id for slot, each in self._working.items() if each.attempt.id in ids}
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._starter.signal(left.values(), number)
+            if self._starter.gone(left.values(), LEAVE_S):
+                break
+        else:
+            self._starter.end()
+        for slot in left:
             self._clear(slot)
 
-    def _result(self, slot: int) -> Ended:
+    def _result(self, slot: int, code: int) -> Ended:
         """Return how the attempt in a slot has ended, whose worker is gone, and free the slot."""
         working = self._working[slot]
-        code = working.process.returncode
         working.said.seek(0)
         found = read_answer(working.attempt.id, working.said.read().decode("utf-8", "replace"))
         if found is None or code != 0:
             working.complained.seek(0)
-            last = working.complained.read().decode("utf-8", "replace").strip().splitlines()
-            how = f"died of signal {-code}" if code < 0 else f"left with {code}" + (f": {last[-1]}" if last else "")
+            said = working.complained.read().decode("utf-8", "replace").strip().splitlines()
+            last = said[-1] if said else self._starter.complaint
+            how = f"died of signal {-code}" if code < 0 else f"left with {code}" + (f": {last}" if last else "")
             found = Ended(working.attempt.id, lost=f"its worker {how}")
         self._clear(slot)
         killed = found.measurement is not None and found.measurement.outcome == "killed"
@@ -186,7 +170,4 @@ class LocalWorkers:
         end_run(here)
         remove_tree(here.scratch)
         here.running.unlink(missing_ok=True)
-
-
-PACKAGES = Path(__file__).parents[2]
-"""Where the package is imported from."""
+        leaves(here)

@@ -41,7 +41,7 @@ def lock(workspace: Workspace) -> Iterator[None]:
     try:
         held.enter_context(_known(workspace))
         with contextlib.suppress(OSError):  # without it, only `wait` knows less
-            write_atomic(workspace.holder, json.dumps(_myself()))
+            write_atomic(workspace.holder, json.dumps(_myself()), durable=False)  # of a process that lives
         held.callback(_forget, workspace)
         yield
     finally:
@@ -109,9 +109,23 @@ def current_run(workspace: Workspace) -> dict[str, Any] | None:
     return next(iter(current_runs(workspace)), None)
 
 
+_ours: set[Workspace] = set()
+"""The slots in which this process has workers."""
+
+
+def takes(slot: Workspace) -> None:
+    """Know that this process has a worker in a slot: nobody needs to look at the files of one that is ours."""
+    _ours.add(slot)
+
+
+def leaves(slot: Workspace) -> None:
+    """Know that it has none there any more."""
+    _ours.discard(slot)
+
+
 def in_use(workspace: Workspace) -> bool:
     """Whether a living process answers for a run in this slot, which another command must leave alone."""
-    return workspace.number > 0 and _of_the_living(workspace.running) is not None
+    return workspace in _ours or (workspace.number > 0 and _of_the_living(workspace.running) is not None)
 
 
 def current_runs(workspace: Workspace) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shlex
 import shutil
@@ -298,6 +299,7 @@ def within(path: str, roots: tuple[str, ...]) -> bool:
     return any(root == "." or path == root or path.startswith(f"{root}/") for root in roots)
 
 
+@functools.lru_cache(maxsize=16)  # a task never changes, and each command reads the same text many times
 def parse(text: str, name: str = NAME) -> TaskFile:
     """Return the task that `text` describes; raise `PreconditionError` that names the key that is wrong."""
     try:

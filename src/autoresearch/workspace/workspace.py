@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,8 +55,11 @@ class Workspace:
     @property
     def in_slots(self) -> list[Workspace]:
         """The same folder once for each slot that a run may be in, or may have been left in."""
-        folders = (self.state / "slots").glob("[0-9]*")
-        return [self.at(number) for number in sorted({0, *(int(f.name) for f in folders if f.name.isdecimal())})]
+        numbers = {0}
+        with contextlib.suppress(OSError):
+            names = (folder.name for folder in (self.state / "slots").iterdir())
+            numbers |= {int(name) for name in names if name.isascii() and name.isdecimal()}
+        return [self.at(number) for number in sorted(numbers)]
 
     @property
     def journal(self) -> Path:

@@ -22,7 +22,7 @@ from autoresearch.system.process import Endings, bounded
 from autoresearch.workers.cluster.manifest import manifest
 from autoresearch.workers.cluster.nodes import NO_TOKEN, Node, refusals
 from autoresearch.workers.cluster.replica import Parcel
-from autoresearch.workers.local import PACKAGES
+from autoresearch.workers.starter import PACKAGES
 from autoresearch.workspace.python import redirected
 
 CONNECT_S = 180.0
