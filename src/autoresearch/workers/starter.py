@@ -98,7 +98,7 @@ class Starter:
         with theirs, contextlib.ExitStack() as files:
             files.callback(ours.close)
             complained = files.enter_context(tempfile.TemporaryFile())
-            self._process = subprocess.Popen(command, cwd=PACKAGES, env=dict(os.environ), stdin=theirs,
+            self._process = subprocess.Popen(command, cwd=PACKAGES, env=dict(os.environ), stdin=theirs.fileno(),
                                              stdout=subprocess.DEVNULL, stderr=complained,
                                              start_new_session=True)  # fmt: skip
             files.pop_all()
@@ -122,7 +122,8 @@ class Starter:
         except ConnectionResetError:
             said = b""
         if not said:  # nobody has the other end any more, so none of them lives
-            return self._end()
+            self._end()
+            return
         *lines, self._heard = (self._heard + said).split(b"\n")
         for about in map(json.loads, lines):
             self._living.discard(about["ended"])

@@ -48,12 +48,12 @@ def main() -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        ready, _, _ = select.select([asked, woken], [], [])
+        ready, _, _ = select.select([asked.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             for process, code in _dead():
                 _tell(asked, workers.pop(process), code)
-        if asked not in ready:
+        if asked.fileno() not in ready:
             continue
         said, sent, _, _ = socket.recv_fds(asked, 4096, 3)
         if not said:
