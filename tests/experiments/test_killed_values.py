@@ -11,6 +11,7 @@ from lab import Lab, task_file
 from autoresearch.experiments.pace import run_seconds
 from autoresearch.experiments.recovery import killed
 from autoresearch.journal import events
+from autoresearch.journal.refs import mirror_ref
 from autoresearch.statistics.alpha import spent_on
 from autoresearch.statistics.rules import Rules
 from autoresearch.workspace.session_journal import append
@@ -27,6 +28,7 @@ def test_a_result_without_a_value_is_passed_over(lab: Lab, left: object) -> None
     lines = lab.workspace.journal.read_text().splitlines()
     verdict = next(n for n, line in enumerate(lines) if json.loads(line).get("run") == 2)
     lab.workspace.journal.write_text("\n".join(lines[:verdict]) + "\n")  # killed before it was written
+    lab.git("update-ref", "-d", mirror_ref(lab.session.segment.tag))
     path = lab.workspace.run_dir(2, 1) / "result.json"
     commit = json.loads(path.read_text())["commit"]
     path.write_text(json.dumps({**left, "commit": commit} if isinstance(left, dict) and left else left))
