@@ -60,11 +60,11 @@ def test_a_candidate_starts_no_more_git_processes_than_it_needs(lab: Lab, monkey
     loop(lab, Scripted(95), max_experiments=1)
     begun.clear()
     loop(lab, Scripted(105), max_experiments=1)
-    # A look before the agent is asked, before the run, before git moves, and by `try`; the edit taken and committed;
-    # the branch moved and back; the run's snapshot and patch, and a look at what it did; the experiment's ref; the
-    # mirror.
+    # A look at the beginning of the loop, before the agent is asked, before the run, before git moves, and by `try`;
+    # the edit taken and committed; the branch moved and back; the run's snapshot and patch, and a look at what it did;
+    # the experiment's ref; the mirror.
     assert Counter(begun) == {
-        "status": 4, "ls-files": 1, "update-index": 1, "write-tree": 1, "commit-tree": 1, "reset": 2, "read-tree": 2,
+        "status": 5, "ls-files": 1, "update-index": 1, "write-tree": 1, "commit-tree": 1, "reset": 2, "read-tree": 2,
         "diff": 1, "cat-file": 1, "update-ref": 2, "unpack-objects": 1,
     }  # fmt: skip
     lab.assert_clean()
