@@ -22,6 +22,7 @@ from harness.task import Budget
 from harness.text.rows import open_rows
 from small_task import SmallTask
 from test_feeder import Trainer
+from waiting import PATIENCE_S
 
 
 class Keeping(Trainer):
@@ -62,7 +63,7 @@ def test_each_loader_goes_on_behind_what_it_had_handed_out(make: Any, tmp_path: 
     before.next(second)  # after the checkpoint: lost with the process
     before.channel.send("LINE", {"loss": 2.0})
     before.channel.close()
-    before.thread.join()
+    before.thread.join(PATIENCE_S)
 
     assert make(steps=20).ask("BACK", {"of": "that"}).kind == "FAIL"
     after = make(steps=20)
@@ -88,7 +89,7 @@ def test_seconds_that_were_spent_before_the_checkpoint_are_spent(make: Any, monk
     now[0] += 70
     before.save()
     before.channel.close()
-    before.thread.join()
+    before.thread.join(PATIENCE_S)
 
     now[0] = 5000.0
     after = make(seconds=100)
@@ -108,7 +109,7 @@ def test_a_checkpoint_of_something_else_or_none_is_refused_with_a_reason(make: A
     trainer.next(number)
     trainer.save()
     trainer.channel.close()
-    trainer.thread.join()
+    trainer.thread.join(PATIENCE_S)
     assert "of another trainer" in make(steps=5).ask("BACK", {"of": "that"}).json()["reason"]
 
 
@@ -168,7 +169,7 @@ def test_a_checkpoint_of_a_model_with_other_tensors_is_refused_in_one_line(
     first = checkpoints(before, 2, 6)
     first.save(0.5, 7.0)
     before.channel.close()
-    before.thread.join()
+    before.thread.join(PATIENCE_S)
     monkeypatch.setattr("sys.argv", [str(train), "--resume"])
     again = checkpoints(make(steps=20), 2, 6)
     assert again.resume(0.0) == (7.0,) and torch.equal(again.model.weight, first.model.weight)

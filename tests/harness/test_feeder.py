@@ -19,7 +19,7 @@ from harness.loaders import SLOTS, order
 from harness.task import Budget
 from harness.text.rows import open_rows
 from small_task import SmallTask, T
-from waiting import wait_for
+from waiting import PATIENCE_S, wait_for
 
 
 class Trainer:
@@ -37,7 +37,7 @@ class Trainer:
 
     def ask(self, kind: str, body: Any = b"", *descriptors: int) -> Message:
         self.channel.send(kind, body, descriptors)
-        return self.channel.receive()
+        return self.channel.receive(PATIENCE_S)
 
     def open(self, **asked: Any) -> tuple[int, list[np.ndarray]]:
         """(number, the slots of the one array) of a new loader."""
@@ -52,9 +52,9 @@ class Trainer:
         return BATCH.unpack(answer.body) if answer.kind == "HERE" else None
 
     def gone(self) -> bool:
-        self.thread.join()
-        with pytest.raises(Gone):
-            self.channel.receive()
+        with pytest.raises(Gone):  # an answer shows at once that it goes on
+            self.channel.receive(PATIENCE_S)
+        self.thread.join(PATIENCE_S)
         return True
 
 
