@@ -229,13 +229,13 @@ def known_split(name: str, cache: Path) -> bytes:
     if name == "rl":
         return known_solutions(cache)
     [folder] = cache.glob(f"{name}/*/search")
-    first, second = (np.load(folder / file) for file in sorted(path.name for path in folder.iterdir()))
+    if name == "sft":
+        np.savez(file := io.BytesIO(), *(np.load(folder / f"{part}.npy") for part in ("ids", "span")))
+        return file.getvalue()
+    first, second = (np.load(path) for path in sorted(folder.iterdir()))
     if name == "images":
         keys = (hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in first)
         return b"".join(key + bytes([label]) for key, label in zip(keys, second, strict=True))
-    if name == "sft":
-        np.savez(file := io.BytesIO(), first, second)
-        return file.getvalue()
     return np.stack((first, second), 1).tobytes()
 
 
