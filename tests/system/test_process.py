@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -146,9 +147,18 @@ def test_a_process_is_known_by_its_number_and_when_it_was_created() -> None:
     assert created(child.pid) == 0.0 and not alive(child.pid, when)
 
 
+def reaped(numbers: set[int]) -> bool:
+    """Whether these processes are gone; those that were handed to this one, as orphans are, it must ask for."""
+    for number in numbers:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(number, os.WNOHANG)
+    return not any(map(psutil.pid_exists, numbers))
+
+
 def test_what_a_process_has_started_is_found_without_a_look_at_all_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    process._adopt_orphans()
     os.mkfifo(tmp_path / "fifo")
     first = subprocess.Popen(["bash", "-c", f"(bash -c '{SCRIPT}') & wait"], cwd=tmp_path, start_new_session=True)
     try:
@@ -162,6 +172,7 @@ def test_what_a_process_has_started_is_found_without_a_look_at_all_others(
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     monkeypatch.undo()
+    wait_for(lambda: reaped(by_psutil[1]), "what it has started is gone")
     with pytest.raises(psutil.Error):
         children(top)
 
