@@ -116,6 +116,14 @@ def test_a_list_that_cannot_be_replayed_is_refused_before_anything_begins(lab: L
     assert done.code == 5 and says in done.err and not lab.events("loop_run")
 
 
+def test_a_list_that_was_changed_meanwhile_is_read_anew(lab: Lab) -> None:
+    agent = registry.agent_of(replay(lab.root.parent / "edits", edit(90)))
+    assert agent.ready() is None
+    replay(lab.root.parent / "edits", edit(80))
+    brief = Brief(lab.root, lab.session, None, 1, "improve", "")  # type: ignore[arg-type]
+    assert agent.propose(brief).description == "print 80"
+
+
 @pytest.mark.parametrize("file", ["../outside.txt", "/tmp/outside.txt", "src/link"])
 def test_a_replayed_edit_stays_in_its_folder(lab: Lab, file: str) -> None:
     outside = lab.root.parent / "outside"

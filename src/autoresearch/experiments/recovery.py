@@ -19,6 +19,7 @@ from autoresearch.journal.refs import branch_ref, mirror_ref, ref_of
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.journal.study import AA
 from autoresearch.runs.isolation import journal_backup
+from autoresearch.runs.slot import half_made
 from autoresearch.statistics.decision import next_step
 from autoresearch.system.clock import Clock
 from autoresearch.system.files import read_plain, remove_tree
@@ -243,9 +244,12 @@ def _measured(workspace: Workspace, experiment: Experiment) -> dict[int, float]:
 def _end_orphans(workspace: Workspace, done: list[str]) -> list[Workspace]:
     """End the processes of the runs whose engine is gone, and return the slots in which none goes on. A loop that lives
     may have runs in others meanwhile."""
+    there: set[str] = set()
+    with contextlib.suppress(FileNotFoundError), os.scandir(workspace.state) as listing:
+        there = {entry.name for entry in listing}
     free = [here for here in workspace.in_slots if not in_use(here)]
     for here in free:
-        left = end_run(here)
+        left = end_run(here) if here.running.name in there else None
         if left is None:
             continue
         about, count = left
@@ -267,9 +271,7 @@ def _unlock(workspace: Workspace, git: Git, free: Sequence[Workspace], done: lis
     else's. A git that outlived its engine, at work in the repository or on a snapshot, is waited for.
     """
     marker = workspace.git_marker
-    folders = [path for here in free for path in here.slot.glob("*")]
-    changing = any(path.is_dir() and not path.with_suffix(".record").exists() for path in folders)
-    if not marker.exists() and not changing:
+    if not marker.exists() and not any(half_made(here.slot) for here in free):
         return False
     for _ in range(50):
         if not _git_at_work(git):

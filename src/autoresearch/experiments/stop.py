@@ -102,8 +102,7 @@ def _failures(rules: StopRules, session: Session, now: int) -> str | None:
 
 
 def _dollars(rules: StopRules, session: Session, now: int) -> str | None:
-    spent = session.ledger.cost.usd
-    if rules.max_usd is None or spent < rules.max_usd:
+    if rules.max_usd is None or (spent := session.ledger.cost.usd) < rules.max_usd:
         return None
     return f"{spent:.2f} USD are spent, max_usd is {rules.max_usd:g}"
 

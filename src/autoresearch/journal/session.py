@@ -133,7 +133,7 @@ class Session:
     def last(self) -> Experiment | None:
         return self.experiments[-1] if self.experiments else None
 
-    @property
+    @cached_property
     def next_number(self) -> int:
         return max([e.number for e in self.experiments], default=0) + 1
 

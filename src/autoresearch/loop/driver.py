@@ -221,7 +221,8 @@ class Driver:
         hours_alone = Stop(max_hours=rules.max_hours, time_for_confirm=False)
         check_stop(self.workspace, session, hours_alone if owed else rules, self.times.wall())
         done, run = len(self._measured(session)) + (waiting or 0), session.loop.run
-        hours, spent = self._hours(), session.ledger.since(run.entries if run else 0).usd
+        hours = self._hours()
+        spent = session.ledger.since(run.entries if run else 0).usd if options.max_usd is not None else 0.0
         reason = limit = ""
         if options.max_hours is not None and hours >= options.max_hours:
             reason = f"{hours:.1f} hours have passed, --max-hours is {options.max_hours:g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from autoresearch.errors import AutoresearchError
@@ -27,7 +27,7 @@ LOOK_S = 0.5
 
 def watch_for_skip(workspace: Workspace, known: int, tick: Tick | None) -> Tick:
     """Return what to call while a run is made: it raises `Skipped` once `skip` was said more than `known` times."""
-    looked = 0.0
+    looked, check = 0.0, _skip_check(workspace, known)
 
     def watch(phase: str, seconds: float) -> None:
         nonlocal looked
@@ -35,16 +35,28 @@ def watch_for_skip(workspace: Workspace, known: int, tick: Tick | None) -> Tick:
             tick(phase, seconds)
         if time.monotonic() - looked >= LOOK_S:
             looked = time.monotonic()
-            _check_skip(workspace, known)
+            check()
 
     return watch
 
 
-def _check_skip(workspace: Workspace, known: int) -> None:
-    """Raise `Skipped` when `skip` was said more than `known` times."""
-    with contextlib.suppress(AutoresearchError, OSError):  # a journal that a run has damaged is put back later
-        if load_session(workspace).loop.steering.skips > known:
-            raise Skipped("a person said: skip")
+def _skip_check(workspace: Workspace, known: int) -> Callable[[], None]:
+    """Return what raises `Skipped` when `skip` was said more than `known` times. It reads a journal that has changed:
+    to say so adds a line."""
+    seen: tuple[int, int, int] | None = None
+
+    def check() -> None:
+        nonlocal seen
+        with contextlib.suppress(AutoresearchError, OSError):  # a journal that a run has damaged is put back later
+            about = workspace.journal.stat()
+            state = (about.st_ino, about.st_size, about.st_mtime_ns)
+            if state == seen:
+                return
+            if load_session(workspace).loop.steering.skips > known:
+                raise Skipped("a person said: skip")
+            seen = state
+
+    return check
 
 
 @contextlib.contextmanager
@@ -52,13 +64,13 @@ def at_most(limit_s: float, workspace: Workspace, known: int) -> Iterator[None]:
     """Raise `ProposalFailed` in what has not ended so many seconds, and some, after it began, and `Skipped` once `skip`
     was said more than `known` times; what it has spent is not known then, and counts as reserved."""
     whole = limit_s + GRACE_S
-    until, step = time.monotonic() + whole, min(LOOK_S, whole)
+    until, step, check = time.monotonic() + whole, min(LOOK_S, whole), _skip_check(workspace, known)
 
     def look(_number: int, _frame: FrameType | None) -> None:
         try:
             if time.monotonic() >= until:
                 raise ProposalFailed(f"no answer came in {limit_s:g} s", Usage(usd=None))
-            _check_skip(workspace, known)
+            check()
         except BaseException:
             signal.setitimer(signal.ITIMER_REAL, 0)  # another one would come while the agent's processes are ended
             raise

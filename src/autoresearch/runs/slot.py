@@ -229,6 +229,16 @@ def _walk(folder: Path) -> Iterator[tuple[str, State]]:
                     waiting.append(path)
 
 
+def half_made(slots: Path) -> bool:
+    """Whether one of the snapshot folders in `slots` has no record, which is away while the folder is changed."""
+    try:
+        with os.scandir(slots) as listing:
+            folders = {entry.name: entry.is_dir() for entry in listing}
+    except OSError:
+        return False
+    return any(is_folder and f"{name}.record" not in folders for name, is_folder in folders.items())
+
+
 def _state(about: os.stat_result) -> State:
     owner = about.st_uid << 32 | about.st_gid
     mode, number, links = about.st_mode, about.st_ino, about.st_nlink if not stat.S_ISDIR(about.st_mode) else 0

@@ -35,8 +35,13 @@ def family_of(description: str, asi: Mapping[str, Any], families: Families = GEN
     named = asi.get("family")
     if isinstance(named, str) and (spelled := _spelled(named)):
         return spelled
+    return _sounds_like(description, tuple([(name, tuple(words)) for name, words in families.items()]))
+
+
+@lru_cache(maxsize=2**14)
+def _sounds_like(description: str, families: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
     text = description.lower()
-    return next((name for name, words in families.items() if _pattern(tuple(words)).search(text)), OTHER)
+    return next((name for name, words in families if _pattern(words).search(text)), OTHER)
 
 
 @lru_cache(maxsize=256)

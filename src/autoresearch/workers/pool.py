@@ -105,7 +105,8 @@ class Pool:
         self._give_up([key for key in self._leased if key not in wanted])
         self._done = {key: made for key, made in self._done.items() if key in wanted}
         self._tried = {key: tries for key, tries in self._tried.items() if key in wanted}
-        self._waiting = {key: spec for key, spec in wanted.items() if key not in self._leased | self._done}
+        begun = self._leased.keys() | self._done
+        self._waiting = {key: spec for key, spec in wanted.items() if key not in begun}
         self._fill()
 
     def measure(self, spec: RunSpec) -> Measurement:

@@ -30,6 +30,7 @@ class Replay:
             raise UsageError("the agent replay needs a file of edits", "name it: --agent replay:edits.jsonl")
         self.file = Path(file).resolve()
         self.name = f"replay:{self.file.name}"
+        self._text, self._known = "", list[dict[str, Any]]()
 
     def ready(self) -> str | None:
         try:
@@ -71,8 +72,11 @@ class Replay:
 
     def _edits(self) -> list[dict[str, Any]]:
         """Return the edits of the file; raise `ValueError` for one that is not as it should be."""
+        text = self.file.read_text(encoding="utf-8")
+        if text == self._text:
+            return self._known
         edits = []
-        for number, line in enumerate(self.file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), 1):
             if not line.strip():
                 continue
             edit = json.loads(line)
@@ -81,6 +85,7 @@ class Replay:
                 raise ValueError(f"line {number} has no description, or neither edits nor files")
             digest = hashlib.sha256(line.strip().encode()).hexdigest()[:12]
             edits.append({**edit, "description": " ".join(edit["description"].split()), LINE: digest})
+        self._text, self._known = text, edits
         return edits
 
 
