@@ -70,8 +70,10 @@ class Counts:
 
     def number(self, tokens: Tensor) -> Tensor:
         """int64 [..., k], tokens in their order -> [...], one number for them; below 0 where the first is -1."""
-        scale = self.vocab_size ** torch.arange(tokens.size(-1) - 1, -1, -1, device=tokens.device)
-        return (tokens * scale).sum(-1)
+        first, *others = tokens.unbind(-1)
+        for each in others:  # a view of the rows each: nothing as large as all windows is made
+            first = torch.add(each, first, alpha=self.vocab_size)
+        return first
 
     def mixed(self, p: Tensor, contexts: Tensor, doubt: float) -> Tensor:
         """Probabilities [N, V] and the n tokens before each, int64 [N, n] -> [N, V]. Of the followers of a context, k
