@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from autoresearch.experiments import evidence
 from autoresearch.experiments.evidence import gather
 from autoresearch.journal import events
 from autoresearch.journal.session import Session, replay
@@ -48,6 +49,20 @@ def test_a_close_call_says_how_many_more_runs_would_decide_it() -> None:
         later = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85), *extra)
         found = difference(later, later.experiments[1], later.experiments[0])
         assert found is not None and found.decided is decided, (more, found)
+
+
+def test_the_noise_of_a_session_is_worked_out_once_for_all_that_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = [run(n, "discard", 9.5, 9.75, 9.85) for n in range(2, 12)]
+    asked, real = list[Any](), evidence.of_base
+
+    def counted(*given: Any) -> Any:
+        asked.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(evidence, "of_base", counted)
+    session = journal(BASE, *tried)
+    calls = [difference(session, e, session.experiments[0]) for e in session.experiments[1:]]
+    assert len(calls) == 10 and None not in calls and len(asked) == 2, "of a run, and of a pair"
 
 
 def test_a_candidate_is_compared_with_the_incumbents_last_runs_and_not_with_what_the_machine_was_once() -> None:

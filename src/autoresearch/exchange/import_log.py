@@ -34,7 +34,7 @@ from autoresearch.metrics import Direction, Metric
 from autoresearch.system.git import Git
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lock import lock
-from autoresearch.workspace.orphans import forget
+from autoresearch.workspace.orphans import forget, owner_of
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
@@ -90,7 +90,7 @@ def import_log(
     if not begun:
         first = logs[0]
         workspace.state.mkdir(parents=True, exist_ok=True)
-        forget(workspace)
+        forget(workspace, owner_of(None, now))
         line = config_line(0, first.name, first.metric, now, {"imported": first.origin})
         journal.append(workspace.journal, line)
     git: Git | None = None

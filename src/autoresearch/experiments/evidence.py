@@ -46,7 +46,8 @@ def gather(
         e for e in session.current if e.parent == incumbent.commit and e.commit is not None and e.number not in mine
     ]
     repeated = [e for e in session.repeated if e.number not in mine]
-    repeats = [e.on(hardware).noise_runs for e in here if len(e.runs) > 1 and e.status != "keep"]
+    often = [e for e in here if len(e.runs) > 1]  # most changes of a long session have one run, and no pair
+    repeats = [e.on(hardware).noise_runs for e in often if e.status != "keep"]
     screening = next(iter(candidate))
     bases = [e for e in session.kept if e.number not in mine][-BASES:]
     older, older_pairs = _older(session.metric, incumbent, bases, repeated, hardware)
@@ -58,7 +59,7 @@ def gather(
         taken=frozenset(incumbent.by_seed) | frozenset(known.by_seed),
         groups=tuple(group for group in (*repeats, known.noise_runs) if len(group) > 1),
         older=older,
-        pairs=tuple(gains for e in here if len(gains := pair_gains(session.metric, e, incumbent, hardware)) > 1),
+        pairs=tuple(gains for e in often if len(gains := pair_gains(session.metric, e, incumbent, hardware)) > 1),
         older_pairs=older_pairs,
         controls=_controls(here, known, screening, hardware),
         metrics=metrics or {},
@@ -159,8 +160,7 @@ def _older(
 
 def base_noise(session: Session, hardware: str) -> BaseNoise:
     """Return the noise of one run on the present base, as the next decision would take it."""
-    found = _now(session, hardware)
-    return of_base(pooled(found.groups), found.older) if found else BaseNoise(None, 0)
+    return _noises(session, hardware)[0]
 
 
 def noise_here(session: Session) -> BaseNoise | None:
@@ -178,15 +178,17 @@ def run_noise(session: Session) -> float | None:
 
 def pair_noise(session: Session, hardware: str) -> BaseNoise:
     """Return the noise of a pair on the present base, as the next decision would take it."""
-    found = _now(session, hardware)
-    return of_base(pooled(found.pairs), found.older_pairs) if found else BaseNoise(None, 0)
+    return _noises(session, hardware)[1]
 
 
-def _now(session: Session, hardware: str) -> Evidence | None:
+def _noises(session: Session, hardware: str) -> tuple[BaseNoise, BaseNoise]:
+    """Return the noise of one run, and of a pair, on the present base; a list of experiments asks for each of them."""
     incumbent = session.incumbent
     if incumbent is None:
-        return None
-    if (key := ("evidence", hardware)) not in session.memo:
-        session.memo[key] = gather(session, incumbent, {1: 0.0}, now=session.next_number, hardware=hardware)
-    known: Evidence = session.memo[key]
+        return BaseNoise(None, 0), BaseNoise(None, 0)
+    if (key := ("noises", hardware)) not in session.memo:
+        found = gather(session, incumbent, {1: 0.0}, now=session.next_number, hardware=hardware)
+        run, pair = of_base(pooled(found.groups), found.older), of_base(pooled(found.pairs), found.older_pairs)
+        session.memo[key] = run, pair
+    known: tuple[BaseNoise, BaseNoise] = session.memo[key]
     return known

@@ -78,7 +78,9 @@ def recover(workspace: Workspace, git: Git, now: int) -> Recovered:
     if ended is not None:
         done.append(ended)
         session = load_session(workspace)
-    if relation == "differs" or missing_verdict(whole_lines(workspace), mirror):
+    if interrupted is not None or ended is not None:
+        content = whole_lines(workspace)
+    if relation == "differs" or missing_verdict(content, mirror):
         done += keep_up(workspace, git, session)
     if session.last is not None:
         done += apply_verdict(workspace, git, session, session.last, after_kill=git_was_killed)

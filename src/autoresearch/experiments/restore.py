@@ -22,6 +22,7 @@ from autoresearch.workspace.init import leave_alone
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
 from autoresearch.workspace.lock import lock
 from autoresearch.workspace.lost_session import MirroredSession, fetch_command, mirrored_sessions, way_back
+from autoresearch.workspace.orphans import come_back, owner_of
 from autoresearch.workspace.session_journal import session_of
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
@@ -44,12 +45,14 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
     session = session_of(mirrored)
     count = len(session.experiments)
     done = [f"the journal of the session {tag} was restored from {mirror_ref(tag)}: {count} experiments"]
-    lines, lost = _lost_experiments(workspace, git, session, now)
     # The journal last: until it is there and whole, this is still to be done, and can be called again.
     _lay_beside(workspace, git, mirror.pages(git))
     with _held(workspace):
         if mirror.relation(git, whole_lines(workspace)) != "shorter":
             raise _differs(workspace, tag)
+        begun = next((segment for segment in session.segments if segment.branch is not None), session.segment)
+        come_back(workspace, owner_of(begun.tag, begun.timestamp))
+        lines, lost = _lost_experiments(workspace, git, session, now)
         write_atomic(workspace.journal, mirrored + lines)
     return workspace, [*done, *lost]
 

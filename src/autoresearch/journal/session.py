@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from autoresearch.errors import IntegrityError
@@ -191,14 +191,12 @@ class Session:
         if not self.loop.proposals:
             return ()
         decided = {e.commit for e in self.experiments if e.outcome not in (None, "killed")}
-        here = {e.number for e in self.current}
         latest = {p.turn: p for p in self.loop.proposals}
-        last = self.loop.last
-        return tuple(
-            p
-            for _, p in sorted(latest.items())
-            if p.outcome == MADE and p.commit not in decided and (p is last or p.parent in here)
-        )
+        made = [p for p in latest.values() if p.outcome == MADE and p.commit not in decided]
+        if not made:
+            return ()
+        here, last = {e.number for e in self.current}, self.loop.last
+        return tuple(sorted((p for p in made if p is last or p.parent in here), key=attrgetter("turn")))
 
     @property
     def proposed(self) -> LoopProposal | None:

@@ -98,13 +98,13 @@ class Driver:
             try:
                 while True:
                     self._hold()
-                    context, waiting = self._line_up()
-                    if due(self.session, interval(self.options.aa_every, self.lineup.width)):
+                    context, session = self._line_up()
+                    if due(session, interval(self.options.aa_every, self.lineup.width)):
                         self._aa()
-                    elif waiting and not self._may_propose(len(waiting)):
-                        self._measure(context, waiting[0])
+                    elif session.waiting and not self._may_propose(session):
+                        self._measure(context, session, session.waiting[0])
                     else:
-                        self._turn(context)
+                        self._turn(context, session)
             except StopReached as stop:
                 self._end(stop.message)
                 if self._progress() == before and not killed:
@@ -159,17 +159,18 @@ class Driver:
 
     def _hold(self) -> None:
         """Wait while the loop is paused; raise `StopReached` when it has done what it was to do."""
-        self._check_stops()
-        if self.session.loop.steering.paused:
+        session = self._check_stops()
+        if session.loop.steering.paused:
             self.say("paused; it goes on after: autoresearch continue")
             began = self.times.steady()
             while self.session.loop.steering.paused:
                 self._rest()
             self._paused_s += self.times.steady() - began
             self.say("goes on")
-        if self.session.incumbent is None:
+            session = self.session
+        if session.incumbent is None:
             self.say("there is no baseline yet; it is measured first")
-            self.accounts.experiment = self.session.next_number
+            self.accounts.experiment = session.next_number
             made = patiently(self.workspace, self._baseline, self._rest)
             if made is not None:
                 self.tell(made)
@@ -182,8 +183,8 @@ class Driver:
             self.workspace, None, self.times.wall, tick=self.tick, meter=self.accounts.device, workers=self.lineup.asked
         )
 
-    def _line_up(self) -> tuple[RunContext, tuple[LoopProposal, ...]]:
-        """Return what a run needs, checked, and the proposals that wait, first runs begun where slots are free."""
+    def _line_up(self) -> tuple[RunContext, Session]:
+        """Return what a run needs, checked, and the session; first runs of what waits begin where slots are free."""
         context, session = self._ready()
         if self.lineup.to_begin(session):
             limit = self.options.max_experiments
@@ -192,12 +193,12 @@ class Driver:
             session = patiently(self.workspace, lambda: self.lineup.begin(context, self.times.wall, most), self._rest)
             if session.waiting != waiting:  # and another command may have been let in before that was done
                 context, session = self._ready()
-        return context, session.waiting
+        return context, session
 
-    def _may_propose(self, waiting: int) -> bool:
+    def _may_propose(self, session: Session) -> bool:
         """Whether another proposal is made before the first of those that wait is measured: while slots are free for it
         and whoever would make it can; not after one that gave nothing, since a verdict may tell more."""
-        session = self.session
+        waiting = len(session.waiting)
         if waiting >= self.lineup.width or session.loop.fruitless or not self.roster.left:
             return False
         if self.roster.pick(session, self.times.wall()) is None:
@@ -208,9 +209,9 @@ class Driver:
             return False
         return True
 
-    def _check_stops(self, waiting: int | None = None) -> None:
+    def _check_stops(self, waiting: int | None = None) -> Session:
         """Raise `StopReached` when no turn may begin; what is proposed already is only held up by the hours, and by
-        `--max-experiments`: an earlier run may have left more than that.
+        `--max-experiments`: an earlier run may have left more than that. Returns the session that was looked at.
 
         With `waiting`, when none may begin while so many proposals wait, which will be experiments.
         """
@@ -235,6 +236,7 @@ class Driver:
             limit = "--max-usd"
         if reason:
             raise StopReached(reason, f"for more, raise {limit}, or leave it out")
+        return session
 
     def _hours(self) -> float:
         """Return the hours of this run of the loop, without those in which it was paused; no clock can be set so."""
@@ -265,13 +267,13 @@ class Driver:
 
     # --- a turn ---
 
-    def _turn(self, context: RunContext) -> None:
+    def _turn(self, context: RunContext, session: Session) -> None:
         """Have one proposal made; what comes of it is a line of the journal."""
-        if not self.turns.take_up(context, self.session):
-            agent = self._whose_turn(self.session)
+        if not self.turns.take_up(context, session):
+            agent = self._whose_turn(session)
             if agent is None:
                 return
-            self.turns.make(context, self.session, agent)
+            self.turns.make(context, session, agent)
         loop = self.session.loop
         if loop.fruitless >= FRUITLESS and loop.last is not None and not self.session.waiting:
             what = f"{FRUITLESS} turns in a row gave nothing to measure; the last one: {loop.last.reason}"
@@ -330,15 +332,14 @@ class Driver:
             self.say(f"    A/A of experiment {study.about['experiment']}: {told} ({why})")
         return None
 
-    def _measure(self, context: RunContext, proposal: LoopProposal) -> None:
+    def _measure(self, context: RunContext, session: Session, proposal: LoopProposal) -> None:
         """Measure a proposal's commit as `try` does; what is cut short stays waiting, and is measured again."""
-        commits = {p.commit for p in self.session.loop.proposals if p.turn == proposal.turn}
-        tries = [e for e in self.session.experiments if e.commit in commits and e.commit]
+        commits = {p.commit for p in session.loop.proposals if p.turn == proposal.turn}
+        tries = [e for e in session.experiments if e.commit in commits and e.commit]
         if len(tries) >= INTERRUPTED:
             return self._give_up(proposal, "given_up", f"its runs were interrupted {len(tries)} times")
-        if self.session.loop.steering.skips > proposal.skips:
+        if session.loop.steering.skips > proposal.skips:
             return self._give_up(proposal, "skipped", "a person said: skip")
-        session = self.session
         known = repeated(context.git, session, context.task, proposal.commit or "", proposal.fingerprint or "")
         if measured := [e for e in known if e.status is not None]:
             reason = f"experiment {measured[-1].number} has measured its code meanwhile"

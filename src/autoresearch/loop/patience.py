@@ -25,14 +25,16 @@ def patience(session: Session, agent: str) -> float:
     `LEAST_S` or more: a model that has become slower gets its time back after one or two of them.
     """
     outcomes = {p.reservation: p.outcome for p in session.loop.proposals}  # without those that only said: not now
-    asked = (e for e in session.ledger.entries if e.agent == agent and e.id in outcomes)
-    known = [(outcomes[e.id], e.took_s) for e in asked if e.took_s is not None]
-    answers = [took_s for outcome, took_s in known if outcome != "failed"][-LOOKED_AT:]
+    asked = (e for e in reversed(session.ledger.entries) if e.agent == agent and e.id in outcomes)
+    known = ((outcomes[e.id], e.took_s) for e in asked if e.took_s is not None)
+    answers, overdue, hangs = list[float](), 0, True
+    for outcome, took_s in known:
+        hangs = hangs and outcome == "failed" and took_s >= LEAST_S
+        overdue += hangs
+        if outcome != "failed":
+            answers.append(took_s)
+        if len(answers) == LOOKED_AT:
+            break
     if len(answers) < KNOWN_FROM:
         return PROPOSAL_S
-    overdue = 0
-    for outcome, took_s in reversed(known):
-        if outcome != "failed" or took_s < LEAST_S:
-            break
-        overdue += 1
     return float(min(PROPOSAL_S, max(LEAST_S, TIMES * max(answers)) * 2**overdue))

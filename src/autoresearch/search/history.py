@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.search.families import GENERIC, Families, family_of
+from autoresearch.search.families import GENERIC, Families, sorter
 
 DIVERSIFY_AFTER = 5
 """Experiments in a row that were not kept, after which another kind of change is asked for."""
@@ -39,7 +39,8 @@ def candidates(session: Session) -> list[Experiment]:
 def yields(session: Session, families: Families = GENERIC) -> list[FamilyYield]:
     """Return what each family has brought, the most tried first."""
     found, steps = candidates(session), session.steps
-    names = [family_of(e.description, e.asi, families) for e in found]
+    family = sorter(families)
+    names = [family(e.description, e.asi) for e in found]
     tried, kept = Counter(names), Counter([name for name, e in zip(names, found, strict=True) if e.status == "keep"])
     best: dict[str, float] = {}
     for name, e in zip(names, found, strict=True):

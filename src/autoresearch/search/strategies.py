@@ -10,7 +10,7 @@ from typing import Protocol
 
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.journal.session import Experiment, Session
-from autoresearch.search.families import GENERIC, Families, family_of
+from autoresearch.search.families import GENERIC, Families, sorter
 from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_misses, ranked, yields
 from autoresearch.search.ideas import Idea
 from autoresearch.system.named_class import class_at, why_not
@@ -71,7 +71,8 @@ class Balanced:
             return Proposal("smaller", incumbent.number, reason)
         fruitless = discards_in_a_row(session)
         if fruitless >= DIVERSIFY_AFTER:
-            recent = {family_of(e.description, e.asi, self.families) for e in done[-fruitless:]}
+            family = sorter(self.families)
+            recent = {family(e.description, e.asi) for e in done[-fruitless:]}
             reason = f"{fruitless} in a row were not kept, in: {', '.join(sorted(recent))}; another family of changes"
             return Proposal("diversify", _weighted(session, rng).number, reason, self._least_tried(session, recent))
         if len(done) % EXPLORE_EVERY == EXPLORE_EVERY - 1:

@@ -26,7 +26,7 @@ from autoresearch.workspace.given import remember
 from autoresearch.workspace.init_options import InitOptions, about_the_task, beside_own, configured, own_words, parsed
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lost_session import taken
-from autoresearch.workspace.orphans import forget
+from autoresearch.workspace.orphans import forget, owner_of
 from autoresearch.workspace.python import Python, check_project, python_of, search_path
 from autoresearch.workspace.session_journal import load_session
 from autoresearch.workspace.task_file import TaskFile
@@ -100,7 +100,7 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
     workspace.state.mkdir(exist_ok=True)
     hashes = hash_files(workspace.root, task.files.immutable)
     leave_alone(git)
-    forget(workspace)
+    forget(workspace, owner_of(tag, now))
     journal.append(
         workspace.journal, segment_line(task, number, hashes, branch, tag, theirs, now, python_of(workspace, task))
     )

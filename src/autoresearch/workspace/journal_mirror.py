@@ -73,7 +73,7 @@ class Mirror:
     def relation(self, git: Git, content: bytes, names: Sequence[str] | None = None) -> Relation:
         """Return how the whole lines of a journal are to this mirror; `names` are those of its pieces, if known."""
         whole = min(len(content) // PIECE, len(self.pieces) - 1)
-        if (names or piece_names(memoryview(content)[: whole * PIECE], self.tree))[:whole] != self.pieces[:whole]:
+        if whole and (names or piece_names(content, self.tree))[:whole] != self.pieces[:whole]:
             return "differs"
         if len(content) >= self.size:
             begins = content.startswith(self.last, whole * PIECE)
@@ -103,10 +103,22 @@ class Mirror:
         return {name: (mode == "100755", _read(git, sha)) for name, (mode, sha) in pages.items()}
 
 
-def piece_names(content: bytes | memoryview, like: str) -> tuple[str, ...]:
-    """Return the names of the pieces of a journal, by the algorithm of the name `like`."""
+_named: tuple[bytes, tuple[int, int], tuple[str, ...]] = (b"", (0, 0), ())
+"""The last journal that was named, how (bytes of a piece, length of a name), and the names of its whole pieces."""
+
+
+def piece_names(content: bytes, like: str) -> tuple[str, ...]:
+    """Return the names of the pieces of a journal, by the algorithm of the name `like`. Where it goes on from the one
+    that was asked for last, only what was added is hashed."""
+    global _named
+    before, how, names = _named
+    if how != (PIECE, len(like)) or not content.startswith(before):
+        names = ()
     view = memoryview(content)  # a long journal is not copied
-    return tuple(object_name("blob", view[n : n + PIECE], like) for n in range(0, len(view), PIECE))
+    pieces = (view[n : n + PIECE] for n in range(len(names) * PIECE, len(view), PIECE))
+    names += tuple(object_name("blob", piece, like) for piece in pieces)
+    _named = content, (PIECE, len(like)), names[: len(content) // PIECE]
+    return names
 
 
 def read_mirror(git: Git, name: str) -> Mirror | None:
