@@ -16,7 +16,7 @@ import psutil
 import pytest
 from lab import INIT, TAG, Lab, Repo, new_repo, task_file
 from machines import RayLab, machines
-from test_local import NOISY, begin, lives, session_of
+from test_local import begin, lives, sessions_of
 from waiting import wait_for
 
 import autoresearch
@@ -258,15 +258,8 @@ def test_a_machine_that_is_cut_off_and_comes_back_has_lost_its_lease_and_adds_no
 
 @pytest.mark.sampled(0.1)
 def test_a_session_on_a_cluster_keeps_what_one_run_at_a_time_keeps(tmp_path: Path, cluster: RayLab) -> None:
-    said = []
-    for name, words in (("one", ()), ("two", cluster.workers)):
-        repo = new_repo(tmp_path / name)
-        repo.write("src/run.sh", NOISY.format(100))
-        repo.write("autoresearch.toml", task_file(keep={"seeds": 2}))
-        repo.commit("noisy")
-        assert repo.call("init", ".", "--task", "command", "--tag", TAG).code == 0
-        said.append(session_of(repo, *words))
-    assert said[0] == said[1] and [each[2] for each in said[0] if each[0] == "run"] == ["keep", "keep"]
+    one, several = sessions_of(tmp_path, *cluster.workers)
+    assert one == several and [each[2] for each in one if each[0] == "run"] == ["keep", "keep"]
 
 
 SUM = """total=0

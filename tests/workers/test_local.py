@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -83,60 +84,58 @@ def together(repo: Repo) -> Lab:
     return Lab(repo.root)
 
 
+def two(lab: Lab) -> subprocess.Popen[bytes]:
+    """Begin a baseline of two runs, and return when each has seen the other."""
+    process = begin(lab, "baseline", "--seeds", "2", *TWO)
+    wait_for(lambda: beside_each_other(lab), "two runs at once")
+    return process
+
+
 def go(lab: Lab) -> None:
     lab.write(".autoresearch/GO", "")
+
+
+def come_out_well(lab: Lab, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Let both runs end, see that each has given its value, and return the line of the verdict."""
+    go(lab)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    (line,) = lab.events("run")
+    assert (line["seeds"], line["values"], line["status"]) == ([1, 2], [101.0, 102.0], "keep")
+    assert lab.processes() == []
+    return line
 
 
 @pytest.mark.slow
 class TestABaselineOfTwoSeeds:
     def test_its_runs_are_made_at_once_and_come_out_as_one_by_one(self, together: Lab) -> None:
-        lab = together
-        process = begin(lab, "baseline", "--seeds", "2", *TWO)
-        wait_for(lambda: beside_each_other(lab), "two runs at once")
+        lab, process = together, two(together)
         status = lab.call("status", "--json").json
         assert [run["seed"] for run in status["slots"]] == [1, 2] and status["next"] == "autoresearch wait"
-        go(lab)
-        _, err = process.communicate()
-        assert process.returncode == 0, err
-        (line,) = lab.events("run")
-        assert (line["seeds"], line["values"], line["status"]) == ([1, 2], [101.0, 102.0], "keep")
+        line = come_out_well(lab, process)
         assert line["env"]["cores"] == max(1, detect().cores // 2) and line["env"]["isolation"] != "none"
         lab.assert_clean()
         assert not [*lab.workspace.state.glob("running*")]
 
     def test_a_worker_that_is_killed_has_its_run_made_again(self, together: Lab) -> None:
-        lab = together
-        process = begin(lab, "baseline", "--seeds", "2", *TWO)
-        wait_for(lambda: beside_each_other(lab), "two runs at once")
+        lab, process = together, two(together)
         first = workers(process)[0]
         first.kill()
         runs = lab.workspace.run_dir(1, 1).parent
         wait_for(lambda: [*runs.glob("*.earlier1")] and len(workers(process)) == 2, "another worker with that run")
-        go(lab)
-        _, err = process.communicate()
-        assert process.returncode == 0, err
-        (line,) = lab.events("run")
-        assert line["values"] == [101.0, 102.0] and lab.processes() == []
+        come_out_well(lab, process)
 
     def test_what_workers_are_started_from_is_started_again_when_it_is_killed(self, together: Lab) -> None:
-        lab = together
-        process = begin(lab, "baseline", "--seeds", "2", *TWO)
-        wait_for(lambda: beside_each_other(lab), "two runs at once")
+        lab, process = together, two(together)
         (first,), below = program(process), workers(process)
         first.kill()
         runs = lab.workspace.run_dir(1, 1).parent
         wait_for(lambda: len([*runs.glob("*.earlier1")]) == len(workers(process)) == 2, "other workers with both runs")
         assert not any(map(lives, [first, *below]))
-        go(lab)
-        _, err = process.communicate()
-        assert process.returncode == 0, err
-        (line,) = lab.events("run")
-        assert line["values"] == [101.0, 102.0] and lab.processes() == []
+        come_out_well(lab, process)
 
     def test_when_the_engine_is_killed_nothing_goes_on_and_the_next_command_repairs_it(self, together: Lab) -> None:
-        lab = together
-        process = begin(lab, "baseline", "--seeds", "2", *TWO)
-        wait_for(lambda: beside_each_other(lab), "two runs at once")
+        lab, process = together, two(together)
         below = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.communicate()
@@ -151,9 +150,7 @@ class TestABaselineOfTwoSeeds:
         assert lab.session.baseline.by_seed == {1: 101.0, 2: 102.0}
 
     def test_a_signal_ends_all_runs_and_says_so(self, together: Lab) -> None:
-        lab = together
-        process = begin(lab, "baseline", "--seeds", "2", *TWO)
-        wait_for(lambda: beside_each_other(lab), "two runs at once")
+        lab, process = together, two(together)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
         assert process.returncode == 1 and b"nothing was decided" in err
@@ -182,19 +179,25 @@ def session_of(repo: Repo, *workers: str) -> list[tuple[object, ...]]:
     return said
 
 
-@pytest.mark.slow
-def test_several_runs_at_once_end_in_the_verdicts_of_one_at_a_time(tmp_path: Path) -> None:
+def sessions_of(folder: Path, *workers: str) -> list[list[tuple[object, ...]]]:
+    """Return what the journal says of the same session, made one run at a time and then with these workers."""
     said = []
-    for name, workers in (("one", ()), ("two", ("--workers", "local:2"))):
-        repo = new_repo(tmp_path / name)
+    for name, words in (("one", ()), ("two", workers)):
+        repo = new_repo(folder / name)
         repo.write("src/run.sh", NOISY.format(100))
         repo.write("autoresearch.toml", task_file(keep={"seeds": 2}))
         repo.commit("noisy")
         assert repo.call("init", ".", "--task", "command", "--tag", TAG).code == 0
-        said.append(session_of(repo, *workers))
-    assert said[0] == said[1]
-    assert [each[2] for each in said[0] if each[0] == "run"] == ["keep", "keep"]
-    assert [each[-1] is not None for each in said[0] if each[0] == "study_end"] == [True]
+        said.append(session_of(repo, *words))
+    return said
+
+
+@pytest.mark.slow
+def test_several_runs_at_once_end_in_the_verdicts_of_one_at_a_time(tmp_path: Path) -> None:
+    one, several = sessions_of(tmp_path, *TWO)
+    assert one == several
+    assert [each[2] for each in one if each[0] == "run"] == ["keep", "keep"]
+    assert [each[-1] is not None for each in one if each[0] == "study_end"] == [True]
 
 
 def test_without_a_sandbox_there_is_one_run_at_a_time(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
