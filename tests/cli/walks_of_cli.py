@@ -163,7 +163,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("install-skill", "--remove"), lambda: ("install-skill",))
 
 
-@walk("exchange/audit.py audit_files: the noise must be a number from 0 on")
+@walk("exchange/audit.py audit_files: the noise must be a number from 0 on, below {}")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     words = ("audit", "autoresearch.jsonl", "--noise")
     return Ask((*words, "-1"), lambda: (*words, "1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 from pathlib import Path
@@ -328,6 +329,20 @@ imports_corrected("exchange/import_log.py read_log: {} has no experiments{}", (C
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     foreign(lab, *PLAIN)
     return Ask(("import", "results.tsv"), lambda: ("import", "log.tsv"))
+
+
+def imports_bytes(site: str, content: bytes) -> None:
+    """Walk from a file that is no log, whatever its name says, to the log in its place."""
+
+    @walk(site)
+    def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+        (lab.root / "log.tsv").write_bytes(content)
+        return Ask(("import", "log.tsv"), then(lambda: foreign(lab, *PLAIN), ("import", "log.tsv")))
+
+
+imports_bytes("exchange/import_log.py read_log: {} is empty", b"")
+imports_bytes("exchange/import_log.py read_log: {} is packed with gzip", gzip.compress("\n".join(PLAIN).encode()))
+imports_bytes("exchange/import_log.py read_log: {} is no text", "\n".join(PLAIN).encode("utf-16-le"))
 
 
 @walk("exchange/import_log.py read_log: {} cannot be read: {}")

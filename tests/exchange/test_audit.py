@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import call
 
+from autoresearch.cli.audit import lines_of
 from autoresearch.errors import UsageError
 from autoresearch.exchange.audit import audit_files, audit_view
-from autoresearch.reports.claims import rounding
+from autoresearch.journal.experiment import Experiment
+from autoresearch.metrics import Metric
+from autoresearch.reports.claims import WeighedLog, amount, claim_view, rounding
+from autoresearch.statistics.claim import Claim
 
 HEAD = "commit\tval_bpb\tmemory_gb\tstatus\tdescription\n"
 Rows = list[tuple[str, float, str, str]]
@@ -101,7 +107,8 @@ def undecided(content: str) -> str:
         (rows_with(9, value="nan"), "not read: line 10: val_bpb is 'nan', which is no number"),
         (rows_with(9, value="0.000000", status="keep"), "left out: experiment 9 with a value of exactly 0"),
         (rows_with(9, value="1e308"), "left out: experiment 9 with a value beyond 1e+100"),
-        (rows_with(9, value="1.2", status="keep"), "kept though worse than the one kept before"),
+        (rows_with(9, value="1e-310"), "left out: experiment 9 with a value nearer to 0 than 1e-280"),
+        (rows_with(9, value="1.2", status="keep"), "experiment 9 was kept though worse than the one kept before"),
         (table(night()) + table(night()).splitlines()[9] + "\n", "experiment 41, which stand in the log a second time"),
         (table([row for row in night(8, 120) if row[2] == "keep"]), "no discarded experiments"),
         (
@@ -109,7 +116,7 @@ def undecided(content: str) -> str:
             "no row says keep or discard: each that is better than all before it is taken as kept",
         ),
     ],
-    ids=["nan", "zero", "exploded", "worse", "twice", "keeps", "undecided"],
+    ids=["nan", "zero", "exploded", "vanished", "worse", "twice", "keeps", "undecided"],
 )  # fmt: skip
 def test_what_a_log_does_not_say_is_a_sentence(content: str, says: str, tmp_path: Path) -> None:
     (view,) = audited(tmp_path / "results.tsv", content)
@@ -194,11 +201,14 @@ def test_an_export_of_runs_is_read_by_its_columns_the_oldest_first(tmp_path: Pat
         ("".join(f"{c}\t{s}\t{d} val_bpb={v}\n" for c, v, s, d in [("commit", "", "status", "description"), *night()]),
          "no column of numbers that could be a metric: val_bpb stands inside description"),
         (table(night()).replace("\t44.0", " bpb\tnone"), "the numbers of val_bpb have words behind them"),
-        ("", "does not begin with the columns"),
+        ("", "results.tsv is empty"),
+        (gzip.compress(table(night()).encode()), "results.tsv is packed with gzip"),
+        (table(night()).encode("utf-16-le"), "results.tsv is no text"),
+        (bytes(range(256)) * 9, "results.tsv is no text"),
     ],
-    ids=["commas", "in words", "with words", "empty"],
+    ids=["commas", "in words", "with words", "empty", "gzip", "utf-16 without its mark", "binary"],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused_with_what_to_do(content: str, says: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_refused_with_what_to_do(content: str | bytes, says: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=says) as refused:
         audited(tmp_path / "results.tsv", content)
     assert refused.value.fix
@@ -274,6 +284,40 @@ def test_counts_without_noise_are_as_they_are_written(tmp_path: Path) -> None:
     (view,) = audited(tmp_path / "bytes.tsv", table(rows).replace("val_bpb", "bytes"), 0.0)
     assert view["result"]["noise"] == pytest.approx(0.01) and view["result"]["share"] == pytest.approx(1, rel=0.01)
     assert [step["real"] for step in view["steps"]] == [1.0] * 5
+
+
+@pytest.mark.parametrize("value", ["-1e99", "-1e17"])
+def test_a_kept_value_that_no_noise_explains_is_named_and_no_traceback(value: str, tmp_path: Path) -> None:
+    for noise in (0.004, None):
+        (view,) = audited(tmp_path / "results.tsv", rows_with(9, value=value, status="keep"), noise)
+        assert view["result"] is None and view["noise_from"] is None
+        assert view["reason"].startswith("experiment 9 was kept with a value that no noise explains"), view["reason"]
+
+
+def test_a_noise_that_is_taken_for_another_says_so_and_one_that_is_none_is_refused(tmp_path: Path) -> None:
+    (view,) = audited(tmp_path / "results.tsv", table(night()), 0.0)
+    assert view["noise_from"] == "given as 0; the digits of the values tell no less"
+    with pytest.raises(UsageError, match=r"from 0 on, below 1e\+100"):
+        audited(tmp_path / "results.tsv", table(night()), 1e308)
+
+
+def test_what_is_rounded_to_nothing_has_no_sign_and_what_is_large_has_no_hundred_digits() -> None:
+    claim = Claim(0.003, 0.003, 0.003, 0.01, -1e-9, -0.002, 0.002, 0.5, (), 0.5)
+    log = WeighedLog(Metric("loss", "lower"), (Experiment(1, 0, None),), (), "given", False, claim)
+    ((_, text),) = [fact for fact in claim_view(log)["facts"] if fact[0] == "expected"]
+    assert text.startswith("+0.00000 (90 %: -0.00200 to +0.00200)") and "(0 % of the claim" in text
+    assert amount(replace(log, claim=replace(claim, noise=1e90)), -1.5e91) == "-1.5e+91"
+
+
+def test_a_log_without_decisions_is_not_said_to_have_been_read_as_not_kept_too(tmp_path: Path) -> None:
+    (view,) = audited(tmp_path / "results.tsv", undecided(table(night())))
+    assert [remark for remark in view["remarks"] if "keep or discard" in remark] == [
+        "no row says keep or discard: each that is better than all before it is taken as kept"]  # fmt: skip
+
+
+def test_one_experiment_is_one(tmp_path: Path) -> None:
+    (view,) = audited(tmp_path / "results.tsv", table(night()[:1]))
+    assert lines_of(view)[0].endswith("; 1 experiment, 1 kept, 0 failed")
 
 
 def test_the_page_has_all_logs_as_data_that_ends_no_script(tmp_path: Path) -> None:

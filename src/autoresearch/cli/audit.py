@@ -123,7 +123,8 @@ def _replay(logs: Sequence[AuditedLog], path: Path, again: str, max_hours: float
 
 def lines_of(view: dict[str, Any]) -> list[str]:
     """Return one audit as text."""
-    counts = f"{view['experiments']} experiments, {view['kept']} kept, {view['failed']} failed"
+    many = "" if view["experiments"] == 1 else "s"
+    counts = f"{view['experiments']} experiment{many}, {view['kept']} kept, {view['failed']} failed"
     lines = [f"{view['file']}: {view['metric']}, {view['direction']} is better; {counts}"]
     lines += [f"{'remark':<10}  {text}" for text in view["remarks"][:REMARKS]]
     more = len(view["remarks"]) - REMARKS

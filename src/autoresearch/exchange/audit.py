@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from typing import Any
 
 from autoresearch.errors import AutoresearchError, UsageError
 from autoresearch.escaping import one_line
+from autoresearch.exchange.foreign_columns import NO_DECISIONS
 from autoresearch.exchange.import_log import Log, read_log
 from autoresearch.journal.experiment import Experiment
 from autoresearch.metrics import Direction, Metric
-from autoresearch.reports.claims import AGAIN, WeighedLog, claim_view, counted, weigh
+from autoresearch.reports.claims import AGAIN, HUGE, WeighedLog, claim_view, counted, weigh
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
 """Files of a folder that may be logs."""
@@ -40,8 +40,11 @@ def audit_files(
 
     `noise` is the standard deviation of one run, where it is known. Raises `UsageError` where there is no log at all.
     """
-    if noise is not None and not 0 <= noise < math.inf:
-        raise UsageError("the noise must be a number from 0 on", "give the standard deviation of a run: --noise SIGMA")
+    if noise is not None and not 0 <= noise < HUGE:
+        raise UsageError(
+            f"the noise must be a number from 0 on, below {HUGE:g}",
+            "give the standard deviation of a run: --noise SIGMA",
+        )
     if not path.is_dir():
         return audit_file(path, noise, metric, direction), []
     found, unread = list[AuditedLog](), list[str]()
@@ -69,7 +72,8 @@ def audit_file(path: Path, noise: float | None, metric: str | None, direction: D
             if not log.decided:
                 rows, left_out = counted(part)  # first: a crash that is written as 0 would be better than all after it
                 rows = better_ones_kept(rows, log.metric)
-            about = (*more, *(f"not read: {line}" for line in log.skipped), *log.remarks, *remarks, *left_out)
+            told = [remark for remark in log.remarks if remark != NO_DECISIONS]  # `ready` says what is done instead
+            about = (*more, *(f"not read: {line}" for line in log.skipped), *told, *remarks, *left_out)
             if part:
                 whole = {e.number: e for e in (*part, *rows)}  # those that were decided in the places of their rows
                 found.append(AuditedLog(path, name, tuple(whole.values()), about, weigh(rows, log.metric, noise)))

@@ -43,6 +43,8 @@ from autoresearch.metrics import Direction
 _COMMA = re.compile(r"[+-]?\d+,\d+ *%?")
 """A number with one comma, which is a decimal one where it is not before three digits."""
 
+NO_DECISIONS = "no column says keep or discard: every row is read as not kept"
+
 WAYS: dict[str, Direction] = {
     **dict.fromkeys(("lower", "lower_is_better", "min", "minimize", "minimise", "down", "decrease"), "lower"),
     **dict.fromkeys(("higher", "higher_is_better", "max", "maximize", "maximise", "up", "increase"), "higher"),
@@ -148,7 +150,7 @@ def _read(part: Part, metric: str | None, direction: Direction | None) -> Rows:
     way, remark = _direction(rows, own, statuses, direction, config)
     remarks += [remark] if remark else []
     if roles["status"] is None:
-        remarks.append("no column says keep or discard: every row is read as not kept")
+        remarks.append(NO_DECISIONS)
     experiments, theirs, skipped = list[Experiment](), dict[int, object](), list[str]()
     unknown = Counter[str]()
     for at, ((n, row), (word, _), status) in enumerate(zip(rows, words, statuses, strict=True), 1):

@@ -38,6 +38,9 @@ from autoresearch.workspace.orphans import forget, owner_of
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
+GZIP = b"\x1f\x8b"
+"""What a packed file begins with."""
+
 MOST = 500
 """Characters that are printed of what is said of a log."""
 
@@ -229,15 +232,22 @@ def read_log(path: Path, direction: Direction | None, metric: str | None = None,
     A row that cannot be read is skipped and listed; with `strict` it refuses the file.
     """
     try:
-        text, remarks = _text(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"there is no {path}", "name a results.tsv or a .jsonl file") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}", "name a results.tsv or a .jsonl file") from None
+    if not content.strip():
+        raise UsageError(f"{path} is empty", "name a results.tsv or a .jsonl file that has rows")
+    if content.startswith(GZIP):
+        raise UsageError(f"{path} is packed with gzip", "unpack it (gunzip -k), and name the file that comes of it")
+    text, remarks = _text(content)
     try:
         logs = _ours(path, direction) if metric is None else []
         logs = logs or _theirs(path, text, direction, metric)
     except UsageError as error:
+        if "\0" in text:
+            raise UsageError(f"{path} is no text", "save it as text in UTF-8: a table, or JSON lines") from None
         error.message, error.fix = f"{path}: {one_line(error.message, MOST)}", one_line(error.fix, MOST)
         raise
     logs = [_in_lines(log) for log in logs]

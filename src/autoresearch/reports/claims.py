@@ -11,7 +11,7 @@ from typing import Any
 from autoresearch.escaping import one_line
 from autoresearch.journal.experiment import Experiment
 from autoresearch.metrics import Metric
-from autoresearch.statistics.chain import Trial
+from autoresearch.statistics.chain import TooFar, Trial
 from autoresearch.statistics.claim import Claim, KeptGain, NotIdentifiable, weighed
 from autoresearch.statistics.noise import Noise, pooled, spelled
 
@@ -22,6 +22,8 @@ SURE, DOUBTFUL = 0.95, 0.05
 """Above the first a kept change is called a gain, below the second none; between them it is worth running again."""
 
 MOST_PAIRS = 64
+FEWEST_DIGITS = 6
+"""So many digits before the point may be noise; where there are more, they are left out."""
 TOLD = 0.8
 """The share of the claim is told where it is within ten points of the truth with this probability."""
 
@@ -30,8 +32,8 @@ AGAIN = re.compile(r"\b(re-?run|repeat(ed)?|replicat\w*|again|same|seeds?|re-?me
 FEW_DISCARDS, FEW_KEPT = 5, 2
 ZEROS = 0.05
 """More than this share of zeros are values, and no crashes."""
-HUGE = 1e100
-"""No measurement is larger: it has exploded."""
+HUGE, TINY = 1e100, 1e-280
+"""No measurement is larger: it has exploded. None is smaller, but for 0: a float has no digits for its noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,20 @@ def weigh(experiments: Sequence[Experiment], metric: Metric, noise: float | None
         Trial(sign * v, e.status == "keep", max(1, len(e.noise_runs))) for v, e in zip(values, chosen, strict=True)
     ]
     known = Noise(repeats.sd / scale, repeats.dof) if repeats.sd else None
-    origin = "given" if noise is not None else origin_of(repeats)
+    given = None if noise is None else noise / scale if noise >= TINY else 0.0
     try:
-        claim = weighed(trials, None if noise is None else noise / scale, repeats=known, rounding=unit / scale)
+        claim = weighed(trials, given, repeats=known, rounding=unit / scale)
+    except TooFar as error:
+        far = _numbers([chosen[error.at]])
+        why = f"{far} was kept with a value that no noise explains beside the others: correct its row, or leave it out"
+        return replace(blank, remarks=tuple(remarks), reason=why)
     except NotIdentifiable as error:
         why = f"neither repeats nor the changes without effect tell the noise of a run: {error}"
         return replace(blank, remarks=tuple(remarks), origin="not identifiable", reason=why)
+    origin = origin_of(repeats) if given is None else "given"
+    if given is not None and claim.noise > 1.01 * given:
+        instead = "the digits of the values tell no less" if unit else "a hundredth of the smallest difference for it"
+        origin = f"given as {noise:g}; {instead}"
     return WeighedLog(metric, tuple(chosen), tuple(remarks), origin, logarithmic, claim)
 
 
@@ -160,6 +170,10 @@ def counted(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[s
     and rows that stand there twice."""
     remarks = []
     scored = [e for e in experiments if e.status in ("keep", "discard") and e.metric is not None]
+    vanished = [e for e in scored if 0 < abs(value_of(e)) < TINY]
+    if vanished:
+        remarks.append(f"left out: {_numbers(vanished)} with a value nearer to 0 than {TINY:g}")
+        scored = [e for e in scored if not 0 < abs(value_of(e)) < TINY]
     exploded = [e for e in scored if not abs(value_of(e)) < HUGE]
     if exploded:
         remarks.append(f"left out: {_numbers(exploded)} with a value beyond {HUGE:g}")
@@ -197,7 +211,8 @@ def doubts(chosen: Sequence[Experiment], sign: float) -> list[str]:
             f"{discards or 'no'} discarded experiments: if others were left out of the log, less is true than is said"
         )
     if worse:
-        found.append(f"{_numbers(worse)} were kept though worse than the one kept before")
+        was = "was" if len(worse) == 1 else "were"
+        found.append(f"{_numbers(worse)} {was} kept though worse than the one kept before")
     return found
 
 
@@ -287,7 +302,8 @@ def amount(log: WeighedLog, gain: float) -> str:
     """Return a gain as text, better is positive; of a logarithmic one the part of the value that it changes."""
     if not log.logarithmic:
         digits = 2 - math.floor(math.log10(log.claim.noise)) if log.claim is not None else 4
-        return spelled(gain, max(0, digits), 9, "+")
+        text = f"{gain:+.3g}" if digits < -FEWEST_DIGITS else spelled(gain, max(0, digits), 9, "+")
+        return text if text.strip("+-0.") else f"+{text[1:]}"  # what is rounded to nothing has no direction
     return f"{100 * (math.expm1(gain) if log.metric.direction == 'higher' else -math.expm1(-gain)):+.3g} %"
 
 
@@ -298,11 +314,12 @@ def facts_of(log: WeighedLog, view: Mapping[str, Any]) -> list[tuple[str, str]]:
     spread = "" if claim.noise_low == claim.noise_high else f"; {claim.noise_low:.2g} to {claim.noise_high:.2g}"
     scale = " of the value" if log.logarithmic else ""
     rows = [("noise", f"{claim.noise:.3g}{scale} per run ({log.origin}{spread})"),
-            ("claimed", f"{amount(log, claim.claimed)} in {len(claim.steps)} kept changes")]  # fmt: skip
+            ("claimed", f"{amount(log, claim.claimed)} in {_count(len(claim.steps), 'kept change')}")]  # fmt: skip
     text = f"{amount(log, claim.mean)} (90 %: {amount(log, claim.low)} to {amount(log, claim.high)})"
     if result["share"] is not None:
         chance = f"within ten points at {100 * claim.near:.0f} %"
-        told = f"{100 * result['share']:.0f} % of the claim, {chance}"
+        percent = 100 * result["share"]
+        told = f"{round(percent) if abs(percent) < 1e4 else f'{percent:.3g}'} % of the claim, {chance}"
         text += f": {told}" if result["share_told"] else f": the log does not tell which share ({told})"
     rows.append(("expected", text))
     rows.append(("no effect", f"{100 * claim.none:.0f} % of the changes, on average"))
@@ -310,6 +327,10 @@ def facts_of(log: WeighedLog, view: Mapping[str, Any]) -> list[tuple[str, str]]:
     if view["reruns"]:
         rows.append(("to settle", settle_words(log.reruns)))
     return rows
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def gains_words(claim: Claim) -> str:

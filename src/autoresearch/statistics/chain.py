@@ -56,6 +56,17 @@ FEW_PRIORS = 64
 TOGETHER = 20
 """Bases whose discards are looked at together."""
 
+APART = 2.0**50
+"""Further from the first value than so many cells, a base has no digits left that tell one cell from the next."""
+
+
+class TooFar(ValueError):
+    """A base is too many noises away from the first value; `at` is its place among the trials."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(f"trial {at} is too far from the first")
+        self.at = at
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -120,6 +131,7 @@ class Chain:
     """The bases of a log, on a grid of true values, for one noise `sigma` of a run."""
 
     def __init__(self, trials: Sequence[Trial], sigma: float) -> None:
+        """Raises `TooFar` where a kept value is so far from the first that the grid does not tell its cells."""
         import numpy as np
 
         self.sigma, self.step = sigma, sigma / CELLS
@@ -131,6 +143,9 @@ class Chain:
         self.odd = 0
         """Discards that are further from their base than the tables reach."""
         bases = [t for at, t in enumerate(trials) if t.kept or not at]
+        for at, trial in enumerate(trials):
+            if trial.kept and not abs(trial.value - self.zero) < APART * self.step:
+                raise TooFar(at)
         self.centres = [round((t.value - self.zero) / self.step) for t in bases]
         cells = np.arange(-HALF, HALF + 1)
         self.own: list[Any] = []

@@ -84,7 +84,7 @@ def weighed(
 
     `repeats` is what runs of the same code told of it, which is not much when they were few. `rounding` is the unit of
     the last digit that the values have. Raises `NotIdentifiable` where the noise is not known and neither the repeats
-    nor the log tell it, `ValueError` without a kept change.
+    nor the log tell it, `TooFar` as a `Chain` does, `ValueError` without a kept change.
     """
     import numpy as np
 

@@ -4,7 +4,8 @@
 function pageOfLogs() {
   const { logs, unread } = JSON.parse(document.getElementById("data").textContent);
   const sections = logs.map((log, at) => {
-    const counts = `${log.experiments} experiments, ${log.kept} kept, ${log.failed} failed`;
+    const many = `${log.experiments} experiment${log.experiments === 1 ? "" : "s"}`;
+    const counts = `${many}, ${log.kept} kept, ${log.failed} failed`;
     const title = `${log.file}: ${log.metric}, ${log.direction} is better`;
     return SECTIONS.claim({ claim: log }, `claim-${at}`, title, counts);
   });
