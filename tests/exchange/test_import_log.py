@@ -134,7 +134,7 @@ def test_what_goes_out_as_json_lines_comes_in_again(lab: Lab, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "does not begin with the columns"),
+        ("", "is empty"),
         ("a\tb\n1\t2\n", "give it a header line"),
         (TSV.splitlines()[0] + "\n", "has no experiments"),
         ('{"run": 1, "status": "great"}\n', "no column of numbers that could be a metric"),
