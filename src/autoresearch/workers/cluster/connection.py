@@ -91,11 +91,12 @@ class Bridge:
         return NO_TOKEN in self.complained.read()
 
     def gone(self) -> Disconnected:
-        """Return the error for one that is not there any more, with the last that it said."""
-        self.process.wait()
+        """Return the error for one that is not there any more, with the last that it said, where it has ended itself:
+        before somebody kills it, Ray may have said anything there."""
+        code = self.process.wait()
         self.complained.seek(0)
         last = self.complained.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-        told = f": {last[0][-200:]}" if last else ""
+        told = f": what holds it died of signal {-code}" if code < 0 else f": {last[0][:200]}" if last else ""
         return Disconnected(f"the connection to the Ray cluster is lost{told}", "see how it is: ray status")
 
 
