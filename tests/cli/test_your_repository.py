@@ -275,6 +275,7 @@ def test_what_is_written_in_tracked_files_during_the_trial_is_kept_aside_and_own
     found = re.search(r"git stash show -p ([0-9a-f]+)", done.err)
     assert found is not None and repo.git("show", f"{found[1]}:README.md") == "read me\nmine"
     assert "+mine" in repo.git("stash", "show", "-p", found[1])
+    assert found[1] == repo.git("rev-parse", found[1])  # git takes a short one of digits alone for a stash's number
 
 
 def test_a_tracked_link_that_leads_out_of_the_repository_is_linked_where_the_task_says_so(repo: Repo) -> None:

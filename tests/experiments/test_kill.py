@@ -21,8 +21,10 @@ from waiting import PATIENCE_S, wait_for
 
 from autoresearch.experiments.recovery import recover
 from autoresearch.journal import file as journal
+from autoresearch.journal.refs import mirror_ref
 from autoresearch.system.git import Git
-from autoresearch.workspace.session_journal import append
+from autoresearch.workspace.journal_mirror import keep_up
+from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace
 
 pytestmark = [pytest.mark.slow, pytest.mark.sampled(0.12)]
@@ -307,10 +309,15 @@ def test_a_verdict_that_is_torn_at_any_byte_is_whole_or_was_never_written(owed: 
     whole = log.read_bytes()
     begin = whole.rindex(b"\n", 0, -1) + 1
     workspace, commit, parent = Workspace(owed.folder), owed.head, owed.incumbent
-    git = Git(owed.folder)
+    git, ref = Git(owed.folder), mirror_ref(load_session(workspace).segment.tag)
+    log.write_bytes(whole[:begin])  # the mirror is written behind the verdict: while it was torn, that had none of it
+    owed.git("update-ref", "-d", ref)
+    assert keep_up(workspace, git, load_session(workspace)) == []
+    mirrored = owed.git("rev-parse", ref)
     cuts = [*range(begin, len(whole), 9), len(whole) - 2, len(whole) - 1, len(whole)]
     for cut in cuts:
         log.write_bytes(whole[:cut])
+        owed.git("update-ref", ref, mirrored)
         owed.git("reset", "-q", "--hard", commit)
         recovered = recover(workspace, git, 1_790_000_000)
         last = recovered.session.last

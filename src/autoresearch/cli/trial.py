@@ -45,7 +45,8 @@ def lines(shown: Probe, command: str, limit_s: float) -> list[str]:
     told = [f"trial run  {one_line(command, 100)} {ended}"]
     told += [f"wrote      {_few(shown.written)}"] if shown.written else []
     if shown.put_back:
-        there = f"; what was there: git stash show -p {shown.aside[:12]}" if shown.aside else ""
+        # The whole name: git takes one of digits alone, which a short one can be, for the number of a stash.
+        there = f"; what was there: git stash show -p {shown.aside}" if shown.aside else ""
         told.append(f"put back   {_few(shown.put_back)}: tracked, and changed while it ran{there}")
     told += [f"opened     {_few(shown.links)}: ignored by git, linked into each run"] if shown.links else []
     if shown.left_out:
