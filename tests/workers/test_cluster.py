@@ -25,6 +25,7 @@ from autoresearch.runs.spec import RunContext, RunSpec
 from autoresearch.system.git import Git
 from autoresearch.workers.base import Ended
 from autoresearch.workers.board import workers_view
+from autoresearch.workers.cluster.connection import Bridge, ended, survey
 from autoresearch.workers.cluster.ray_workers import RayWorkers
 from autoresearch.workers.pool import Pool
 from autoresearch.workspace.python import python_of
@@ -330,6 +331,25 @@ def test_machines_with_other_data_or_another_version_are_named_before_anything_i
     refused = repo.call("baseline", *cluster.workers, "--json")
     assert refused.code == 5 and Lab(repo.root).events("start") == []
     assert refused.json["error"]["message"].partition(") ")[2] in wrong and refused.json["error"]["fix"]
+
+
+@pytest.mark.sampled(0.1)
+def test_a_machine_that_ends_while_it_is_asked_does_not_hinder_the_others(
+    waiting: Lab, cluster: RayLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, ask = next(iter(cluster.raylets)), Bridge.ask
+
+    def asked(bridge: Bridge, **what: object) -> None:
+        if what["do"] == "ask":  # it has been found in the list just now
+            cluster.kill(lost)
+        ask(bridge, **what)
+
+    monkeypatch.setattr(Bridge, "ask", asked)
+    found = survey(context_of(waiting), cluster.address)
+    try:
+        assert [node.id for node in found.nodes] == [*cluster.raylets] and found.refusals == ()
+    finally:
+        ended(found.bridge.process)
 
 
 @pytest.mark.sampled(0.1)

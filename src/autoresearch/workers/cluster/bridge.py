@@ -140,12 +140,17 @@ class Bridge:
         return self.carry_out.options(scheduling_strategy=where, max_retries=0, **resources)
 
     def _ask(self, asked: Message) -> dict[str, Message]:
-        """Return what each node says of itself, or `lost`: why it says nothing, also when it is asked again."""
+        """Return what each node says of itself, or `lost`: why it says nothing, also when it is asked again. A node that
+        has ended meanwhile is not among them."""
         self.parcel = self.ray.put(asked["parcel"].encode())
         about = {"commit": asked["commit"], "prepared": asked["prepared"]}
         said = self._asked(asked["nodes"], about)
         lost = [node for node, told in said.items() if "lost" in told]
-        return {**said, **(self._asked(lost, about) if lost else {})}
+        if not lost:
+            return said
+        said |= self._asked(lost, about)
+        alive = {node["id"] for node in self._nodes()}
+        return {node: told for node, told in said.items() if node in alive or "lost" not in told}
 
     def _asked(self, nodes: list[str], about: Message) -> dict[str, Message]:
         job, pack = {"version": __version__, "asks": True, "slot": 1, **about}, self._pack(about["commit"])

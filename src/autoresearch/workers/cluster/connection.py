@@ -138,7 +138,7 @@ def survey(context: RunContext, address: str) -> Survey:
     except BaseException:
         ended(bridge.process)
         raise
-    nodes = tuple(Node.of(about, said[id]) for id, about in found.items())
+    nodes = tuple(Node.of(about, said[id]) for id, about in found.items() if id in said)
     refused = tuple(refusals(nodes, python, prepared.sha256))
     return Survey(bridge, parcel, nodes, refused, python, prepared.sha256)
 
