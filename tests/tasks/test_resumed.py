@@ -24,13 +24,12 @@ SMALL = {
     "rl": (r"Profile\(2, 64, 4, 800, 128, .3, 4., 10, 30_000, 1000", "Profile(1, 32, 2, 60, 64, (2, 3), 10, 500, 100"),
     "sft": (r"Profile\(2, 128, 4, 1024, 128, .*, 500, Al", "Profile(1, 32, 2, 300, 64, 10**6, 20, 16, 100, Al"),
 }
-SAVE = "        checkpoints.save(progress, step, mean)\n"
 EDITS = {
-    "import math\n": "import math\nimport os\n",
-    SAVE: f"""{SAVE}        if step == {LAST} and "KILLED" in os.environ:
+    r"(import math\n)": r"\1import os\n",
+    r"(        checkpoints\.save\(.*\)\n)": rf"""\1        if step == {LAST} and "KILLED" in os.environ:
             os.killpg(0, {signal.SIGKILL})  # the feeder, too: as when a machine is lost
 """,
-    '\nif __name__ == "__main__":': 'finish.__globals__["grade_by_hand"] = print\n\nif __name__ == "__main__":',
+    r'(\nif __name__ == "__main__":)': r'finish.__globals__["grade_by_hand"] = print\n\1',
 }
 """Of train.py. What is left is weights; what they score is another test's."""
 
@@ -45,8 +44,8 @@ def workspace(name: str, folder: Path) -> Path:
     prepare.write_text(text)
     text = train.read_text()
     for old, new in EDITS.items():
-        assert text.count(old) == 1
-        text = text.replace(old, new)
+        text, count = re.subn(old, new, text)
+        assert count == 1
     train.write_text(text)
     text = re.sub(r"(?m)^budget = .*$", f"budget = {{ steps = {STEPS} }}", task.read_text(), count=1)
     if name == "sft":
