@@ -140,7 +140,7 @@ class Bridge:
         return self.carry_out.options(scheduling_strategy=where, max_retries=0, **resources)
 
     def _ask(self, asked: Message) -> dict[str, Message]:
-        """Return what each node says of itself, or `lost`: why it says nothing, also when it is asked again. A node that
+        """Return what each node says of itself, or `lost`: why it says nothing, also when it is asked again. One that
         has ended meanwhile is not among them."""
         self.parcel = self.ray.put(asked["parcel"].encode())
         about = {"commit": asked["commit"], "prepared": asked["prepared"]}
