@@ -15,7 +15,7 @@ from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
 from autoresearch.reports.luck import aa_view, aa_words
 from autoresearch.reports.time_left import running_words, time_words
-from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
+from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_the_best
 from autoresearch.statistics.locked import LockedReads
 from autoresearch.statistics.noise import spelled
 from autoresearch.statistics.rules import Rules
@@ -325,7 +325,7 @@ def verdict_view(session: Session, e: Experiment, excerpt: tuple[str, ...], rema
         "excerpt": list(excerpt),
         "remarks": list(remarks),
         "not_kept_in_a_row": discards_in_a_row(session),
-        "near_misses": [close.number for close in near_misses(session)],
+        "near_misses": [close.number for close in near_the_best(session)],
         "next": next_command(session, None),
     }
 
