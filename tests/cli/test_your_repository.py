@@ -188,6 +188,21 @@ def test_a_run_that_misses_an_ignored_file_is_told_how_it_gets_one_and_the_edit_
     assert refused.code == 4 and "autoresearch segment" in refused.err
 
 
+def test_a_change_that_needs_a_new_file_beside_the_mutable_ones_is_told_that_no_run_has_it(repo: Repo) -> None:
+    lab = Lab(repo.root)
+    assert lab.call(*INIT, "--policy", "greedy").code == 0 and lab.call("baseline").code == 0
+    lab.write("kick.py", "MS = 5\n")
+    lab.write("words.txt", "5\n")
+    says = "is not in git, so no run has it: move what is needed of it into src"
+    for missing, run in (("kick.py", "python3 -c 'import kick'\n"), ("words.txt", "cat words.txt >&2\n")):
+        done = lab.attempt(f"set -e\n{run}echo METRIC total_ms=5\n")
+        assert f"; {missing} {says}" in done.out, done
+    assert lab.call("status", "--json").json["experiments"], (
+        "and nothing else is said of files that are missing for good"
+    )
+    assert says not in lab.attempt("cat nowhere.txt && echo METRIC total_ms=5\n").out
+
+
 def test_what_is_linked_is_not_changed_by_a_run(repo: Repo, sandboxed: bool) -> None:
     repo.write(".gitignore", "*.bin\n")
     repo.write("data.bin", "1\n")

@@ -24,9 +24,10 @@ def running_words(running: View, now: float | None = None) -> str:
         return turn.words
     since = running.get("since")
     passed = max(0.0, now - since) if isinstance(since, int | float) else 0.0
-    return (
-        f"{turn.words}, {'about' if turn.exactly else 'at most'} {duration_words(max(0.0, turn.left_s - passed))} left"
-    )
+    if passed > turn.left_s:
+        took = duration_words(max(1.0, turn.run_s or 0.0))
+        return f"{turn.words}, {duration_words(passed)} so far, where a run took {took}"
+    return f"{turn.words}, {'about' if turn.exactly else 'at most'} {duration_words(turn.left_s - passed)} left"
 
 
 def tell_time(view: View, rules: StopRules | None, session: Session, now: int) -> None:

@@ -384,4 +384,4 @@ def _instead(view: View) -> str:
 def _look(warnings: list[str], number: int) -> list[str]:
     """Return at most two lines on what deserves a second look."""
     more = [f"look at: and {len(warnings) - 1} more: autoresearch show {number}"] if len(warnings) > 2 else []
-    return [f"look at: {one_line(warning, 160)}" for warning in warnings[: 1 if more else 2]] + more
+    return [f"look at: {one_line(warning, 200)}" for warning in warnings[: 1 if more else 2]] + more

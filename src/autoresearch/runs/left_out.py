@@ -1,4 +1,5 @@
-"""Why a run failed that works by hand: git ignores a file, so its snapshot has none, or the sandbox refused a write."""
+"""Why a run failed that works by hand: its snapshot has no file that git does not track, or the sandbox refused a
+write."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ _ABSENT = re.compile(
     r"|could ?n[o']t (?:open|find|read)|can't (?:open|find|read)|unable to (?:open|find|read)|enoent|no data",
     re.IGNORECASE,
 )
+_MODULE = re.compile(r"No module named '([\w.]+)'")
 _REFUSED = re.compile(r"read-only file system|permission denied|operation not permitted|erofs|eacces", re.IGNORECASE)
 _UNREACHED = re.compile(r"connect|refused|unreachable|not running|is it running|permission denied|no such file", re.I)
 _SERVICE = re.compile(rf"(?<![\w.-])(?:/var)?({'|'.join(map(re.escape, map(str, SERVICES)))})(?![\w-]|\.\w)")
@@ -43,6 +45,20 @@ def left_out(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
         whole = one_line(outermost(path, lambda folder: _is_ignored_as_a_whole(git, git.prefix + folder)), 120)
         add = f"add {json.dumps(whole, ensure_ascii=False)} to link under [files] in {NAME}"
         return f"; {one_line(path, 120)} is ignored by git, so no run has it: {add}"
+    return ""
+
+
+def not_in_git(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
+    """Return what to say when the end of an output names a file, or a module of Python, as missing that lies in the
+    workspace where no experiment takes it along, and that git does not track; else empty."""
+    lines = reversed(output.rstrip().splitlines()[-LAST:])
+    modules = [name.replace(".", "/") for line in lines for name in _MODULE.findall(line)]
+    files = (f"{name}{end}" for name in modules for end in (".py", ""))
+    for path in (*_named(output, _ABSENT, snapshot), *files):
+        known = within(path, task.files.link) or git.ignored(f"{git.prefix}{path}")
+        if is_there(git.root / path) and not known and not git.tracked([f"{git.prefix}{path}"]):
+            into = one_line(" or ".join(task.files.mutable), 100)
+            return f"; {one_line(path, 120)} is not in git, so no run has it: move what is needed of it into {into}"
     return ""
 
 
