@@ -188,6 +188,11 @@ def test_a_run_that_misses_an_ignored_file_is_told_how_it_gets_one_and_the_edit_
     assert refused.code == 4 and "autoresearch segment" in refused.err
 
 
+def test_a_name_that_is_none_is_refused_before_its_direction_is_asked_for(repo: Repo) -> None:
+    done = repo.call("init", ".", "--command", "bash bench.sh", "--metric", "tour length", "--mutable", "src")
+    assert done.code != 0 and "is no name of a metric" in done.err and "--direction" not in done.err
+
+
 def test_a_change_that_needs_a_new_file_beside_the_mutable_ones_is_told_that_no_run_has_it(repo: Repo) -> None:
     lab = Lab(repo.root)
     assert lab.call(*INIT, "--policy", "greedy").code == 0 and lab.call("baseline").code == 0

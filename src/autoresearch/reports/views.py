@@ -378,6 +378,8 @@ def _instead(view: View) -> str:
         return f"autoresearch next ({view['not_kept_in_a_row']} in a row were not kept), or {start}"
     if number in close:
         return f"autoresearch start {number} (a near miss), or "
+    if view["outcome"] in ("crash", "no_metric", "checks_failed"):
+        return f"autoresearch start {number} (to correct it), or "
     return "" if view["status"] == "keep" else f"autoresearch show {number} --diff, or "
 
 
