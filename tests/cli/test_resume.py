@@ -152,6 +152,22 @@ def test_what_comes_next_and_what_the_person_has_said_reach_whoever_goes_on(lab:
     assert "goal: below 20 ms\n" in lab.call("resume").out, "as the agents of run are told it"
 
 
+def test_the_checks_and_what_was_tried_before_the_segment_are_told(make_lab: Maker) -> None:
+    lab = make_lab("--checks", "test -d src")
+    told = lab.call("resume", "--brief").out
+    assert "These must pass: test -d src.\n" in told and "before that" not in told
+    lab.attempt("echo METRIC total_ms=90\n")
+    lab.write("autoresearch.toml", (lab.root / "autoresearch.toml").read_text() + "\n[stop]\nmax_experiments = 99\n")
+    lab.git("commit", "-qam", "a limit")
+    assert lab.call("segment").code == 0
+    told = lab.call("resume").out
+    assert "before that  2 experiments of earlier segments: autoresearch log --last 2\n" in told, told
+    assert [line.split()[:2] for line in lab.call("log", "--last", "2").out.splitlines()[1:3]] == [
+        ["1", "keep"],
+        ["2", "keep"],
+    ]
+
+
 def test_the_text_is_bounded_whatever_the_session_is(lab: Lab) -> None:
     rng_text = "a long word salad of what happened and why, " * 20
     for n in range(2, 82):

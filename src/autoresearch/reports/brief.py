@@ -84,6 +84,7 @@ def brief(
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
         "unmeasured": _unmeasured(workspace, session, task) if edits and running is None else [],
+        "earlier": len(session.experiments) - len(session.current),
         "kept": [brief_view(session, e) for e in session.kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
@@ -153,12 +154,16 @@ def _lines(session: Session, view: View, short: bool) -> list[str]:
         mutable, immutable = (one_line(", ".join(files[kind]), 300) for kind in ("mutable", "immutable"))
         lines.append(f"May be changed: {mutable}. Must not: {immutable}.")
         run = f"Each experiment runs: {one_line(files['command'], 120)} (limit {files['limit_s']:g} s a run)"
-        lines.append(f"{run}; policy {files['policy']}.")
+        checks = f" These must pass: {one_line(files['checks'], 120)}." if files["checks"] else ""
+        lines.append(f"{run}; policy {files['policy']}.{checks}")
         lines += [f"Whatever the gain, {one_line(guard, 160)}." for guard in files["guards"]]
     if not short:
         lines += [f"read first: {one_line(part, 160)}" for part in files.get("reading", [])[:READING]]
         lines.append(RULES)
     lines += ["", *status_lines(session, view)[:-1]]
+    if view["earlier"]:
+        known = f"autoresearch log --last {len(session.experiments)}"
+        lines.append(f"before that  {view['earlier']} experiments of earlier segments: {known}")
     lines += [f"wrong        {view['wrong']}"] if view["wrong"] else []
     lines += [f"stopped      {view['stop']}"] if view["stop"] else []
     if view["unmeasured"]:
@@ -206,7 +211,7 @@ def _files(task: TaskFile | None) -> View:
         return {}
     return {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
             "reading": list(task.task.reading), "command": task.run.command, "limit_s": task.run.limit_s,
-            "policy": task.keep.policy,
+            "policy": task.keep.policy, "checks": task.run.checks,
             "guards": [f"{guard.name} must be {guard.words}" for guard in task.rules.guards]}  # fmt: skip
 
 
