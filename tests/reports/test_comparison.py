@@ -110,6 +110,19 @@ def test_a_close_call_whose_code_a_later_experiment_has_decided_is_none() -> Non
     assert called("f", "crash", outcome="killed") == [2], "nothing was decided"
 
 
+@pytest.mark.parametrize("guard", [Guard("took_ms", max=100.0), Guard("took_ms", worse_by=50.0)])
+def test_what_a_guard_forbids_is_no_neighbour_that_a_first_run_is_compared_with(guard: Guard) -> None:
+    base = {**BASE, "metrics": {"took_ms": 40.0}}
+    dear = [run(n, "discard", 8.0, metrics={"took_ms": 200.0}) for n in range(2, 6)]
+    session, rules = journal(base, *dear), Rules(guards=(guard,))
+    found = gather(session, session.experiments[0], {1: 9.5}, now=6, metrics={"took_ms": 40.0}, guards=rules.guards)
+    assert found.controls == (10.0,) and next_step(found, rules).action == "run_candidate"
+    cheap = [{**each, "metrics": {"took_ms": 45.0}} for each in dear]
+    session = journal(base, *cheap)
+    found = gather(session, session.experiments[0], {1: 9.5}, now=6, metrics={"took_ms": 40.0}, guards=rules.guards)
+    assert found.controls == (10.0, 8.0, 8.0, 8.0, 8.0) and next_step(found, rules).action == "discard"
+
+
 def test_what_is_beyond_the_limit_of_a_guard_is_no_close_call() -> None:
     session = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85, metrics={"took_ms": 90.0}))
     assert [c.experiment for c in close_calls(session, Rules(guards=(Guard("took_ms", max=100.0),)))] == [2]
