@@ -157,6 +157,19 @@ def test_ignored_files_that_the_trial_opens_are_linked_but_for_secrets_and_what_
     assert "opened     .env: ignored by git, and may hold secrets; to link it: --link .env" in done.err
 
 
+def test_a_program_that_was_built_by_hand_is_not_linked_in_the_place_of_what_a_run_builds(repo: Repo) -> None:
+    repo.write(".gitignore", "/tool\n/tools/\n*.so\n")
+    for name in ("tool", "tools/cc", "fast.so"):
+        repo.write(name, "\x7fELF of a kind\n")
+        (repo.root / name).chmod(0o755)
+    done = trial(repo, "cat tool tools/cc fast.so > /dev/null; echo METRIC total_ms=1\n")
+    assert done.code == 0 and {*load(repo.root).files.link} == {"tools", "fast.so"}, done
+    assert (
+        "opened     tool: ignored by git, and a program, which each run has to build itself; to link it: --link tool"
+        in done.err
+    )
+
+
 def test_a_command_that_does_not_end_counts_with_what_it_printed_before_the_limit(repo: Repo) -> None:
     os.mkfifo(repo.root.parent / "pipe")
     done = trial(repo, f"echo val_loss 0.5; cat {repo.root.parent / 'pipe'}\n", "--probe-limit", "5", "--metric",
