@@ -4,6 +4,7 @@ write."""
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -64,11 +65,17 @@ def not_in_git(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
 
 def not_writable(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
     """Return what to say when the end of an output names what the sandbox let it not write; else empty."""
-    for path in _named(output, _REFUSED, snapshot, outside=True):
-        if within(path, task.files.link):
-            return f"; {one_line(path, 120)} is linked into the run, which may not write there"
+    named = [*_named(output, _REFUSED, snapshot, outside=True)]
+    for path in named:
+        links = [link for link in task.files.link if within(path, (link,))]
+        if links:
+            link = json.dumps(one_line(links[0], 120), ensure_ascii=False)
+            says = "is linked into the run, which may not write there"
+            return f"; {one_line(path, 120)} {says}: if a run makes it, take {link} out of link under [files] in {NAME}"
+    for path in named:
         place = Path(path)
-        if place.is_absolute() and not place.is_relative_to(git.top):
+        program = os.access(place, os.X_OK) and not is_folder(place)  # `/usr/bin/ld: cannot open`: it is who says so
+        if place.is_absolute() and not place.is_relative_to(git.top) and not program:
             folder = place if is_folder(place) else place.parent
             told = json.dumps(one_line(str(folder), 120), ensure_ascii=False)
             return f"; a run in the sandbox may not write there: add {told} to writable under [files] in {NAME}"
