@@ -136,6 +136,38 @@ def test_all_that_a_fresh_agent_needs_is_in_the_text(lab: Lab) -> None:
         assert needed in brief, needed
 
 
+def test_what_comes_next_and_what_the_person_has_said_reach_whoever_goes_on(lab: Lab) -> None:
+    lab.attempt("echo METRIC total_ms=90\n", *(f"--asi={each}" for each in ("hypothesis=h", "family=f", "parent=1")))
+    lab.call("note", "2", "--asi", "result=it pays", "--asi", "next=the same for the other file")
+    for text in ("a cache is fine", "no threads, please"):
+        lab.call("tell", text)
+        assert f"message from the person: {text}" in lab.call("status").out
+    brief = lab.call("resume").out
+    for needed in ("2. result: it pays", "2. next: the same for the other file", "2. hypothesis: h"):
+        assert needed in brief, needed
+    for text in ("resume", "resume --brief"):
+        told = lab.call(*text.split()).out
+        assert "the person has said: a cache is fine\nthe person has said: no threads, please\n" in told, told
+    lab.call("steer", "--goal", "below 20 ms")
+    assert "goal: below 20 ms\n" in lab.call("resume").out, "as the agents of run are told it"
+
+
+def test_the_checks_and_what_was_tried_before_the_segment_are_told(make_lab: Maker) -> None:
+    lab = make_lab("--checks", "test -d src")
+    told = lab.call("resume", "--brief").out
+    assert "These must pass: test -d src.\n" in told and "before that" not in told
+    lab.attempt("echo METRIC total_ms=90\n")
+    lab.write("autoresearch.toml", (lab.root / "autoresearch.toml").read_text() + "\n[stop]\nmax_experiments = 99\n")
+    lab.git("commit", "-qam", "a limit")
+    assert lab.call("segment").code == 0
+    told = lab.call("resume").out
+    assert "before that  2 experiments of earlier segments: autoresearch log --last 2\n" in told, told
+    assert [line.split()[:2] for line in lab.call("log", "--last", "2").out.splitlines()[1:3]] == [
+        ["1", "keep"],
+        ["2", "keep"],
+    ]
+
+
 def test_the_text_is_bounded_whatever_the_session_is(lab: Lab) -> None:
     rng_text = "a long word salad of what happened and why, " * 20
     for n in range(2, 82):

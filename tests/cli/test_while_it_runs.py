@@ -113,6 +113,24 @@ def test_the_code_of_a_near_miss_is_one_command_away(noisy: Lab) -> None:
     assert noisy.call("try", "-m", "from there", "--asi", "parent=2").code == 0
 
 
+def test_a_slip_is_one_command_from_being_corrected(noisy: Lab) -> None:
+    noisy.write("src/base", "no number\n")
+    noisy.write("src/broken", "")
+    told = noisy.call("try", "-m", "a slip").out
+    assert "CRASH" in told and "next   autoresearch start 2 (to correct it), or autoresearch try" in told
+    assert noisy.call("start", "2").code == 0 and (noisy.root / "src/base").read_text() == "no number\n"
+
+
+def test_an_idea_that_is_added_or_tried_is_shown_alone(noisy: Lab) -> None:
+    for text in ("read the file once", "sort it before"):
+        assert noisy.call("ideas", "--add", text).out.strip().endswith(text)
+    assert noisy.call("ideas", "--done", "1").out == "  1  done  read the file once\n"
+    assert (
+        noisy.call("ideas").out.count("\n") == 2
+        and len(noisy.call("ideas", "--done", "2", "--json").json["ideas"]) == 2
+    )
+
+
 def test_after_five_discards_a_verdict_points_elsewhere(noisy: Lab) -> None:
     set_base(noisy, 99.95)
     noisy.call("try", "-m", "nearly")

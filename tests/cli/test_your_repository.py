@@ -157,6 +157,19 @@ def test_ignored_files_that_the_trial_opens_are_linked_but_for_secrets_and_what_
     assert "opened     .env: ignored by git, and may hold secrets; to link it: --link .env" in done.err
 
 
+def test_a_program_that_was_built_by_hand_is_not_linked_in_the_place_of_what_a_run_builds(repo: Repo) -> None:
+    repo.write(".gitignore", "/tool\n/tools/\n*.so\n")
+    for name in ("tool", "tools/cc", "fast.so"):
+        repo.write(name, "\x7fELF of a kind\n")
+        (repo.root / name).chmod(0o755)
+    done = trial(repo, "cat tool tools/cc fast.so > /dev/null; echo METRIC total_ms=1\n")
+    assert done.code == 0 and {*load(repo.root).files.link} == {"tools", "fast.so"}, done
+    assert (
+        "opened     tool: ignored by git, and a program, which each run has to build itself; to link it: --link tool"
+        in done.err
+    )
+
+
 def test_a_command_that_does_not_end_counts_with_what_it_printed_before_the_limit(repo: Repo) -> None:
     os.mkfifo(repo.root.parent / "pipe")
     done = trial(repo, f"echo val_loss 0.5; cat {repo.root.parent / 'pipe'}\n", "--probe-limit", "5", "--metric",
@@ -186,6 +199,26 @@ def test_a_run_that_misses_an_ignored_file_is_told_how_it_gets_one_and_the_edit_
     lab.write("autoresearch.toml", toml)
     refused = lab.call("try", "-m", "x")
     assert refused.code == 4 and "autoresearch segment" in refused.err
+
+
+def test_a_name_that_is_none_is_refused_before_its_direction_is_asked_for(repo: Repo) -> None:
+    done = repo.call("init", ".", "--command", "bash bench.sh", "--metric", "tour length", "--mutable", "src")
+    assert done.code != 0 and "is no name of a metric" in done.err and "--direction" not in done.err
+
+
+def test_a_change_that_needs_a_new_file_beside_the_mutable_ones_is_told_that_no_run_has_it(repo: Repo) -> None:
+    lab = Lab(repo.root)
+    assert lab.call(*INIT, "--policy", "greedy").code == 0 and lab.call("baseline").code == 0
+    lab.write("kick.py", "MS = 5\n")
+    lab.write("words.txt", "5\n")
+    says = "is not in git, so no run has it: move what is needed of it into src"
+    for missing, run in (("kick.py", "python3 -c 'import kick'\n"), ("words.txt", "cat words.txt >&2\n")):
+        done = lab.attempt(f"set -e\n{run}echo METRIC total_ms=5\n")
+        assert f"; {missing} {says}" in done.out, done
+    assert lab.call("status", "--json").json["experiments"], (
+        "and nothing else is said of files that are missing for good"
+    )
+    assert says not in lab.attempt("cat nowhere.txt && echo METRIC total_ms=5\n").out
 
 
 def test_what_is_linked_is_not_changed_by_a_run(repo: Repo, sandboxed: bool) -> None:

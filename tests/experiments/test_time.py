@@ -94,6 +94,14 @@ def test_what_a_run_says_of_itself_is_not_trusted_to_be_readable(turn: Any) -> N
     assert running_words({"experiment": 4, "seed": 2, "since": 0, "turn": turn}, 9.0) == "experiment 4, seed 2"
 
 
+def test_a_run_that_takes_longer_than_all_that_were_expected_says_so_and_not_that_it_is_about_to_end() -> None:
+    turn = {"what": "experiment 4: seed 1", "run": 1, "most": 3, "run_s": 2.0}
+    running = {"experiment": 4, "seed": 1, "since": 100, "turn": turn}
+    assert running_words(running, 104.0) == "experiment 4: seed 1, run 1 of at most 3, at most 2 s left"
+    told = running_words(running, 137.0)
+    assert told == "experiment 4: seed 1, run 1 of at most 3, 37 s so far, where a run took 2 s"
+
+
 @pytest.mark.slow
 def test_every_command_says_the_same_when_only_the_confirmation_is_left(
     make_lab: Maker, monkeypatch: pytest.MonkeyPatch

@@ -116,7 +116,7 @@ def test_a_proposal_that_waits_is_skipped_by_the_next_run(lab: Lab) -> None:
     assert lab.session.proposed is not None
     lab.workspace.stop_file.unlink()
     assert lab.call("status", "--json").json["next"] == "autoresearch run"
-    assert lab.call("skip").code == 0
+    assert "the proposal that waits to be measured is given up" in lab.call("skip").out
     ended = loop(lab, Scripted(90, 80), max_experiments=1)
     assert [e.metric for e in ended.session.current] == [100, 80]
     assert ("refused", "this code was skipped (a person said: skip); change something else") in proposals(lab)
@@ -164,6 +164,22 @@ def test_the_commands_say_what_is_in_force_and_refuse_what_is_no_family(lab: Lab
     assert lab.call("steer", "--any", "--json").json["asked"] is None
     assert [e["what"] for e in lab.events("steer")] == [
         "ban", "goal", "ask", "allow", "pause", "pause", "continue", "any"]  # fmt: skip
+
+
+def test_who_steers_where_no_loop_is_at_work_hears_that_nobody_heeds_it_yet(lab: Lab) -> None:
+    hears, told = "a coding agent hears: autoresearch tell", list[str]()
+    for words in (("skip",), ("pause",), ("continue",), ("steer", "--goal", "less")):
+        done = lab.call(*words)
+        assert done.code == 0 and hears in done.err, words
+    assert "nothing is given up" in lab.call("skip").out and hears not in lab.call("steer").err
+
+    def skips(brief: Brief) -> Edit:
+        done = lab.call("skip")
+        told.append(done.out + done.err)
+        return prints(brief, 90)
+
+    loop(lab, Scripted(skips, 80), max_experiments=1)
+    assert told[0].startswith("what is being proposed or measured is given up") and hears not in told[0]
 
 
 def test_steering_while_a_run_goes_on_is_no_tampering(lab: Lab) -> None:

@@ -11,7 +11,7 @@ from autoresearch.experiments.evidence import gather
 from autoresearch.journal import events
 from autoresearch.journal.session import Session, replay
 from autoresearch.reports.comparison import close_calls, difference
-from autoresearch.statistics.decision import STALE_AFTER, Rules, next_step
+from autoresearch.statistics.decision import STALE_AFTER, Guard, Rules, next_step
 from autoresearch.studies.policy_replay import replayed
 
 HERE, THERE = {"cpu": "A chip", "cores": 2}, {"gpu": "A card", "cpu": "B chip", "cores": 64}
@@ -108,6 +108,25 @@ def test_a_close_call_whose_code_a_later_experiment_has_decided_is_none() -> Non
     assert called("another", "discard", 11.0) == [2]
     assert called("f", "discard", 11.0) == []
     assert called("f", "crash", outcome="killed") == [2], "nothing was decided"
+
+
+@pytest.mark.parametrize("guard", [Guard("took_ms", max=100.0), Guard("took_ms", worse_by=50.0)])
+def test_what_a_guard_forbids_is_no_neighbour_that_a_first_run_is_compared_with(guard: Guard) -> None:
+    base = {**BASE, "metrics": {"took_ms": 40.0}}
+    dear = [run(n, "discard", 8.0, metrics={"took_ms": 200.0}) for n in range(2, 6)]
+    session, rules = journal(base, *dear), Rules(guards=(guard,))
+    found = gather(session, session.experiments[0], {1: 9.5}, now=6, metrics={"took_ms": 40.0}, guards=rules.guards)
+    assert found.controls == (10.0,) and next_step(found, rules).action == "run_candidate"
+    cheap = [{**each, "metrics": {"took_ms": 45.0}} for each in dear]
+    session = journal(base, *cheap)
+    found = gather(session, session.experiments[0], {1: 9.5}, now=6, metrics={"took_ms": 40.0}, guards=rules.guards)
+    assert found.controls == (10.0, 8.0, 8.0, 8.0, 8.0) and next_step(found, rules).action == "discard"
+
+
+def test_what_is_beyond_the_limit_of_a_guard_is_no_close_call() -> None:
+    session = journal(BASE, run(2, "discard", 9.5, 9.75, 9.85, metrics={"took_ms": 90.0}))
+    assert [c.experiment for c in close_calls(session, Rules(guards=(Guard("took_ms", max=100.0),)))] == [2]
+    assert close_calls(session, Rules(guards=(Guard("took_ms", max=80.0),))) == []
 
 
 def test_a_difference_that_no_run_could_tell_from_noise_asks_for_none() -> None:

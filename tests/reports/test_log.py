@@ -54,6 +54,12 @@ def table(session: Session, *secondary: str) -> list[str]:
 RAN = {"metric": 100.0, "values": [100.0], "seeds": [1]}
 
 
+def test_an_experiment_without_a_value_has_no_mark_of_a_single_run() -> None:
+    failed = {"status": "checks_failed", "values": [90.0], "seeds": [1], "metric": None}
+    *_, last = (line for line in table(session_of(RAN, failed)) if "change 2" in line)
+    assert last.split()[:3] == ["2", "checks_failed", "-"]
+
+
 def test_what_is_the_same_in_all_runs_is_said_once_and_what_differs_is_a_column() -> None:
     named = ("params", "steps", "heat")
     runs = [{**RAN, "metrics": {"params": 12.5, "steps": steps}} for steps in (300, 310)]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
-from lab import Lab, Maker
+from lab import Lab, Maker, task_file
 
 from autoresearch.runs.isolation import policy
 from autoresearch.runs.isolation.choice import SANDBOXES
 from autoresearch.runs.isolation.sandbox import SWITCH
-from autoresearch.runs.left_out import not_asked
+from autoresearch.runs.left_out import not_asked, not_writable
+from autoresearch.system.git import Git
+from autoresearch.workspace.task_file import load
 
 HELD = ("bubblewrap", "landlock")
 
@@ -156,6 +159,20 @@ def test_who_may_not_ask_a_service_is_told_how_to_allow_it() -> None:
     assert not_asked("no such file: data.csv\n") == ""
     assert not_asked('  File "/data/train/run/user_model.py", line 3, in connect\n') == ""
     assert not_asked("dbus is at /run/user/1000/bus\n") == ""
+
+
+def test_who_may_not_write_is_told_of_the_place_and_not_of_the_program_that_says_so(lab: Lab) -> None:
+    lab.write("autoresearch.toml", task_file(files={"link": ["build/"]}))
+    git, task, linker = Git(lab.root), load(lab.root), sys.executable
+    says = f"{linker}: cannot open output file build/pack: Permission denied\n"
+    told = not_writable(says, git, task, lab.root / "snapshot")
+    assert told == (
+        '; build/pack is linked into the run, which may not write there: if a run makes it, take "build" out of link '
+        "under [files] in autoresearch.toml"
+    )
+    says = f"{linker}: cannot write /var/elsewhere/out: Permission denied\n"
+    assert 'add "/var/elsewhere" to writable' in not_writable(says, git, task, lab.root / "snapshot")
+    assert not_writable(f"{linker}: Permission denied\n", git, task, lab.root / "snapshot") == ""
 
 
 # --- what a run leaves in place of the files that are read after it ---

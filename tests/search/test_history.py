@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sessions import pretrain_families, session
 
@@ -66,6 +68,29 @@ def test_a_near_miss_is_within_twice_the_noise_of_its_parent_and_not_built_on_ye
     rows = (("discard", 99.5, "a"), ("discard", 101.9, "b"), ("discard", 102.1, "c"), ("crash", None, "d"))
     assert [e.number for e in history.near_misses(session(*rows))] == [2, 3]
     assert [e.number for e in history.near_misses(session(*rows, ("discard", 120.0, "e", {"parent": 2})))] == [3]
+
+
+def test_an_older_near_miss_that_the_best_has_left_behind_is_nothing_to_start_from() -> None:
+    rows = (("discard", 99.5, "a"), ("keep", 90.0, "b"), ("discard", 91.0, "c"))
+    s = session(*rows)
+    assert [e.number for e in history.near_misses(s)] == [2, 4], "to be added to the best"
+    assert [e.number for e in history.near_the_best(s)] == [4]
+    equal = session(("discard", 99.5, "a"), ("keep", 98.5, "b"))
+    assert [e.number for e in history.near_the_best(equal)] == [2], "as good as the best within the noise"
+
+
+def test_code_that_was_measured_again_is_known_by_the_later_experiment() -> None:
+    code = (("keep", 100.0, "base"), ("discard", 97.0, "one"), ("discard", 99.5, "two"), ("discard", 99.7, "one"))
+    events: list[dict[str, Any]] = [{"type": "config", "metricName": "ms", "bestDirection": "lower", "segment": 0}]
+    for n, (status, value, what) in enumerate(code, 1):
+        parent = "c1" if n > 1 else None
+        events += [
+            {"type": "start", "experiment": n, "commit": f"c{n}", "parent": parent, "seed": 1, "fingerprint": what},
+            {"run": n, "commit": f"c{n}", "parent": parent, "status": status, "metric": value, "values": [value]},
+        ]
+    s = replay(enumerate(events, 1))
+    assert [e.number for e in history.ranked(s)] == [3, 4, 1], "a lucky first run is not among the best for ever"
+    assert [e.number for e in history.near_misses(s)] == [3, 4]
 
 
 def test_the_best_come_first_whatever_was_decided() -> None:

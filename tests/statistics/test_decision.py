@@ -75,6 +75,14 @@ def test_a_large_gain_is_kept_at_once_and_a_lucky_first_run_is_not() -> None:
     assert ask({1: 5.0, 2: 10.0}, NOISY).action == "discard"
 
 
+def test_a_gain_over_the_last_runs_of_the_incumbent_is_not_told_as_that_of_the_pairs() -> None:
+    many = {seed: 10.0 + 0.1 * (seed % 3 - 1) for seed in range(1, 7)}
+    reason = ask({1: 9.0, 7: 9.98}, {**many, 7: 10.3}).reason
+    assert "than the mean of the incumbent's last 7 runs, after 1 pair" in reason, reason
+    few = ask({1: 9.0, 4: 9.9, 5: 9.9, 6: 9.9}, {4: 10.1, 5: 10.2, 6: 10.15}).reason
+    assert "over 3 pairs" in few and "mean of the incumbent" not in few, few
+
+
 def test_the_first_run_does_not_count_for_the_decision() -> None:
     assert ask({1: -1000.0, 2: 9.9, 3: 10.05, 4: 10.0}, {**NOISY, 4: 10.0}).action == "discard"
 

@@ -126,7 +126,8 @@ def show(
 ) -> None:
     """Tell all about one experiment.
 
-    With --file it prints a file of it, for instance to edit a copy elsewhere while a try runs.
+    With --file it prints a file of it, for instance to edit a copy elsewhere while a try runs; of best the file that
+    the next edit begins with, as the last keep left it.
 
     Example: autoresearch show 5 --diff
 
@@ -139,7 +140,7 @@ def show(
         refuse_unheeded(context, "with --file", "diff")
     workspace = find(here())
     session = load_session(workspace)
-    experiment = _named(session, which)
+    experiment = _named(session, which, base=file is not None)
     n = experiment.number
     if file is not None:
         content = _file_of(workspace, experiment, file)
@@ -159,11 +160,15 @@ def show(
     emit(as_json, view, lines)
 
 
-def _named(session: Session, which: str) -> Experiment:
-    """Return the experiment of a number, or the best one; raise `UsageError` where there is none."""
+def _named(session: Session, which: str, base: bool) -> Experiment:
+    """Return the experiment of a number, or the best one; raise `UsageError` where there is none.
+
+    The `base` of the next edit is the last keep: one that is simpler at an equal number has no better one.
+    """
     if which != "best" and not which.isdecimal():
         raise UsageError(f"N is {which!r}, which is no experiment", "give its number, or best; see: autoresearch log")
-    experiment = session.best if which == "best" else session.find(int(which))
+    best = session.incumbent if base else session.best
+    experiment = best if which == "best" else session.find(int(which))
     if experiment is None:
         what = "nothing was kept yet" if which == "best" else f"there is no experiment {which}"
         raise UsageError(what, "see: autoresearch log")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoresearch.cli import jobs
-from autoresearch.cli.output import JsonFlag, emit, finite, here
+from autoresearch.cli.output import JsonFlag, emit, finite, here, remark
 from autoresearch.cli.progress import Display
 from autoresearch.errors import UsageError
 from autoresearch.escaping import one_line
@@ -16,6 +16,7 @@ from autoresearch.journal.session import Session
 from autoresearch.reports import costs, views
 from autoresearch.search import strategies
 from autoresearch.search.ideas import families_of
+from autoresearch.workspace.lock import loop_runs
 from autoresearch.workspace.session_journal import append, load_session
 from autoresearch.workspace.workspace import Workspace, find
 
@@ -171,7 +172,14 @@ def skip(as_json: JsonFlag = False) -> None:
 
     Example: autoresearch skip
     """
-    _steer("skip", as_json, "what is being proposed or measured is given up")
+    workspace = find(here())
+    if loop_runs(workspace):
+        said = "what is being proposed or measured is given up"
+    elif load_session(workspace).waiting:
+        said = "the proposal that waits to be measured is given up"
+    else:
+        said = "nothing is given up: what try measures gets its verdict"
+    _steer("skip", as_json, said)
 
 
 def steer(
@@ -207,13 +215,24 @@ def steer(
             _append(workspace, what, family)
     if goal is not None:
         _append(workspace, "goal", " ".join(goal.split()))
+    if any_ or goal is not None or any(family for _, family in named):
+        _tell_who_heeds(workspace)
     _emit(load_session(workspace), as_json, [])
 
 
 def _steer(what: str, as_json: bool, said: str) -> None:
     workspace = find(here())
     _append(workspace, what)
+    _tell_who_heeds(workspace)
     _emit(load_session(workspace), as_json, [said])
+
+
+def _tell_who_heeds(workspace: Workspace) -> None:
+    """Say where nobody is steered: a coding agent that works by itself hears messages alone."""
+    if not loop_runs(workspace):
+        remark(
+            'no loop is at work here, only `autoresearch run` heeds this; a coding agent hears: autoresearch tell "..."'
+        )
 
 
 def _append(workspace: Workspace, what: str, text: str = "") -> None:

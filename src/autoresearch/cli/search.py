@@ -174,7 +174,7 @@ def ideas(
 ) -> None:
     """Show the backlog, add to it, or claim from it.
 
-    The ideas are in autoresearch.ideas.md, which can be edited by hand, too.
+    The ideas are in autoresearch.ideas.md, which can be edited by hand, too. A change shows the idea that it was about.
 
     Example: autoresearch ideas --add "try a shorter warmdown" --family schedule
 
@@ -201,10 +201,12 @@ def ideas(
             {"number": i.number, "text": i.text, "done": i.done, "family": i.family, "by": i.by or None} for i in listed
         ]
     }
+    changed = {done, claim, len(listed) if add else None} - {None}
     lines = [
         f"{i.number:>3}  {'done  ' if i.done else ''}{one_line(i.text, 300)}"
         + (f"  (claimed by {i.by})" if i.by and not i.done else "")
         for i in listed
+        if not changed or i.number in changed
     ]
     emit(as_json, view, lines or ['no ideas yet; add one with: autoresearch ideas --add "..."'])
 

@@ -9,7 +9,7 @@ from autoresearch.cli.output import remark
 from autoresearch.cli.progress import Display
 from autoresearch.escaping import one_line
 from autoresearch.runs.metric_choice import chosen, lines_of, places_of
-from autoresearch.runs.probe import Probe, probe
+from autoresearch.runs.probe import Probe, may_hold_secrets, probe
 from autoresearch.system.git import Git
 from autoresearch.workspace.init import FindOut
 from autoresearch.workspace.init_options import InitOptions
@@ -49,9 +49,13 @@ def lines(shown: Probe, command: str, limit_s: float) -> list[str]:
         there = f"; what was there: git stash show -p {shown.aside}" if shown.aside else ""
         told.append(f"put back   {_few(shown.put_back)}: tracked, and changed while it ran{there}")
     told += [f"opened     {_few(shown.links)}: ignored by git, linked into each run"] if shown.links else []
-    if shown.left_out:
-        links = shlex.join(["--link", *shown.left_out])
-        told.append(f"opened     {_few(shown.left_out)}: ignored by git, and may hold secrets; to link it: {links}")
+    secret = [path for path in shown.left_out if may_hold_secrets(path)]
+    built = [path for path in shown.left_out if path not in secret]
+    for paths, what in ((secret, "and may hold secrets"), (built, "and a program, which each run has to build itself")):
+        if paths:
+            told.append(
+                f"opened     {_few(paths)}: ignored by git, {what}; to link it: {shlex.join(['--link', *paths])}"
+            )
     if not shown.seen:
         told.append("opened     cannot be seen here; ignored files that a run needs are named with --link")
     told += [f"seed       it prints one: {one_line(shown.seed, 40)}"] if shown.seed else []

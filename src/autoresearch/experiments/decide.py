@@ -110,7 +110,7 @@ def decide(runs: SeedRuns, session: Session, rules: Rules, env: Mapping[str, Any
     assert incumbent is not None and runs.failed is None
     evidence = gather(session, incumbent, runs.values, now=runs.number, hardware=hardware_of(env),
                       metrics=runs.first.metrics if runs.first else {}, simpler=runs.simpler,
-                      asked=runs.pairs is not None, guards=rules.relative, guarded=runs.guarded)  # fmt: skip
+                      asked=runs.pairs is not None, guards=rules.guards, guarded=runs.guarded)  # fmt: skip
     step = next_step(evidence, replace(rules, seeds=runs.pairs) if runs.pairs else rules)
     runs.alpha = step.alpha
     return step

@@ -34,8 +34,8 @@ def gather(
     """Return the evidence on a candidate whose runs (seed -> value, the screening run first) were made on `hardware`.
 
     `metrics` is what its first run reported beside its value, `guarded` (seed -> metrics) what each run reported of
-    those that `guards` compare. `incumbent` is given apart from the session, since it may have runs that the session
-    does not know of yet; `now` is the candidate's number.
+    those that the task's `guards` compare. `incumbent` is given apart from the session, since it may have runs that the
+    session does not know of yet; `now` is the candidate's number.
     """
     known = incumbent.on(hardware)
     last = dict([*known.comparison_runs.items()][-LAST_RUNS:])
@@ -51,6 +51,12 @@ def gather(
     screening = next(iter(candidate))
     bases = [e for e in session.kept if e.number not in mine][-BASES:]
     older, older_pairs = _older(session.metric, incumbent, bases, repeated, hardware)
+    compared = {
+        guard.name: _guard_runs(guard, session, known, repeated, here, guarded or {}, hardware)
+        for guard in guards
+        if guard.worse_by is not None
+    }
+    allowed = [e for e in here if not any(_breaks(e, guard, compared.get(guard.name)) for guard in guards)]
     return Evidence(
         metric=session.metric,
         candidate=candidate,
@@ -61,11 +67,9 @@ def gather(
         older=older,
         pairs=tuple(gains for e in often if len(gains := pair_gains(session.metric, e, incumbent, hardware)) > 1),
         older_pairs=older_pairs,
-        controls=_controls(here, known, screening, hardware),
+        controls=_controls(allowed, known, screening, hardware),
         metrics=metrics or {},
-        guards={
-            guard.name: _guard_runs(guard, session, known, repeated, here, guarded or {}, hardware) for guard in guards
-        },
+        guards=compared,
         code_removed=simpler,
         recent=recent,
         stale=now - incumbent.measured_at > STALE_AFTER,
@@ -123,6 +127,15 @@ def _spread(e: Experiment, name: str) -> tuple[float, ...]:
     """Return the values of another metric from the runs that its noise is estimated from."""
     fresh = tuple(e.guarded(name, "verdict", "repeat").values())
     return fresh or tuple(e.guarded(name, "screening").values())
+
+
+def _breaks(e: Experiment, guard: Guard, known: GuardRuns | None) -> bool:
+    """Whether the first run of a change cost more than a guard allows: what it gained by that is no neighbour's."""
+    value = e.metrics.get(guard.name)
+    if value is None or guard.worse_by is None or known is None or not known.reference:
+        return guard.broken(e.metrics) is not None
+    worse = value - math.fsum(known.reference) / len(known.reference)
+    return guard.broken(e.metrics) is not None or (worse if guard.direction == "lower" else -worse) > guard.worse_by
 
 
 def _controls(here: Sequence[Experiment], incumbent: Experiment, seed: int, hardware: str) -> tuple[float, ...]:

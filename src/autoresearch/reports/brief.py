@@ -37,6 +37,15 @@ LAST_BRIEF = 5
 READING = 5
 """Parts of files that are named to be read first."""
 
+SAID = 3
+"""The last messages of the person that are told again: whoever has read them may not be there any more."""
+
+TOLD_FIRST = ("result", "next", "hypothesis")
+"""What of an experiment's ASI a fresh agent needs most."""
+
+NOTES = 4
+"""How much of it is told."""
+
 IDEAS = 8
 FAMILIES = 8
 NEAR_MISSES = 3
@@ -70,10 +79,12 @@ def brief(
     view = {
         **status_view(session, running, task.rules if task is not None else None),
         "wrong": wrong and str(wrong),
-        "goal": section(workspace, "Goal", 400),
+        "goal": [session.loop.steering.goal] if session.loop.steering.goal else section(workspace, "Goal", 400),
+        "said": [message.text for message in session.mailbox.messages[: session.mailbox.shown][-SAID:]],
         "learned": section(workspace, "What has been learned", 300 if short else 700),
         "files": _files(task),
         "unmeasured": _unmeasured(workspace, session, task) if edits and running is None else [],
+        "earlier": len(session.experiments) - len(session.current),
         "kept": [brief_view(session, e) for e in session.kept[-LAST:]],
         "last": [{**brief_view(session, e), "reason": e.reason, "asi": _bounded(e)} for e in last],
         "near_misses": [
@@ -136,18 +147,23 @@ def _lines(session: Session, view: View, short: bool) -> list[str]:
     name = view["metric"]["name"]
     lines = [f"An autoresearch session: make {name} as {way} as possible, one experiment after another."]
     if view["goal"]:
-        lines += [f"goal: {' '.join(view['goal'])}"]
+        lines += [f"goal: {one_line(' '.join(view['goal']), 800)}"]
+    lines += [f"the person has said: {one_line(text, 200)}" for text in view["said"]]
     files = view["files"]
     if files:
         mutable, immutable = (one_line(", ".join(files[kind]), 300) for kind in ("mutable", "immutable"))
         lines.append(f"May be changed: {mutable}. Must not: {immutable}.")
         run = f"Each experiment runs: {one_line(files['command'], 120)} (limit {files['limit_s']:g} s a run)"
-        lines.append(f"{run}; policy {files['policy']}.")
+        checks = f" These must pass: {one_line(files['checks'], 120)}." if files["checks"] else ""
+        lines.append(f"{run}; policy {files['policy']}.{checks}")
         lines += [f"Whatever the gain, {one_line(guard, 160)}." for guard in files["guards"]]
     if not short:
         lines += [f"read first: {one_line(part, 160)}" for part in files.get("reading", [])[:READING]]
         lines.append(RULES)
     lines += ["", *status_lines(session, view)[:-1]]
+    if view["earlier"]:
+        known = f"autoresearch log --last {len(session.experiments)}"
+        lines.append(f"before that  {view['earlier']} experiments of earlier segments: {known}")
     lines += [f"wrong        {view['wrong']}"] if view["wrong"] else []
     lines += [f"stopped      {view['stop']}"] if view["stop"] else []
     if view["unmeasured"]:
@@ -195,7 +211,7 @@ def _files(task: TaskFile | None) -> View:
         return {}
     return {"mutable": list(task.files.mutable), "immutable": list(task.files.immutable),
             "reading": list(task.task.reading), "command": task.run.command, "limit_s": task.run.limit_s,
-            "policy": task.keep.policy,
+            "policy": task.keep.policy, "checks": task.run.checks,
             "guards": [f"{guard.name} must be {guard.words}" for guard in task.rules.guards]}  # fmt: skip
 
 
@@ -262,4 +278,6 @@ def _next(view: View) -> str:
 
 
 def _bounded(e: Experiment) -> dict[str, str]:
-    return {one_line(str(key), 40): one_line(str(value), 200) for key, value in [*e.asi.items()][:4]}
+    place = {key: at for at, key in enumerate(TOLD_FIRST)}
+    told = sorted(e.asi, key=lambda key: place.get(key, len(place)))[:NOTES]
+    return {one_line(str(key), 40): one_line(str(e.asi[key]), 200) for key in e.asi if key in told}

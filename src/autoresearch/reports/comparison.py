@@ -77,9 +77,9 @@ def gain_over(session: Session, new: Experiment, old: Experiment) -> float | Non
 def close_calls(session: Session, rules: Rules, most: int = 2) -> list[Difference]:
     """Return what more runs could decide: the best against the baseline, and gains that were not confirmed.
 
-    Of the latter only those on the present incumbent, whose gain is at least half its standard error, and whose code no
-    later experiment has decided. Each with the command that decides it under the task's `rules`: more pairs for the
-    policy, or for the best `confirm`, unless it was confirmed already.
+    Of the latter only those on the present incumbent, within the limits of the guards, whose gain is at least half its
+    standard error, and whose code no later experiment has decided. Each with the command that decides it under the
+    task's `rules`: more pairs for the policy, or for the best `confirm`, unless it was confirmed already.
     """
     calls: list[Difference] = []
     first, best, incumbent = session.baseline, session.best, session.incumbent
@@ -92,6 +92,7 @@ def close_calls(session: Session, rules: Rules, most: int = 2) -> list[Differenc
             calls.append(replace(call, command=command, runs=2 * seeds if more else None))
     if incumbent is not None and rules.policy != "greedy":  # which no further run makes decide otherwise
         tried = [e for e in session.current if e.parent == incumbent.commit and e.status == "discard" and e.values]
+        tried = [e for e in tried if not any(guard.broken(e.metrics) for guard in rules.guards)]  # more runs: the same
         tried = _last_of_their_code(session, tried) if tried else []
         found = [d for e in tried if (d := difference(session, e, incumbent)) and d.error and not d.decided]
         found = sorted((d for d in found if d.gain > (d.error or 0.0) / 2), key=lambda d: d.gain, reverse=True)

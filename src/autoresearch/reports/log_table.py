@@ -81,7 +81,7 @@ def _status(row: View) -> str:
 
 
 def _mark(row: View) -> str:
-    return "*" if row["run_count"] == 1 else " "
+    return "*" if row["run_count"] == 1 and row["value"] is not None else " "
 
 
 def _plain(value: float | None) -> str:

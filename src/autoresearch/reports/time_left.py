@@ -11,6 +11,9 @@ from autoresearch.runs.turn import Turn
 
 View = dict[str, Any]
 
+OVERRUN_S = 10.0
+"""Seconds beyond all that was expected after which the expectation is given up, and told to be."""
+
 
 def running_words(running: View, now: float | None = None) -> str:
     """Return what `running.json` says: whose run it is, which of how many, and at `now` (seconds since 1970) the most
@@ -24,6 +27,9 @@ def running_words(running: View, now: float | None = None) -> str:
         return turn.words
     since = running.get("since")
     passed = max(0.0, now - since) if isinstance(since, int | float) else 0.0
+    if passed > turn.left_s + OVERRUN_S:
+        took = duration_words(max(1.0, turn.run_s or 0.0))
+        return f"{turn.words}, {duration_words(passed)} so far, where a run took {took}"
     return (
         f"{turn.words}, {'about' if turn.exactly else 'at most'} {duration_words(max(0.0, turn.left_s - passed))} left"
     )

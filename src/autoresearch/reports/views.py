@@ -15,7 +15,7 @@ from autoresearch.reports import costs
 from autoresearch.reports.comparison import close_calls, difference, gain_over
 from autoresearch.reports.luck import aa_view, aa_words
 from autoresearch.reports.time_left import running_words, time_words
-from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_misses
+from autoresearch.search.history import DIVERSIFY_AFTER, discards_in_a_row, near_the_best
 from autoresearch.statistics.locked import LockedReads
 from autoresearch.statistics.noise import spelled
 from autoresearch.statistics.rules import Rules
@@ -325,7 +325,7 @@ def verdict_view(session: Session, e: Experiment, excerpt: tuple[str, ...], rema
         "excerpt": list(excerpt),
         "remarks": list(remarks),
         "not_kept_in_a_row": discards_in_a_row(session),
-        "near_misses": [close.number for close in near_misses(session)],
+        "near_misses": [close.number for close in near_the_best(session)],
         "next": next_command(session, None),
     }
 
@@ -378,10 +378,12 @@ def _instead(view: View) -> str:
         return f"autoresearch next ({view['not_kept_in_a_row']} in a row were not kept), or {start}"
     if number in close:
         return f"autoresearch start {number} (a near miss), or "
+    if view["outcome"] in ("crash", "no_metric", "checks_failed"):
+        return f"autoresearch start {number} (to correct it), or "
     return "" if view["status"] == "keep" else f"autoresearch show {number} --diff, or "
 
 
 def _look(warnings: list[str], number: int) -> list[str]:
     """Return at most two lines on what deserves a second look."""
     more = [f"look at: and {len(warnings) - 1} more: autoresearch show {number}"] if len(warnings) > 2 else []
-    return [f"look at: {one_line(warning, 160)}" for warning in warnings[: 1 if more else 2]] + more
+    return [f"look at: {one_line(warning, 200)}" for warning in warnings[: 1 if more else 2]] + more

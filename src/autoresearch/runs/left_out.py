@@ -1,8 +1,10 @@
-"""Why a run failed that works by hand: git ignores a file, so its snapshot has none, or the sandbox refused a write."""
+"""Why a run failed that works by hand: its snapshot has no file that git does not track, or the sandbox refused a
+write."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,7 @@ _ABSENT = re.compile(
     r"|could ?n[o']t (?:open|find|read)|can't (?:open|find|read)|unable to (?:open|find|read)|enoent|no data",
     re.IGNORECASE,
 )
+_MODULE = re.compile(r"No module named '([\w.]+)'")
 _REFUSED = re.compile(r"read-only file system|permission denied|operation not permitted|erofs|eacces", re.IGNORECASE)
 _UNREACHED = re.compile(r"connect|refused|unreachable|not running|is it running|permission denied|no such file", re.I)
 _SERVICE = re.compile(rf"(?<![\w.-])(?:/var)?({'|'.join(map(re.escape, map(str, SERVICES)))})(?![\w-]|\.\w)")
@@ -46,13 +49,33 @@ def left_out(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
     return ""
 
 
+def not_in_git(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
+    """Return what to say when the end of an output names a file, or a module of Python, as missing that lies in the
+    workspace where no experiment takes it along, and that git does not track; else empty."""
+    lines = reversed(output.rstrip().splitlines()[-LAST:])
+    modules = [name.replace(".", "/") for line in lines for name in _MODULE.findall(line)]
+    files = (f"{name}{end}" for name in modules for end in (".py", ""))
+    for path in (*_named(output, _ABSENT, snapshot), *files):
+        known = within(path, task.files.link) or git.ignored(f"{git.prefix}{path}")
+        if is_there(git.root / path) and not known and not git.tracked([f"{git.prefix}{path}"]):
+            into = one_line(" or ".join(task.files.mutable), 100)
+            return f"; {one_line(path, 120)} is not in git, so no run has it: move what is needed of it into {into}"
+    return ""
+
+
 def not_writable(output: str, git: Git, task: TaskFile, snapshot: Path) -> str:
     """Return what to say when the end of an output names what the sandbox let it not write; else empty."""
-    for path in _named(output, _REFUSED, snapshot, outside=True):
-        if within(path, task.files.link):
-            return f"; {one_line(path, 120)} is linked into the run, which may not write there"
+    named = [*_named(output, _REFUSED, snapshot, outside=True)]
+    for path in named:
+        links = [link for link in task.files.link if within(path, (link,))]
+        if links:
+            link = json.dumps(one_line(links[0], 120), ensure_ascii=False)
+            says = "is linked into the run, which may not write there"
+            return f"; {one_line(path, 120)} {says}: if a run makes it, take {link} out of link under [files] in {NAME}"
+    for path in named:
         place = Path(path)
-        if place.is_absolute() and not place.is_relative_to(git.top):
+        program = os.access(place, os.X_OK) and not is_folder(place)  # `/usr/bin/ld: cannot open`: it is who says so
+        if place.is_absolute() and not place.is_relative_to(git.top) and not program:
             folder = place if is_folder(place) else place.parent
             told = json.dumps(one_line(str(folder), 120), ensure_ascii=False)
             return f"; a run in the sandbox may not write there: add {told} to writable under [files] in {NAME}"

@@ -20,7 +20,7 @@ from autoresearch.runs.isolation import journal_backup
 from autoresearch.runs.isolation.bubblewrap import Bubblewrap
 from autoresearch.runs.isolation.policy import Isolation, cache_dir
 from autoresearch.runs.isolation.sandbox import check_set_up
-from autoresearch.runs.left_out import and_then, left_out, not_asked, not_writable
+from autoresearch.runs.left_out import and_then, left_out, not_asked, not_in_git, not_writable
 from autoresearch.runs.machine_failure import lost_data
 from autoresearch.runs.measurement import Measurement
 from autoresearch.runs.outcome import ended_badly, from_evaluator, from_output
@@ -166,6 +166,9 @@ def _unreachable(context: RunContext, isolation: Isolation, ended: Exit) -> str:
     """Return what to say when a run failed for want of a file that the workspace has, or of a folder to write."""
     folder = context.workspace.slot / "train" / context.git.prefix
     told = left_out(ended.tail, context.git, context.task, folder)
+    untracked = "" if told else not_in_git(ended.tail, context.git, context.task, folder)
+    if untracked:
+        return untracked
     if not told and isolation.sandbox is not None:
         told = not_writable(ended.tail, context.git, context.task, folder)
         told = told or (not_asked(ended.tail) if isolation.name == Bubblewrap.name else "")

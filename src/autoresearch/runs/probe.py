@@ -134,6 +134,9 @@ def _changed(git: Git) -> list[str]:
     return sorted(change.path for change in git.changes() if not change.untracked)
 
 
+PROGRAMS = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+"""How the file of a compiled program begins, on Linux and on macOS."""
+
 Held = tuple[int, bytes] | str | None
 """Mode and content of a file, where a link leads, or None where there is neither."""
 
@@ -283,9 +286,26 @@ def _ignored(
         if link is not None and is_ignored(link):
             links[link] = None
         elif path in ignored:
-            secret = PurePosixPath(path).name.startswith(".env")
-            (left_out if secret else links)[outermost(path, is_whole)] = None
+            place = outermost(path, is_whole)
+            (left_out if may_hold_secrets(path) or (place == path and _is_program(root / path)) else links)[place] = (
+                None
+            )
     return [*links], [path for path in left_out if path not in links]
+
+
+def may_hold_secrets(path: str) -> bool:
+    """Whether a file has the name of those that keys are kept in."""
+    return PurePosixPath(path).name.startswith(".env")
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is a compiled program, as a command builds it: one that is linked is run in place of what the
+    code of an experiment would build, when it is newer."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in PROGRAMS and os.access(path, os.X_OK) and ".so" not in path.suffixes
+    except OSError:
+        return False
 
 
 def _link_on_the_way(root: Path, path: str) -> str | None:

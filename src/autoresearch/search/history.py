@@ -59,26 +59,54 @@ def step(session: Session, e: Experiment) -> float | None:
 def near_misses(session: Session) -> list[Experiment]:
     """Return discarded experiments that were no worse than their parent within twice the noise, the best first.
 
-    One that a later experiment built on (`--asi parent=N`) is not listed again. Without a noise, those that were
-    better.
+    One that a later experiment built on (`--asi parent=N`), or measured again, is not listed. Without a noise, those
+    that were better.
     """
     said = (e.asi.get("parent") for e in session.current)
     used = {number for number in said if isinstance(number, int)}  # a note may hold anything
-    margin, steps = 2 * (session.noise.sd or 0.0), session.steps
+    margin, steps, again = 2 * (session.noise.sd or 0.0), session.steps, measured_again(session)
     close = [
         (gained, e)
         for e in candidates(session)
         if (gained := steps.get(e.number)) is not None
         and gained > -margin
         and e.status == "discard"
-        and e.number not in used
+        and e.number not in used | again
     ]
     return [e for _, e in sorted(close, key=lambda pair: -pair[0])]
 
 
+def near_the_best(session: Session) -> list[Experiment]:
+    """Return the near misses to start from: those on the present best, and older ones that are as good as it is within
+    twice the noise. Whoever starts from another one gives up what was kept since."""
+    best, margin = session.incumbent, 2 * (session.noise.sd or 0.0)
+    if best is None or best.reference is None:
+        return []
+    return [
+        e
+        for e in near_misses(session)
+        if e.parent == best.commit
+        or (e.metric is not None and session.metric.gain(e.metric, best.reference) > -margin)
+    ]  # fmt: skip
+
+
+def measured_again(session: Session) -> set[int]:
+    """Return the numbers of the experiments whose code a later one has measured, which knows it better."""
+    if "measured_again" not in session.memo:
+        valued = [e for e in session.current if e.fingerprint is not None and e.metric is not None]
+        last = {e.fingerprint: e.number for e in valued}
+        session.memo["measured_again"] = {e.number for e in valued if last[e.fingerprint] != e.number}
+    return {*session.memo["measured_again"]}
+
+
 def ranked(session: Session) -> list[Experiment]:
-    """Return the experiments with a value, the best first: a kept one by its reference; the earlier one when equal."""
-    valued = [(e.reference if e.status == "keep" else e.metric, e) for e in session.current if e.status is not None]
+    """Return the experiments with a value, the best first: a kept one by its reference; the earlier one when equal.
+
+    Of code that was measured again the later experiment alone, unless the earlier one was kept.
+    """
+    again = measured_again(session)
+    told = [e for e in session.current if e.status == "keep" or (e.status is not None and e.number not in again)]
+    valued = [(e.reference if e.status == "keep" else e.metric, e) for e in told]
     sign = 1 if session.metric.direction == "lower" else -1
     return [e for v, e in sorted(((v, e) for v, e in valued if v is not None), key=lambda pair: sign * pair[0])]
 

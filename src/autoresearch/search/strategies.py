@@ -11,7 +11,7 @@ from typing import Protocol
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.journal.session import Experiment, Session
 from autoresearch.search.families import GENERIC, Families, sorter
-from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_misses, ranked, yields
+from autoresearch.search.history import DIVERSIFY_AFTER, candidates, discards_in_a_row, near_the_best, ranked, yields
 from autoresearch.search.ideas import Idea
 from autoresearch.system.named_class import class_at, why_not
 
@@ -78,7 +78,7 @@ class Balanced:
         if len(done) % EXPLORE_EVERY == EXPLORE_EVERY - 1:
             reason = f"every {EXPLORE_EVERY}th experiment goes where little was tried"
             return Proposal("explore", incumbent.number, reason, self._least_tried(session, set()))
-        missed = near_misses(session)
+        missed = near_the_best(session)
         if missed:
             close = missed[0]
             return Proposal("near_miss", close.number, f"experiment {close.number} was close: refine it, or combine it")

@@ -168,6 +168,15 @@ class _Gain:
     error: float
     dof: int
     words: str
+    last: int = 0
+    """Of how many runs of the incumbent the mean is what it is a gain over; 0 where it is that of the pairs."""
+
+    def summary(self, pairs: int, unit: str) -> str:
+        """Return the gain, and over what, as the beginning of a reason."""
+        after = f"{pairs} pair{'s' if pairs > 1 else ''}"
+        if self.last:
+            return f"{_signed(self.mean, unit)} than the mean of the incumbent's last {self.last} runs, after {after}"
+        return f"{_signed(self.mean, unit)} over {after}"
 
     def needed(self, alpha: float) -> float:
         return student(1 - alpha, self.dof) * self.error if alpha > 0 else math.inf
@@ -188,7 +197,7 @@ def _confirm(evidence: Evidence, rules: Rules, noise: BaseNoise) -> Step:
         if n < rules.seeds and mean > 0:
             return _next_run(evidence, n, noise)
         return Step("discard", f"not confirmed: {_signed(mean, unit)} over {n} pairs, noise unknown", noise=noise)
-    summary = f"{_signed(found.mean, unit)} over {n} pair{'s' if n > 1 else ''}"
+    summary = found.summary(n, unit)
     needed = max(found.needed(alpha_at(n, rules, evidence.spent)), rules.minimum_gain)
     if _stepped(evidence) and n < min(2, rules.seeds):
         needed = max(needed, math.nextafter(found.mean, math.inf))
@@ -247,7 +256,8 @@ def _gain(evidence: Evidence, rules: Rules, noise: BaseNoise) -> _Gain | None:
             apart = abs(evidence.metric.gain(ours, math.fsum(old) / len(old)) - mean)
             if apart > noise.sd * math.sqrt(1 / n + 1 / len(old)):  # the machine may have changed
                 last = min(last, mean)
-            found.append(_Gain(last, noise.sd * math.sqrt(1 / n + 1 / m), noise.dof, words))
+            of_pairs = last == mean
+            found.append(_Gain(last, noise.sd * math.sqrt(1 / n + 1 / m), noise.dof, words, 0 if of_pairs else m))
     if alpha <= 0:
         return min(found, key=lambda gain: gain.error, default=None)
     return min(found, key=lambda gain: gain.needed(alpha), default=None)
@@ -295,7 +305,7 @@ def _noises(evidence: Evidence, noise: BaseNoise) -> list[tuple[float, int]]:
 
 def _simpler(found: _Gain, n: int, evidence: Evidence, rules: Rules, noise: BaseNoise) -> Step:
     """Keep less code when it is not worse within noise; a loss is given up as soon as it is twice that."""
-    summary = f"{_signed(found.mean, _unit(evidence))} over {n} pair{'s' if n > 1 else ''}"
+    summary = found.summary(n, _unit(evidence))
     if found.mean < -2 * found.error or (n >= min(SIMPLER_SEEDS, rules.seeds) and found.mean < -found.error):
         return Step("discard", f"simpler, but {summary}{_against(noise)}", noise=noise, error=found.error)
     if n >= min(SIMPLER_SEEDS, rules.seeds):

@@ -51,8 +51,7 @@ def confirm(
             split = LOCKED if context.task.run.evaluate else SEARCH
         elif split == LOCKED and context.task.run.evaluate is None:
             raise PreconditionError("the task has no evaluator, so no locked split", "leave out --split")
-        # Two seeds are the least that tell a spread; more than for a keep, since this number goes into the world.
-        count = max(2, seeds or context.task.keep.seeds)
+        count = _count(context, session, seeds)
         chosen = fresh_seeds(session, count, best.number, split)
         about = {"baseline": first.number, "best": best.number, "seeds": chosen, **_data(first, split)}
         if not elsewhere:
@@ -107,7 +106,7 @@ def confirm_stack(
         if first is None or incumbent is None or session.gain is None or tree is None:
             raise PreconditionError("nothing was kept since the baseline", "there is nothing to leave out of it")
         split = LOCKED if context.task.run.evaluate else SEARCH
-        count = max(2, seeds or context.task.keep.seeds)
+        count = _count(context, session, seeds)
         chosen = _seeds_of_stack(session, tree.name, count, split)
         about = {"baseline": first.number, "without": list(without), "tree": tree.name, "seeds": chosen}
         about |= _data(first, split)
@@ -149,6 +148,13 @@ def _beside(
     result = confirmation(session.metric, claimed, values[""], values[commit], earlier)
     runner.end("done", result.as_result())
     return result
+
+
+def _count(context: RunContext, session: Session, seeds: int | None) -> int:
+    """Return how many fresh seeds are run: two are the least that tell a spread, and enough where the task says that
+    its metric is exact, and no repeat has spoken against it."""
+    exact = context.task.rules.exact and not session.noise.sd
+    return max(2, seeds or (2 if exact else context.task.keep.seeds))
 
 
 def _seeds_of_stack(session: Session, tree: str, count: int, split: str) -> list[int]:

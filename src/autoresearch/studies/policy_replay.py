@@ -104,7 +104,7 @@ class _Replay:
             values, beside = {s: run.value for s, run in made.items()}, {s: run.guarded for s, run in made.items()}
             known = gather(
                 self.session, self.incumbent, values, now=number, metrics=self.e.metrics, simpler=self.e.simpler,
-                guards=rules.relative, guarded=beside,
+                guards=rules.guards, guarded=beside,
             )  # fmt: skip
             # No run is asked for because the last one is long ago: the machine is not here.
             step = next_step(replace(known, stale=False), rules)

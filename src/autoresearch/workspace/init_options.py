@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch.errors import PreconditionError, UsageError
+from autoresearch.metrics import is_name
 from autoresearch.system.git import Git
 from autoresearch.system.hardware import detect
 from autoresearch.workspace import task_file
@@ -130,7 +131,7 @@ def configured(source: Path, options: InitOptions, git: Git | None) -> str:
     if given:
         document["run"]["budget"] = _inline(given)
     direction = options.direction or (direction_of(options.metric) if options.metric else None)
-    if options.task == "command" and options.metric is not None and direction is None:
+    if options.task == "command" and options.metric is not None and is_name(options.metric) and direction is None:
         what = f"which way is better is not certain from the name {options.metric}"
         raise UsageError(what, "say --direction lower, or --direction higher")
     _set(document, "metric", name=options.metric, direction=direction, unit=options.unit, stream=options.stream,
