@@ -23,7 +23,15 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file, unfinished
 from autoresearch.workspace.given import remember
-from autoresearch.workspace.init_options import InitOptions, about_the_task, beside_own, configured, own_words, parsed
+from autoresearch.workspace.init_options import (
+    InitOptions,
+    about_the_task,
+    beside_own,
+    check_command_given,
+    configured,
+    own_words,
+    parsed,
+)
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lost_session import taken
 from autoresearch.workspace.orphans import forget, owner_of
@@ -50,6 +58,8 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
     require_git()
     if options.task is None:
         own_task = options.command is not None or _is_tracked(folder, task_file.NAME)
+        if not own_task:
+            check_command_given(options)
         options = replace(options, task="command" if own_task else "pretrain")
     source = assets.task_folder(options.task or "pretrain")
     new = not folder.exists() or all(_ours(path.name) for path in folder.iterdir())
