@@ -53,6 +53,7 @@ class TestWords:
     def test_an_unknown_command_or_option_is_a_usage_error(self, lab: Lab) -> None:
         assert "--help" in refused(lab.root, USAGE, "fly", "fly")
         assert "try --help" in refused(lab.root, USAGE, "--flap", *TRY, "--flap")
+        assert "Value error" not in refused(lab.root, USAGE, "'gredy' is not one of", "log", "--policy", "gredy")
         refused(lab.root, USAGE, "N", "show", "many")
         refused(lab.root, USAGE, "seeds", "baseline", "--seeds", "0")
 

@@ -186,4 +186,7 @@ def _is_usage(error: Exception) -> bool:
 def _as_usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autoresearch"
-    return UsageError(error.format_message().rstrip("."), f"see: {path} --help")
+    said = (
+        error.format_message().rstrip(".").replace("Value error, ", "")
+    )  # the words of a library for what is no number
+    return UsageError(said, f"see: {path} --help")
