@@ -493,6 +493,14 @@ class TestInit:
         init(repo, PRECONDITION, "autoresearch.toml is there already")
         init(repo, PRECONDITION, "[task] is missing", words=("init", ".", "--task", "command", "--tag", "t"))
 
+    def test_a_task_file_that_waits_for_its_commit_is_told_so(self, repo: Repo) -> None:
+        repo.write("autoresearch.toml", task_file())
+        fix = refused(repo.root, PRECONDITION, "autoresearch.toml is there already", "init", ".", "--tag", "t")
+        assert "commit it to use it as it is, or rename it: mv" in fix
+        assert "commit it and leave out the options to use it" in refused(repo.root, PRECONDITION, "differs", *INIT)
+        repo.commit()
+        assert repo.call("init", ".", "--tag", "t").code == 0
+
 
 class TestTheMachine:
     def test_without_git(self, lab: Lab, repo: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -127,6 +127,12 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(INIT)
 
 
+@walk("workspace/init.py _own: {} is not committed", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("autoresearch.toml", task_file())
+    return Ask(("init", ".", "--task", "command", "--tag", TAG))
+
+
 @walk("workspace/init_options.py beside_own: {} is committed here, so {} cannot change it", "repo")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.write("autoresearch.toml", task_file())

@@ -235,8 +235,10 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
     for name, content in ours.items():
         if (folder / name).exists() and (folder / name).read_bytes() != content:
             fix = f"rename it: {_rename(git, folder, name)}"
-            if name == task_file.NAME and task.task.name == "command":
-                fix = f"leave out the options to use it as it is, or {fix}"
+            first = ["commit it"] if f"{git.prefix}{name}" in {c.path for c in changes if c.untracked} else []
+            first += ["leave out the options"] if task.task.name == "command" else []
+            if name == task_file.NAME and first:
+                fix = f"{' and '.join(first)} to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
     untracked = {c.path for c in changes if c.untracked}
     for path in own_words(task.run.command):
@@ -318,9 +320,15 @@ def _free_tag(git: Git | None, now: int) -> str:
 def _own(folder: Path, options: InitOptions, git: Git | None) -> str | None:
     """Return the task file that a person wrote and committed here; None where there is none, or a command is given.
 
-    Raises `UsageError` where other options would have it say something else.
+    Raises `UsageError` where other options would have it say something else, `PreconditionError` where it waits for its
+    commit.
     """
-    if git is None or options.task != "command" or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+    if git is None or options.task != "command":
+        return None
+    if not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+        if options.command is None and (folder / task_file.NAME).is_file():
+            commit = f'git add {task_file.NAME} && git commit -m "the task"'
+            raise PreconditionError(f"{task_file.NAME} is not committed", f"commit it first: {commit}")
         return None
     given = about_the_task(options)
     if given and options.command is None:
