@@ -401,6 +401,17 @@ def init(repo: Repo, code: int, said: str, *more: str, words: tuple[str, ...] = 
 
 
 class TestInit:
+    def test_an_amount_of_nothing_is_named_by_its_option_before_there_is_a_folder(self, tmp_path: Path) -> None:
+        line = refused(tmp_path, PRECONDITION, "seconds", "init", "new", "--task", "mazes", "--seconds", "0")
+        assert line.endswith("; correct --seconds") and not (tmp_path / "new").exists()
+
+    def test_a_source_that_set_up_cannot_use_is_said_once_with_where_another_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        words = ("init", "new", "--task", "pretrain", "--profile", "tiny", "--source", "empty")
+        done = call(*words, cwd=tmp_path)
+        assert done.code == 1 and done.err.count("has no text") == 1, done
+        assert done.err.endswith("or name another in its autoresearch.toml; then: cd new && autoresearch baseline\n")
+
     def test_changes_and_half_way_states_are_named(self, repo: Repo) -> None:
         repo.write("README.md", "mine\n")
         init(repo, PRECONDITION, "README.md has changes")

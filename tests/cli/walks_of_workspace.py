@@ -59,6 +59,11 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 # --- init ---
 
 
+@walk("workspace/init.py init: {} is a file", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("init", "README.md", *INIT[2:]), lambda: INIT)
+
+
 @walk("workspace/init.py init: {} is empty", "plain")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     def go_to_one() -> Words:

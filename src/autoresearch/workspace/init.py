@@ -56,6 +56,8 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
     from that no option says. Raises `PreconditionError` or `UsageError` before anything is written.
     """
     require_git()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", "name a folder for the workspace")
     if options.task is None:
         own_task = options.command is not None or _is_tracked(folder, task_file.NAME)
         if not own_task:

@@ -281,7 +281,7 @@ def parsed(text: str, git: Git | None) -> task_file.TaskFile:
 _OPTIONS = {"[metric] name": "--metric", "[metric] unit": "--unit", "[metric] pattern": "--pattern",
             "[metric] file": "--file", "[metric] key": "--key", "[metric]": "--pattern, --stream, --file and --key",
             "[files] link": "--link", "[run] command": "--command",
-            "[run] checks": "--checks", "[run] limit_s": "--limit", "[run] budget": "--seconds",
+            "[run] checks": "--checks", "[run] limit_s": "--limit", "[run.budget] seconds": "--seconds",
             "[files] mutable": "--mutable", "[files] immutable": "--immutable", "[keep] seeds": "--seeds",
             "[stop] max_hours": "--minutes"}  # fmt: skip
 """Key of the task file -> the option that gave it."""
