@@ -117,6 +117,7 @@ NOT_WALKED = {
     "models/served.py resolved: {} is no address of a server": ASKED,
     "models/together.py _end: correct that, and type the same again: what was answered is kept": ASKED,
     "reports/picture.py picture: matplotlib is not installed": "nothing is installed by tests",
+    "cli/pages.py dashboard: there is no folder {}": SHOWN,
     "reports/dashboard/server.py application: FastAPI is not installed": "nothing is installed by tests",
     "runs/feeder.py feeding: the feeder could not be started: {}": "no more processes",
     "runs/isolation/choice.py choose: {}={}, and {}": "depends on the sandboxes of the machine; tests/runs",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
+from lab import call
 
 from autoresearch.cli import output
 from autoresearch.cli.app import COMMANDS, program
@@ -38,6 +40,12 @@ def test_the_module_is_that_of_the_command_which_is_called(words: tuple[str, ...
 @pytest.mark.parametrize("words", [(), ("--help",), ("stat",), ("-C", "status"), ("-C",)])
 def test_without_a_command_it_is_whole(words: tuple[str, ...]) -> None:
     assert commands(*words) == commands()
+
+
+@pytest.mark.parametrize("words", [(), ("-C", ".")])
+def test_without_a_command_the_help_is_shown_and_nothing_else(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = call(*words, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "") and done.err == call("--help", cwd=tmp_path).out
 
 
 def test_a_command_that_reads_imports_nothing_that_measures_or_searches() -> None:

@@ -53,6 +53,7 @@ class TestWords:
     def test_an_unknown_command_or_option_is_a_usage_error(self, lab: Lab) -> None:
         assert "--help" in refused(lab.root, USAGE, "fly", "fly")
         assert "try --help" in refused(lab.root, USAGE, "--flap", *TRY, "--flap")
+        assert "Value error" not in refused(lab.root, USAGE, "'gredy' is not one of", "log", "--policy", "gredy")
         refused(lab.root, USAGE, "N", "show", "many")
         refused(lab.root, USAGE, "seeds", "baseline", "--seeds", "0")
 
@@ -400,6 +401,17 @@ def init(repo: Repo, code: int, said: str, *more: str, words: tuple[str, ...] = 
 
 
 class TestInit:
+    def test_an_amount_of_nothing_is_named_by_its_option_before_there_is_a_folder(self, tmp_path: Path) -> None:
+        line = refused(tmp_path, PRECONDITION, "seconds", "init", "new", "--task", "mazes", "--seconds", "0")
+        assert line.endswith("; correct --seconds") and not (tmp_path / "new").exists()
+
+    def test_a_source_that_set_up_cannot_use_is_said_once_with_where_another_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        words = ("init", "new", "--task", "pretrain", "--profile", "tiny", "--source", "empty")
+        done = call(*words, cwd=tmp_path)
+        assert done.code == 1 and done.err.count("has no text") == 1, done
+        assert done.err.endswith("or name another in its autoresearch.toml; then: cd new && autoresearch baseline\n")
+
     def test_changes_and_half_way_states_are_named(self, repo: Repo) -> None:
         repo.write("README.md", "mine\n")
         init(repo, PRECONDITION, "README.md has changes")
@@ -491,6 +503,14 @@ class TestInit:
         repo.commit()
         init(repo, PRECONDITION, "autoresearch.toml is there already")
         init(repo, PRECONDITION, "[task] is missing", words=("init", ".", "--task", "command", "--tag", "t"))
+
+    def test_a_task_file_that_waits_for_its_commit_is_told_so(self, repo: Repo) -> None:
+        repo.write("autoresearch.toml", task_file())
+        fix = refused(repo.root, PRECONDITION, "autoresearch.toml is there already", "init", ".", "--tag", "t")
+        assert "commit it to use it as it is, or rename it: mv" in fix
+        assert "commit it and leave out the options to use it" in refused(repo.root, PRECONDITION, "differs", *INIT)
+        repo.commit()
+        assert repo.call("init", ".", "--tag", "t").code == 0
 
 
 class TestTheMachine:

@@ -226,6 +226,11 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(("export",), lambda: ("export", "-o", "mine.tsv"))
 
 
+@walk("cli/targets.py named: {} is a folder")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("report", "-o", "src"), lambda: ("report", "-o", "src/report.html"))
+
+
 # --- logs of other tools ---
 
 COLUMNS = "commit\tmetric\tmemory_gb\tstatus\tdescription"

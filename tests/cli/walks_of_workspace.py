@@ -59,6 +59,11 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 # --- init ---
 
 
+@walk("workspace/init.py init: {} is a file", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    return Ask(("init", "README.md", *INIT[2:]), lambda: INIT)
+
+
 @walk("workspace/init.py init: {} is empty", "plain")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     def go_to_one() -> Words:
@@ -127,6 +132,12 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     return Ask(INIT)
 
 
+@walk("workspace/init.py _own: {} is not committed", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    lab.write("autoresearch.toml", task_file())
+    return Ask(("init", ".", "--task", "command", "--tag", TAG))
+
+
 @walk("workspace/init_options.py beside_own: {} is committed here, so {} cannot change it", "repo")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     lab.write("autoresearch.toml", task_file())
@@ -171,7 +182,7 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 @walk("runs/metric_choice.py chosen: choose one: {}", "repo")
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     without = [word for word in TRIAL if word not in ("--metric", "total_ms")]
-    return Ask(without, lambda: None, {"NAME": "total_ms"})
+    return Ask(without, lambda: None)
 
 
 @walk("runs/metric_choice.py chosen: the command printed and wrote nothing that is called {}{}{}", "repo")
@@ -197,6 +208,12 @@ def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
 def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
     words = [word for word in INIT if word not in ("--direction", "lower")]
     return Ask((*words, "--metric", "score"), lambda: (*words, "--metric", "score", "--direction", "higher"))
+
+
+@walk("workspace/init_options.py check_command_given: {} {} about a command, and none was given", "repo")
+def _(lab: Lab, env: pytest.MonkeyPatch) -> Ask:
+    asked = ("init", ".", "--metric", "total_ms", "--mutable", "src")
+    return Ask(asked, lambda: (*asked, "--no-probe", "--command", "bash bench.sh"))
 
 
 @walk("workspace/init.py _check_tag: {} cannot be part of a branch name", "repo")

@@ -445,6 +445,12 @@ def test_a_file_of_parameters_that_is_wrong_is_named_with_the_key(desk: Desk, te
     assert "sk-0123" not in done.err and server.requests == [] and not (desk.folder / "out").exists()
 
 
+def test_a_name_with_a_typing_error_is_said_before_what_it_leaves_missing(desk: Desk) -> None:
+    (desk.folder / "p.yaml").write_text("abuot: x\nmodel: {name: m}\n")
+    done = desk.call("generate", "out", "--params-file", "p.yaml")
+    assert done.code == 2 and "there is no parameter abuot" in done.err, done
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "says"),

@@ -359,6 +359,8 @@ def test_what_cannot_be_served_is_said_before_a_port_is_taken(
     a_night: Workspace, tmp_path: Path, server: Server
 ) -> None:
     assert call("dashboard", str(tmp_path), cwd=a_night.root).code == 3
+    mistyped = call("dashboard", "nihgt", cwd=a_night.root)
+    assert mistyped.code == 2 and "there is no folder" in mistyped.err, "the workspace around it was not meant"
     taken = call("dashboard", "--port", str(server.port), "--json", cwd=a_night.root)
     assert taken.code == 5 and "choose another" in taken.json["error"]["fix"]
 

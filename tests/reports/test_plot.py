@@ -176,7 +176,9 @@ def test_a_failed_write_leaves_the_old_picture_and_no_litter(tmp_path: Path) -> 
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["p.png"]
     with pytest.raises(OSError):
-        draw(long(3), tmp_path / "no" / "folder.png")
+        draw(long(3), path / "in-a-file.png")
+    draw(long(3), tmp_path / "new" / "folder.png")  # as a report, an export and a bundle make theirs
+    assert [*(tmp_path / "new").iterdir()] == [tmp_path / "new" / "folder.png"]
 
 
 def test_without_matplotlib_the_fix_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

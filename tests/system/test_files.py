@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch.system.files import Held, held_by_us, is_folder, is_there, remove, remove_tree, write_atomic
+from autoresearch.system.files import (
+    Held,
+    held_by_us,
+    is_folder,
+    is_there,
+    remove,
+    remove_tree,
+    replaced_atomic,
+    write_atomic,
+)
 
 
 def test_a_reader_sees_the_old_content_or_the_new_and_never_a_part(tmp_path: Path) -> None:
@@ -34,6 +43,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
     with pytest.raises(OSError, match="no space"):
         write_atomic(path, "new")
     assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
+
+
+def test_a_file_that_cannot_be_made_is_named_and_not_what_was_to_become_it(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 62)  # a name that is allowed, and not with a word more
+    for write in (lambda: write_atomic(path, "new"), lambda: replaced_atomic(path).__enter__()):
+        with pytest.raises(OSError, match="too long") as caught:
+            write()
+        assert caught.value.filename == str(path)
 
 
 def test_a_folder_without_permissions_is_removed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from drawn import drawn
-from lab import INIT, TAG, Called, Lab, Maker, new_repo
+from lab import INIT, TAG, Called, Lab, Maker, call, new_repo
 from made_once import made_once
 
 from autoresearch.experiments import attempt as attempting
@@ -260,6 +260,8 @@ def test_each_session_of_a_repository_comes_back_in_its_own_folder(make_lab: Mak
     assert f"cd {inner.root}" in lab.call("resume", "--restore", "deep/second").err
     unknown = lab.call("resume", "--restore", "nobody")
     assert unknown.code == 2 and "choose one of: t, deep/second" in unknown.err
+    outside = call("resume", "--restore", "deep/second", cwd=lab.root.parent)
+    assert outside.code == 5 and "go to the repository" in outside.err and "git init" not in outside.err
 
 
 @pytest.mark.slow

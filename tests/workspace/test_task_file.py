@@ -183,7 +183,7 @@ def test_a_guard_that_means_nothing_is_refused(guard: str, says: str) -> None:
     [
         ("io = []", "at least 1 item"),
         ('io = ["*"]', "should match pattern"),
-        ('io = "read"', "valid tuple"),
+        ('io = "read"', "it is a list, written with brackets"),
         ('"In Out" = ["read"]', "lower case"),
     ],
 )

@@ -16,7 +16,7 @@ import typer
 
 from autoresearch import __version__
 from autoresearch.cli import output, streams
-from autoresearch.errors import AutoresearchError, PreconditionError
+from autoresearch.errors import AutoresearchError, PreconditionError, UsageError
 from autoresearch.workspace.session_journal import hooks_outdated
 from autoresearch.workspace.workspace import find
 
@@ -51,6 +51,9 @@ def _main(
             os.chdir(folder)
         except OSError as error:
             raise PreconditionError(f"{folder}: {error.strerror}", "give an existing folder with -C") from None
+    if context.invoked_subcommand is None:  # as the library shows it, the help would be an error's sentence
+        streams.say(context.get_help())
+        raise typer.Exit(UsageError.exit_code)
     context.call_on_close(_keep_hooks_informed)
 
 
@@ -77,7 +80,6 @@ def program(words: Sequence[str] = ()) -> typer.Typer:
     made = typer.Typer(
         name="autoresearch",
         help="Machine-learning research one experiment at a time: measured honestly, never lost.",
-        no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

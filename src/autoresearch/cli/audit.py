@@ -12,6 +12,7 @@ import typer
 from autoresearch.cli import jobs
 from autoresearch.cli.output import JsonFlag, emit, finite, here, refuse_unheeded
 from autoresearch.cli.progress import Display
+from autoresearch.cli.targets import named
 from autoresearch.escaping import one_line
 from autoresearch.reports.views import number
 from autoresearch.workspace.workspace import find
@@ -86,8 +87,9 @@ def audit(
     views = [audit_view(log) for log in logs]
     lines: list[str] = []
     if html:
-        write_atomic(here() / output, audit_page(views, unread))
-        emit(as_json, {"file": str(here() / output), "logs": views, "unread": unread}, [f"wrote {here() / output}"])
+        page = named(output, "audit.html")
+        write_atomic(page, audit_page(views, unread))
+        emit(as_json, {"file": str(page), "logs": views, "unread": unread}, [f"wrote {page}"])
         return
     for view in views:
         lines += [*([""] if lines else []), *lines_of(view)]

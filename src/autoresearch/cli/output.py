@@ -156,6 +156,8 @@ def _fail(error: AutoresearchError, as_json: bool, typed_in: Path | None = None)
 def _place(error: AutoresearchError, typed_in: Path) -> None:
     """Let the command of a fix, which is meant for the workspace, go there first when it was called from elsewhere."""
     here, command = _current() or typed_in, error.command or ""
+    if command.endswith(" --help"):
+        return  # the same everywhere, also where the folder is still to be made
     root = Path(error.folder) if error.folder is not None else _root_of(here) or here
     if root == typed_in:
         return
@@ -186,4 +188,7 @@ def _is_usage(error: Exception) -> bool:
 def _as_usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autoresearch"
-    return UsageError(error.format_message().rstrip("."), f"see: {path} --help")
+    said = (
+        error.format_message().rstrip(".").replace("Value error, ", "")
+    )  # the words of a library for what is no number
+    return UsageError(said, f"see: {path} --help")

@@ -125,7 +125,11 @@ def dashboard(
     """
     from autoresearch.reports.dashboard.server import prepare
 
-    url, serve = prepare([here() / folder for folder in folders or [Path()]], port)
+    shown = [here() / folder for folder in folders or [Path()]]
+    gone = next((folder for folder in shown if not folder.exists()), None)
+    if gone is not None:  # else its parent might be a workspace, and another one than was meant
+        raise UsageError(f"there is no folder {gone}", "name the folders of workspaces: autoresearch dashboard DIR")
+    url, serve = prepare(shown, port)
     emit(as_json, {"url": url}, [url, "interrupt it with Ctrl-C"])
     if open_:
         import webbrowser

@@ -49,7 +49,7 @@ def run_quickstart(folder: Path, experiments: int, tokens: int, seed: int, as_js
     if folder.exists() and any(folder.iterdir()):
         if (folder / journal.NAME).exists():
             there = f"cd {shlex.quote(os.path.relpath(folder))} && autoresearch status"
-            raise PreconditionError(f"{folder} has a session already", f"go on there: {there}")
+            raise PreconditionError(f"{folder} has a session already", f"name another folder, or go on there: {there}")
         raise PreconditionError(f"{folder} is not empty", "name a new folder: autoresearch quickstart DIR")
     began = time.monotonic()
     with Display(total=BASELINE_SEEDS + RUNS * experiments) as display:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from pathlib import Path
 
 from autoresearch.cli.output import here
-from autoresearch.errors import PreconditionError
+from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.system.file_hashes import sha256_of
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import git_at
@@ -25,13 +26,22 @@ def target(workspace: Workspace, output: str, name: str, *, table: bool = False)
     there as it is now, since other tools keep their logs under the same names.
     """
     if output:
-        return here() / output
+        return named(output, name)
     path = workspace.root / name
     what = "is tracked by git" if _is_tracked(workspace, name) else ""
     if table and os.path.lexists(path) and not _is_export(workspace, path):
         what = what or "is not as an export has left it"
     if what:
         raise PreconditionError(f"{name} {what}, and is not replaced", "name another file with -o NAME")
+    return path
+
+
+def named(output: str, name: str) -> Path:
+    """Return the file that `-o` names, as seen from the current folder. Raises `UsageError` for a folder, in which the
+    file could be `name`."""
+    path = here() / output
+    if path.is_dir():
+        raise UsageError(f"{output} is a folder", f"name a file in it: -o {shlex.quote(str(Path(output, name)))}")
     return path
 
 

@@ -12,7 +12,7 @@ import typer
 from autoresearch.cli.output import JsonFlag, emit, finite, here, refuse_unheeded, remark
 from autoresearch.cli.path_options import WithPaths
 from autoresearch.cli.progress import Display
-from autoresearch.errors import AutoresearchError
+from autoresearch.errors import AutoresearchError, PreconditionError
 from autoresearch.workspace.session_journal import load_session
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the workspace.", show_default=True)]
@@ -176,9 +176,10 @@ def init(
             with Display() as display:
                 setup_workspace(workspace, display.tick)
         except AutoresearchError as error:
-            remark(f"the workspace is made, but {error.message}")
-            go = f"cd {place} && " if elsewhere else ""
-            raise AutoresearchError(error.message, f"{error.fix}; then: {go}{BASELINE}") from None
+            go, what = (f"cd {place} && " if elsewhere else ""), f"the workspace is made, but {error.message}"
+            wrong = source is not None and not isinstance(error, PreconditionError)  # that is about what is installed
+            fix = f"correct the source, or name another in its {task_file.NAME}" if wrong else error.fix
+            raise AutoresearchError(what, f"{fix}; then: {go}{BASELINE}") from None
     view = {
         "workspace": str(workspace.root),
         "branch": segment.branch,

@@ -17,6 +17,7 @@ from autoresearch.journal.refs import branch_of, mirror_ref, tag_folder
 from autoresearch.journal.session import Session
 from autoresearch.system.files import write_atomic
 from autoresearch.system.git import Git, git_at
+from autoresearch.system.git_command import START
 from autoresearch.workspace import agent_files, task_file
 from autoresearch.workspace.init import leave_alone
 from autoresearch.workspace.journal_mirror import Mirror, read_mirror, whole_lines
@@ -26,6 +27,8 @@ from autoresearch.workspace.orphans import come_back, owner_of
 from autoresearch.workspace.session_journal import session_of
 from autoresearch.workspace.workspace import IGNORED, Workspace
 
+LOST_PLACE = "go to the repository that the session was in"
+
 
 def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
     """Restore the journal of the session with this tag in the worktree that `start` is in.
@@ -34,7 +37,11 @@ def restore(start: Path, tag: str, now: int) -> tuple[Workspace, list[str]]:
     beginning of the mirrored one: then the rest is added. Raises `UsageError` when the repository has no such journal,
     and `PreconditionError`, with the way there, when this is not the place for it.
     """
-    git = git_at(start)
+    try:
+        git = git_at(start)
+    except PreconditionError as error:  # one that is started here would have no session, either
+        error.fix = LOST_PLACE if error.fix == START else error.fix
+        raise
     mirror = read_mirror(git, mirror_ref(tag))
     if mirror is None:
         known = ", ".join(session.tag for session in mirrored_sessions(git))

@@ -136,10 +136,10 @@ class Driver:
         and return whether the last one was killed. One that was cut short goes on with what is left of its limits,
         where they are the same."""
         for agent in self.roster.left:
-            why = why_not_ready(agent)
-            if why is not None:
+            if (why := why_not_ready(agent)) is not None:
                 self.roster.gone[agent.name] = _not_ready(agent.name, why)
-                self.say(f"{agent.name} is not ready: {why}")
+                if self.roster.left:
+                    self.say(f"{agent.name} is not ready: {why}")
         if not self.roster.left:
             raise self.roster.last_words
         run, told, names = self.session.loop.run, self.options.told, [agent.name for agent in self.roster.agents]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from autoresearch.errors import PreconditionError, UsageError
 from autoresearch.escaping import one_line
 from autoresearch.system.extras import install
+from autoresearch.system.files import replaced_atomic
 
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Suffix -> what of the file's own data is left out: the same session gives the same file."""
@@ -121,17 +120,7 @@ def fonts() -> list[str]:
 
 
 def write(figure: Any, path: Path) -> None:
-    """Write the picture beside `path` and move it there, so that nobody ever reads half of one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """Write the picture, so that nobody ever reads half of one."""
     suffix = path.suffix.lower()
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            figure.savefig(stream, format=suffix[1:], metadata=FORMATS[suffix])
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+    with replaced_atomic(path) as new, new.open("wb") as stream:
+        figure.savefig(stream, format=suffix[1:], metadata=FORMATS[suffix])

@@ -33,9 +33,11 @@ def chosen(probe: Probe, options: InitOptions) -> tuple[InitOptions, Candidate]:
         without = command_line(options, "--no-probe")
         raise PreconditionError(f"the trial run failed: {probe.failed}", f"correct it, or go without one: {without}")
     if options.metric is None:
-        count = len(probe.candidates)
-        what = f"no metric was named, and {count or 'no'} number{'' if count == 1 else 's'} with a name were found"
-        raise PreconditionError(what, f"choose one: {command_line(replace(options, metric='NAME'))}")
+        names = [each.name for each in probe.candidates]
+        count, one = len(names), names[0] if len(names) == 1 else "NAME"
+        were = " with a name was" if count == 1 else "s with a name were"
+        what = f"no metric was named, and {count or 'no'} number{were} found"
+        raise PreconditionError(what, f"choose one: {command_line(replace(options, metric=one))}")
     name = options.metric
     found = [*_of_name(probe.candidates, name)]
     if not found:

@@ -40,7 +40,8 @@ def write_atomic(path: Path, text: str | bytes, *, durable: bool = True, mode: i
     machine has stopped. `mode` is who may read it, and whether it is a program."""
     content = text.encode("utf-8") if isinstance(text, str) else text
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _about(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -61,13 +62,24 @@ def replaced_atomic(path: Path) -> Iterator[Path]:
     For what is written by a library; a reader sees the old content or the new, also after the machine has stopped.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with _about(path):
+        made = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    with made as folder:
         new = Path(folder, path.name)
         yield new
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.chmod(0o644)
         new.replace(path)
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Let the error of a temporary file that cannot be made name the file that it is for, which a person knows."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 class Held(Exception):

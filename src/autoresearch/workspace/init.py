@@ -23,7 +23,15 @@ from autoresearch.system.git_command import require_git
 from autoresearch.workspace import agent_files, assets, task_file
 from autoresearch.workspace.editable import outside, own_file, unfinished
 from autoresearch.workspace.given import remember
-from autoresearch.workspace.init_options import InitOptions, about_the_task, beside_own, configured, own_words, parsed
+from autoresearch.workspace.init_options import (
+    InitOptions,
+    about_the_task,
+    beside_own,
+    check_command_given,
+    configured,
+    own_words,
+    parsed,
+)
 from autoresearch.workspace.journal_mirror import keep_up
 from autoresearch.workspace.lost_session import taken
 from autoresearch.workspace.orphans import forget, owner_of
@@ -48,8 +56,12 @@ def init(folder: Path, options: InitOptions, now: int, find_out: FindOut | None 
     from that no option says. Raises `PreconditionError` or `UsageError` before anything is written.
     """
     require_git()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", "name a folder for the workspace")
     if options.task is None:
         own_task = options.command is not None or _is_tracked(folder, task_file.NAME)
+        if not own_task:
+            check_command_given(options)
         options = replace(options, task="command" if own_task else "pretrain")
     source = assets.task_folder(options.task or "pretrain")
     new = not folder.exists() or all(_ours(path.name) for path in folder.iterdir())
@@ -225,8 +237,10 @@ def _check_existing(git: Git, folder: Path, ours: dict[str, bytes], task: TaskFi
     for name, content in ours.items():
         if (folder / name).exists() and (folder / name).read_bytes() != content:
             fix = f"rename it: {_rename(git, folder, name)}"
-            if name == task_file.NAME and task.task.name == "command":
-                fix = f"leave out the options to use it as it is, or {fix}"
+            first = ["commit it"] if f"{git.prefix}{name}" in {c.path for c in changes if c.untracked} else []
+            first += ["leave out the options"] if task.task.name == "command" else []
+            if name == task_file.NAME and first:
+                fix = f"{' and '.join(first)} to use it as it is, or {fix}"
             raise PreconditionError(f"{name} is there already and differs", fix)
     untracked = {c.path for c in changes if c.untracked}
     for path in own_words(task.run.command):
@@ -308,9 +322,15 @@ def _free_tag(git: Git | None, now: int) -> str:
 def _own(folder: Path, options: InitOptions, git: Git | None) -> str | None:
     """Return the task file that a person wrote and committed here; None where there is none, or a command is given.
 
-    Raises `UsageError` where other options would have it say something else.
+    Raises `UsageError` where other options would have it say something else, `PreconditionError` where it waits for its
+    commit.
     """
-    if git is None or options.task != "command" or not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+    if git is None or options.task != "command":
+        return None
+    if not git.tracked([f"{git.prefix}{task_file.NAME}"]):
+        if options.command is None and (folder / task_file.NAME).is_file():
+            commit = f'git add {task_file.NAME} && git commit -m "the task"'
+            raise PreconditionError(f"{task_file.NAME} is not committed", f"commit it first: {commit}")
         return None
     given = about_the_task(options)
     if given and options.command is None:

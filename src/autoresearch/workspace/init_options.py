@@ -88,6 +88,18 @@ def about_the_task(options: InitOptions) -> list[str]:
     return [_spelled(name) for name, value in known if value not in (None, ()) and name not in ("task", "tag", "goal")]
 
 
+def check_command_given(options: InitOptions) -> None:
+    """Raise `UsageError` for options about the number of a command where neither that nor a task is named: the task of
+    the default has a number of its own, and would be made in a repository that was to be measured as it is."""
+    about = ("--metric", "--direction", "--unit", "--pattern", "--stream", "--file", "--key", "--mutable")
+    given = [option for option in about_the_task(options) if option in about]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} about a command, and none was given",
+            "say what an experiment runs with --command, or name a task with --task",
+        )
+
+
 def beside_own(options: InitOptions, given: list[str]) -> UsageError:
     """Return the error for options `given` beside a task file that is committed, which is the person's to change."""
     keys = [key for option in given for key, known in _OPTIONS.items() if known == option]
@@ -270,7 +282,7 @@ def parsed(text: str, git: Git | None) -> task_file.TaskFile:
 _OPTIONS = {"[metric] name": "--metric", "[metric] unit": "--unit", "[metric] pattern": "--pattern",
             "[metric] file": "--file", "[metric] key": "--key", "[metric]": "--pattern, --stream, --file and --key",
             "[files] link": "--link", "[run] command": "--command",
-            "[run] checks": "--checks", "[run] limit_s": "--limit", "[run] budget": "--seconds",
+            "[run] checks": "--checks", "[run] limit_s": "--limit", "[run.budget] seconds": "--seconds",
             "[files] mutable": "--mutable", "[files] immutable": "--immutable", "[keep] seeds": "--seeds",
             "[stop] max_hours": "--minutes"}  # fmt: skip
 """Key of the task file -> the option that gave it."""

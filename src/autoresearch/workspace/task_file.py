@@ -372,6 +372,8 @@ def _first(error: ValidationError) -> str:
         return f"{key}: unknown key" + (f"; known are {', '.join(known)}" if known else "")
     if problem["type"] == "missing":
         return f"{key} is missing"
+    if problem["type"] == "tuple_type":
+        return f'{key}: it is a list, written with brackets, such as ["train.py"]'
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
 
 

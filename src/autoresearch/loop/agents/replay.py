@@ -36,7 +36,8 @@ class Replay:
         try:
             self._edits()
         except (OSError, ValueError) as error:
-            return f"{self.file.name} cannot be replayed ({error}): correct it, or name another with --agent"
+            why = error.strerror if isinstance(error, OSError) else error
+            return f"{self.file.name} cannot be replayed ({why}): correct it, or name another with --agent"
         return None
 
     def cost_usd(self, brief: Brief) -> float | None:
@@ -56,6 +57,8 @@ class Replay:
             return Edit(edit["description"], {**known, **edit.get("asi", {}), **known}, usage)
         except ProposalFailed as error:
             raise ProposalFailed(error.message, error.usage, known) from None
+        except KeyError as error:
+            raise ProposalFailed(f"{edit['description']}: the edit has no {error}", usage, known) from None
         except Exception as error:  # whatever the line has that is none: the next turn is another line's
             raise ProposalFailed(f"{edit['description']}: {type(error).__name__}: {error}", usage, known) from None
 
