@@ -467,7 +467,7 @@ def test_no_more_than_was_asked_for_is_measured_of_what_an_earlier_run_has_left(
     append(lab.workspace, proposal_line(second, 1))
     ended = loop(lab, Scripted(80), max_experiments=1)
     assert ended.measured == (2,) and [p.turn for p in ended.session.waiting] == [2]
-    assert ended.reason == "1 experiments are measured, --max-experiments is 1"
+    assert ended.reason == "experiments measured: 1, --max-experiments is 1"
 
 
 # --- a person beside it ---

@@ -49,7 +49,7 @@ def test_run_prints_one_object_and_its_costs_are_in_every_view(lab: Lab) -> None
     assert " usd " in lab.call("log").out
     assert lab.call("show", "3", "--json").json["cost"]["usd"] == 0.125 and "0.1250 USD" in lab.call("show", "3").out
     text = lab.call("run", "--agent", BETTER, "--max-experiments", "1")
-    assert "done   1 experiments, 1 kept" in text.out and "4. prints 97: 97" in text.err
+    assert "done   1 experiment, 1 kept" in text.out and "4. prints 97: 97" in text.err
 
 
 def test_a_session_without_a_loop_says_nothing_of_one(lab: Lab) -> None:

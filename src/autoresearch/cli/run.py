@@ -135,7 +135,9 @@ def _view(ended: Ended) -> dict[str, Any]:
 
 def _lines(ended: Ended, view: dict[str, Any]) -> list[str]:
     session, best = ended.session, view["best"]
-    lines = [f"ended  {ended.reason}", f"done   {len(view['experiments'])} experiments, {len(view['kept'])} kept"]
+    count = len(view["experiments"])
+    done = f"{count} experiment{'' if count == 1 else 's'}, {len(view['kept'])} kept"
+    lines = [f"ended  {ended.reason}", f"done   {done}"]
     if best:
         what = f"experiment {best['experiment']}: {one_line(best['description'], 80)}"
         lines.append(f"best   {views.number(session, best['value'])}{views.unit(session)}  ({what})")

@@ -229,7 +229,7 @@ class Driver:
             reason = f"{hours:.1f} hours have passed, --max-hours is {options.max_hours:g}"
             limit = "--max-hours"
         elif options.max_experiments is not None and done >= options.max_experiments:
-            reason = f"{done} experiments are measured, --max-experiments is {options.max_experiments}"
+            reason = f"experiments measured: {done}, --max-experiments is {options.max_experiments}"
             limit = "--max-experiments"
         elif options.max_usd is not None and spent >= options.max_usd and not owed:
             reason = f"{spent:.2f} USD are spent, --max-usd is {options.max_usd:g}"
