@@ -188,7 +188,5 @@ def _is_usage(error: Exception) -> bool:
 def _as_usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autoresearch"
-    said = (
-        error.format_message().rstrip(".").replace("Value error, ", "")
-    )  # the words of a library for what is no number
+    said = error.format_message().rstrip(".").replace("Value error, ", "")  # as a library begins its sentence
     return UsageError(said, f"see: {path} --help")

@@ -160,9 +160,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _wrong(error: ValidationError, source: Path | None, given: Mapping[str, Any]) -> UsageError:
     """Return the first problem in words: which parameter, what is wrong with it, where to say it better."""
     problems = error.errors(include_url=False, include_input=False)
-    problem = next(
-        (each for each in problems if each["type"] == "extra_forbidden"), problems[0]
-    )  # it may be a name that is missing
+    # A name with a typing error comes before what it leaves missing.
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     where = [str(part) for part in problem["loc"]]
     name = ".".join(where)
     option = "--" + _OPTIONS.get(where[0], where[0].replace("_", "-")) if where else ""

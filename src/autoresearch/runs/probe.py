@@ -287,9 +287,8 @@ def _ignored(
             links[link] = None
         elif path in ignored:
             place = outermost(path, is_whole)
-            (left_out if may_hold_secrets(path) or (place == path and _is_program(root / path)) else links)[place] = (
-                None
-            )
+            apart = may_hold_secrets(path) or (place == path and _is_program(root / path))
+            (left_out if apart else links)[place] = None
     return [*links], [path for path in left_out if path not in links]
 
 

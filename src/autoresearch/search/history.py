@@ -85,9 +85,8 @@ def near_the_best(session: Session) -> list[Experiment]:
     return [
         e
         for e in near_misses(session)
-        if e.parent == best.commit
-        or (e.metric is not None and session.metric.gain(e.metric, best.reference) > -margin)
-    ]  # fmt: skip
+        if e.parent == best.commit or (e.metric is not None and session.metric.gain(e.metric, best.reference) > -margin)
+    ]
 
 
 def measured_again(session: Session) -> set[int]:
