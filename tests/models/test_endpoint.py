@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
+import httpx
 import pytest
 
 from autoresearch.models.chat import without_keys
@@ -20,6 +21,7 @@ from autoresearch.models.endpoint import (
     EndpointSilent,
     Patience,
     Refusal,
+    refusal_of,
 )
 
 NOW = 1_790_000_000.0
@@ -149,6 +151,29 @@ def test_what_may_have_been_answered_is_not_paid_for_twice(refused: Refusal) -> 
     with pytest.raises(EndpointSilent):
         asked()
     assert asked.calls == 1
+
+
+class Unconnected(Exception):
+    """What a client raises for each of these causes."""
+
+
+@pytest.mark.parametrize(
+    ("cause", "sent"),
+    [
+        (httpx.ConnectError("refused"), False),
+        (httpx.ConnectTimeout("late"), False),
+        (httpx.PoolTimeout("all are in use"), False),
+        (httpx.ReadError("broke off"), True),
+        (ConnectionResetError("reset"), True),
+        (ConnectionAbortedError("aborted"), True),
+        (None, True),
+    ],
+)
+def test_only_what_was_never_sent_may_be_sent_again(cause: Exception | None, sent: bool) -> None:
+    error = Unconnected("no answer")
+    error.__cause__ = cause
+    found = refusal_of(error, Unconnected, KeyError)
+    assert found is not None and found.unanswered == sent
 
 
 def test_a_call_that_hangs_is_left_alone() -> None:

@@ -26,6 +26,10 @@ LONGEST_WAIT_S = 60.0
 OVERLOAD_S = 300.0
 """How long a server rests that is overloaded, out of reach, or does not say when it can be asked again."""
 
+NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError")
+"""Causes of a failed request that came before any of it was sent: of httpx, which the clients use, and of Python.
+After a `ConnectionResetError` it may have been read, and is paid for."""
+
 LONGEST_REST_S = 8 * 86400.0
 """No usage limit is longer than a week; a later reset time is a mistake."""
 
@@ -247,7 +251,7 @@ def refusal_of(error: Exception, unconnected: type[Exception], other: type[Excep
     """
     if isinstance(error, unconnected):
         cause = error.__cause__
-        return Refusal(None, str(cause or error), broken=not type(cause).__name__.startswith(("Connect", "Pool")))
+        return Refusal(None, str(cause or error), broken=type(cause).__name__ not in NEVER_SENT)
     if isinstance(error, other | ValueError):  # JSON that is none, among others
         return Refusal(200, f"an answer that cannot be read: {error}", broken=True)
     return None
