@@ -82,14 +82,11 @@ def test_a_change_that_stopped_paying_is_left_out_by_apply(make_lab: Maker) -> N
     lab.assert_clean()
 
 
-def test_a_simplification_at_an_equal_number_is_what_goes_on_and_is_not_offered_to_be_undone(make_lab: Maker) -> None:
+def test_a_simplification_at_an_equal_number_is_what_goes_on_and_two_seeds_confirm_it(make_lab: Maker) -> None:
     lab = make_lab(metric={"exact": True})
     keep(lab, "fast", run_sh="unused=1\nother=2\necho METRIC total_ms=90\n")
-    simpler = keep(lab, "what is not used goes", run_sh="echo METRIC total_ms=90\n")
+    keep(lab, "what is not used goes", run_sh="echo METRIC total_ms=90\n")
     assert lab.call("show", "best", "--file", "src/run.sh").out == "echo METRIC total_ms=90\n"
-    view = lab.call("ablate", "--json").json
-    assert [change["without"] for change in view["changes"] if change["worth"] == 0] == [[simpler]]
-    assert not view["offered"], "it would be more code at an equal number"
     found = lab.call("confirm", "--json").json
     assert (len(found["seeds"]), found["gain"]) == (2, 10), "a metric that is exact has no spread"
     assert len(lab.call("confirm", "--seeds", "3", "--json").json["seeds"]) == 3

@@ -57,10 +57,8 @@ class AblationVariant:
 
     @property
     def dispensable(self) -> bool:
-        """Whether it is not worse without, within noise, and less code or better: else no rule would keep it."""
-        if self.commit is None or self.worth is None:
-            return False
-        return self.worth <= (self.error or 0.0) and (self.smaller or self.worth < 0)
+        """Whether it is not worse without, within noise."""
+        return self.commit is not None and self.worth is not None and self.worth <= (self.error or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
